@@ -1,0 +1,20 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Hyper-V guest support.
+//!
+//! Typed, safe access to the hypervisor for drivers of para-virtualized devices:
+//!
+//! - [`hypercall`]: memory-based hypercalls, generic over their input and output types;
+//! - [`status`]: the hypervisor's status codes, their names and their errnos;
+//! - [`partition`]: what kind of partition the kernel runs in;
+//! - [`logical_device`]: the hypervisor's name for a PCI function behind `pci-hyperv`.
+//!
+//! No hypercall layout is defined here: those belong to the driver that makes the call.
+//!
+//! C header: [`include/asm-generic/mshyperv.h`](srctree/include/asm-generic/mshyperv.h)
+
+pub mod hypercall;
+#[cfg(CONFIG_HYPERV_PCI_DEV_ID)]
+pub mod logical_device;
+pub mod partition;
+pub mod status;
