@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What an unmap leaves to be flushed: `struct iommu_iotlb_gather`.
+//!
+//! C header: [`include/linux/iommu.h`](srctree/include/linux/iommu.h)
+
+use super::Iova;
+use crate::{
+    bindings,
+    types::Opaque, //
+};
+
+/// Whether the IOMMU has forgotten what it was told to forget.
+#[must_use]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FlushOutcome {
+    /// Nothing stale is cached any more: memory may be reused.
+    Flushed,
+    /// Stale translations may be in use: page-table memory must not be reused.
+    Stale,
+}
+
+/// A range of IOVAs whose cached translations must go.
+#[repr(transparent)]
+pub struct Gather(Opaque<bindings::iommu_iotlb_gather>);
+
+impl Gather {
+    /// # Safety
+    ///
+    /// `ptr` must be a valid gather that the caller has exclusive access to for `'a`.
+    pub(super) unsafe fn from_raw<'a>(ptr: *mut bindings::iommu_iotlb_gather) -> &'a mut Gather {
+        // SAFETY: By the caller's promise; the representation is transparent.
+        unsafe { &mut *ptr.cast() }
+    }
+
+    /// The first byte of the range.
+    #[inline]
+    pub fn first(&self) -> Iova {
+        // SAFETY: By the type, the gather is valid and not written by others.
+        Iova::new(unsafe { (*self.0.get()).start as u64 })
+    }
+
+    /// The last byte of the range (inclusive: it may be the last of the address space).
+    #[inline]
+    pub fn last(&self) -> Iova {
+        // SAFETY: As in `first`.
+        Iova::new(unsafe { (*self.0.get()).end as u64 })
+    }
+
+    /// Frees the page-table pages that the unmap took out of the table.
+    ///
+    /// Only after a flush that drops paging-structure caches over the range, too.
+    pub(super) fn free_pages(&mut self) {
+        // SAFETY: The list is initialised and ours; its pages are no longer reachable from the
+        // table, nor, as the caller saw to, from the IOMMU.
+        unsafe { bindings::iommu_put_pages_list(&raw mut (*self.0.get()).freelist) };
+    }
+}

@@ -1,0 +1,253 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What an IOMMU driver implements: `struct iommu_ops`.
+//!
+//! C header: [`include/linux/iommu.h`](srctree/include/linux/iommu.h)
+
+use super::{
+    device::IommuDevice,
+    domain::{
+        Paging,
+        PagingDomain,
+        StaticDomain,
+        StaticDomainOps, //
+    },
+    resv::ReservedRegions, //
+};
+use crate::{
+    alloc::KBox,
+    bindings,
+    device,
+    error::Error,
+    prelude::*,
+    sync::Arc,
+    types::Opaque, //
+};
+use core::marker::PhantomData;
+
+/// A capability that the core asks a driver about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Capability {
+    /// DMA can be made coherent with the CPUs' caches.
+    CacheCoherency,
+    /// Any other; a driver that does not know it lacks it.
+    Other,
+}
+
+/// How devices are sorted into groups.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Grouping {
+    /// By PCI topology and access control.
+    Pci,
+    /// Each device by itself.
+    PerDevice,
+}
+
+/// What [`Driver::probe_device`] answers.
+pub struct Probed<D: Driver> {
+    /// The instance that the device is behind.
+    pub iommu: &'static IommuDevice,
+    /// The driver's state of the device.
+    pub endpoint: Arc<D::Endpoint>,
+}
+
+/// A device on its way into a domain.
+///
+/// A domain is attached to a device as a whole; a PASID would be a further field here.
+pub struct AttachTarget<'a, D: Driver> {
+    /// The device.
+    pub dev: &'a device::Device,
+    /// What the driver keeps for it.
+    pub endpoint: &'a D::Endpoint,
+}
+
+impl<D: Driver> AttachTarget<'_, D> {
+    /// # Safety
+    ///
+    /// `dev` must be a device that [`Ops<D>`] has probed and not released, for `'a`.
+    pub(super) unsafe fn from_raw<'a>(dev: *mut bindings::device) -> AttachTarget<'a, D> {
+        // SAFETY: By the caller's promise: `probe_device` below stored an `Arc<D::Endpoint>`,
+        // which `release_device` drops.
+        unsafe {
+            AttachTarget {
+                dev: device::Device::from_raw(dev),
+                endpoint: &*bindings::dev_iommu_priv_get(dev).cast::<D::Endpoint>(),
+            }
+        }
+    }
+}
+
+/// An IOMMU driver.
+pub trait Driver: Sized + 'static {
+    /// What the driver keeps for each device.
+    type Endpoint: Send + Sync + 'static;
+
+    /// The driver's paging domains.
+    type Domain: PagingDomain<Driver = Self>;
+
+    /// How devices are grouped.
+    const GROUPING: Grouping;
+
+    /// Whether DMA of `dev` can have the capability.
+    ///
+    /// Context: any.
+    fn capable(dev: &device::Device, capability: Capability) -> bool;
+
+    /// A device has appeared. Is it behind this IOMMU?
+    ///
+    /// Context: may sleep; calls are serialised.
+    ///
+    /// # Errors
+    ///
+    /// [`ENODEV`]: not ours. With any error the device does DMA *untranslated*: when it is ours but
+    /// cannot be served, succeed here and fail its attaches, so that the core blocks it.
+    fn probe_device(dev: &device::Device) -> Result<Probed<Self>>;
+
+    /// The device goes, or its probing failed later on. It is in the blocking domain, or was in no
+    /// domain at all.
+    ///
+    /// Context: may sleep.
+    fn release_device(endpoint: Arc<Self::Endpoint>);
+
+    /// Adds the IOVAs that must not be used for `dev`.
+    ///
+    /// Context: may sleep.
+    ///
+    /// # Errors
+    ///
+    /// [`ENOMEM`]; the core cannot be told, and goes on with what was added.
+    fn reserved_regions(dev: &device::Device, regions: &mut ReservedRegions) -> Result;
+
+    /// Allocates a domain that the device could be attached to.
+    ///
+    /// Context: may sleep.
+    ///
+    /// # Errors
+    ///
+    /// [`ENOMEM`], or what prevents it.
+    fn alloc_domain(target: &AttachTarget<'_, Self>) -> Result<KBox<Paging<Self::Domain>>>;
+}
+
+/// A driver's `struct iommu_ops`; to be the value of a `static`.
+pub struct Ops<D: Driver> {
+    raw: Opaque<bindings::iommu_ops>,
+    _driver: PhantomData<fn() -> D>,
+}
+
+// SAFETY: Nothing writes the ops once they are built.
+unsafe impl<D: Driver> Sync for Ops<D> {}
+// SAFETY: The ops are not bound to a thread.
+unsafe impl<D: Driver> Send for Ops<D> {}
+
+impl<D: Driver> Ops<D> {
+    const DOMAIN_OPS: bindings::iommu_domain_ops = Paging::<D::Domain>::OPS;
+
+    /// Ops with these static domains. A device is left in `blocking` when its driver is done with
+    /// it, and when it cannot be attached to anything else.
+    pub const fn new<I, B>(
+        identity: &'static StaticDomain<I>,
+        blocking: &'static StaticDomain<B>,
+    ) -> Ops<D>
+    where
+        I: StaticDomainOps<Driver = D>,
+        B: StaticDomainOps<Driver = D>,
+    {
+        // SAFETY: All-zero bytes are a valid `struct iommu_ops`: it holds nullable pointers and a
+        // bit.
+        let mut raw: bindings::iommu_ops =
+            unsafe { core::mem::MaybeUninit::zeroed().assume_init() };
+        raw.capable = Some(Self::capable);
+        raw.probe_device = Some(Self::probe_device);
+        raw.release_device = Some(Self::release_device);
+        raw.device_group = Some(match D::GROUPING {
+            Grouping::Pci => bindings::pci_device_group,
+            Grouping::PerDevice => bindings::generic_device_group,
+        });
+        raw.get_resv_regions = Some(Self::get_resv_regions);
+        raw.domain_alloc_paging = Some(Self::domain_alloc_paging);
+        raw.default_domain_ops = &Self::DOMAIN_OPS;
+        raw.identity_domain = identity.as_raw();
+        raw.blocked_domain = blocking.as_raw();
+        raw.release_domain = blocking.as_raw();
+        Ops {
+            raw: Opaque::new(raw),
+            _driver: PhantomData,
+        }
+    }
+
+    pub(super) fn as_raw(&'static self) -> *const bindings::iommu_ops {
+        self.raw.get()
+    }
+
+    /// # Safety
+    ///
+    /// To be called by the IOMMU core as `capable` only.
+    unsafe extern "C" fn capable(
+        dev: *mut bindings::device,
+        capability: bindings::iommu_cap,
+    ) -> bool {
+        let capability = if capability == bindings::iommu_cap::IOMMU_CAP_CACHE_COHERENCY {
+            Capability::CacheCoherency
+        } else {
+            Capability::Other
+        };
+        // SAFETY: The core passes a valid device.
+        D::capable(unsafe { device::Device::from_raw(dev) }, capability)
+    }
+
+    /// # Safety
+    ///
+    /// To be called by the IOMMU core as `probe_device` only.
+    unsafe extern "C" fn probe_device(dev: *mut bindings::device) -> *mut bindings::iommu_device {
+        // SAFETY: The core passes a valid device.
+        match D::probe_device(unsafe { device::Device::from_raw(dev) }) {
+            Ok(probed) => {
+                let endpoint = Arc::into_raw(probed.endpoint);
+                // SAFETY: The core holds its probe lock and lets the driver set its pointer here.
+                unsafe { bindings::dev_iommu_priv_set(dev, endpoint.cast_mut().cast()) };
+                probed.iommu.as_raw()
+            }
+            Err(error) => error.to_ptr(),
+        }
+    }
+
+    /// # Safety
+    ///
+    /// To be called by the IOMMU core as `release_device` only.
+    unsafe extern "C" fn release_device(dev: *mut bindings::device) {
+        // SAFETY: The core releases only what was probed, once, and does not use the pointer again.
+        let endpoint =
+            unsafe { Arc::from_raw(bindings::dev_iommu_priv_get(dev).cast::<D::Endpoint>()) };
+        D::release_device(endpoint);
+    }
+
+    /// # Safety
+    ///
+    /// To be called by the IOMMU core as `get_resv_regions` only.
+    unsafe extern "C" fn get_resv_regions(
+        dev: *mut bindings::device,
+        head: *mut bindings::list_head,
+    ) {
+        // SAFETY: The core passes a valid device and a list that is the caller's own.
+        let (dev, mut regions) = unsafe {
+            (
+                device::Device::from_raw(dev),
+                ReservedRegions::from_raw(head),
+            )
+        };
+        if D::reserved_regions(dev, &mut regions).is_err() {
+            dev_err!(dev, "IOMMU: no memory for the list of reserved regions\n");
+        }
+    }
+
+    /// # Safety
+    ///
+    /// To be called by the IOMMU core as `domain_alloc_paging` only.
+    unsafe extern "C" fn domain_alloc_paging(
+        dev: *mut bindings::device,
+    ) -> *mut bindings::iommu_domain {
+        // SAFETY: The core allocates domains only for devices that were probed.
+        let target = unsafe { AttachTarget::from_raw(dev) };
+        D::alloc_domain(&target).map_or_else(Error::to_ptr, Paging::into_raw)
+    }
+}

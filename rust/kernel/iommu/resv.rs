@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Reserved regions: IOVAs that must not be handed out.
+//!
+//! C header: [`include/linux/iommu.h`](srctree/include/linux/iommu.h)
+
+use super::Iova;
+use crate::{
+    bindings,
+    prelude::*, //
+};
+
+/// What a region is reserved for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReservedKind {
+    /// Message-signalled interrupts, not translated.
+    Msi,
+    /// Addresses that the IOMMU does not translate, or that something else answers.
+    Reserved,
+}
+
+/// The list of a device's reserved regions, being collected.
+pub struct ReservedRegions {
+    head: *mut bindings::list_head,
+}
+
+impl ReservedRegions {
+    /// # Safety
+    ///
+    /// `head` must be a valid list of `struct iommu_resv_region`, exclusively accessible as long as
+    /// the object lives.
+    pub(super) unsafe fn from_raw(head: *mut bindings::list_head) -> ReservedRegions {
+        ReservedRegions { head }
+    }
+
+    /// Adds the `length` bytes from `start` on.
+    ///
+    /// Context: may sleep.
+    ///
+    /// # Errors
+    ///
+    /// [`ENOMEM`].
+    pub fn add(&mut self, start: Iova, length: usize, kind: ReservedKind) -> Result {
+        let kind = match kind {
+            ReservedKind::Msi => bindings::iommu_resv_type_IOMMU_RESV_MSI,
+            ReservedKind::Reserved => bindings::iommu_resv_type_IOMMU_RESV_RESERVED,
+        };
+        // SAFETY: The function only allocates.
+        let region = unsafe {
+            bindings::iommu_alloc_resv_region(start.as_u64(), length, 0, kind, bindings::GFP_KERNEL)
+        };
+        if region.is_null() {
+            return Err(ENOMEM);
+        }
+        // SAFETY: `region` is new and in no list; the list is valid by the type's construction. The
+        // core frees the regions.
+        unsafe { bindings::list_add_tail(&raw mut (*region).list, self.head) };
+        Ok(())
+    }
+}
