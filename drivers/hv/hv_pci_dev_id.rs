@@ -1,0 +1,257 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Registry of the logical device ids of Hyper-V's PCI buses.
+//!
+//! `pci-hyperv` knows, from a bus's VMBus instance GUID, how the hypervisor names the functions on
+//! that bus; an IOMMU driver needs the name and knows only the PCI device. The two meet here: one
+//! entry per PCI domain, from before the bus is scanned until after its root bus is gone.
+//!
+//! The registry is built in, as IOMMU drivers are; `pci-hyperv` may be a module. Nothing of VMBus
+//! crosses the interface, only integers.
+
+use kernel::{
+    alloc::KBox,
+    error::from_result,
+    ffi::c_int,
+    fmt, new_mutex,
+    prelude::*,
+    rbtree::{
+        Entry,
+        RBTree,
+        RBTreeNodeReservation, //
+    },
+    sync::{
+        Mutex,
+        SetOnce, //
+    },
+};
+
+/// Prefix of the messages of this file.
+const __LOG_PREFIX: &[u8] = b"hv_pci_dev_id\0";
+
+/// A PCI domain number (`pci-hyperv` uses 1..=0xffff).
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct DomainNumber(u32);
+
+impl DomainNumber {
+    /// The number as the C side has it.
+    ///
+    /// # Errors
+    ///
+    /// [`EINVAL`] when negative.
+    fn new(number: c_int) -> Result<DomainNumber> {
+        Ok(DomainNumber(number.try_into().map_err(|_| EINVAL)?))
+    }
+}
+
+impl fmt::Display for DomainNumber {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:04x}", self.0)
+    }
+}
+
+/// The upper bits of the logical device ids of a bus; the low three are the function's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Prefix(u32);
+
+impl Prefix {
+    /// The prefix as the C side has it.
+    ///
+    /// # Errors
+    ///
+    /// [`EINVAL`] when one of the low three bits is set.
+    fn new(prefix: u32) -> Result<Prefix> {
+        if prefix & 0x7 != 0 {
+            return Err(EINVAL);
+        }
+        Ok(Prefix(prefix))
+    }
+}
+
+/// The entries.
+struct Registry {
+    prefixes: RBTree<DomainNumber, Prefix>,
+}
+
+impl Registry {
+    fn new() -> Registry {
+        Registry {
+            prefixes: RBTree::new(),
+        }
+    }
+
+    /// Adds an entry.
+    ///
+    /// # Errors
+    ///
+    /// [`EEXIST`]: there is one, which stays; [`ENOMEM`].
+    fn insert(&mut self, domain: DomainNumber, prefix: Prefix) -> Result {
+        let reservation = RBTreeNodeReservation::new(GFP_KERNEL)?;
+        match self.prefixes.entry(domain) {
+            Entry::Vacant(vacant) => {
+                vacant.insert(prefix, reservation);
+                Ok(())
+            }
+            Entry::Occupied(_) => Err(EEXIST),
+        }
+    }
+
+    fn remove(&mut self, domain: DomainNumber) {
+        self.prefixes.remove(&domain);
+    }
+
+    fn get(&self, domain: DomainNumber) -> Option<Prefix> {
+        self.prefixes.get(&domain).copied()
+    }
+}
+
+/// Set by the initcall, before any bus exists.
+static REGISTRY: SetOnce<Pin<KBox<Mutex<Registry>>>> = SetOnce::new();
+
+fn registry() -> Result<&'static Mutex<Registry>> {
+    REGISTRY.as_ref().map(|registry| &**registry).ok_or(ENODEV)
+}
+
+/// Sets the registry up; run once, at `core_initcall`.
+///
+/// # Safety
+///
+/// None beyond the C prototype's.
+#[export]
+pub unsafe extern "C" fn hv_pci_dev_id_init() -> c_int {
+    from_result(|| {
+        let registry = KBox::pin_init(new_mutex!(Registry::new()), GFP_KERNEL)?;
+        REGISTRY.populate(registry);
+        Ok(0)
+    })
+}
+
+/// Enters the bus of a PCI domain.
+///
+/// Context: may sleep.
+///
+/// Returns 0, `-EEXIST` when the domain has an entry (which stays as it is), `-EINVAL` for a
+/// negative number or a prefix that is none, or `-ENOMEM`.
+///
+/// # Safety
+///
+/// None beyond the C prototype's.
+#[export]
+pub unsafe extern "C" fn hv_pci_register_dev_id(
+    pci_domain_nr: c_int,
+    logical_dev_id_prefix: u32,
+) -> c_int {
+    from_result(|| {
+        let domain = DomainNumber::new(pci_domain_nr)?;
+        let prefix = Prefix::new(logical_dev_id_prefix)?;
+        let inserted = registry()?.lock().insert(domain, prefix);
+        if inserted == Err(EEXIST) {
+            pr_err!("PCI domain {domain} has a logical device id already\n");
+        }
+        inserted.map(|()| 0)
+    })
+}
+
+/// Removes the entry of a PCI domain; nothing happens when there is none.
+///
+/// Context: may sleep. Only after all devices of the domain were released: releasing a device needs
+/// its id.
+///
+/// # Safety
+///
+/// None beyond the C prototype's.
+#[export]
+pub unsafe extern "C" fn hv_pci_unregister_dev_id(pci_domain_nr: c_int) {
+    if let (Ok(domain), Ok(registry)) = (DomainNumber::new(pci_domain_nr), registry()) {
+        registry.lock().remove(domain);
+    }
+}
+
+/// Finds the prefix of a PCI domain's bus.
+///
+/// Context: may sleep.
+///
+/// Returns 0 or `-ENODEV`.
+///
+/// # Safety
+///
+/// `logical_dev_id_prefix` must be valid for a write.
+#[export]
+pub unsafe extern "C" fn hv_pci_lookup_dev_id(
+    pci_domain_nr: c_int,
+    logical_dev_id_prefix: *mut u32,
+) -> c_int {
+    from_result(|| {
+        let domain = DomainNumber::new(pci_domain_nr).map_err(|_| ENODEV)?;
+        let prefix = registry()?.lock().get(domain).ok_or(ENODEV)?;
+        // SAFETY: By this function's own requirement.
+        unsafe { logical_dev_id_prefix.write(prefix.0) };
+        Ok(0)
+    })
+}
+
+#[kunit_tests(hyperv_pci_dev_id)]
+mod tests {
+    use super::*;
+
+    fn domain(number: c_int) -> Result<DomainNumber> {
+        DomainNumber::new(number)
+    }
+
+    #[test]
+    fn entries_are_found_by_their_domain() -> Result {
+        let mut registry = Registry::new();
+        registry.insert(domain(0x1ee7)?, Prefix::new(0x1ee7_6050)?)?;
+        registry.insert(domain(0xffff)?, Prefix::new(0)?)?;
+        assert_eq!(registry.get(domain(0x1ee7)?), Some(Prefix(0x1ee7_6050)));
+        assert_eq!(registry.get(domain(0xffff)?), Some(Prefix(0)));
+        assert_eq!(registry.get(domain(1)?), None);
+        Ok(())
+    }
+
+    #[test]
+    fn an_entry_is_never_overwritten() -> Result {
+        let mut registry = Registry::new();
+        registry.insert(domain(7)?, Prefix::new(8)?)?;
+        assert!(registry.insert(domain(7)?, Prefix::new(16)?) == Err(EEXIST));
+        assert!(registry.insert(domain(7)?, Prefix::new(8)?) == Err(EEXIST));
+        assert_eq!(registry.get(domain(7)?), Some(Prefix(8)));
+        Ok(())
+    }
+
+    #[test]
+    fn a_removed_domain_can_be_used_again() -> Result {
+        let mut registry = Registry::new();
+        registry.insert(domain(7)?, Prefix::new(8)?)?;
+        registry.remove(domain(7)?);
+        registry.remove(domain(7)?);
+        assert_eq!(registry.get(domain(7)?), None);
+        registry.insert(domain(7)?, Prefix::new(16)?)?;
+        assert_eq!(registry.get(domain(7)?), Some(Prefix(16)));
+        Ok(())
+    }
+
+    #[test]
+    fn nonsense_is_refused() {
+        assert!(DomainNumber::new(-1).is_err());
+        assert!(Prefix::new(0x1ee7_6051).is_err());
+        assert!(Prefix::new(0x1ee7_6057).is_err());
+    }
+
+    #[test]
+    fn the_c_interface_agrees_with_the_table() {
+        // A number that no bus can have: pci-hyperv stops at 0xffff.
+        const NUMBER: c_int = 0x7fff_0001;
+        let mut prefix = 0;
+        // SAFETY: `prefix` is valid for writes.
+        unsafe {
+            assert_eq!(hv_pci_lookup_dev_id(NUMBER, &mut prefix), ENODEV.to_errno());
+            assert_eq!(hv_pci_register_dev_id(NUMBER, 0xe7e7_6050), 0);
+            assert_eq!(hv_pci_lookup_dev_id(NUMBER, &mut prefix), 0);
+            assert_eq!(prefix, 0xe7e7_6050);
+            hv_pci_unregister_dev_id(NUMBER);
+            assert_eq!(hv_pci_lookup_dev_id(NUMBER, &mut prefix), ENODEV.to_errno());
+            assert_eq!(hv_pci_register_dev_id(-1, 0), EINVAL.to_errno());
+        }
+    }
+}
