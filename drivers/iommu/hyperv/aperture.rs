@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! How wide the I/O address space is, and how deep its tables are.
+//!
+//! No kernel types: this file is also built and tested outside the kernel.
+
+/// Narrowest IOVA width that makes sense, in bits: the MSI window below 4 GiB must lie in the
+/// aperture, and devices with 32-bit addresses must find room.
+pub(crate) const MIN_WIDTH: u8 = 32;
+
+/// Widest aperture of a 4-level table, in bits.
+///
+/// The table itself spans 48, but VT-d's first stage takes only canonical addresses, and generic
+/// tables without sign extension start at 0: the upper half of 48 bits would fault. Whether Hyper-V
+/// subtracts that bit from the width that it reports is not documented.
+pub(crate) const MAX_WIDTH_4_LEVEL: u8 = 47;
+
+/// Widest aperture of a 5-level table, in bits; see [`MAX_WIDTH_4_LEVEL`].
+pub(crate) const MAX_WIDTH_5_LEVEL: u8 = 56;
+
+/// Width up to which 4 levels serve, in bits. There are no 3-level tables in this interface.
+const WIDTH_4_LEVEL: u8 = 48;
+
+/// Depth of the tables.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Levels {
+    Four,
+    Five,
+}
+
+/// The I/O address space `0..=2^width - 1`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Aperture {
+    /// In bits, [`MIN_WIDTH`]..=[`MAX_WIDTH_5_LEVEL`].
+    pub(crate) width: u8,
+    pub(crate) levels: Levels,
+}
+
+/// The host reports a width below [`MIN_WIDTH`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct TooNarrow;
+
+impl Aperture {
+    /// The aperture for a host that reports `width` bits and tables of up to `deepest` levels.
+    pub(crate) fn choose(width: u8, deepest: Levels) -> Result<Aperture, TooNarrow> {
+        if width < MIN_WIDTH {
+            return Err(TooNarrow);
+        }
+        Ok(match deepest {
+            Levels::Five if width > WIDTH_4_LEVEL => Aperture {
+                width: min(width, MAX_WIDTH_5_LEVEL),
+                levels: Levels::Five,
+            },
+            _ => Aperture {
+                width: min(width, MAX_WIDTH_4_LEVEL),
+                levels: Levels::Four,
+            },
+        })
+    }
+
+    /// The aperture when the host takes no 5-level table after all.
+    pub(crate) fn with_four_levels(self) -> Aperture {
+        Aperture {
+            width: min(self.width, MAX_WIDTH_4_LEVEL),
+            levels: Levels::Four,
+        }
+    }
+
+    /// The last address.
+    pub(crate) fn last(self) -> u64 {
+        u64::MAX >> (64 - u32::from(self.width))
+    }
+}
+
+fn min(a: u8, b: u8) -> u8 {
+    if a < b {
+        a
+    } else {
+        b
+    }
+}

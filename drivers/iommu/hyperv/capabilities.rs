@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Which IOMMUs this driver can serve.
+//!
+//! No kernel types: this file is also built and tested outside the kernel.
+
+use super::aperture::{
+    Aperture,
+    Levels, //
+};
+
+/// Bits of the host's answer; the numbers of `HV_IOMMU_CAP_*`.
+pub(crate) const CAP_PRESENT: u64 = 1 << 0;
+pub(crate) const CAP_S1: u64 = 1 << 2;
+pub(crate) const CAP_S1_5LVL: u64 = 1 << 3;
+
+/// The one page size that every table needs, in bytes: also the bit of the bitmap.
+pub(crate) const BASE_PAGE: u64 = 4096;
+
+/// What the host reports.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct HostReport {
+    /// `HV_IOMMU_CAP_*` bits.
+    pub(crate) flags: u64,
+    /// Widest IOVA, in bits.
+    pub(crate) max_iova_width: u8,
+    /// Bit n: pages of 2^n bytes.
+    pub(crate) page_sizes: u64,
+}
+
+/// An IOMMU that the driver can serve.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Capabilities {
+    pub(crate) aperture: Aperture,
+    /// Bit n: pages of 2^n bytes; 4 KiB among them.
+    pub(crate) page_sizes: u64,
+}
+
+/// Why an IOMMU cannot be served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Unusable {
+    /// There is none: nothing to say.
+    Absent,
+    /// It has no stage-1 translation.
+    NoStage1,
+    /// It has no 4 KiB pages.
+    NoBasePage,
+    /// Its address space is too narrow.
+    TooNarrow,
+}
+
+impl HostReport {
+    /// Judges what the host reports.
+    pub(crate) fn judge(&self) -> Result<Capabilities, Unusable> {
+        if self.flags & CAP_PRESENT == 0 {
+            return Err(Unusable::Absent);
+        }
+        if self.flags & CAP_S1 == 0 {
+            return Err(Unusable::NoStage1);
+        }
+        if self.page_sizes & BASE_PAGE == 0 {
+            return Err(Unusable::NoBasePage);
+        }
+        let deepest = if self.flags & CAP_S1_5LVL != 0 {
+            Levels::Five
+        } else {
+            Levels::Four
+        };
+        let aperture =
+            Aperture::choose(self.max_iova_width, deepest).map_err(|_| Unusable::TooNarrow)?;
+        Ok(Capabilities {
+            aperture,
+            page_sizes: self.page_sizes,
+        })
+    }
+}

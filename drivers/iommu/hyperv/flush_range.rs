@@ -1,0 +1,97 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! From a range of IOVAs to the descriptors that flush it.
+//!
+//! A descriptor covers 2^s 4-KiB pages at an address that is a multiple of that many pages. One
+//! descriptor for a whole range may cover far more than the range: two pages that lie on either
+//! side of a 4 GiB border need one of 4 GiB. An exact cover may need a hundred.
+//!
+//! The rule here bounds both: the range is widened to multiples of a unit of at most 1/32 of its
+//! length, and the widened range is covered exactly. That takes at most [`MAX_DESCRIPTORS`]
+//! descriptors, which one hypercall holds, and flushes at most 1/16 more than asked. A range of up
+//! to 63 pages, and any range whose ends are multiples of the unit, is covered exactly; an aligned
+//! power of two takes one descriptor.
+//!
+//! No kernel types: this file is also built and tested outside the kernel.
+
+/// Most descriptors that a range can need: the widened range is at most 65 units long.
+pub(crate) const MAX_DESCRIPTORS: usize = 12;
+
+/// log2 of how many units a range has at least.
+const UNITS_LG2: u32 = 5;
+
+/// log2 of the hypervisor's page size, in bytes.
+const PAGE_SHIFT: u32 = 12;
+
+/// Width of a page number, in bits.
+const PAGE_NUMBER_BITS: u32 = 64 - PAGE_SHIFT;
+
+/// A descriptor as the hypervisor takes it: page number in bits 63:12, s in bits 5:0.
+pub(crate) type Descriptor = u64;
+
+/// The descriptors that cover a range.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Cover {
+    descriptors: [Descriptor; MAX_DESCRIPTORS],
+    len: usize,
+}
+
+impl Cover {
+    /// Covers the bytes `first..=last`, rounded out to whole pages. With `last < first`, which is
+    /// no range, everything is covered.
+    #[inline]
+    pub(crate) fn new(first: u64, last: u64) -> Cover {
+        let mut cover = Cover {
+            descriptors: [0; MAX_DESCRIPTORS],
+            len: 0,
+        };
+        if last < first {
+            cover.push(0, PAGE_NUMBER_BITS);
+            return cover;
+        }
+
+        // All page numbers are below 2^52, so that nothing here can overflow.
+        let (first, last) = (first >> PAGE_SHIFT, last >> PAGE_SHIFT);
+        let unit = 1u64 << log2(last - first + 1).saturating_sub(UNITS_LG2);
+        let mut page = first & !(unit - 1);
+        let end = (last | (unit - 1)) + 1;
+        while page < end {
+            let shift = page.trailing_zeros().min(log2(end - page));
+            cover.push(page, shift);
+            page += 1 << shift;
+        }
+        cover
+    }
+
+    /// Adds a block. There is always room; if there were not, the whole address space would be
+    /// covered instead.
+    #[inline]
+    fn push(&mut self, page: u64, shift: u32) {
+        let descriptor = page << PAGE_SHIFT | u64::from(shift);
+        match self.descriptors.get_mut(self.len) {
+            Some(slot) => {
+                *slot = descriptor;
+                self.len += 1;
+            }
+            None => {
+                self.descriptors = [0; MAX_DESCRIPTORS];
+                self.descriptors[0] = u64::from(PAGE_NUMBER_BITS);
+                self.len = 1;
+            }
+        }
+    }
+
+    /// The descriptors; at least one.
+    #[inline]
+    pub(crate) fn as_slice(&self) -> &[Descriptor] {
+        self.descriptors
+            .get(..self.len)
+            .unwrap_or(&self.descriptors)
+    }
+}
+
+/// log2, rounded down, of a number that is not 0.
+#[inline]
+fn log2(number: u64) -> u32 {
+    63 - number.leading_zeros()
+}

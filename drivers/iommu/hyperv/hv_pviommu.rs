@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Driver of the IOMMU that Hyper-V offers its guests.
+//!
+//! The guest asks for the IOMMU by hypercall, builds stage-1 page tables itself, tells the
+//! hypervisor their roots, and calls it only to attach devices and to flush. Data flows one way
+//! through the modules:
+//!
+//! - [`abi`]: the hypercalls' layouts, generated from the C header;
+//! - [`capabilities`], [`aperture`], [`flush_range`], [`translation`]: arithmetic and rules without
+//!   kernel types, which are tested outside the kernel, too;
+//! - [`calls`]: one function per hypercall;
+//! - [`domain_ids`], [`instance`]: the state of the one IOMMU;
+//! - [`endpoint`]: a device behind it;
+//! - [`paging`], [`statics`]: the domains;
+//! - [`ops`]: what the IOMMU core calls.
+
+#![deny(unsafe_code)]
+
+mod abi;
+mod aperture;
+mod calls;
+mod capabilities;
+mod domain_ids;
+mod endpoint;
+mod flush_range;
+mod instance;
+#[cfg(CONFIG_HYPERV_PVIOMMU_KUNIT_TEST)]
+mod kunit;
+mod ops;
+mod paging;
+mod probe;
+mod statics;
+mod translation;
+
+use kernel::{
+    error::from_result,
+    prelude::*, //
+};
+
+/// Prefix of the driver's messages.
+const __LOG_PREFIX: &[u8] = b"hv_pviommu\0";
+
+/// Looks for the IOMMU and, when the host has one, takes it into service.
+///
+/// Context: `rootfs_initcall`, after the IOMMU core and before any vPCI device.
+///
+/// Returns 0, `-ENODEV` when there is none to serve (silently) or none that can be served (with a
+/// message), or the error that prevented it.
+///
+/// # Safety
+///
+/// None beyond the C prototype's.
+#[allow(unsafe_code)]
+#[export]
+pub unsafe extern "C" fn hv_pviommu_init() -> kernel::ffi::c_int {
+    from_result(|| probe::probe().map(|()| 0))
+}

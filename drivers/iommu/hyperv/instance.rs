@@ -1,0 +1,341 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The one IOMMU of the partition, and the life of domains in it.
+
+use super::{
+    abi::{
+        ConfigureDeviceDomain,
+        CreateDeviceDomain, //
+    },
+    aperture::{
+        Aperture,
+        Levels, //
+    },
+    calls,
+    capabilities::Capabilities,
+    domain_ids::{
+        DomainId,
+        DomainIds, //
+    },
+    endpoint::{
+        Blocked,
+        Endpoint, //
+    },
+    flush_range::Cover,
+    translation::Translation, //
+};
+use kernel::{
+    fmt,
+    hyperv::{
+        hypercall::Call,
+        status::{
+            HypercallError,
+            Status, //
+        },
+    },
+    list::{
+        List,
+        ListArc, //
+    },
+    pr_warn_once,
+    prelude::*,
+    sync::{
+        atomic::{
+            ordering::Relaxed,
+            AtomicFlag, //
+        },
+        new_spinlock_irq,
+        SetOnce,
+        SpinLockIrq, //
+    },
+};
+
+/// How many numbers in a row may turn out to be taken: those of a previous kernel's domains, which
+/// outlive it.
+const MAX_TAKEN: usize = 4096;
+
+/// The IOMMU.
+#[pin_data]
+pub(crate) struct Instance {
+    capabilities: Capabilities,
+    #[pin]
+    ids: DomainIds,
+    /// The domain that lets nothing through; devices are detached instead when there is none.
+    blocking: SetOnce<DomainId>,
+    /// The domain that translates nothing; devices cannot be attached to it when there is none.
+    identity: SetOnce<DomainId>,
+    /// The host does not know the list flush.
+    no_list_flush: AtomicFlag,
+    /// The host has refused a 5-level table.
+    no_five_levels: AtomicFlag,
+    /// Every device that was probed and not released.
+    #[pin]
+    endpoints: SpinLockIrq<List<Endpoint>>,
+}
+
+/// Set before the IOMMU is registered, never changed.
+static INSTANCE: SetOnce<Pin<KBox<Instance>>> = SetOnce::new();
+
+impl Instance {
+    /// The IOMMU.
+    ///
+    /// # Errors
+    ///
+    /// [`ENODEV`] before it is set up.
+    pub(crate) fn get() -> Result<&'static Instance> {
+        INSTANCE.as_ref().map(|instance| &**instance).ok_or(ENODEV)
+    }
+
+    /// Sets the IOMMU up: makes its static domains.
+    ///
+    /// Context: may sleep; once.
+    ///
+    /// # Errors
+    ///
+    /// [`ENOMEM`]. That a domain cannot be had is no error: devices are then detached to block
+    /// them, or cannot be attached to identity, and a message says so.
+    pub(crate) fn set_up(capabilities: Capabilities) -> Result {
+        let instance = KBox::pin_init(
+            pin_init!(Instance {
+                capabilities,
+                ids <- DomainIds::new(),
+                blocking: SetOnce::new(),
+                identity: SetOnce::new(),
+                no_list_flush: AtomicFlag::new(false),
+                no_five_levels: AtomicFlag::new(false),
+                endpoints <- new_spinlock_irq!(List::new()),
+            }),
+            GFP_KERNEL,
+        )?;
+        instance.make_static(&instance.blocking, Translation::Blocking, "blocking");
+        instance.make_static(&instance.identity, Translation::Identity, "identity");
+        INSTANCE.populate(instance);
+        Ok(())
+    }
+
+    fn make_static(&self, slot: &SetOnce<DomainId>, translation: Translation, name: &str) {
+        match self.make_domain(translation) {
+            Ok(id) => {
+                slot.populate(id);
+            }
+            Err(failure) => pr_err!("no {name} domain: {failure}\n"),
+        }
+    }
+
+    /// The address space for new domains.
+    pub(crate) fn aperture(&self) -> Aperture {
+        let aperture = self.capabilities.aperture;
+        if self.no_five_levels.load(Relaxed) {
+            aperture.with_four_levels()
+        } else {
+            aperture
+        }
+    }
+
+    /// The page sizes that tables may use, bit n for 2^n bytes.
+    pub(crate) fn page_sizes(&self) -> u64 {
+        self.capabilities.page_sizes
+    }
+
+    /// The blocking domain.
+    pub(crate) fn blocking(&self) -> Option<DomainId> {
+        self.blocking.copy()
+    }
+
+    /// The identity domain.
+    pub(crate) fn identity(&self) -> Option<DomainId> {
+        self.identity.copy()
+    }
+
+    /// Remembers that the host takes no 5-level tables.
+    pub(crate) fn give_up_five_levels(&self) {
+        if !self.no_five_levels.xchg(true, Relaxed) {
+            pr_info!("the host refuses 5-level tables, going on with 4 levels\n");
+        }
+    }
+
+    /// Creates and configures a domain. Nothing is printed: the caller knows whose it is.
+    ///
+    /// Context: may sleep.
+    ///
+    /// # Errors
+    ///
+    /// [`MakeError`]; the hypervisor knows no new domain, or its number is retired.
+    pub(crate) fn make_domain(&self, translation: Translation) -> Result<DomainId, MakeError> {
+        let id = self.create()?;
+        match calls::configure(id, translation) {
+            Ok(()) => Ok(id),
+            Err(failure) => {
+                // With or without success: no table is freed on the strength of it.
+                let _ = self.delete_domain(id);
+                Err(match translation {
+                    Translation::Table {
+                        levels: Levels::Five,
+                        ..
+                    } => MakeError::FiveLevels(failure),
+                    _ => MakeError::Configure(failure),
+                })
+            }
+        }
+    }
+
+    /// Creates a domain of the first number that the hypervisor does not know.
+    fn create(&self) -> Result<DomainId, MakeError> {
+        for _ in 0..MAX_TAKEN {
+            let id = self.ids.take().map_err(MakeError::Number)?;
+            match calls::create(id) {
+                Ok(()) => return Ok(id),
+                // A previous kernel's: the number is retired.
+                Err(failure) if failure.is(Status::KEY_ALREADY_EXISTS) => {}
+                Err(failure) => {
+                    self.ids.give_back(id);
+                    return Err(MakeError::Create(failure));
+                }
+            }
+        }
+        Err(MakeError::Number(ENOSPC))
+    }
+
+    /// Deletes a domain that no device is attached to. With a failure, about which there is a
+    /// message, the hypervisor may know the domain for ever: its number is retired.
+    ///
+    /// Context: may sleep.
+    #[must_use = "a table that was not deleted must not be freed"]
+    fn try_delete(&self, id: DomainId) -> Result<(), HypercallError> {
+        calls::delete(id)?;
+        self.ids.give_back(id);
+        Ok(())
+    }
+
+    /// As `try_delete`, with a message on failure; whether it worked.
+    pub(crate) fn delete_domain(&self, id: DomainId) -> Deleted {
+        match self.try_delete(id) {
+            Ok(()) => Deleted::Yes,
+            Err(failure) => {
+                pr_err!("domain {id} cannot be deleted, its number is retired: {failure}\n");
+                Deleted::No
+            }
+        }
+    }
+
+    /// Drops what is cached of a range of a domain, or more.
+    ///
+    /// Context: any.
+    ///
+    /// # Errors
+    ///
+    /// That of the last resort, the flush of the whole domain.
+    #[inline]
+    pub(crate) fn flush_range(&self, id: DomainId, cover: &Cover) -> Result<(), HypercallError> {
+        if self.no_list_flush.load(Relaxed) {
+            return calls::flush(id);
+        }
+        match calls::flush_list(id, cover) {
+            Ok(()) => Ok(()),
+            Err(failure) => {
+                if failure.is(Status::INVALID_HYPERCALL_CODE) {
+                    if !self.no_list_flush.xchg(true, Relaxed) {
+                        pr_info!("the host does not know the list flush, flushing whole domains\n");
+                    }
+                } else {
+                    pr_warn_once!("list flush failed, flushing the whole domain: {failure}\n");
+                }
+                calls::flush(id)
+            }
+        }
+    }
+
+    /// The last resort when a domain cannot be flushed: its devices are blocked, before memory that
+    /// they may still reach is reused.
+    ///
+    /// Devices that are being attached at this moment are caught, too: their endpoint names the
+    /// domain from before the hypercall on.
+    ///
+    /// Context: any.
+    #[cold]
+    pub(crate) fn block_domain(&self, id: DomainId, failure: HypercallError) {
+        let (mut blocked, mut lost) = (0, 0);
+        for endpoint in self.endpoints.lock().iter() {
+            if endpoint.may_use(id) {
+                match endpoint.block(self) {
+                    Ok(Blocked::Attached | Blocked::Detached | Blocked::Gone) => blocked += 1,
+                    Err(_) => lost += 1,
+                }
+            }
+        }
+        pr_err!(
+            "domain {id} cannot be flushed: {failure}; {blocked} devices blocked, {lost} not\n"
+        );
+    }
+
+    /// Enters a device.
+    pub(crate) fn add_endpoint(&self, endpoint: ListArc<Endpoint>) {
+        self.endpoints.lock().push_back(endpoint);
+    }
+
+    /// Takes a device out.
+    pub(crate) fn remove_endpoint(&self, endpoint: &Endpoint) {
+        let mut removed = None;
+        {
+            let mut endpoints = self.endpoints.lock();
+            let mut cursor = endpoints.cursor_front();
+            while let Some(next) = cursor.peek_next() {
+                if core::ptr::eq(&*next.arc(), endpoint) {
+                    removed = Some(next.remove());
+                    break;
+                }
+                cursor.move_next();
+            }
+        }
+        // The last reference may go here: not under the lock.
+        drop(removed);
+    }
+}
+
+/// Whether the hypervisor has forgotten a domain.
+#[must_use]
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Deleted {
+    Yes,
+    No,
+}
+
+/// Why there is no new domain.
+#[derive(Clone, Copy)]
+pub(crate) enum MakeError {
+    /// No number is left, or no memory to keep it.
+    Number(Error),
+    /// It could not be created.
+    Create(HypercallError),
+    /// It could not be configured.
+    Configure(HypercallError),
+    /// It could not be configured with a 5-level table.
+    FiveLevels(HypercallError),
+}
+
+impl From<MakeError> for Error {
+    fn from(error: MakeError) -> Error {
+        match error {
+            MakeError::Number(error) => error,
+            MakeError::Create(failure)
+            | MakeError::Configure(failure)
+            | MakeError::FiveLevels(failure) => failure.into(),
+        }
+    }
+}
+
+impl fmt::Display for MakeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (call, failure) = match self {
+            MakeError::Number(error) => {
+                return write!(f, "no number for it: errno {}", error.to_errno());
+            }
+            MakeError::Create(failure) => (CreateDeviceDomain::NAME, failure),
+            MakeError::Configure(failure) | MakeError::FiveLevels(failure) => {
+                (ConfigureDeviceDomain::NAME, failure)
+            }
+        };
+        write!(f, "{call}: ")?;
+        failure.fmt(f)
+    }
+}

@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What the IOMMU core calls.
+
+use super::{
+    endpoint::Endpoint,
+    instance::Instance,
+    paging::Domain,
+    statics::{
+        BLOCKING,
+        IDENTITY, //
+    },
+};
+use kernel::{
+    device,
+    iommu::{
+        device::IommuDevice,
+        domain::Paging,
+        ops::{
+            AttachTarget,
+            Capability,
+            Driver,
+            Grouping,
+            Ops,
+            Probed, //
+        },
+        resv::{
+            ReservedKind,
+            ReservedRegions, //
+        },
+        Iova,
+    },
+    prelude::*,
+    sync::Arc,
+};
+
+/// Where message-signalled interrupts go on x86; never translated.
+const MSI_WINDOW: Iova = Iova::new(0xfee0_0000);
+/// Its length in bytes.
+const MSI_WINDOW_BYTES: usize = 0x10_0000;
+
+/// The driver.
+pub(crate) struct PvIommu;
+
+/// The one IOMMU of the partition, as the core knows it.
+pub(crate) static DEVICE: IommuDevice = IommuDevice::new();
+/// The driver's operations.
+pub(crate) static OPS: Ops<PvIommu> = Ops::new(&IDENTITY, &BLOCKING);
+
+impl Driver for PvIommu {
+    type Endpoint = Endpoint;
+    type Domain = Domain;
+
+    const GROUPING: Grouping = Grouping::Pci;
+
+    fn capable(_dev: &device::Device, capability: Capability) -> bool {
+        match capability {
+            // All DMA of a Hyper-V guest on x86 is coherent.
+            Capability::CacheCoherency => true,
+            Capability::Other => false,
+        }
+    }
+
+    fn probe_device(dev: &device::Device) -> Result<Probed<PvIommu>> {
+        let instance = Instance::get()?;
+        let endpoint = Endpoint::new(dev)?;
+        let probed = Probed {
+            iommu: &DEVICE,
+            endpoint: endpoint.clone_arc(),
+        };
+        instance.add_endpoint(endpoint);
+        Ok(probed)
+    }
+
+    fn release_device(endpoint: Arc<Endpoint>) {
+        if let Ok(instance) = Instance::get() {
+            instance.remove_endpoint(&endpoint);
+        }
+    }
+
+    fn reserved_regions(_dev: &device::Device, regions: &mut ReservedRegions) -> Result {
+        regions.add(MSI_WINDOW, MSI_WINDOW_BYTES, ReservedKind::Msi)
+    }
+
+    fn alloc_domain(target: &AttachTarget<'_, PvIommu>) -> Result<KBox<Paging<Domain>>> {
+        Domain::allocate(target.dev)
+    }
+}

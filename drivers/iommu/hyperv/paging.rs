@@ -1,0 +1,170 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Paging domains: a device's DMA goes through a table of the guest.
+
+use super::{
+    aperture::{
+        Aperture,
+        Levels, //
+    },
+    calls,
+    domain_ids::DomainId,
+    endpoint::Endpoint,
+    flush_range::Cover,
+    instance::{
+        Deleted,
+        Instance,
+        MakeError, //
+    },
+    ops::PvIommu,
+    translation::Translation, //
+};
+use kernel::{
+    device,
+    hyperv::status::HypercallError,
+    iommu::{
+        domain::{
+            Paging,
+            PagingDomain,
+            TableFate, //
+        },
+        gather::{
+            FlushOutcome,
+            Gather, //
+        },
+        ops::AttachTarget,
+        pt, //
+    },
+    prelude::*,
+    sync::atomic::{
+        ordering::{
+            Full,
+            Relaxed, //
+        },
+        AtomicFlag, //
+    },
+};
+
+/// What the driver keeps for a paging domain; the table is the kernel's.
+pub(crate) struct Domain {
+    instance: &'static Instance,
+    id: DomainId,
+    /// The hypervisor could not be made to flush: no device is let in any more.
+    stale: AtomicFlag,
+}
+
+impl Domain {
+    /// Allocates a domain for `dev`; with 4 levels, when the host turns out to take no more.
+    ///
+    /// Context: may sleep.
+    ///
+    /// # Errors
+    ///
+    /// [`ENOMEM`], or what the hypervisor's refusal stands for; there is a message about that.
+    pub(crate) fn allocate(dev: &device::Device) -> Result<KBox<Paging<Domain>>> {
+        let instance = Instance::get()?;
+        let aperture = instance.aperture();
+        let mut refusal = None;
+        let domain = Domain::allocate_in(instance, aperture, &mut refusal);
+        match (domain, refusal) {
+            (Err(_), Some(MakeError::FiveLevels(_))) => {
+                instance.give_up_five_levels();
+                let mut refusal = None;
+                let domain =
+                    Domain::allocate_in(instance, aperture.with_four_levels(), &mut refusal);
+                domain.inspect_err(|_| Domain::report(dev, refusal))
+            }
+            (domain, refusal) => domain.inspect_err(|_| Domain::report(dev, refusal)),
+        }
+    }
+
+    fn report(dev: &device::Device, refusal: Option<MakeError>) {
+        if let Some(refusal) = refusal {
+            dev_err!(dev, "IOMMU: no new domain: {refusal}\n");
+        }
+    }
+
+    fn allocate_in(
+        instance: &'static Instance,
+        aperture: Aperture,
+        refusal: &mut Option<MakeError>,
+    ) -> Result<KBox<Paging<Domain>>> {
+        let config = pt::Config {
+            width: aperture.width,
+            levels: match aperture.levels {
+                Levels::Four => pt::Levels::Four,
+                Levels::Five => pt::Levels::Five,
+            },
+            page_sizes: instance.page_sizes(),
+            node: pt::ANY_NODE,
+        };
+        Paging::new(config, |table| {
+            let translation = Translation::Table {
+                root: table.root,
+                levels: match table.levels {
+                    pt::Levels::Four => Levels::Four,
+                    pt::Levels::Five => Levels::Five,
+                },
+            };
+            let id = instance.make_domain(translation).inspect_err(|error| {
+                *refusal = Some(*error);
+            })?;
+            Ok(Domain {
+                instance,
+                id,
+                stale: AtomicFlag::new(false),
+            })
+        })
+    }
+
+    /// The end of a flush.
+    #[inline]
+    fn conclude(&self, result: Result<(), HypercallError>) -> FlushOutcome {
+        match result {
+            Ok(()) => FlushOutcome::Flushed,
+            Err(failure) => {
+                // The flag first, then the search for devices: `attach` does it the other way round.
+                self.stale.xchg(true, Full);
+                self.instance.block_domain(self.id, failure);
+                FlushOutcome::Stale
+            }
+        }
+    }
+}
+
+impl PagingDomain for Domain {
+    type Driver = PvIommu;
+
+    fn attach(&self, target: &AttachTarget<'_, PvIommu>) -> Result {
+        let endpoint: &Endpoint = target.endpoint;
+        if self.stale.load(Relaxed) {
+            return Err(ENODEV);
+        }
+        endpoint.attach(self.id)?;
+        // A flush may have failed meanwhile. Either it found this device, or this finds the flag.
+        if self.stale.load(Relaxed) {
+            endpoint.block_or_report(self.instance)?;
+            return Err(ENODEV);
+        }
+        Ok(())
+    }
+
+    #[inline]
+    fn flush_all(&self) {
+        // With a failure all devices are blocked: the caller may free what it likes.
+        let _ = self.conclude(calls::flush(self.id));
+    }
+
+    #[inline]
+    fn flush(&self, gather: &Gather) -> FlushOutcome {
+        let cover = Cover::new(gather.first().as_u64(), gather.last().as_u64());
+        self.conclude(self.instance.flush_range(self.id, &cover))
+    }
+
+    fn release(self) -> TableFate {
+        match self.instance.delete_domain(self.id) {
+            Deleted::Yes => TableFate::Free,
+            Deleted::No => TableFate::Leak,
+        }
+    }
+}

@@ -1,0 +1,120 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Is there an IOMMU, and can it be served?
+
+use super::{
+    aperture::Levels,
+    calls,
+    capabilities::{
+        Capabilities,
+        HostReport,
+        Unusable, //
+    },
+    instance::Instance,
+    ops::{
+        DEVICE,
+        OPS, //
+    },
+};
+use kernel::{
+    fmt,
+    hyperv::{
+        partition,
+        status::Status, //
+    },
+    prelude::*,
+};
+
+/// Name of the IOMMU in `/sys/class/iommu`.
+const NAME: &CStr = c"hv-iommu";
+
+/// Looks for the IOMMU and takes it into service.
+///
+/// Context: may sleep; once.
+///
+/// # Errors
+///
+/// [`ENODEV`]: there is none, silently, or none that can be served, with a message. Else what kept
+/// the IOMMU from being set up or registered, with a message.
+pub(crate) fn probe() -> Result {
+    match partition::kind() {
+        partition::Kind::Guest => {}
+        // A parent partition has other means; elsewhere there is no hypervisor to ask.
+        partition::Kind::None | partition::Kind::Parent => return Err(ENODEV),
+        partition::Kind::ConfidentialGuest => {
+            pr_info!("not used: the host cannot read the page tables of a confidential guest\n");
+            return Err(ENODEV);
+        }
+    }
+    let report = match calls::get_capabilities() {
+        Ok(report) => report,
+        // A host from before this interface.
+        Err(failure) if failure.is(Status::INVALID_HYPERCALL_CODE) => return Err(ENODEV),
+        Err(failure) => {
+            pr_err!("HVCALL_GET_IOMMU_CAPABILITIES: {failure}\n");
+            return Err(ENODEV);
+        }
+    };
+    let capabilities = judge(&report)?;
+    Instance::set_up(capabilities).inspect_err(|error| {
+        pr_err!("cannot be set up: {}\n", error.to_errno());
+    })?;
+
+    announce(&report, &capabilities);
+    DEVICE.register(&OPS, NAME).inspect_err(|error| {
+        pr_err!("cannot be registered: {}\n", error.to_errno());
+    })
+}
+
+fn judge(report: &HostReport) -> Result<Capabilities> {
+    report.judge().map_err(|unusable| {
+        match unusable {
+            Unusable::Absent => {}
+            Unusable::NoStage1 => pr_err!("not used: the host offers no stage 1\n"),
+            Unusable::NoBasePage => pr_err!(
+                "not used: the host offers no 4K pages (page sizes {:#x})\n",
+                report.page_sizes
+            ),
+            Unusable::TooNarrow => pr_err!(
+                "not used: the host offers IOVAs of {} bits only\n",
+                report.max_iova_width
+            ),
+        }
+        ENODEV
+    })
+}
+
+fn announce(report: &HostReport, capabilities: &Capabilities) {
+    let aperture = capabilities.aperture;
+    if report.max_iova_width != aperture.width {
+        pr_info!(
+            "IOVA width {} bits limited to {}\n",
+            report.max_iova_width,
+            aperture.width
+        );
+    }
+    pr_info!(
+        "aperture 0x0-{:#x} ({} bits), page sizes{}, {}-level tables\n",
+        aperture.last(),
+        aperture.width,
+        PageSizes(capabilities.page_sizes),
+        match aperture.levels {
+            Levels::Four => 4,
+            Levels::Five => 5,
+        }
+    );
+}
+
+/// A bitmap of page sizes, to be read by people.
+struct PageSizes(u64);
+
+impl fmt::Display for PageSizes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (size, name) in [(1 << 12, "4K"), (1 << 21, "2M"), (1 << 30, "1G")] {
+            if self.0 & size != 0 {
+                write!(f, " {name}")?;
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The identity and the blocking domain.
+
+use super::{
+    instance::Instance,
+    ops::PvIommu, //
+};
+use kernel::{
+    iommu::{
+        domain::{
+            StaticDomain,
+            StaticDomainOps,
+            StaticKind, //
+        },
+        ops::AttachTarget,
+    },
+    prelude::*,
+};
+
+/// DMA addresses are guest physical addresses.
+pub(crate) struct Identity;
+
+impl StaticDomainOps for Identity {
+    type Driver = PvIommu;
+
+    const KIND: StaticKind = StaticKind::Identity;
+
+    fn attach(target: &AttachTarget<'_, PvIommu>) -> Result {
+        // There was a message when it could not be made.
+        let identity = Instance::get()?.identity().ok_or(ENODEV)?;
+        target.endpoint.attach(identity)
+    }
+}
+
+/// Nothing gets through.
+pub(crate) struct Blocking;
+
+impl StaticDomainOps for Blocking {
+    type Driver = PvIommu;
+
+    const KIND: StaticKind = StaticKind::Blocking;
+
+    fn attach(target: &AttachTarget<'_, PvIommu>) -> Result {
+        target.endpoint.block_or_report(Instance::get()?)
+    }
+}
+
+pub(crate) static IDENTITY: StaticDomain<Identity> = StaticDomain::new();
+pub(crate) static BLOCKING: StaticDomain<Blocking> = StaticDomain::new();
