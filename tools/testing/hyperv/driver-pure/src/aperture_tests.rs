@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: GPL-2.0
+//! Widths, capability rules and translations over their whole ranges.
+
+use crate::aperture::{Aperture, Levels, MAX_WIDTH_4_LEVEL, MAX_WIDTH_5_LEVEL, MIN_WIDTH};
+use crate::capabilities::{HostReport, Unusable, BASE_PAGE, CAP_PRESENT, CAP_S1, CAP_S1_5LVL};
+use crate::translation::Translation;
+
+#[test]
+fn every_width_is_refused_or_fits_its_table() {
+    for width in 0..=u8::MAX {
+        for deepest in [Levels::Four, Levels::Five] {
+            match Aperture::choose(width, deepest) {
+                Err(_) => assert!(width < MIN_WIDTH, "{width} bits refused"),
+                Ok(aperture) => {
+                    assert!(width >= MIN_WIDTH);
+                    assert!(aperture.width <= width, "wider than the host's {width} bits");
+                    let limit = match aperture.levels {
+                        Levels::Four => MAX_WIDTH_4_LEVEL,
+                        Levels::Five => {
+                            assert_eq!(deepest, Levels::Five);
+                            assert!(width > 48, "5 levels for {width} bits");
+                            MAX_WIDTH_5_LEVEL
+                        }
+                    };
+                    assert_eq!(aperture.width, width.min(limit));
+                    assert_eq!(u128::from(aperture.last()), (1u128 << aperture.width) - 1);
+                    let four = aperture.with_four_levels();
+                    assert_eq!(four.levels, Levels::Four);
+                    assert_eq!(four.width, aperture.width.min(MAX_WIDTH_4_LEVEL));
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn known_widths() {
+    let width = |host, deepest| Aperture::choose(host, deepest).map(|aperture| (aperture.width, aperture.levels)).ok();
+    assert_eq!(width(0, Levels::Five), None);
+    for deepest in [Levels::Four, Levels::Five] {
+        assert_eq!(width(39, deepest), Some((39, Levels::Four)));
+        assert_eq!(width(47, deepest), Some((47, Levels::Four)));
+        assert_eq!(width(48, deepest), Some((47, Levels::Four)));
+    }
+    for host in [57, 64, 255] {
+        assert_eq!(width(host, Levels::Five), Some((56, Levels::Five)));
+        assert_eq!(width(host, Levels::Four), Some((47, Levels::Four)));
+    }
+}
+
+#[test]
+fn an_iommu_is_served_only_when_it_has_all_that_is_needed() {
+    let judge =
+        |flags, page_sizes, max_iova_width| HostReport { flags, max_iova_width, page_sizes }.judge().map(|c| c.aperture.width);
+    let all = CAP_PRESENT | CAP_S1;
+    assert_eq!(judge(all, BASE_PAGE, 48), Ok(47));
+    assert_eq!(judge(all | CAP_S1_5LVL, BASE_PAGE, 57), Ok(56));
+    assert_eq!(judge(!0 & !CAP_PRESENT, !0, 48), Err(Unusable::Absent));
+    assert_eq!(judge(!0 & !CAP_S1, !0, 48), Err(Unusable::NoStage1));
+    assert_eq!(judge(!0, !BASE_PAGE, 48), Err(Unusable::NoBasePage));
+    assert_eq!(judge(!0, !0, 31), Err(Unusable::TooNarrow));
+}
+
+#[test]
+fn page_sizes_are_passed_on_as_they_are() {
+    let report = HostReport { flags: CAP_PRESENT | CAP_S1, max_iova_width: 48, page_sizes: 0x4020_1000 };
+    assert_eq!(report.judge().map(|c| c.page_sizes), Ok(0x4020_1000));
+}
+
+#[test]
+fn translations() {
+    assert_eq!(Translation::Identity.flags_and_root(), (0b000, 0));
+    assert_eq!(Translation::Blocking.flags_and_root(), (0b011, 0));
+    assert_eq!(Translation::Table { root: 0x5000, levels: Levels::Four }.flags_and_root(), (0b001, 0x5000));
+    assert_eq!(Translation::Table { root: 0x5000, levels: Levels::Five }.flags_and_root(), (0b101, 0x5000));
+}

@@ -1,0 +1,172 @@
+// SPDX-License-Identifier: GPL-2.0
+//! The test interface: what a program in the guest can ask of minihv.
+//!
+//! `CPUID` with EAX = [`LEAF`] exits from any privilege level and needs no driver in the guest. ECX carries the
+//! command, EBX and EDX its two arguments; EAX returns a [`Reply`] code, and EBX (low half), EDX (high half) a 64-bit
+//! value. This is no part of the Hyper-V interface.
+
+/// The CPUID leaf of the test interface (unused by Hyper-V).
+pub const LEAF: u32 = 0x4fff_0000;
+
+/// What [`Command::Ping`] returns as its value: "MiniHv" and the interface's version.
+pub const PING_VALUE: u64 = 0x4d69_6e69_4876_0001;
+
+/// A command, in ECX.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Command {
+    /// Is anybody there? Value: [`PING_VALUE`].
+    Ping = 0,
+    /// EBX = [`Counter`]; EDX = its index where it has one. Value: the count since boot.
+    Counter = 1,
+    /// EBX = [`FaultField`] of the oldest fault not taken. [`FaultField::Take`] first moves on to the next one.
+    Fault = 2,
+    /// EBX = low 32 bits of a logical device id, EDX = [`DeviceField`]. [`Reply::NoSuchObject`] for an unknown device.
+    Device = 3,
+    /// EBX = a domain id, EDX = [`DomainField`]. [`Reply::NoSuchObject`] for an unknown domain.
+    Domain = 4,
+    /// Adds a fault-injection rule: EBX = call code 15:0 and status 31:16, EDX = first occurrence 15:0 (1 = the next
+    /// call) and number of occurrences 30:16 (0x7fff = all from there on); bit 31: garbage in the output block.
+    /// Value: the number of rules now in force. [`Reply::Refused`] when the table is full.
+    Inject = 5,
+    /// Removes all fault-injection rules.
+    InjectClear = 6,
+    /// EBX = bus index: withdraws the bus's offer (what Hyper-V does on servicing).
+    Rescind = 7,
+    /// EBX = bus index: offers it again.
+    Offer = 8,
+    /// EBX = bus index: asks the guest to eject its function (EDX = slot).
+    Eject = 9,
+    /// EBX = 1: every device fails as if unplugged (config reads all ones, attach answers 0x57); EBX = 0: back.
+    /// EDX = bus index.
+    Unplug = 10,
+    /// Walks a domain's guest table in software: EBX = IOVA page number 31:0, EDX = IOVA page number 51:32 and the
+    /// domain id in bits 31:20 (ids up to 4095). Value: the leaf entry, 0 when not present.
+    Walk = 11,
+    /// Writes a line to the hypervisor's log: EBX and EDX carry up to 8 ASCII bytes, little endian.
+    Mark = 12,
+    /// EBX = GPA page number: reads a 64-bit word of guest memory at byte offset EDX (8-byte aligned) of that page.
+    PeekGuest = 13,
+}
+
+/// The answer's code, in EAX.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Reply {
+    /// The value is valid.
+    Ok = 0,
+    /// ECX is no command.
+    UnknownCommand = 1,
+    /// No such device, domain, bus, counter or fault.
+    NoSuchObject = 2,
+    /// The arguments are out of range, or the state does not allow it.
+    Refused = 3,
+}
+
+/// What [`Command::Counter`] counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Counter {
+    /// Hypercalls with call code = index, whatever their status.
+    Calls = 0,
+    /// IOMMU hypercalls (see abi) that ended with status = index.
+    Status = 1,
+    /// Descriptors processed by list flushes.
+    FlushDescriptors = 2,
+    /// 4-KiB pages that list flushes covered.
+    FlushPages = 3,
+    /// DMA faults that the physical IOMMU recorded (as far as it does not merge them).
+    DmaFaults = 4,
+    /// Domains that exist now.
+    LiveDomains = 5,
+    /// Devices attached to any domain now.
+    AttachedDevices = 6,
+    /// Calls that a fault-injection rule answered.
+    Injected = 7,
+    /// Protocol violations of the guest: reserved bits, bad lengths, unknown ids. 0 in a sound run.
+    Violations = 8,
+    /// Number of vPCI buses.
+    Buses = 9,
+    /// Attach calls that changed a device's translation.
+    Switches = 10,
+}
+
+/// What [`Command::Fault`] tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum FaultField {
+    /// Collects new faults from the hardware, drops the current one, moves to the next. Value: 1 if there is one.
+    Take = 0,
+    /// Faulting IOVA, 4-KiB aligned.
+    Iova = 1,
+    /// Logical device id of the source, all ones when it is none of the guest's.
+    Device = 2,
+    /// VT-d reason 7:0; bit 8 set for a read.
+    Reason = 3,
+}
+
+/// What [`Command::Device`] tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum DeviceField {
+    /// Domain id the device is attached to; 0 when none (host default: bypass).
+    Domain = 0,
+    /// How DMA is translated now: 0 bypass, 1 blocked, 4 or 5 stage 1 with that many levels.
+    Translation = 1,
+    /// Requester id on the physical bus.
+    Rid = 2,
+}
+
+/// What [`Command::Domain`] tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum DomainField {
+    /// Flags as configured (abi: translation_enabled bit 0, blocked bit 1, five levels bit 2).
+    Flags = 0,
+    /// Guest physical address of the root table.
+    Root = 1,
+    /// Devices attached.
+    Devices = 2,
+}
+
+macro_rules! from_u32 {
+    ($($name:ident { $($variant:ident),* $(,)? })*) => {$(
+        impl TryFrom<u32> for $name {
+            type Error = ();
+
+            fn try_from(number: u32) -> Result<Self, ()> {
+                [$($name::$variant),*].into_iter().find(|&variant| variant as u32 == number).ok_or(())
+            }
+        }
+    )*};
+}
+
+from_u32! {
+    Command {
+        Ping, Counter, Fault, Device, Domain, Inject, InjectClear, Rescind, Offer, Eject, Unplug, Walk, Mark, PeekGuest,
+    }
+    Counter {
+        Calls, Status, FlushDescriptors, FlushPages, DmaFaults, LiveDomains, AttachedDevices, Injected, Violations,
+        Buses, Switches,
+    }
+    FaultField { Take, Iova, Device, Reason }
+    DeviceField { Domain, Translation, Rid }
+    DomainField { Flags, Root, Devices }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_become_variants() {
+        assert_eq!(Command::try_from(0), Ok(Command::Ping));
+        assert_eq!(Command::try_from(13), Ok(Command::PeekGuest));
+        assert_eq!(Command::try_from(14), Err(()));
+        assert_eq!(Counter::try_from(10), Ok(Counter::Switches));
+        assert_eq!(Counter::try_from(11), Err(()));
+        assert_eq!(FaultField::try_from(3), Ok(FaultField::Reason));
+        assert_eq!(DeviceField::try_from(2), Ok(DeviceField::Rid));
+        assert_eq!(DomainField::try_from(3), Err(()));
+    }
+}

@@ -1,0 +1,356 @@
+// SPDX-License-Identifier: GPL-2.0
+//! The state of device domains and of the devices in them.
+//!
+//! Everything is checked before anything changes: a call that fails leaves all as it was.
+
+use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
+use core::fmt;
+
+use super::capabilities::{Capabilities, Presence, Switch};
+use super::layout::{Attach, Configure, Create, DeviceProperty, FlushRange};
+use super::tags::{self, Tags};
+use crate::counters::Counters;
+use crate::ids::{DeviceIndex, DomainId, Gpa, Iova, LogicalDeviceId};
+use crate::platform::{CacheTag, LogLevel, PagingLevels, Platform, Translation};
+use crate::status::Status;
+
+/// Whether the guest may put a device into domains.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Managed {
+    /// It may; the device's PVIOMMU property says so.
+    Yes,
+    /// The device stays in the host's default domain.
+    No,
+}
+
+/// A device as the IOMMU knows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DeviceConfig {
+    /// The platform's number of it.
+    pub index: DeviceIndex,
+    /// The guest's number of it.
+    pub id: LogicalDeviceId,
+    /// Whether the guest may put it into domains.
+    pub managed: Managed,
+}
+
+/// Where a device is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Attachment {
+    /// In the host's default domain: bypass.
+    Default,
+    /// Nowhere: DMA is blocked.
+    Detached,
+    /// In a domain of the guest, which exists and is configured.
+    Domain(DomainId),
+}
+
+/// Whether a device answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Reach {
+    Plugged,
+    Unplugged,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Device {
+    config: DeviceConfig,
+    reach: Reach,
+    attachment: Attachment,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Domain {
+    tag: CacheTag,
+    /// `None` until configured.
+    translation: Option<Translation>,
+}
+
+/// All domains and devices of one guest.
+pub struct Domains {
+    capabilities: Capabilities,
+    quota: u32,
+    tags: Tags,
+    domains: BTreeMap<DomainId, Domain>,
+    devices: Vec<Device>,
+}
+
+impl Domains {
+    /// No domains; every device in the default domain. `quota` is capped at [`Tags::CAPACITY`].
+    pub fn new(capabilities: Capabilities, quota: u32, devices: &[DeviceConfig]) -> Self {
+        let device = |&config: &DeviceConfig| Device { config, reach: Reach::Plugged, attachment: Attachment::Default };
+        Domains {
+            capabilities,
+            quota: quota.min(Tags::CAPACITY),
+            tags: Tags::new(),
+            domains: BTreeMap::new(),
+            devices: devices.iter().map(device).collect(),
+        }
+    }
+
+    /// Creates a domain.
+    ///
+    /// # Errors
+    /// [`Status::KEY_ALREADY_EXISTS`], [`Status::INSUFFICIENT_DEVICE_DOMAINS`].
+    pub fn create(&mut self, create: Create) -> Result<(), Status> {
+        if self.domains.contains_key(&create.domain) {
+            return Err(Status::KEY_ALREADY_EXISTS);
+        }
+        if self.domains.len() >= self.quota as usize {
+            return Err(Status::INSUFFICIENT_DEVICE_DOMAINS);
+        }
+        let tag = self.tags.allocate().ok_or(Status::INSUFFICIENT_DEVICE_DOMAINS)?;
+        self.domains.insert(create.domain, Domain { tag, translation: None });
+        Ok(())
+    }
+
+    /// Gives a domain its translation, once.
+    ///
+    /// # Errors
+    /// [`Status::INVALID_PARAMETER`] for an unknown domain, a root outside guest RAM, or five levels that were not
+    /// offered; [`Status::OPERATION_DENIED`] when it has a translation.
+    pub fn configure(&mut self, platform: &mut impl Platform, configure: Configure) -> Result<(), Status> {
+        const TABLE_BYTES: u64 = 4096;
+        let five_levels = self.capabilities.five_levels;
+        let domain = self.domains.get_mut(&configure.domain).ok_or(Status::INVALID_PARAMETER)?;
+        if domain.translation.is_some() {
+            return Err(Status::OPERATION_DENIED);
+        }
+        if let Translation::Stage1 { root, levels } = configure.translation {
+            if !platform.is_guest_ram(root, TABLE_BYTES) {
+                return Err(Status::INVALID_PARAMETER);
+            }
+            if levels == PagingLevels::Five && five_levels == Switch::Off {
+                return Err(Status::INVALID_PARAMETER);
+            }
+        }
+        domain.translation = Some(configure.translation);
+        let (id, tag, translation) = (configure.domain.0, domain.tag.0, Describe(configure.translation));
+        platform.log(LogLevel::Info, format_args!("iommu: domain {id} configured ({translation}), cache tag {tag}"));
+        Ok(())
+    }
+
+    /// Puts a device into a domain, out of wherever it was.
+    ///
+    /// # Errors
+    /// [`Status::INVALID_DEVICE_ID`] for an unknown or unplugged device; [`Status::ACCESS_DENIED`] for one that is not
+    /// managed; [`Status::INVALID_PARAMETER`] for an unknown or unconfigured domain;
+    /// [`Status::DEVICE_ALREADY_IN_DOMAIN`] for the domain that it is in.
+    pub fn attach(
+        &mut self,
+        platform: &mut impl Platform,
+        counters: &mut Counters,
+        attach: Attach,
+    ) -> Result<(), Status> {
+        let device = self.reachable(attach.device)?;
+        if device.config.managed == Managed::No {
+            return Err(Status::ACCESS_DENIED);
+        }
+        let domain = self.domains.get(&attach.domain).ok_or(Status::INVALID_PARAMETER)?;
+        let (tag, translation) = (domain.tag, domain.translation.ok_or(Status::INVALID_PARAMETER)?);
+        if device.attachment == Attachment::Domain(attach.domain) {
+            return Err(Status::DEVICE_ALREADY_IN_DOMAIN);
+        }
+        let (old_tag, old_translation) = self.in_force(device.attachment);
+        if old_translation != translation {
+            Counters::add(&mut counters.switches, 1);
+        }
+        self.switch(platform, attach.device, Attachment::Domain(attach.domain), translation, tag, old_tag);
+        let (id, domain, translation) = (attach.device.0, attach.domain.0, Describe(translation));
+        platform.log(LogLevel::Info, format_args!("iommu: device {id:#x} attached to domain {domain} ({translation})"));
+        Ok(())
+    }
+
+    /// Takes a device out of its domain; its DMA is blocked from then on.
+    ///
+    /// # Errors
+    /// [`Status::INVALID_DEVICE_ID`] for an unknown or unplugged device; [`Status::INVALID_DEVICE_STATE`] for one that
+    /// is in no domain of the guest.
+    pub fn detach(&mut self, platform: &mut impl Platform, device: LogicalDeviceId) -> Result<(), Status> {
+        match self.reachable(device)?.attachment {
+            Attachment::Domain(_) => {
+                self.block(platform, device);
+                platform.log(LogLevel::Info, format_args!("iommu: device {:#x} detached", device.0));
+                Ok(())
+            }
+            Attachment::Default | Attachment::Detached => Err(Status::INVALID_DEVICE_STATE),
+        }
+    }
+
+    /// Deletes a domain. Nothing stays cached under its tag.
+    ///
+    /// # Errors
+    /// [`Status::INVALID_PARAMETER`] for an unknown domain; [`Status::OBJECT_IN_USE`] for one with devices.
+    pub fn delete(&mut self, platform: &mut impl Platform, id: DomainId) -> Result<(), Status> {
+        let domain = *self.domains.get(&id).ok_or(Status::INVALID_PARAMETER)?;
+        if self.attached(id).next().is_some() {
+            return Err(Status::OBJECT_IN_USE);
+        }
+        // The tag's next owner must not hit what this one left.
+        platform.flush_domain(domain.tag);
+        self.domains.remove(&id);
+        self.tags.release(domain.tag);
+        Ok(())
+    }
+
+    /// Output of GET_LOGICAL_DEVICE_PROPERTY.
+    ///
+    /// # Errors
+    /// [`Status::INVALID_DEVICE_ID`] for an unknown or unplugged device.
+    pub fn property(&self, property: DeviceProperty, capabilities: Capabilities) -> Result<[u8; 16], Status> {
+        const ENABLED: u8 = 1 << 0;
+        let device = self.reachable(property.device)?;
+        let mut block = [0; 16];
+        if (device.config.managed, capabilities.presence) == (Managed::Yes, Presence::Present) {
+            block[0] = ENABLED;
+        }
+        Ok(block)
+    }
+
+    /// The tag of a configured domain.
+    ///
+    /// # Errors
+    /// [`Status::INVALID_PARAMETER`] for an unknown or unconfigured domain.
+    pub fn tag(&self, id: DomainId) -> Result<CacheTag, Status> {
+        match self.domains.get(&id) {
+            Some(Domain { tag, translation: Some(_) }) => Ok(*tag),
+            _ => Err(Status::INVALID_PARAMETER),
+        }
+    }
+
+    /// The devices in a domain.
+    pub fn attached(&self, id: DomainId) -> impl Iterator<Item = DeviceIndex> + '_ {
+        let inside = move |device: &&Device| device.attachment == Attachment::Domain(id);
+        self.devices.iter().filter(inside).map(|device| device.config.index)
+    }
+
+    /// Number of domains.
+    pub fn count(&self) -> usize {
+        self.domains.len()
+    }
+
+    /// Number of devices in any domain of the guest.
+    pub fn attached_count(&self) -> usize {
+        self.devices.iter().filter(|device| matches!(device.attachment, Attachment::Domain(_))).count()
+    }
+
+    /// A domain's translation: outer `None` when it does not exist, inner `None` when it is not configured.
+    pub fn translation(&self, id: DomainId) -> Option<Option<Translation>> {
+        self.domains.get(&id).map(|domain| domain.translation)
+    }
+
+    /// A device's place, translation and number in the platform; `None` for an unknown one.
+    pub fn device(&self, id: LogicalDeviceId) -> Option<(Attachment, Translation, DeviceIndex)> {
+        let device = self.find(id)?;
+        Some((device.attachment, self.in_force(device.attachment).1, device.config.index))
+    }
+
+    /// The guest's number of a device.
+    pub fn logical_id(&self, index: DeviceIndex) -> Option<LogicalDeviceId> {
+        self.devices.iter().map(|device| device.config).find(|config| config.index == index).map(|config| config.id)
+    }
+
+    /// A device vanishes: it leaves its domain, its DMA is blocked and calls about it fail. Unknown ones are ignored.
+    pub fn unplug(&mut self, platform: &mut impl Platform, index: DeviceIndex) {
+        if let Some(id) = self.logical_id(index) {
+            self.block(platform, id);
+            self.set_reach(id, Reach::Unplugged);
+        }
+    }
+
+    /// An unplugged device answers again; its DMA stays blocked. Unknown ones are ignored.
+    pub fn replug(&mut self, index: DeviceIndex) {
+        if let Some(id) = self.logical_id(index) {
+            self.set_reach(id, Reach::Plugged);
+        }
+    }
+
+    /// Puts a device into the default domain's translation for the first time. Unknown ones are ignored.
+    pub fn start(&mut self, platform: &mut impl Platform, index: DeviceIndex) {
+        if let Some(id) = self.logical_id(index) {
+            self.switch(platform, id, Attachment::Default, Translation::Bypass, tags::DEFAULT, tags::DEFAULT);
+        }
+    }
+
+    /// A device returns to its state before the first attach. Unknown ones are ignored.
+    pub fn reset(&mut self, platform: &mut impl Platform, index: DeviceIndex) {
+        let Some(id) = self.logical_id(index) else { return };
+        let Some(device) = self.find(id) else { return };
+        let (old_tag, _) = self.in_force(device.attachment);
+        self.set_reach(id, Reach::Plugged);
+        if device.attachment != Attachment::Default {
+            self.switch(platform, id, Attachment::Default, Translation::Bypass, tags::DEFAULT, old_tag);
+        }
+    }
+
+    fn block(&mut self, platform: &mut impl Platform, id: LogicalDeviceId) {
+        let Some(device) = self.find(id) else { return };
+        let (old_tag, _) = self.in_force(device.attachment);
+        if device.attachment != Attachment::Detached {
+            self.switch(platform, id, Attachment::Detached, Translation::Blocked, tags::DETACHED, old_tag);
+        }
+    }
+
+    fn switch(
+        &mut self,
+        platform: &mut impl Platform,
+        id: LogicalDeviceId,
+        attachment: Attachment,
+        translation: Translation,
+        tag: CacheTag,
+        old_tag: CacheTag,
+    ) {
+        if let Some(device) = self.devices.iter_mut().find(|device| device.config.id == id) {
+            platform.set_translation(device.config.index, translation, tag, old_tag);
+            // A device's own TLB knows no tags: what it holds of the old domain must go.
+            platform.flush_device_tlb(device.config.index, Iova(0), FlushRange::EVERYTHING);
+            device.attachment = attachment;
+        }
+    }
+
+    fn in_force(&self, attachment: Attachment) -> (CacheTag, Translation) {
+        const DETACHED: (CacheTag, Translation) = (tags::DETACHED, Translation::Blocked);
+        match attachment {
+            Attachment::Default => (tags::DEFAULT, Translation::Bypass),
+            Attachment::Detached => DETACHED,
+            Attachment::Domain(id) => match self.domains.get(&id) {
+                Some(Domain { tag, translation: Some(translation) }) => (*tag, *translation),
+                _ => DETACHED,
+            },
+        }
+    }
+
+    fn find(&self, id: LogicalDeviceId) -> Option<Device> {
+        self.devices.iter().find(|device| device.config.id == id).copied()
+    }
+
+    fn reachable(&self, id: LogicalDeviceId) -> Result<Device, Status> {
+        self.find(id).filter(|device| device.reach == Reach::Plugged).ok_or(Status::INVALID_DEVICE_ID)
+    }
+
+    fn set_reach(&mut self, id: LogicalDeviceId, reach: Reach) {
+        if let Some(device) = self.devices.iter_mut().find(|device| device.config.id == id) {
+            device.reach = reach;
+        }
+    }
+}
+
+/// A translation in words, for the log.
+struct Describe(Translation);
+
+impl fmt::Display for Describe {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Translation::Bypass => f.write_str("bypass"),
+            Translation::Blocked => f.write_str("blocked"),
+            Translation::Stage1 { root: Gpa(root), levels } => {
+                let levels = match levels {
+                    PagingLevels::Four => 4,
+                    PagingLevels::Five => 5,
+                };
+                write!(f, "stage 1, root {root:#x}, {levels} levels")
+            }
+        }
+    }
+}

@@ -1,0 +1,134 @@
+// SPDX-License-Identifier: GPL-2.0
+//! The para-virtual IOMMU: device domains, attachments, flushes.
+//!
+//! No public document defines these calls' error statuses or corner cases. The choices made here are the strictest
+//! that a sound driver can live with; each has a test in `partition/tests`.
+
+pub mod capabilities;
+pub mod domains;
+pub mod flush;
+pub mod layout;
+pub mod tags;
+pub mod walk;
+
+use crate::counters::Counters;
+use crate::hypercall::control_word::Outcome;
+use crate::hypercall::dispatch::{IommuCall, Request};
+use crate::platform::Platform;
+use crate::status::Status;
+use capabilities::{Capabilities, Presence};
+use domains::{DeviceConfig, Domains};
+use flush::{Flusher, Invalidation};
+
+/// How the IOMMU presents itself and how much of it there is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// What the capability call tells.
+    pub capabilities: Capabilities,
+    /// Most domains that can exist at once.
+    pub quota: u32,
+    /// Whether flushes do what they say.
+    pub invalidation: Invalidation,
+}
+
+/// The IOMMU of one guest.
+pub struct Iommu {
+    config: Config,
+    domains: Domains,
+}
+
+impl Iommu {
+    /// An IOMMU without domains; every device is in the host's default domain (bypass).
+    pub fn new(config: Config, devices: &[DeviceConfig]) -> Self {
+        Iommu { config, domains: Domains::new(config.capabilities, config.quota, devices) }
+    }
+
+    /// The domains and devices.
+    pub fn domains(&self) -> &Domains {
+        &self.domains
+    }
+
+    /// The domains and devices, for what happens outside hypercalls.
+    pub fn domains_mut(&mut self) -> &mut Domains {
+        &mut self.domains
+    }
+
+    /// Carries out a call whose form is sound.
+    pub fn call(
+        &mut self,
+        platform: &mut impl Platform,
+        counters: &mut Counters,
+        call: IommuCall,
+        request: &Request,
+    ) -> Outcome {
+        match self.config.capabilities.presence {
+            // A host that does not know the calls at all.
+            Presence::Absent => Status::INVALID_HYPERCALL_CODE.into(),
+            Presence::Present | Presence::Off => self.known_call(platform, counters, call, request),
+        }
+    }
+
+    /// Whether there is an IOMMU.
+    pub fn presence(&self) -> Presence {
+        self.config.capabilities.presence
+    }
+
+    /// Whether a sound guest never gets this status from this call.
+    ///
+    /// Not among them: what a guest cannot know beforehand (ids that an earlier kernel left, the quota, a device that
+    /// has just been withdrawn) and attaching twice.
+    pub fn is_violation(&self, call: IommuCall, request: &Request, status: Status) -> bool {
+        match status {
+            Status::INVALID_DEVICE_ID => {
+                layout::named_device(call, &request.input).is_none_or(|id| self.domains.device(id).is_none())
+            }
+            Status::SUCCESS
+            | Status::INVALID_HYPERCALL_CODE
+            | Status::KEY_ALREADY_EXISTS
+            | Status::INSUFFICIENT_DEVICE_DOMAINS
+            | Status::DEVICE_ALREADY_IN_DOMAIN => false,
+            _ => true,
+        }
+    }
+
+    fn known_call(
+        &mut self,
+        platform: &mut impl Platform,
+        counters: &mut Counters,
+        call: IommuCall,
+        request: &Request,
+    ) -> Outcome {
+        let input = &request.input;
+        match call {
+            IommuCall::GetCapabilities => layout::partition(input, 0x08)
+                .and_then(|()| write_output(platform, request, &self.config.capabilities.encode()))
+                .into(),
+            IommuCall::GetDeviceProperty => layout::DeviceProperty::decode(input)
+                .and_then(|property| self.domains.property(property, self.config.capabilities))
+                .and_then(|output| write_output(platform, request, &output))
+                .into(),
+            IommuCall::Flush | IommuCall::FlushList => match self.config.capabilities.stage1_usable() {
+                Err(status) => status.into(),
+                Ok(()) => Flusher::new(&self.domains, self.config.invalidation).call(platform, counters, request),
+            },
+            IommuCall::Create => self.domain_call(|domains| domains.create(layout::Create::decode(input)?)),
+            IommuCall::Configure => {
+                self.domain_call(|domains| domains.configure(platform, layout::Configure::decode(input)?))
+            }
+            IommuCall::Attach => {
+                self.domain_call(|domains| domains.attach(platform, counters, layout::Attach::decode(input)?))
+            }
+            IommuCall::Detach => self.domain_call(|domains| domains.detach(platform, layout::detach(input)?)),
+            IommuCall::Delete => self.domain_call(|domains| domains.delete(platform, layout::delete(input)?)),
+        }
+    }
+
+    fn domain_call(&mut self, call: impl FnOnce(&mut Domains) -> Result<(), Status>) -> Outcome {
+        self.config.capabilities.stage1_usable().and_then(|()| call(&mut self.domains)).into()
+    }
+}
+
+fn write_output(platform: &mut impl Platform, request: &Request, bytes: &[u8]) -> Result<(), Status> {
+    let gpa = request.output.ok_or(Status::INVALID_PARAMETER)?;
+    platform.write(gpa, bytes).map_err(|_| Status::INVALID_PARAMETER)
+}

@@ -1,0 +1,419 @@
+// SPDX-License-Identifier: GPL-2.0
+//! minihv's command line: words of the form `key=value`, separated by spaces.
+//!
+//! The runner builds the line by [`Options`]' `Display` from the type that minihv parses it into.
+
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+use core::fmt;
+use core::str::FromStr;
+
+use crate::guid::ParseGuidError;
+use crate::ids::{BusIndex, DeviceIndex, Guid};
+use crate::inject::{self, Rule};
+use crate::iommu::capabilities::{Capabilities, Presence, Switch};
+use crate::iommu::flush::Invalidation;
+use crate::platform::LogLevel;
+use crate::vmbus;
+use crate::vpci::{self, Slot};
+
+/// Everything that can be chosen at start-up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// `vmbus=MAJOR.MINOR`: newest VMBus version accepted.
+    pub vmbus: vmbus::Version,
+    /// `vpci=MAJOR.MINOR`: newest vPCI version accepted.
+    pub vpci: vpci::Version,
+    /// `pviommu=present|absent|off`, `s1=on|off`, `s1-5lvl=on|off`, `ats=on|off`, `iova-width=0..255` (bits),
+    /// `page-sizes=HEX` (bit n: pages of `1 << n` bytes).
+    pub capabilities: Capabilities,
+    /// `unmanaged=INDEX[,INDEX]`: devices that the guest may not put into domains.
+    pub unmanaged: Vec<DeviceIndex>,
+    /// `inject=RULE`, repeatable; see [`Rule`].
+    pub inject: Vec<Rule>,
+    /// `quota=N`: most domains at once.
+    pub quota: u32,
+    /// `assign=DEV.FN[+DEV.FN][,DEV.FN...]`: functions of the physical bus 0 (device in hexadecimal) that the guest
+    /// gets; a comma starts a new vPCI bus. They are numbered from 0 in this order.
+    pub assign: Vec<Vec<Slot>>,
+    /// `guid=BUS:GUID`, repeatable: instance GUID of a vPCI bus.
+    pub guids: Vec<(BusIndex, Guid)>,
+    /// `drop-flush=on|off`: whether flushes invalidate nothing.
+    pub invalidation: Invalidation,
+    /// `log=error|info|trace`: how much is logged.
+    pub log: LogLevel,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Options {
+            vmbus: vmbus::Version::V6_0,
+            vpci: vpci::Version::V1_4,
+            capabilities: Capabilities {
+                presence: Presence::Present,
+                stage1: Switch::On,
+                five_levels: Switch::Off,
+                ats: Switch::Off,
+                iova_width: 48,
+                page_sizes: 0x4020_1000,
+            },
+            unmanaged: Vec::new(),
+            inject: Vec::new(),
+            quota: 4096,
+            assign: Vec::new(),
+            guids: Vec::new(),
+            invalidation: Invalidation::Performed,
+            log: LogLevel::Info,
+        }
+    }
+}
+
+impl Options {
+    /// Functions that the guest gets, in the order of their device indices.
+    pub fn assigned(&self) -> impl Iterator<Item = Slot> + '_ {
+        self.assign.iter().flatten().copied()
+    }
+}
+
+/// Most functions on one vPCI bus: they become functions 0..=7 of its device 0.
+pub const FUNCTIONS_PER_BUS: usize = 8;
+
+/// A word of the command line that makes no sense.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OptionError {
+    /// The word.
+    pub word: String,
+    /// What was expected.
+    pub reason: Reason,
+}
+
+/// What was expected of a word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reason {
+    /// The form `key=value`.
+    KeyValue,
+    /// A key that exists.
+    KnownKey,
+    /// One of the values of this key.
+    OneOf(&'static str),
+    /// A rule.
+    Rule(inject::ParseRuleError),
+    /// At most this many rules.
+    RuleCount(usize),
+    /// A GUID.
+    Guid(ParseGuidError),
+}
+
+impl fmt::Display for OptionError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "option \"{}\": ", self.word)?;
+        match self.reason {
+            Reason::KeyValue => f.write_str("key=value expected"),
+            Reason::KnownKey => f.write_str("no such key"),
+            Reason::OneOf(values) => write!(f, "{values} expected"),
+            Reason::Rule(error) => error.fmt(f),
+            Reason::RuleCount(most) => write!(f, "more than {most} rules"),
+            Reason::Guid(error) => error.fmt(f),
+        }
+    }
+}
+
+impl core::error::Error for OptionError {}
+
+impl FromStr for Options {
+    type Err = OptionError;
+
+    /// Of a key given twice the last one counts; `inject` and `guid` add up.
+    fn from_str(line: &str) -> Result<Options, OptionError> {
+        let mut options = Options::default();
+        for word in line.split_ascii_whitespace() {
+            let (key, value) = match word.split_once('=') {
+                Some(pair) => pair,
+                None => return Err(OptionError { word: word.to_string(), reason: Reason::KeyValue }),
+            };
+            options.set(key, value).map_err(|reason| OptionError { word: word.to_string(), reason })?;
+        }
+        Ok(options)
+    }
+}
+
+impl Options {
+    fn set(&mut self, key: &str, value: &str) -> Result<(), Reason> {
+        let capabilities = &mut self.capabilities;
+        match key {
+            "vmbus" => self.vmbus = version(value, vmbus::Version::from_parts)?,
+            "vpci" => self.vpci = version(value, vpci::Version::from_parts)?,
+            "pviommu" => capabilities.presence = choice(value, "present, absent or off", &PRESENCE)?,
+            "s1" => capabilities.stage1 = switch(value)?,
+            "s1-5lvl" => capabilities.five_levels = switch(value)?,
+            "ats" => capabilities.ats = switch(value)?,
+            "iova-width" => capabilities.iova_width = parsed(value, "a number from 0 to 255")?,
+            "page-sizes" => capabilities.page_sizes = hexadecimal(value)?,
+            "unmanaged" => self.unmanaged = list(value, |index| parsed(index, NUMBERS).map(DeviceIndex))?,
+            "inject" if self.inject.len() >= inject::RULES_MAX => return Err(Reason::RuleCount(inject::RULES_MAX)),
+            "inject" => self.inject.push(value.parse().map_err(Reason::Rule)?),
+            "quota" => self.quota = parsed(value, "a number")?,
+            "assign" => self.assign = list(value, bus)?,
+            "guid" => self.guids.push(bus_guid(value)?),
+            "drop-flush" => self.invalidation = choice(value, ON_OFF, &DROP_FLUSH)?,
+            "log" => self.log = choice(value, "error, info or trace", &LOG)?,
+            _ => return Err(Reason::KnownKey),
+        }
+        Ok(())
+    }
+}
+
+const ON_OFF: &str = "on or off";
+const NUMBERS: &str = "numbers separated by commas";
+const SLOTS: &str = "DEV.FN[+DEV.FN][,DEV.FN...] with at most 8 functions per bus";
+
+const PRESENCE: [(&str, Presence); 3] =
+    [("present", Presence::Present), ("absent", Presence::Absent), ("off", Presence::Off)];
+const SWITCH: [(&str, Switch); 2] = [("on", Switch::On), ("off", Switch::Off)];
+const DROP_FLUSH: [(&str, Invalidation); 2] = [("on", Invalidation::Dropped), ("off", Invalidation::Performed)];
+const LOG: [(&str, LogLevel); 3] = [("error", LogLevel::Error), ("info", LogLevel::Info), ("trace", LogLevel::Trace)];
+
+fn choice<T: Copy>(value: &str, expected: &'static str, choices: &[(&str, T)]) -> Result<T, Reason> {
+    let found = choices.iter().find(|(name, _)| *name == value);
+    found.map(|&(_, choice)| choice).ok_or(Reason::OneOf(expected))
+}
+
+fn name<T: PartialEq>(value: &T, choices: &[(&'static str, T)]) -> &'static str {
+    choices.iter().find(|(_, choice)| choice == value).map_or("", |(name, _)| name)
+}
+
+fn switch(value: &str) -> Result<Switch, Reason> {
+    choice(value, ON_OFF, &SWITCH)
+}
+
+fn parsed<T: FromStr>(value: &str, expected: &'static str) -> Result<T, Reason> {
+    value.parse().map_err(|_| Reason::OneOf(expected))
+}
+
+fn version<T>(value: &str, from_parts: impl FnOnce(u16, u16) -> Option<T>) -> Result<T, Reason> {
+    const EXPECTED: &str = "a known version MAJOR.MINOR";
+    let (major, minor) = value.split_once('.').ok_or(Reason::OneOf(EXPECTED))?;
+    from_parts(parsed(major, EXPECTED)?, parsed(minor, EXPECTED)?).ok_or(Reason::OneOf(EXPECTED))
+}
+
+fn hexadecimal(value: &str) -> Result<u64, Reason> {
+    let digits = value.strip_prefix("0x").unwrap_or(value);
+    u64::from_str_radix(digits, 16).map_err(|_| Reason::OneOf("a hexadecimal number"))
+}
+
+/// The elements of a comma-separated list; none for the empty string.
+fn list<T>(value: &str, element: impl Fn(&str) -> Result<T, Reason>) -> Result<Vec<T>, Reason> {
+    match value {
+        "" => Ok(Vec::new()),
+        _ => value.split(',').map(element).collect(),
+    }
+}
+
+fn bus(value: &str) -> Result<Vec<Slot>, Reason> {
+    let slots: Vec<Slot> = value.split('+').map(slot).collect::<Result<_, _>>()?;
+    match slots.len() {
+        1..=FUNCTIONS_PER_BUS => Ok(slots),
+        _ => Err(Reason::OneOf(SLOTS)),
+    }
+}
+
+fn slot(value: &str) -> Result<Slot, Reason> {
+    let parts = || {
+        let (device, function) = value.split_once('.')?;
+        Slot::new(u8::from_str_radix(device, 16).ok()?, function.parse().ok()?)
+    };
+    parts().ok_or(Reason::OneOf(SLOTS))
+}
+
+fn bus_guid(value: &str) -> Result<(BusIndex, Guid), Reason> {
+    let (bus, guid) = value.split_once(':').ok_or(Reason::OneOf("BUS:GUID"))?;
+    Ok((BusIndex(parsed(bus, "BUS:GUID")?), guid.parse().map_err(Reason::Guid)?))
+}
+
+/// The command line; what has its default value is left out.
+impl fmt::Display for Options {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let default = Options::default();
+        let (now, was) = (&self.capabilities, &default.capabilities);
+        let mut words = Words { f, separator: "" };
+        words.changed("vmbus", &self.vmbus, &default.vmbus, &self.vmbus)?;
+        words.changed("vpci", &self.vpci, &default.vpci, &self.vpci)?;
+        words.changed("pviommu", &now.presence, &was.presence, &name(&now.presence, &PRESENCE))?;
+        words.changed("s1", &now.stage1, &was.stage1, &name(&now.stage1, &SWITCH))?;
+        words.changed("s1-5lvl", &now.five_levels, &was.five_levels, &name(&now.five_levels, &SWITCH))?;
+        words.changed("ats", &now.ats, &was.ats, &name(&now.ats, &SWITCH))?;
+        words.changed("iova-width", &now.iova_width, &was.iova_width, &now.iova_width)?;
+        words.changed("page-sizes", &now.page_sizes, &was.page_sizes, &format_args!("{:#x}", now.page_sizes))?;
+        let unmanaged = Joined(&self.unmanaged, ",", |index, f| index.0.fmt(f));
+        words.changed("unmanaged", &self.unmanaged, &default.unmanaged, &unmanaged)?;
+        for rule in &self.inject {
+            words.add("inject", rule)?;
+        }
+        words.changed("quota", &self.quota, &default.quota, &self.quota)?;
+        let assign = Joined(&self.assign, ",", |bus, f| Joined(bus.as_slice(), "+", |slot, f| slot.fmt(f)).fmt(f));
+        words.changed("assign", &self.assign, &default.assign, &assign)?;
+        for (bus, guid) in &self.guids {
+            words.add("guid", &format_args!("{}:{guid}", bus.0))?;
+        }
+        let drop_flush = name(&self.invalidation, &DROP_FLUSH);
+        words.changed("drop-flush", &self.invalidation, &default.invalidation, &drop_flush)?;
+        words.changed("log", &self.log, &default.log, &name(&self.log, &LOG))
+    }
+}
+
+struct Words<'a, 'f> {
+    f: &'a mut fmt::Formatter<'f>,
+    separator: &'static str,
+}
+
+impl Words<'_, '_> {
+    fn add(&mut self, key: &str, value: &dyn fmt::Display) -> fmt::Result {
+        let separator = core::mem::replace(&mut self.separator, " ");
+        write!(self.f, "{separator}{key}={value}")
+    }
+
+    fn changed<T: PartialEq>(&mut self, key: &str, now: &T, default: &T, value: &dyn fmt::Display) -> fmt::Result {
+        match now == default {
+            true => Ok(()),
+            false => self.add(key, value),
+        }
+    }
+}
+
+struct Joined<'a, T>(&'a [T], &'static str, fn(&T, &mut fmt::Formatter<'_>) -> fmt::Result);
+
+impl<T> fmt::Display for Joined<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (position, element) in self.0.iter().enumerate() {
+            if position > 0 {
+                f.write_str(self.1)?;
+            }
+            (self.2)(element, f)?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn parse(line: &str) -> Options {
+        line.parse().unwrap()
+    }
+
+    #[test]
+    fn the_empty_line_is_the_default() {
+        assert_eq!(parse(""), Options::default());
+        assert_eq!(Options::default().to_string(), "");
+    }
+
+    #[test]
+    fn every_key() {
+        let line = "vmbus=5.3 vpci=1.2 pviommu=off s1=off s1-5lvl=on ats=on iova-width=255 page-sizes=0x201000 \
+                    unmanaged=1,3 inject=b2:57:1:all inject=d1:5:2:1:garbage quota=7 assign=03.0,04.0+04.1,1f.7 \
+                    guid=1:44c4f61d-4444-4400-9d52-802e27ede19f drop-flush=on log=trace";
+        let options = parse(line);
+        assert_eq!(options.vmbus, vmbus::Version::V5_3);
+        assert_eq!(options.vpci, vpci::Version::V1_2);
+        let capabilities = Capabilities {
+            presence: Presence::Off,
+            stage1: Switch::Off,
+            five_levels: Switch::On,
+            ats: Switch::On,
+            iova_width: 255,
+            page_sizes: 0x20_1000,
+        };
+        assert_eq!(options.capabilities, capabilities);
+        assert_eq!(options.unmanaged, [DeviceIndex(1), DeviceIndex(3)]);
+        assert_eq!(options.inject.len(), 2);
+        assert_eq!(options.quota, 7);
+        let slots: Vec<_> = options.assigned().map(|slot| (slot.device(), slot.function())).collect();
+        assert_eq!(slots, [(3, 0), (4, 0), (4, 1), (0x1f, 7)]);
+        assert_eq!(options.assign.iter().map(Vec::len).collect::<Vec<_>>(), [1, 2, 1]);
+        assert_eq!(options.guids, [(BusIndex(1), Guid::VPCI)]);
+        assert_eq!((options.invalidation, options.log), (Invalidation::Dropped, LogLevel::Trace));
+        assert_eq!(options.to_string(), line);
+    }
+
+    #[test]
+    fn errors_name_the_word() {
+        let error = |line: &str| line.parse::<Options>().unwrap_err().to_string();
+        assert_eq!(error("s1=on bogus"), "option \"bogus\": key=value expected");
+        assert_eq!(error("colour=red"), "option \"colour=red\": no such key");
+        assert_eq!(error("s1=maybe"), "option \"s1=maybe\": on or off expected");
+        assert_eq!(error("iova-width=256"), "option \"iova-width=256\": a number from 0 to 255 expected");
+        assert!(error("vmbus=7.1").contains("known version"));
+        assert!(error("page-sizes=0xzz").contains("hexadecimal"));
+        assert!(error("inject=b2").contains("CODE:STATUS"));
+        assert!(error("guid=0:xyz").contains("GUID"));
+        for assign in ["20.0", "3", "3.8", "3.0+", "3.0,", "0.0+0.1+0.2+0.3+0.4+0.5+0.6+0.7+1.0"] {
+            assert!(error(&format!("assign={assign}")).contains("DEV.FN"), "{assign}");
+        }
+        let many = "inject=b2:57:1:1 ".repeat(inject::RULES_MAX + 1);
+        assert!(error(&many).contains("more than 16 rules"));
+    }
+
+    #[test]
+    fn the_last_of_a_key_counts() {
+        assert_eq!(parse("quota=1 quota=2").quota, 2);
+        assert_eq!(parse("assign=3.0 assign=").assign, Vec::<Vec<Slot>>::new());
+    }
+
+    fn any_capabilities() -> impl Strategy<Value = Capabilities> {
+        let switch = || prop_oneof![Just(Switch::On), Just(Switch::Off)];
+        let presence = prop_oneof![Just(Presence::Present), Just(Presence::Absent), Just(Presence::Off)];
+        (presence, switch(), switch(), switch(), any::<u8>(), any::<u64>()).prop_map(
+            |(presence, stage1, five_levels, ats, iova_width, page_sizes)| Capabilities {
+                presence,
+                stage1,
+                five_levels,
+                ats,
+                iova_width,
+                page_sizes,
+            },
+        )
+    }
+
+    fn any_options() -> impl Strategy<Value = Options> {
+        let slot = (0u8..32, 0u8..8).prop_map(|(device, function)| Slot::new(device, function).unwrap());
+        let assign = prop::collection::vec(prop::collection::vec(slot, 1..=8), 0..4);
+        let guids = prop::collection::vec((0usize..9, any::<[u8; 16]>()), 0..3);
+        (
+            any_capabilities(),
+            prop::collection::vec(0usize..100, 0..4),
+            prop::collection::vec(inject::strategy::any_rule(), 0..=inject::RULES_MAX),
+            any::<u32>(),
+            assign,
+            guids,
+            prop::sample::select(&vmbus::Version::ALL[..]),
+            prop::sample::select(&vpci::Version::ALL[..]),
+            prop::sample::select(&[LogLevel::Error, LogLevel::Info, LogLevel::Trace][..]),
+        )
+            .prop_map(|(capabilities, unmanaged, inject, quota, assign, guids, vmbus, vpci, log)| Options {
+                vmbus,
+                vpci,
+                capabilities,
+                unmanaged: unmanaged.into_iter().map(DeviceIndex).collect(),
+                inject,
+                quota,
+                assign,
+                guids: guids.into_iter().map(|(bus, guid)| (BusIndex(bus), Guid(guid))).collect(),
+                invalidation: if quota % 2 == 0 { Invalidation::Performed } else { Invalidation::Dropped },
+                log,
+            })
+    }
+
+    proptest! {
+        #[test]
+        fn the_line_survives_the_round_trip(options in any_options()) {
+            prop_assert_eq!(options.to_string().parse(), Ok(options));
+        }
+
+        #[test]
+        fn parsing_never_panics(line in "([a-z0-9-]{1,12}=[0-9a-fx:.,+-]{0,20} ?){0,4}|\\PC{0,40}") {
+            let _ = line.parse::<Options>();
+        }
+    }
+}

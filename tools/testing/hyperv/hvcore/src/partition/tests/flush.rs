@@ -1,0 +1,107 @@
+// SPDX-License-Identifier: GPL-2.0
+//! Flushes become exactly what was asked for.
+
+use super::*;
+use crate::ids::Iova;
+
+/// A guest whose two devices are in paging domain 1; returns the domain's tag.
+fn attached(options: &str) -> (Guest, CacheTag) {
+    let mut guest = Guest::new(options);
+    guest.domain(1, PAGING);
+    assert_eq!(guest.attach(1, DEVICE_0), Status(0));
+    let (_, _, tag, _) = guest.switch();
+    assert_eq!(guest.attach(1, DEVICE_1), Status(0));
+    assert_eq!(guest.switch().2, tag);
+    (guest, tag)
+}
+
+#[test]
+fn whole_domain() {
+    let (mut guest, tag) = attached("");
+    assert_eq!(guest.flush(1), Status(0));
+    let expected = [
+        Event::FlushDomain(tag),
+        Event::FlushDeviceTlb(DeviceIndex(0), Iova(0), 52),
+        Event::FlushDeviceTlb(DeviceIndex(1), Iova(0), 52),
+    ];
+    assert_eq!(guest.events(), expected);
+    assert_eq!(guest.detach(DEVICE_0), Status(0));
+    guest.events();
+    assert_eq!(guest.flush(1), Status(0));
+    assert_eq!(guest.events(), [Event::FlushDomain(tag), Event::FlushDeviceTlb(DeviceIndex(1), Iova(0), 52)]);
+}
+
+#[test]
+fn lists() {
+    let (mut guest, tag) = attached("");
+    assert_eq!(guest.flush_list(1, &[0x1234_5000, 0x4020_0009]), (Status(0), 2));
+    let expected = [(0x1234_5000, 0), (0x4020_0000, 9)].map(|(iova, shift)| {
+        [
+            Event::FlushPages(tag, Iova(iova), shift),
+            Event::FlushDeviceTlb(DeviceIndex(0), Iova(iova), shift),
+            Event::FlushDeviceTlb(DeviceIndex(1), Iova(iova), shift),
+        ]
+    });
+    assert_eq!(guest.events(), expected.concat());
+    assert_eq!(guest.counter(Counter::FlushDescriptors, 0), 2);
+    assert_eq!(guest.counter(Counter::FlushPages, 0), 513);
+    assert_eq!(guest.flush_list(1, &[0x34]), (Status(0), 1));
+    assert_eq!(guest.events()[0], Event::FlushPages(tag, Iova(0), 52));
+}
+
+#[test]
+fn a_full_page_of_elements() {
+    let (mut guest, _) = attached("");
+    let elements: Vec<u64> = (0..508).map(|page| page << 12).collect();
+    assert_eq!(guest.flush_list(1, &elements), (Status(0), 508));
+    assert_eq!(guest.counter(Counter::FlushPages, 0), 508);
+}
+
+#[test]
+fn the_first_bad_element_ends_the_list() {
+    let (mut guest, tag) = attached("");
+    for bad in [0x1040, 0x1001, 0x35, 0x1234_5fc0] {
+        assert_eq!(guest.flush_list(1, &[0x1000, bad, 0x2000]), (Status(5), 1), "{bad:#x}");
+        let pages: Vec<_> = guest.events().into_iter().filter(|event| matches!(event, Event::FlushPages(..))).collect();
+        assert_eq!(pages, [Event::FlushPages(tag, Iova(0x1000), 0)]);
+    }
+    assert_eq!(guest.counter(Counter::Violations, 0), 4);
+}
+
+#[test]
+fn a_start_index_continues_the_list() {
+    let (mut guest, tag) = attached("");
+    let words = [SELF, 0, domain(1), 1, 0xbad, 0x2000, 0x3000];
+    let result = guest.raw_call(0xd1 | 3 << 32 | 1 << 48, &words);
+    assert_eq!(result, 3 << 32);
+    let events = guest.events();
+    assert_eq!(events.len(), 6);
+    assert_eq!(events[0], Event::FlushPages(tag, Iova(0x2000), 0));
+    // Reps completed count from element 0 even when nothing was done.
+    let result = guest.raw_call(0xd1 | 3 << 32 | 1 << 48, &[SELF, 0, domain(9), 1]);
+    assert_eq!(result, 1 << 32 | 5);
+}
+
+#[test]
+fn header_rules() {
+    let (mut guest, _) = attached("");
+    assert_eq!(guest.create(2), Status(0));
+    for id in [0, 2, 3] {
+        assert_eq!(guest.flush(id), Status(5));
+        assert_eq!(guest.flush_list(id, &[0x1000]), (Status(5), 0));
+    }
+    assert_eq!(guest.call(0xd0, &[SELF, 0, domain(1), 1]), Status(5));
+    for flags in [0, 2, 1 << 32 | 1] {
+        assert_eq!(guest.raw_call(0x1_0000_00d1, &[SELF, 0, domain(1), flags, 0x1000]), 5);
+    }
+    assert_eq!(guest.events(), []);
+}
+
+#[test]
+fn dropped_flushes_answer_success() {
+    let (mut guest, _) = attached("drop-flush=on");
+    assert_eq!(guest.flush(1), Status(0));
+    assert_eq!(guest.flush_list(1, &[0x1000, 0x2000]), (Status(0), 2));
+    assert_eq!(guest.events(), []);
+    assert_eq!(guest.flush_list(1, &[0x1001]), (Status(5), 0));
+}

@@ -1,0 +1,182 @@
+// SPDX-License-Identifier: GPL-2.0
+//! What the core needs of the machine below it.
+//!
+//! minihv implements [`Platform`] on real (emulated) hardware; host tests implement it on a vector.
+//! Calls are serialised by the caller (one lock around the partition), never nested, and never sleep.
+
+use crate::ids::{DeviceIndex, Gpa, Iova, Rid, VpIndex};
+
+/// The guest named memory that it does not own (outside RAM, or the hypervisor's own).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BadGpa(pub Gpa);
+
+/// Width of a configuration or MMIO access.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AccessSize {
+    /// 1 byte.
+    Byte,
+    /// 2 bytes.
+    Word,
+    /// 4 bytes.
+    Dword,
+}
+
+/// What a passed-through function looks like, read once before it is offered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FunctionInfo {
+    /// Requester id on the physical bus.
+    pub rid: Rid,
+    /// Vendor id 15:0, device id 31:16 (config offset 0).
+    pub vendor_device: u32,
+    /// Revision 7:0, programming interface 15:8, subclass 23:16, base class 31:24 (config offset 8).
+    pub class_revision: u32,
+    /// Subsystem vendor 15:0 and id 31:16 (config offset 0x2c).
+    pub subsystem: u32,
+    /// The six BARs as they read after all ones were written; I/O BARs and unused ones are zero.
+    pub bar_probe: [u32; 6],
+}
+
+/// What a device's DMA goes through.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Translation {
+    /// Addresses are guest physical addresses (hypervisor-owned table over guest RAM only).
+    Bypass,
+    /// Nothing gets through.
+    Blocked,
+    /// The guest's own stage-1 table.
+    Stage1 {
+        /// Guest physical address of the 4 KiB top table.
+        root: Gpa,
+        /// Number of levels, 4 or 5.
+        levels: PagingLevels,
+    },
+}
+
+/// Depth of a stage-1 table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PagingLevels {
+    /// 48-bit tables.
+    Four,
+    /// 57-bit tables.
+    Five,
+}
+
+/// The tag under which the physical IOMMU caches a domain's translations (VT-d DID), 1..=0xffff.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct CacheTag(pub u16);
+
+/// A physical interrupt-remapping entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RemapHandle(pub u16);
+
+/// One DMA fault as the physical IOMMU recorded it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DmaFault {
+    /// Who asked.
+    pub rid: Rid,
+    /// Faulting address, 4 KiB aligned.
+    pub iova: Iova,
+    /// VT-d fault reason (VT-d specification, appendix "Fault Reason Encodings").
+    pub reason: u8,
+    /// True for a device read of memory, false for a write.
+    pub is_read: bool,
+}
+
+/// How urgent a log line is; a platform may drop the lower ones.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum LogLevel {
+    /// Results for a program to read (counters at power-off); never dropped.
+    Report,
+    /// Something the guest or the test did wrong, or the hypervisor cannot go on.
+    Error,
+    /// Rare events: attach, offers, faults.
+    Info,
+    /// One line per hypercall or message.
+    Trace,
+}
+
+/// The machine.
+pub trait Platform {
+    /// Copies guest memory into `buf`.
+    ///
+    /// # Errors
+    /// [`BadGpa`] when any byte lies outside guest RAM; `buf` is then unspecified.
+    fn read(&self, gpa: Gpa, buf: &mut [u8]) -> Result<(), BadGpa>;
+
+    /// Copies `buf` to guest memory; nothing is written on failure.
+    ///
+    /// # Errors
+    /// [`BadGpa`] when any byte lies outside guest RAM.
+    fn write(&mut self, gpa: Gpa, buf: &[u8]) -> Result<(), BadGpa>;
+
+    /// Reads an aligned word shared with running guest processors (acquire).
+    ///
+    /// # Errors
+    /// [`BadGpa`] when unaligned or outside guest RAM.
+    fn load_u32(&self, gpa: Gpa) -> Result<u32, BadGpa>;
+
+    /// Writes an aligned word shared with running guest processors (release, then a full fence).
+    ///
+    /// # Errors
+    /// [`BadGpa`] when unaligned or outside guest RAM.
+    fn store_u32(&mut self, gpa: Gpa, value: u32) -> Result<(), BadGpa>;
+
+    /// Sets bits in an aligned word atomically; returns the previous value.
+    ///
+    /// # Errors
+    /// [`BadGpa`] when unaligned or outside guest RAM.
+    fn fetch_or_u32(&mut self, gpa: Gpa, bits: u32) -> Result<u32, BadGpa>;
+
+    /// Whether all of `len` bytes from `gpa` are guest RAM.
+    fn is_guest_ram(&self, gpa: Gpa, len: u64) -> bool;
+
+    /// Raises `vector` (16..=255) on a virtual processor's local APIC, fixed delivery, edge.
+    fn raise_interrupt(&mut self, vp: VpIndex, vector: u8);
+
+    /// Number of virtual processors.
+    fn vp_count(&self) -> u32;
+
+    /// What is known of a passed-through function.
+    fn function_info(&self, device: DeviceIndex) -> FunctionInfo;
+
+    /// Reads the function's physical configuration space; `offset` 0..=0xfff, naturally aligned.
+    fn config_read(&self, device: DeviceIndex, offset: u16, size: AccessSize) -> u32;
+
+    /// Writes the function's physical configuration space; `offset` 0..=0xfff, naturally aligned.
+    fn config_write(&mut self, device: DeviceIndex, offset: u16, size: AccessSize, value: u32);
+
+    /// Puts the function into its state before the first offer (COMMAND and BARs zero, function reset where there is one).
+    fn reset_function(&mut self, device: DeviceIndex);
+
+    /// Allocates an interrupt-remapping entry for a function and points it at `vp`/`vector`; `None` when none is left.
+    fn remap_alloc(&mut self, device: DeviceIndex, vp: VpIndex, vector: u8) -> Option<RemapHandle>;
+
+    /// Points an entry at another processor or vector and invalidates exactly its cache entry.
+    fn remap_retarget(&mut self, handle: RemapHandle, vp: VpIndex, vector: u8);
+
+    /// Clears an entry, invalidates exactly its cache entry and gives it back.
+    fn remap_free(&mut self, handle: RemapHandle);
+
+    /// Switches a device's translation at once: the old one or the new one is in force at any time.
+    ///
+    /// `tag` is the new domain's cache tag, `old_tag` the previous one's; entries of this device cached under
+    /// `old_tag` are invalidated, nothing else is.
+    fn set_translation(&mut self, device: DeviceIndex, translation: Translation, tag: CacheTag, old_tag: CacheTag);
+
+    /// Invalidates everything cached under `tag`, paging-structure caches included; complete on return.
+    fn flush_domain(&mut self, tag: CacheTag);
+
+    /// Invalidates exactly the naturally aligned block of `1 << page_shift` 4-KiB pages at `iova` under `tag`,
+    /// paging-structure entries that cover it included; complete on return. `page_shift` 0..=52.
+    fn flush_pages(&mut self, tag: CacheTag, iova: Iova, page_shift: u8);
+
+    /// Invalidates a device's own TLB for the block of `1 << page_shift` pages at `iova` (52: everything), when the
+    /// device has ATS enabled; complete on return.
+    fn flush_device_tlb(&mut self, device: DeviceIndex, iova: Iova, page_shift: u8);
+
+    /// Takes the oldest DMA fault that has not been taken yet.
+    fn take_fault(&mut self) -> Option<DmaFault>;
+
+    /// One log line (no line end). `args` must not contain line ends.
+    fn log(&mut self, level: LogLevel, args: core::fmt::Arguments<'_>);
+}

@@ -1,0 +1,262 @@
+// SPDX-License-Identifier: GPL-2.0
+//! A machine made of vectors, for tests.
+
+use alloc::collections::{BTreeMap, VecDeque};
+use alloc::string::{String, ToString};
+use alloc::vec;
+use alloc::vec::Vec;
+use core::fmt;
+
+use crate::ids::{DeviceIndex, Gpa, Iova, Rid, VpIndex};
+use crate::platform::{
+    AccessSize, BadGpa, CacheTag, DmaFault, FunctionInfo, LogLevel, Platform, RemapHandle, Translation,
+};
+
+/// Bytes of guest RAM of a [`MockPlatform`] by default, from address 0.
+pub const RAM_BYTES: usize = 1 << 20;
+
+/// Something that the core made the machine do, in order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// [`Platform::raise_interrupt`].
+    Interrupt(VpIndex, u8),
+    /// [`Platform::config_write`].
+    ConfigWrite(DeviceIndex, u16, AccessSize, u32),
+    /// [`Platform::reset_function`].
+    Reset(DeviceIndex),
+    /// [`Platform::remap_alloc`] that succeeded, and [`Platform::remap_retarget`].
+    Remap(RemapHandle, VpIndex, u8),
+    /// [`Platform::remap_free`].
+    RemapFree(RemapHandle),
+    /// [`Platform::set_translation`].
+    SetTranslation {
+        /// Whose.
+        device: DeviceIndex,
+        /// The new one.
+        translation: Translation,
+        /// New tag.
+        tag: CacheTag,
+        /// Previous tag.
+        old_tag: CacheTag,
+    },
+    /// [`Platform::flush_domain`].
+    FlushDomain(CacheTag),
+    /// [`Platform::flush_pages`].
+    FlushPages(CacheTag, Iova, u8),
+    /// [`Platform::flush_device_tlb`].
+    FlushDeviceTlb(DeviceIndex, Iova, u8),
+}
+
+/// The machine. Fields are open for tests to set up and inspect.
+pub struct MockPlatform {
+    /// Guest RAM from address 0.
+    pub ram: Vec<u8>,
+    /// Passed-through functions.
+    pub functions: Vec<FunctionInfo>,
+    /// Configuration space of each function.
+    pub config: Vec<Vec<u8>>,
+    /// What happened.
+    pub events: Vec<Event>,
+    /// Faults to hand out.
+    pub faults: VecDeque<DmaFault>,
+    /// Lines logged.
+    pub lines: Vec<(LogLevel, String)>,
+    /// Interrupt-remapping entries in use.
+    pub remap: BTreeMap<RemapHandle, (DeviceIndex, VpIndex, u8)>,
+    /// Number of interrupt-remapping entries.
+    pub remap_limit: u16,
+    /// Number of virtual processors.
+    pub vps: u32,
+}
+
+/// A plausible NVMe function at 00:`slot`.0.
+pub fn function(slot: u8) -> FunctionInfo {
+    FunctionInfo {
+        rid: Rid(u16::from(slot) << 3),
+        vendor_device: 0x0010_1b36,
+        class_revision: 0x0108_0202,
+        subsystem: 0x1100_1af4,
+        bar_probe: [0xffff_c004, 0xffff_ffff, 0, 0, 0, 0],
+    }
+}
+
+impl MockPlatform {
+    /// A machine with [`RAM_BYTES`] of RAM, two processors and `functions`.
+    pub fn new(functions: Vec<FunctionInfo>) -> Self {
+        let config = functions
+            .iter()
+            .map(|info| {
+                let mut space = vec![0; 4096];
+                space[0..4].copy_from_slice(&info.vendor_device.to_le_bytes());
+                space[8..12].copy_from_slice(&info.class_revision.to_le_bytes());
+                space[0x2c..0x30].copy_from_slice(&info.subsystem.to_le_bytes());
+                space
+            })
+            .collect();
+        MockPlatform {
+            ram: vec![0; RAM_BYTES],
+            functions,
+            config,
+            events: Vec::new(),
+            faults: VecDeque::new(),
+            lines: Vec::new(),
+            remap: BTreeMap::new(),
+            remap_limit: 64,
+            vps: 2,
+        }
+    }
+
+    /// Takes the events since the last call.
+    pub fn take_events(&mut self) -> Vec<Event> {
+        core::mem::take(&mut self.events)
+    }
+
+    /// Writes a 64-bit word to guest RAM.
+    pub fn put_u64(&mut self, address: u64, value: u64) {
+        self.write(Gpa(address), &value.to_le_bytes()).expect("test address in RAM");
+    }
+
+    /// Reads a 64-bit word of guest RAM.
+    pub fn get_u64(&self, address: u64) -> u64 {
+        let mut bytes = [0; 8];
+        self.read(Gpa(address), &mut bytes).expect("test address in RAM");
+        u64::from_le_bytes(bytes)
+    }
+
+    fn range(&self, gpa: Gpa, len: usize) -> Result<core::ops::Range<usize>, BadGpa> {
+        let start = usize::try_from(gpa.0).map_err(|_| BadGpa(gpa))?;
+        let end = start.checked_add(len).filter(|&end| end <= self.ram.len()).ok_or(BadGpa(gpa))?;
+        Ok(start..end)
+    }
+
+    fn word(&self, gpa: Gpa) -> Result<core::ops::Range<usize>, BadGpa> {
+        match gpa.0 % 4 {
+            0 => self.range(gpa, 4),
+            _ => Err(BadGpa(gpa)),
+        }
+    }
+}
+
+fn width(size: AccessSize) -> usize {
+    match size {
+        AccessSize::Byte => 1,
+        AccessSize::Word => 2,
+        AccessSize::Dword => 4,
+    }
+}
+
+impl Platform for MockPlatform {
+    fn read(&self, gpa: Gpa, buf: &mut [u8]) -> Result<(), BadGpa> {
+        buf.copy_from_slice(&self.ram[self.range(gpa, buf.len())?]);
+        Ok(())
+    }
+
+    fn write(&mut self, gpa: Gpa, buf: &[u8]) -> Result<(), BadGpa> {
+        let range = self.range(gpa, buf.len())?;
+        self.ram[range].copy_from_slice(buf);
+        Ok(())
+    }
+
+    fn load_u32(&self, gpa: Gpa) -> Result<u32, BadGpa> {
+        let mut bytes = [0; 4];
+        bytes.copy_from_slice(&self.ram[self.word(gpa)?]);
+        Ok(u32::from_le_bytes(bytes))
+    }
+
+    fn store_u32(&mut self, gpa: Gpa, value: u32) -> Result<(), BadGpa> {
+        let range = self.word(gpa)?;
+        self.ram[range].copy_from_slice(&value.to_le_bytes());
+        Ok(())
+    }
+
+    fn fetch_or_u32(&mut self, gpa: Gpa, bits: u32) -> Result<u32, BadGpa> {
+        let old = self.load_u32(gpa)?;
+        self.store_u32(gpa, old | bits)?;
+        Ok(old)
+    }
+
+    fn is_guest_ram(&self, gpa: Gpa, len: u64) -> bool {
+        usize::try_from(len).is_ok_and(|len| self.range(gpa, len).is_ok())
+    }
+
+    fn raise_interrupt(&mut self, vp: VpIndex, vector: u8) {
+        assert!(vp.0 < self.vps && vector >= 16, "interrupt {vector:#x} for {vp:?}");
+        self.events.push(Event::Interrupt(vp, vector));
+    }
+
+    fn vp_count(&self) -> u32 {
+        self.vps
+    }
+
+    fn function_info(&self, device: DeviceIndex) -> FunctionInfo {
+        self.functions[device.0]
+    }
+
+    fn config_read(&self, device: DeviceIndex, offset: u16, size: AccessSize) -> u32 {
+        let (offset, len) = (usize::from(offset), width(size));
+        assert!(offset % len == 0, "misaligned configuration read at {offset:#x}");
+        let mut bytes = [0; 4];
+        bytes[..len].copy_from_slice(&self.config[device.0][offset..offset + len]);
+        u32::from_le_bytes(bytes)
+    }
+
+    fn config_write(&mut self, device: DeviceIndex, offset: u16, size: AccessSize, value: u32) {
+        let (at, len) = (usize::from(offset), width(size));
+        assert!(at % len == 0, "misaligned configuration write at {offset:#x}");
+        self.config[device.0][at..at + len].copy_from_slice(&value.to_le_bytes()[..len]);
+        self.events.push(Event::ConfigWrite(device, offset, size, value));
+    }
+
+    fn reset_function(&mut self, device: DeviceIndex) {
+        self.config[device.0][4..6].fill(0);
+        self.config[device.0][0x10..0x28].fill(0);
+        self.events.push(Event::Reset(device));
+    }
+
+    fn remap_alloc(&mut self, device: DeviceIndex, vp: VpIndex, vector: u8) -> Option<RemapHandle> {
+        let handle = (0..self.remap_limit).map(RemapHandle).find(|handle| !self.remap.contains_key(handle))?;
+        self.remap.insert(handle, (device, vp, vector));
+        self.events.push(Event::Remap(handle, vp, vector));
+        Some(handle)
+    }
+
+    fn remap_retarget(&mut self, handle: RemapHandle, vp: VpIndex, vector: u8) {
+        let entry = self.remap.get_mut(&handle).expect("retarget of a free entry");
+        (entry.1, entry.2) = (vp, vector);
+        self.events.push(Event::Remap(handle, vp, vector));
+    }
+
+    fn remap_free(&mut self, handle: RemapHandle) {
+        self.remap.remove(&handle).expect("entry freed twice");
+        self.events.push(Event::RemapFree(handle));
+    }
+
+    fn set_translation(&mut self, device: DeviceIndex, translation: Translation, tag: CacheTag, old_tag: CacheTag) {
+        assert!(device.0 < self.functions.len(), "translation of unknown {device:?}");
+        self.events.push(Event::SetTranslation { device, translation, tag, old_tag });
+    }
+
+    fn flush_domain(&mut self, tag: CacheTag) {
+        self.events.push(Event::FlushDomain(tag));
+    }
+
+    fn flush_pages(&mut self, tag: CacheTag, iova: Iova, page_shift: u8) {
+        assert!(page_shift <= 52, "page shift {page_shift}");
+        self.events.push(Event::FlushPages(tag, iova, page_shift));
+    }
+
+    fn flush_device_tlb(&mut self, device: DeviceIndex, iova: Iova, page_shift: u8) {
+        assert!(page_shift <= 52, "page shift {page_shift}");
+        self.events.push(Event::FlushDeviceTlb(device, iova, page_shift));
+    }
+
+    fn take_fault(&mut self) -> Option<DmaFault> {
+        self.faults.pop_front()
+    }
+
+    fn log(&mut self, level: LogLevel, args: fmt::Arguments<'_>) {
+        let line = args.to_string();
+        assert!(!line.contains('\n'), "line end in a log line: {line:?}");
+        self.lines.push((level, line));
+    }
+}
