@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: GPL-2.0
+//! The partition and the hardware below it, under one lock.
+
+use hvcore::ids::VpIndex;
+use hvcore::partition::Partition;
+use hvcore::synic::MsrOutcome;
+use spin::{Mutex, Once};
+
+use crate::memory::GuestMemory;
+use crate::platform::Hardware;
+
+struct Machine {
+    partition: Partition,
+    hardware: Hardware,
+}
+
+static MACHINE: Once<Mutex<Machine>> = Once::new();
+/// What needs no lock: it never changes.
+static FIXED: Once<Fixed> = Once::new();
+
+struct Fixed {
+    memory: GuestMemory,
+    processors: u32,
+}
+
+/// Makes the machine known. Called once, before the guest runs.
+pub fn init(partition: Partition, hardware: Hardware) {
+    FIXED.call_once(|| Fixed { memory: hardware.memory.clone(), processors: hardware.processors });
+    MACHINE.call_once(|| Mutex::new(Machine { partition, hardware }));
+}
+
+fn with<R>(work: impl FnOnce(&mut Partition, &mut Hardware) -> R) -> R {
+    let machine = MACHINE.get().expect("the machine exists before the guest");
+    let Machine { partition, hardware } = &mut *machine.lock();
+    work(partition, hardware)
+}
+
+fn fixed() -> &'static Fixed {
+    FIXED.get().expect("the machine exists before the guest")
+}
+
+/// The guest's RAM.
+pub fn guest_memory() -> &'static GuestMemory {
+    &fixed().memory
+}
+
+/// Number of processors.
+pub fn processor_count() -> u32 {
+    fixed().processors
+}
+
+/// A hypercall: control word, input and output addresses (or fast input). Returns the result word.
+pub fn hypercall(vp: VpIndex, control: u64, rdx: u64, r8: u64) -> u64 {
+    with(|partition, hardware| {
+        let result = partition.hypercall(hardware, vp, control, rdx, r8);
+        // A record that is not read hides the next fault of the same device.
+        hardware.vtd.collect_faults();
+        result
+    })
+}
+
+/// Reads one of the partition's MSRs; `None` when it has no such.
+pub fn msr_read(vp: VpIndex, msr: u32) -> Option<u64> {
+    with(|partition, _| partition.msr_read(vp, msr))
+}
+
+/// Writes one of the partition's MSRs.
+pub fn msr_write(vp: VpIndex, msr: u32, value: u64) -> MsrOutcome {
+    with(|partition, hardware| partition.msr_write(hardware, vp, msr, value))
+}
+
+/// A command of the test interface: reply code and value.
+pub fn control(ecx: u32, ebx: u32, edx: u32) -> (u32, u64) {
+    with(|partition, hardware| partition.control(hardware, ecx, ebx, edx))
+}
+
+/// Writes the run's figures to the log.
+pub fn summary() {
+    with(|partition, hardware| partition.summary(hardware));
+}

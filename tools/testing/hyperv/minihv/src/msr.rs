@@ -1,0 +1,169 @@
+// SPDX-License-Identifier: GPL-2.0
+//! Model-specific registers that exit: a few of the processor's own, and all of Hyper-V's.
+
+use core::sync::atomic::{AtomicU64, Ordering};
+
+use hvcore::ids::Gpa;
+use hvcore::synic::MsrOutcome;
+
+use crate::console::log;
+use crate::lapic::{self, ApicId, APIC_BASE_BOOT_PROCESSOR, APIC_BASE_MODE, MSR_APIC_BASE, MSR_X2APIC_ICR};
+use crate::svm::vcpu::{Vcpu, EFER_SVME};
+use crate::svm::MsrIntercept;
+use crate::{apic, machine, memory, time};
+
+const MSR_EFER: u32 = 0xc000_0080;
+const MSR_VM_CR: u32 = 0xc001_0114;
+const MSR_VM_HSAVE_PA: u32 = 0xc001_0117;
+
+const HV_X64_MSR_GUEST_OS_ID: u32 = 0x4000_0000;
+const HV_X64_MSR_HYPERCALL: u32 = 0x4000_0001;
+const HV_X64_MSR_VP_INDEX: u32 = 0x4000_0002;
+const HV_X64_MSR_TSC_FREQUENCY: u32 = 0x4000_0022;
+const HV_X64_MSR_APIC_FREQUENCY: u32 = 0x4000_0023;
+const HV_X64_MSR_EOI: u32 = 0x4000_0070;
+const HV_X64_MSR_ICR: u32 = 0x4000_0071;
+const HV_X64_MSR_TPR: u32 = 0x4000_0072;
+const HV_X64_MSR_VP_ASSIST_PAGE: u32 = 0x4000_0073;
+const HV_X64_MSR_TSC_INVARIANT_CONTROL: u32 = 0x4000_0118;
+
+/// HYPERCALL: the page is in force.
+const HYPERCALL_ENABLE: u64 = 1;
+/// `vmmcall; ret`
+const HYPERCALL_CODE: [u8; 4] = [0x0f, 0x01, 0xd9, 0xc3];
+
+/// The MSRs of the permission map's ranges that exit.
+pub const INTERCEPTED: &[(u32, MsrIntercept)] = &[
+    (MSR_APIC_BASE, MsrIntercept::Write),
+    (MSR_X2APIC_ICR, MsrIntercept::Write),
+    (MSR_EFER, MsrIntercept::ReadWrite),
+    (MSR_VM_CR, MsrIntercept::ReadWrite),
+    (MSR_VM_HSAVE_PA, MsrIntercept::ReadWrite),
+];
+
+static GUEST_OS_ID: AtomicU64 = AtomicU64::new(0);
+static HYPERCALL: AtomicU64 = AtomicU64::new(0);
+static TSC_INVARIANT_CONTROL: AtomicU64 = AtomicU64::new(0);
+
+/// The guest gets a general protection fault.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Refused;
+
+/// Whether the guest may make hypercalls.
+pub fn hypercalls_enabled() -> bool {
+    GUEST_OS_ID.load(Ordering::SeqCst) != 0 && HYPERCALL.load(Ordering::SeqCst) & HYPERCALL_ENABLE != 0
+}
+
+/// Whether the guest asked for the invariant TSC to be shown in CPUID.
+pub fn tsc_invariant() -> bool {
+    TSC_INVARIANT_CONTROL.load(Ordering::Relaxed) & 1 != 0
+}
+
+/// The guest reads `msr`.
+///
+/// # Errors
+/// [`Refused`] when there is no such register.
+pub fn read(vcpu: &mut Vcpu, msr: u32) -> Result<u64, Refused> {
+    match msr {
+        MSR_EFER => Ok(vcpu.save().efer & !EFER_SVME),
+        HV_X64_MSR_GUEST_OS_ID => Ok(GUEST_OS_ID.load(Ordering::SeqCst)),
+        HV_X64_MSR_HYPERCALL => Ok(HYPERCALL.load(Ordering::SeqCst)),
+        HV_X64_MSR_VP_INDEX => Ok(u64::from(vcpu.index.0)),
+        HV_X64_MSR_TSC_FREQUENCY => Ok(time::hertz()),
+        HV_X64_MSR_APIC_FREQUENCY => Ok(time::LAPIC_TIMER_HZ),
+        HV_X64_MSR_ICR => Ok(lapic::interrupt_command()),
+        HV_X64_MSR_TPR => Ok(u64::from(lapic::task_priority())),
+        HV_X64_MSR_VP_ASSIST_PAGE => Ok(vcpu.assist_page),
+        HV_X64_MSR_TSC_INVARIANT_CONTROL => Ok(TSC_INVARIANT_CONTROL.load(Ordering::Relaxed)),
+        _ => machine::msr_read(vcpu.index, msr).ok_or_else(|| refuse(vcpu, msr, "read")),
+    }
+}
+
+/// The guest writes `value` to `msr`.
+///
+/// # Errors
+/// [`Refused`] when there is no such register, or it does not take the value.
+pub fn write(vcpu: &mut Vcpu, msr: u32, value: u64) -> Result<(), Refused> {
+    match msr {
+        MSR_EFER => write_efer(vcpu, value),
+        MSR_APIC_BASE => write_apic_base(value),
+        MSR_X2APIC_ICR if lapic::mode() == lapic::Mode::X2Apic => {
+            apic::command(vcpu.index, ApicId((value >> 32) as u32), value as u32);
+            Ok(())
+        }
+        HV_X64_MSR_GUEST_OS_ID => {
+            GUEST_OS_ID.store(value, Ordering::SeqCst);
+            Ok(())
+        }
+        HV_X64_MSR_HYPERCALL => write_hypercall(value),
+        HV_X64_MSR_EOI => {
+            lapic::end_of_interrupt();
+            Ok(())
+        }
+        HV_X64_MSR_ICR => {
+            apic::command(vcpu.index, ApicId((value >> 56) as u32), value as u32);
+            Ok(())
+        }
+        HV_X64_MSR_TPR => {
+            lapic::set_task_priority(value as u8);
+            Ok(())
+        }
+        HV_X64_MSR_VP_ASSIST_PAGE => {
+            // Nothing is ever reported there.
+            vcpu.assist_page = value;
+            Ok(())
+        }
+        HV_X64_MSR_TSC_INVARIANT_CONTROL => {
+            TSC_INVARIANT_CONTROL.store(value, Ordering::Relaxed);
+            Ok(())
+        }
+        _ => match machine::msr_write(vcpu.index, msr, value) {
+            MsrOutcome::Handled => Ok(()),
+            MsrOutcome::NotMine | MsrOutcome::Fault => Err(refuse(vcpu, msr, "write")),
+        },
+    }
+}
+
+fn refuse(vcpu: &mut Vcpu, msr: u32, what: &str) -> Refused {
+    let (vp, rip) = (vcpu.index.0, vcpu.save().rip);
+    log!("msr", "vp {vp} {what} of {msr:#x} at rip {rip:#x} refused");
+    Refused
+}
+
+/// As the processor would, but SVME stays set beneath.
+fn write_efer(vcpu: &mut Vcpu, value: u64) -> Result<(), Refused> {
+    const SCE: u64 = 1 << 0;
+    const LME: u64 = 1 << 8;
+    const LMA: u64 = 1 << 10;
+    const NXE: u64 = 1 << 11;
+    const WRITABLE: u64 = SCE | LME | NXE;
+    const CR0_PG: u64 = 1 << 31;
+    let save = vcpu.save();
+    let unknown = value & !(WRITABLE | LMA) != 0;
+    let mode_change_while_paging = (value ^ save.efer) & LME != 0 && save.cr0 & CR0_PG != 0;
+    if unknown || mode_change_while_paging {
+        return Err(Refused);
+    }
+    save.efer = value & WRITABLE | save.efer & LMA | EFER_SVME;
+    Ok(())
+}
+
+/// The mode may change, the address may not: the hypervisor uses the registers, too.
+fn write_apic_base(value: u64) -> Result<(), Refused> {
+    if value & !APIC_BASE_MODE & !APIC_BASE_BOOT_PROCESSOR != memory::LAPIC_BASE {
+        return Err(Refused);
+    }
+    lapic::set_mode(value & APIC_BASE_MODE).map_err(|lapic::BadTransition| Refused)
+}
+
+/// Fills the page that the guest names with the call sequence.
+fn write_hypercall(value: u64) -> Result<(), Refused> {
+    const PAGE: u64 = !0xfff;
+    let enable = value & HYPERCALL_ENABLE != 0 && GUEST_OS_ID.load(Ordering::SeqCst) != 0;
+    if enable && machine::guest_memory().write(Gpa(value & PAGE), &HYPERCALL_CODE).is_err() {
+        return Err(Refused);
+    }
+    let kept = if enable { value } else { value & !HYPERCALL_ENABLE };
+    HYPERCALL.store(kept, Ordering::SeqCst);
+    Ok(())
+}

@@ -1,0 +1,143 @@
+// SPDX-License-Identifier: GPL-2.0
+//! Four-level tables in x86-64 format that map addresses onto themselves: the guest processors' nested table and the
+//! devices' bypass table.
+
+use alloc::boxed::Box;
+
+use hvcore::memory_map::PhysRange;
+
+const ENTRIES: u64 = 512;
+const ADDRESS: u64 = 0x000f_ffff_ffff_f000;
+const PRESENT: u64 = 1 << 0;
+const LARGE: u64 = 1 << 7;
+
+/// A page that hardware reads: aligned, at its own physical address.
+#[repr(C, align(4096))]
+pub struct TablePage(pub [u64; ENTRIES as usize]);
+
+impl TablePage {
+    /// A page of zeroes.
+    pub fn new() -> Box<TablePage> {
+        TablePage::filled(0)
+    }
+
+    /// A page of one repeated word.
+    pub fn filled(word: u64) -> Box<TablePage> {
+        Box::new(TablePage([word; ENTRIES as usize]))
+    }
+
+    /// Writes an entry that hardware may be reading. Entries become visible in the order of their stores.
+    pub fn store(&mut self, index: usize, value: u64) {
+        if let Some(entry) = self.0.get_mut(index) {
+            // SAFETY: a valid, aligned location; volatile because the IOMMU reads it at any time.
+            unsafe { core::ptr::write_volatile(entry, value) }
+        }
+    }
+
+    /// Its physical address.
+    pub fn address(&self) -> u64 {
+        self as *const TablePage as u64
+    }
+}
+
+/// What an entry translates, in ascending size.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum PageSize {
+    /// 4 KiB.
+    Small,
+    /// 2 MiB.
+    Large,
+    /// 1 GiB.
+    Huge,
+}
+
+impl PageSize {
+    const ALL: [PageSize; 3] = [PageSize::Huge, PageSize::Large, PageSize::Small];
+    const TOP_LEVEL: u32 = 3;
+
+    fn level(self) -> u32 {
+        self as u32
+    }
+
+    fn bytes(self) -> u64 {
+        1 << shift(self.level())
+    }
+
+    fn leaf_flag(self) -> u64 {
+        match self {
+            PageSize::Small => 0,
+            PageSize::Large | PageSize::Huge => LARGE,
+        }
+    }
+}
+
+fn shift(level: u32) -> u32 {
+    12 + 9 * level
+}
+
+fn index(address: u64, level: u32) -> usize {
+    (address >> shift(level) & (ENTRIES - 1)) as usize
+}
+
+/// Low bits of the entries (the leaf's size bit excluded).
+#[derive(Clone, Copy, Debug)]
+pub struct EntryFlags {
+    /// Of entries that point at a table.
+    pub table: u64,
+    /// Of leaves.
+    pub leaf: u64,
+}
+
+/// An identity table. Its pages live for ever.
+///
+/// # Invariants
+/// Every non-leaf entry points at a leaked [`TablePage`] that belongs to this table alone.
+pub struct IdentityTable {
+    root: &'static mut TablePage,
+    flags: EntryFlags,
+    largest: PageSize,
+}
+
+impl IdentityTable {
+    /// An empty table with leaves of up to `largest`.
+    pub fn new(flags: EntryFlags, largest: PageSize) -> IdentityTable {
+        IdentityTable { root: Box::leak(TablePage::new()), flags, largest }
+    }
+
+    /// Maps `range`, shrunk to whole 4 KiB pages, onto itself with the largest leaves that fit exactly.
+    pub fn map(&mut self, range: PhysRange) {
+        let mut at = range.start.next_multiple_of(PageSize::Small.bytes());
+        let end = range.end & ADDRESS;
+        while at < end {
+            let fits = |size: &PageSize| *size <= self.largest && at % size.bytes() == 0 && end - at >= size.bytes();
+            let size = PageSize::ALL.into_iter().find(fits).unwrap_or(PageSize::Small);
+            self.set_leaf(at, size, at);
+            at += size.bytes();
+        }
+    }
+
+    /// Maps the page around `address`, where nothing is mapped, onto the page at `target`.
+    pub fn map_page(&mut self, address: u64, target: u64) {
+        self.set_leaf(address, PageSize::Small, target & ADDRESS);
+    }
+
+    fn set_leaf(&mut self, address: u64, size: PageSize, target: u64) {
+        let flags = self.flags;
+        let mut table = &mut *self.root;
+        for level in (size.level() + 1..=PageSize::TOP_LEVEL).rev() {
+            let index = index(address, level);
+            if table.0[index] & PRESENT == 0 {
+                table.store(index, Box::leak(TablePage::new()).address() | flags.table);
+            }
+            // SAFETY: a present entry above the leaf points at a table of ours (invariant). It is no leaf itself:
+            // nothing is mapped twice with different sizes.
+            table = unsafe { &mut *((table.0[index] & ADDRESS) as *mut TablePage) };
+        }
+        table.store(index(address, size.level()), target | flags.leaf | size.leaf_flag());
+    }
+
+    /// Physical address of the root.
+    pub fn root_address(&self) -> u64 {
+        self.root.address()
+    }
+}

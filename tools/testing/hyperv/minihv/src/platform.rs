@@ -1,0 +1,135 @@
+// SPDX-License-Identifier: GPL-2.0
+//! The machine as the core sees it.
+
+use alloc::vec::Vec;
+use core::fmt;
+use core::sync::atomic::{fence, Ordering};
+
+use hvcore::ids::{DeviceIndex, Gpa, Iova, VpIndex};
+use hvcore::platform::{
+    AccessSize, BadGpa, CacheTag, DmaFault, FunctionInfo, LogLevel, Platform, RemapHandle, Translation,
+};
+
+use crate::console;
+use crate::lapic::{self, ApicId};
+use crate::memory::GuestMemory;
+use crate::pci::Function;
+use crate::vtd::Vtd;
+
+/// Guest memory, the assigned functions and the IOMMU.
+pub struct Hardware {
+    /// The guest's RAM.
+    pub memory: GuestMemory,
+    /// The assigned functions, in the order of their [`DeviceIndex`].
+    pub functions: Vec<Function>,
+    /// The IOMMU.
+    pub vtd: Vtd,
+    /// Number of processors.
+    pub processors: u32,
+}
+
+impl Hardware {
+    /// The core only uses indices that it got from us.
+    fn function(&self, device: DeviceIndex) -> &Function {
+        &self.functions[device.0]
+    }
+}
+
+impl Platform for Hardware {
+    fn read(&self, gpa: Gpa, buf: &mut [u8]) -> Result<(), BadGpa> {
+        self.memory.read(gpa, buf)
+    }
+
+    fn write(&mut self, gpa: Gpa, buf: &[u8]) -> Result<(), BadGpa> {
+        self.memory.write(gpa, buf)
+    }
+
+    fn load_u32(&self, gpa: Gpa) -> Result<u32, BadGpa> {
+        Ok(self.memory.word(gpa)?.load(Ordering::Acquire))
+    }
+
+    fn store_u32(&mut self, gpa: Gpa, value: u32) -> Result<(), BadGpa> {
+        self.memory.word(gpa)?.store(value, Ordering::Release);
+        fence(Ordering::SeqCst);
+        Ok(())
+    }
+
+    fn fetch_or_u32(&mut self, gpa: Gpa, bits: u32) -> Result<u32, BadGpa> {
+        Ok(self.memory.word(gpa)?.fetch_or(bits, Ordering::SeqCst))
+    }
+
+    fn is_guest_ram(&self, gpa: Gpa, len: u64) -> bool {
+        self.memory.contains(gpa, len)
+    }
+
+    fn raise_interrupt(&mut self, vp: VpIndex, vector: u8) {
+        lapic::send_fixed(ApicId(vp.0), vector);
+    }
+
+    fn vp_count(&self) -> u32 {
+        self.processors
+    }
+
+    fn function_info(&self, device: DeviceIndex) -> FunctionInfo {
+        self.function(device).info()
+    }
+
+    fn config_read(&self, device: DeviceIndex, offset: u16, size: AccessSize) -> u32 {
+        self.function(device).read(offset, size)
+    }
+
+    fn config_write(&mut self, device: DeviceIndex, offset: u16, size: AccessSize, value: u32) {
+        self.function(device).write(offset, size, value);
+    }
+
+    fn reset_function(&mut self, device: DeviceIndex) {
+        self.function(device).reset();
+    }
+
+    fn remap_alloc(&mut self, device: DeviceIndex, vp: VpIndex, vector: u8) -> Option<RemapHandle> {
+        let rid = self.function(device).rid();
+        self.vtd.remap_allocate(rid, vp, vector)
+    }
+
+    fn remap_retarget(&mut self, handle: RemapHandle, vp: VpIndex, vector: u8) {
+        self.vtd.remap_retarget(handle, vp, vector);
+    }
+
+    fn remap_free(&mut self, handle: RemapHandle) {
+        self.vtd.remap_free(handle);
+    }
+
+    fn set_translation(&mut self, device: DeviceIndex, translation: Translation, tag: CacheTag, old_tag: CacheTag) {
+        self.vtd.set_translation(device, translation, tag, old_tag);
+        self.flush_device_tlb(device, Iova(0), WHOLE_SPACE_SHIFT);
+    }
+
+    fn flush_domain(&mut self, tag: CacheTag) {
+        self.vtd.flush_domain(tag);
+    }
+
+    fn flush_pages(&mut self, tag: CacheTag, iova: Iova, page_shift: u8) {
+        self.vtd.flush_pages(tag, iova, page_shift);
+    }
+
+    fn flush_device_tlb(&mut self, device: DeviceIndex, iova: Iova, page_shift: u8) {
+        let function = self.function(device);
+        if function.ats_enabled() {
+            let rid = function.rid();
+            self.vtd.flush_device_tlb(rid, iova, page_shift);
+        }
+    }
+
+    fn take_fault(&mut self) -> Option<DmaFault> {
+        self.vtd.take_fault()
+    }
+
+    fn log(&mut self, level: LogLevel, args: fmt::Arguments<'_>) {
+        if console::shows(level) {
+            console::line("", args);
+        }
+    }
+}
+
+/// As a page shift, everything a device could have cached.
+const WHOLE_SPACE_SHIFT: u8 = 52;

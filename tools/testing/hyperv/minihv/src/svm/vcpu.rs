@@ -1,0 +1,225 @@
+// SPDX-License-Identifier: GPL-2.0
+//! One virtual processor: its registers and its run loop.
+
+use alloc::boxed::Box;
+
+use hvcore::ids::VpIndex;
+
+use super::exits::{self, After};
+use super::vmcb::{intercept1, intercept2, Control, Event, Save, Segment, Vmcb};
+use super::Permissions;
+use crate::linux;
+use crate::paging::TablePage;
+
+extern "C" {
+    fn world_switch(vmcb: u64, registers: *mut GuestRegisters);
+}
+
+/// EFER: SVM enable. The processor insists on it in the guest, too; the guest does not get to see it.
+pub const EFER_SVME: u64 = 1 << 12;
+const CR0_PROTECTED: u64 = 0x11;
+const CR0_REAL: u64 = 0x10;
+const DR6_RESET: u64 = 0xffff_0ff0;
+const DR7_RESET: u64 = 0x400;
+const RFLAGS_RESET: u64 = 2;
+const PAT_RESET: u64 = 0x0007_0406_0007_0406;
+const FCW_RESET: u16 = 0x37f;
+const MXCSR_RESET: u32 = 0x1f80;
+const ASID: u32 = 1;
+
+/// General registers that the guest's RAX and RSP do not belong to: those are in the VMCB.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Register {
+    /// RCX.
+    Rcx = 1,
+    /// RDX.
+    Rdx = 2,
+    /// RBX.
+    Rbx = 3,
+    /// RSI.
+    Rsi = 6,
+    /// R8.
+    R8 = 8,
+}
+
+/// What world_switch.s loads and saves. Its offsets are known there.
+#[repr(C, align(16))]
+struct GuestRegisters {
+    general: [u64; 16],
+    fpu: [u8; 512],
+}
+
+const _: () = assert!(core::mem::offset_of!(GuestRegisters, fpu) == 128);
+
+/// How a virtual processor begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Start {
+    /// The boot processor: flat protected mode at the kernel's entry point.
+    Kernel(linux::Entry),
+    /// Any other: real mode at `page << 12`, as after a start-up IPI.
+    RealMode {
+        /// The start-up IPI's vector.
+        page: u8,
+    },
+}
+
+/// What all virtual processors have in common.
+#[derive(Clone, Copy)]
+pub struct Shared {
+    /// Root of the nested page table.
+    pub nested_root: u64,
+    /// Intercepted ports and MSRs.
+    pub permissions: Permissions,
+}
+
+/// A virtual processor, bound to the physical one that created it.
+pub struct Vcpu {
+    /// Its number, equal to its local APIC id.
+    pub index: VpIndex,
+    /// What the guest wrote to the VP assist page MSR.
+    pub assist_page: u64,
+    vmcb: Box<Vmcb>,
+    registers: Box<GuestRegisters>,
+}
+
+impl Vcpu {
+    /// Prepares this physical processor to run virtual processor `index`.
+    pub fn new(index: VpIndex, shared: &Shared) -> Vcpu {
+        super::enable(Box::leak(TablePage::new()).address());
+        // SAFETY: all fields of a VMCB are integers.
+        let mut vmcb: Box<Vmcb> = unsafe { Box::new(core::mem::zeroed()) };
+        vmcb.control.intercept1 = intercept1::NMI
+            | intercept1::CPUID
+            | intercept1::INVLPGA
+            | intercept1::IO_PORTS
+            | intercept1::MSRS
+            | intercept1::SHUTDOWN;
+        vmcb.control.intercept2 = intercept2::VMRUN
+            | intercept2::VMMCALL
+            | intercept2::VMLOAD
+            | intercept2::VMSAVE
+            | intercept2::STGI
+            | intercept2::CLGI
+            | intercept2::SKINIT;
+        vmcb.control.io_permissions = shared.permissions.io_address();
+        vmcb.control.msr_permissions = shared.permissions.msr_address();
+        vmcb.control.asid = ASID;
+        vmcb.control.nested_paging = 1;
+        vmcb.control.nested_cr3 = shared.nested_root;
+        Vcpu { index, assist_page: 0, vmcb, registers: Box::new(GuestRegisters { general: [0; 16], fpu: [0; 512] }) }
+    }
+
+    /// Runs the guest from `start` until it gives the processor up (INIT).
+    pub fn run(&mut self, start: Start) {
+        self.reset(start);
+        loop {
+            // SAFETY: the VMCB is complete and identity mapped; nested paging confines the guest to its own memory.
+            unsafe { world_switch(&raw const *self.vmcb as u64, &raw mut *self.registers) }
+            match exits::handle(self) {
+                After::Resume => {}
+                After::Park => return,
+            }
+        }
+    }
+
+    /// The control area.
+    pub fn control(&mut self) -> &mut Control {
+        &mut self.vmcb.control
+    }
+
+    /// The registers that VMRUN switches.
+    pub fn save(&mut self) -> &mut Save {
+        &mut self.vmcb.save
+    }
+
+    /// A general register.
+    pub fn register(&self, register: Register) -> u64 {
+        self.registers.general[register as usize]
+    }
+
+    /// Sets a general register.
+    pub fn set_register(&mut self, register: Register, value: u64) {
+        self.registers.general[register as usize] = value;
+    }
+
+    /// EDX:EAX.
+    pub fn edx_eax(&self) -> u64 {
+        self.register(Register::Rdx) << 32 | self.vmcb.save.rax & 0xffff_ffff
+    }
+
+    /// Sets EDX:EAX, clearing the upper halves.
+    pub fn set_edx_eax(&mut self, value: u64) {
+        self.vmcb.save.rax = value & 0xffff_ffff;
+        self.set_register(Register::Rdx, value >> 32);
+    }
+
+    /// Has `event` delivered when the guest runs next.
+    pub fn inject(&mut self, event: Event) {
+        self.vmcb.control.event_injection = event.encode();
+    }
+
+    /// An exit may come while the processor delivers an event: it is delivered again.
+    pub fn redeliver_interrupted_event(&mut self) {
+        const VALID: u64 = 1 << 31;
+        let interrupted = self.vmcb.control.exit_interrupt_info;
+        self.vmcb.control.event_injection = if interrupted & VALID != 0 { interrupted } else { 0 };
+    }
+
+    /// Moves on to the instruction at `rip`, the one behind the emulated one.
+    pub fn continue_at(&mut self, rip: u64) {
+        self.vmcb.save.rip = rip;
+        self.vmcb.control.interrupt_shadow = 0;
+    }
+
+    /// Moves on behind an emulated instruction of `bytes` bytes. QEMU's SVM does not tell the length, so prefixes are
+    /// not accounted for; no compiler or kernel puts any before these instructions.
+    pub fn skip(&mut self, bytes: u64) {
+        self.continue_at(self.vmcb.save.rip.wrapping_add(bytes));
+    }
+
+    fn reset(&mut self, start: Start) {
+        self.registers.general = [0; 16];
+        self.registers.fpu = [0; 512];
+        self.registers.fpu[..2].copy_from_slice(&FCW_RESET.to_le_bytes());
+        self.registers.fpu[24..28].copy_from_slice(&MXCSR_RESET.to_le_bytes());
+        self.vmcb.control.event_injection = 0;
+        self.vmcb.control.interrupt_shadow = 0;
+        // SAFETY: all fields of the save area are integers.
+        self.vmcb.save = unsafe { core::mem::zeroed() };
+        let save = &mut self.vmcb.save;
+        save.efer = EFER_SVME;
+        save.dr6 = DR6_RESET;
+        save.dr7 = DR7_RESET;
+        save.rflags = RFLAGS_RESET;
+        save.pat = PAT_RESET;
+        let (code, data) = match start {
+            Start::Kernel(entry) => {
+                save.cr0 = CR0_PROTECTED;
+                save.rip = entry.rip;
+                self.registers.general[Register::Rsi as usize] = entry.boot_params;
+                let flat = |selector, attributes| Segment { selector, attributes, limit: u32::MAX, base: 0 };
+                (flat(0x10, 0xc9b), flat(0x18, 0xc93))
+            }
+            Start::RealMode { page } => {
+                save.cr0 = CR0_REAL;
+                let real = |page: u8, attributes| Segment {
+                    selector: u16::from(page) << 8,
+                    attributes,
+                    limit: 0xffff,
+                    base: u64::from(page) << 12,
+                };
+                (real(page, 0x9b), real(0, 0x93))
+            }
+        };
+        save.cs = code;
+        (save.ds, save.es, save.fs, save.gs, save.ss) = (data, data, data, data, data);
+        save.gdtr.limit = 0xffff;
+        save.idtr.limit = 0xffff;
+        save.ldtr = Segment { attributes: 0x82, limit: 0xffff, ..Segment::default() };
+        save.tr = Segment { attributes: 0x8b, limit: 0xffff, ..Segment::default() };
+        // SAFETY: VMRUN leaves FS, GS, LDTR, TR and the system-call MSRs alone; the hypervisor uses none of them.
+        unsafe {
+            core::arch::asm!("vmload rax", in("rax") &raw const *self.vmcb as u64, options(nostack, preserves_flags));
+        }
+    }
+}

@@ -1,0 +1,177 @@
+// SPDX-License-Identifier: GPL-2.0
+//! The physical IOMMU: QEMU's VT-d in scalable mode, first stage, with interrupt remapping.
+
+use hvcore::ids::{DeviceIndex, Iova, Rid, VpIndex};
+use hvcore::platform::{CacheTag, DmaFault, PagingLevels, RemapHandle, Translation};
+use hvcore::vtd::context::TranslationRequests;
+use hvcore::vtd::invalidation::{self, Descriptor};
+use hvcore::vtd::registers::{self as reg, Capabilities};
+use hvcore::vtd::{pasid, PhysAddr};
+
+use crate::console::log;
+use crate::memory::GuestMemory;
+use crate::paging::PageSize;
+use crate::pci::Function;
+
+mod faults;
+mod interrupts;
+mod queue;
+mod registers;
+mod tables;
+
+use faults::FaultLog;
+use interrupts::RemapTable;
+use queue::InvalidationQueue;
+use registers::Registers;
+use tables::Tables;
+
+/// The QEMU device that has everything minihv asks for.
+pub const QEMU_DEVICE: &str = "-device intel-iommu,x-scalable-mode=on,x-flts=on,intremap=on,aw-bits=48";
+
+/// What is missing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Missing {
+    /// The IOMMU itself.
+    Device,
+    /// Scalable mode with first-stage tables.
+    FirstStage,
+    /// Queued invalidation.
+    QueuedInvalidation,
+    /// Interrupt remapping.
+    InterruptRemapping,
+}
+
+impl Missing {
+    /// For the log.
+    pub fn name(self) -> &'static str {
+        match self {
+            Missing::Device => "no IOMMU",
+            Missing::FirstStage => "the IOMMU has no scalable mode with first-stage tables",
+            Missing::QueuedInvalidation => "the IOMMU has no queued invalidation",
+            Missing::InterruptRemapping => "the IOMMU does not remap interrupts",
+        }
+    }
+}
+
+/// The IOMMU, switched on.
+pub struct Vtd {
+    registers: Registers,
+    capabilities: Capabilities,
+    queue: InvalidationQueue,
+    tables: Tables,
+    identity: PhysAddr,
+    remap: RemapTable,
+    faults: FaultLog,
+}
+
+impl Vtd {
+    /// Switches translation and interrupt remapping on; nothing gets through until [`Vtd::set_translation`] allows it.
+    ///
+    /// # Errors
+    /// See [`Missing`].
+    pub fn start(functions: &[Function], memory: &GuestMemory) -> Result<Vtd, Missing> {
+        let (mut registers, capabilities) = Registers::find().ok_or(Missing::Device)?;
+        for (present, missing) in [
+            (capabilities.scalable_first_stage(), Missing::FirstStage),
+            (capabilities.queued_invalidation(), Missing::QueuedInvalidation),
+            (capabilities.interrupt_remapping(), Missing::InterruptRemapping),
+        ] {
+            if !present {
+                return Err(missing);
+            }
+        }
+
+        let tables = Tables::new(functions.iter().map(|function| {
+            let answered = capabilities.device_tlb() && function.has_ats();
+            let requests = if answered { TranslationRequests::Answered } else { TranslationRequests::Refused };
+            (function.rid(), requests)
+        }));
+        registers.write64(reg::RTADDR, tables.root_address() | reg::RTADDR_TTM_SCALABLE);
+        registers.command(reg::GCMD_SRTP);
+
+        let mut queue = InvalidationQueue::start(&mut registers);
+        queue.submit(&mut registers, [Descriptor::CONTEXT_GLOBAL, Descriptor::PASID_GLOBAL, Descriptor::IOTLB_GLOBAL]);
+        let remap = RemapTable::start(&mut registers);
+        queue.submit(&mut registers, [Descriptor::IEC_GLOBAL]);
+        registers.command(reg::GCMD_IRE);
+        registers.command(reg::GCMD_TE);
+
+        let largest = if capabilities.first_stage_1g() { PageSize::Huge } else { PageSize::Large };
+        let identity = tables::identity(memory, largest);
+        log!("vtd", "on, {} functions, {} domain ids", functions.len(), capabilities.domain_count());
+        let faults = FaultLog::new(capabilities);
+        Ok(Vtd { registers, capabilities, queue, tables, identity, remap, faults })
+    }
+
+    /// Switches a function's translation in one step and drops what is cached under `old_tag`.
+    ///
+    /// The IOMMU cannot drop one device's translations only: other devices of the old domain refill theirs.
+    pub fn set_translation(&mut self, device: DeviceIndex, translation: Translation, tag: CacheTag, old: CacheTag) {
+        let Some(rid) = self.tables.rid(device) else { return };
+        let entry = match translation {
+            Translation::Bypass => pasid::Entry::first_stage(self.identity, tag),
+            Translation::Blocked => pasid::Entry::ABSENT,
+            Translation::Stage1 { root, levels: PagingLevels::Four } => pasid::Entry::first_stage(root.into(), tag),
+            Translation::Stage1 { levels: PagingLevels::Five, .. } => {
+                log!("vtd", "five-level tables are not supported by this IOMMU: {:#06x} is blocked", rid.0);
+                pasid::Entry::ABSENT
+            }
+        };
+        self.tables.set(device, entry);
+        self.queue.submit(
+            &mut self.registers,
+            [Descriptor::context_device(old, rid), Descriptor::pasid_selective(old), Descriptor::iotlb_pasid(old)],
+        );
+    }
+
+    /// Drops everything cached under `tag`.
+    pub fn flush_domain(&mut self, tag: CacheTag) {
+        self.queue.submit(&mut self.registers, [Descriptor::iotlb_pasid(tag)]);
+    }
+
+    /// Drops the aligned block of `1 << page_shift` pages at `iova` under `tag`.
+    pub fn flush_pages(&mut self, tag: CacheTag, iova: Iova, page_shift: u8) {
+        let block = invalidation::iotlb_block(tag, iova, page_shift, self.capabilities.max_address_mask());
+        self.queue.submit(&mut self.registers, block);
+    }
+
+    /// Drops the block from the function's own TLB.
+    pub fn flush_device_tlb(&mut self, rid: Rid, iova: Iova, page_shift: u8) {
+        if self.capabilities.device_tlb() {
+            self.queue.submit(&mut self.registers, [Descriptor::device_tlb(rid, iova, page_shift)]);
+        }
+    }
+
+    /// Takes a remapping entry for interrupts of `rid`; `None` when none is left or `vp` cannot be addressed.
+    pub fn remap_allocate(&mut self, rid: Rid, vp: VpIndex, vector: u8) -> Option<RemapHandle> {
+        let handle = self.remap.allocate(rid, vp, vector)?;
+        self.queue.submit(&mut self.registers, [Descriptor::iec_index(handle)]);
+        Some(handle)
+    }
+
+    /// Points an entry elsewhere.
+    pub fn remap_retarget(&mut self, handle: RemapHandle, vp: VpIndex, vector: u8) {
+        match self.remap.retarget(handle, vp, vector) {
+            true => self.queue.submit(&mut self.registers, [Descriptor::iec_index(handle)]),
+            false => log!("vtd", "{handle:?} cannot be pointed at vp {}", vp.0),
+        }
+    }
+
+    /// Gives an entry back.
+    pub fn remap_free(&mut self, handle: RemapHandle) {
+        if self.remap.free(handle) {
+            self.queue.submit(&mut self.registers, [Descriptor::iec_index(handle)]);
+        }
+    }
+
+    /// Reads the fault records, so that the next faults find room.
+    pub fn collect_faults(&mut self) {
+        self.faults.collect(&mut self.registers);
+    }
+
+    /// The oldest DMA fault not taken yet.
+    pub fn take_fault(&mut self) -> Option<DmaFault> {
+        self.collect_faults();
+        self.faults.take()
+    }
+}
