@@ -190,7 +190,7 @@ pub unsafe extern "C" fn hv_pci_lookup_dev_id(
     })
 }
 
-#[kunit_tests(hyperv_pci_dev_id)]
+#[kunit_tests(hv_pci_dev_id)]
 mod tests {
     use super::*;
 

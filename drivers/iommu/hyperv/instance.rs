@@ -5,7 +5,8 @@
 use super::{
     abi::{
         ConfigureDeviceDomain,
-        CreateDeviceDomain, //
+        CreateDeviceDomain,
+        FlushDeviceDomainList, //
     },
     aperture::{
         Aperture,
@@ -27,7 +28,10 @@ use super::{
 use kernel::{
     fmt,
     hyperv::{
-        hypercall::Call,
+        hypercall::{
+            Call,
+            RepCall, //
+        },
         status::{
             HypercallError,
             Status, //
@@ -235,10 +239,16 @@ impl Instance {
             Err(failure) => {
                 if failure.is(Status::INVALID_HYPERCALL_CODE) {
                     if !self.no_list_flush.xchg(true, Relaxed) {
-                        pr_info!("the host does not know the list flush, flushing whole domains\n");
+                        pr_info!(
+                            "{} is not known to the host, whole domains are flushed from now on\n",
+                            FlushDeviceDomainList::NAME
+                        );
                     }
                 } else {
-                    pr_warn_once!("list flush failed, flushing the whole domain: {failure}\n");
+                    pr_warn_once!(
+                        "{}: {failure}; the whole domain is flushed instead\n",
+                        FlushDeviceDomainList::NAME
+                    );
                 }
                 calls::flush(id)
             }

@@ -37,7 +37,7 @@ use kernel::{
 };
 
 #[allow(unsafe_code)]
-#[kunit_tests(hyperv_pviommu)]
+#[kunit_tests(hv_pviommu)]
 mod tests {
     use super::*;
 

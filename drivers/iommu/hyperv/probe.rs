@@ -3,7 +3,10 @@
 //! Is there an IOMMU, and can it be served?
 
 use super::{
-    aperture::Levels,
+    aperture::{
+        Levels,
+        MIN_WIDTH, //
+    },
     calls,
     capabilities::{
         Capabilities,
@@ -76,8 +79,9 @@ fn judge(report: &HostReport) -> Result<Capabilities> {
                 report.page_sizes
             ),
             Unusable::TooNarrow => pr_err!(
-                "not used: the host offers IOVAs of {} bits only\n",
-                report.max_iova_width
+                "not used: the host offers an IOVA width of {} bits, {} are needed\n",
+                report.max_iova_width,
+                MIN_WIDTH
             ),
         }
         ENODEV

@@ -63,7 +63,7 @@ impl fmt::Display for LogicalDeviceId {
     }
 }
 
-#[macros::kunit_tests(rust_hyperv_logical_device)]
+#[macros::kunit_tests(rust_kernel_hyperv_logical_device)]
 mod tests {
     use super::*;
 

@@ -185,7 +185,7 @@ impl fmt::Display for HypercallError {
     }
 }
 
-#[macros::kunit_tests(rust_hyperv_status)]
+#[macros::kunit_tests(rust_kernel_hyperv_status)]
 mod tests {
     use super::*;
 

@@ -1,0 +1,254 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! KUnit tests of the driver abstractions: a driver that only counts what it is asked to do.
+
+#[macros::kunit_tests(rust_kernel_iommu)]
+mod tests {
+    use crate::{
+        alloc::KBox,
+        bindings, device,
+        iommu::{
+            domain::{
+                Paging,
+                PagingDomain,
+                StaticDomain,
+                StaticDomainOps,
+                StaticKind,
+                TableFate, //
+            },
+            gather::{
+                FlushOutcome,
+                Gather, //
+            },
+            ops::{
+                AttachTarget,
+                Capability,
+                Driver,
+                Grouping,
+                Ops,
+                Probed, //
+            },
+            pt,
+            resv::ReservedRegions,
+            Iova,
+        },
+        prelude::*,
+        sync::{
+            atomic::{
+                ordering::Relaxed,
+                Atomic, //
+            },
+            Arc,
+        },
+    };
+
+    /// What the domain was asked to do.
+    struct Log {
+        flushes: Atomic<u32>,
+        first: Atomic<u64>,
+        last: Atomic<u64>,
+        released: Atomic<u32>,
+    }
+
+    impl Log {
+        fn new() -> Result<Arc<Log>> {
+            Ok(Arc::new(
+                Log {
+                    flushes: Atomic::new(0),
+                    first: Atomic::new(0),
+                    last: Atomic::new(0),
+                    released: Atomic::new(0),
+                },
+                GFP_KERNEL,
+            )?)
+        }
+    }
+
+    struct TestDriver;
+
+    struct TestDomain(Arc<Log>);
+
+    impl Driver for TestDriver {
+        type Endpoint = ();
+        type Domain = TestDomain;
+
+        const GROUPING: Grouping = Grouping::PerDevice;
+
+        fn capable(_dev: &device::Device, _capability: Capability) -> bool {
+            false
+        }
+
+        fn probe_device(_dev: &device::Device) -> Result<Probed<Self>> {
+            Err(ENODEV)
+        }
+
+        fn release_device(_endpoint: Arc<()>) {}
+
+        fn reserved_regions(_dev: &device::Device, _regions: &mut ReservedRegions) -> Result {
+            Ok(())
+        }
+
+        fn alloc_domain(_target: &AttachTarget<'_, Self>) -> Result<KBox<Paging<TestDomain>>> {
+            Err(ENODEV)
+        }
+    }
+
+    impl PagingDomain for TestDomain {
+        type Driver = TestDriver;
+
+        fn attach(&self, _target: &AttachTarget<'_, TestDriver>) -> Result {
+            Err(ENODEV)
+        }
+
+        fn flush_all(&self) {}
+
+        fn flush(&self, gather: &Gather) -> FlushOutcome {
+            self.0.flushes.fetch_add(1, Relaxed);
+            self.0.first.store(gather.first().as_u64(), Relaxed);
+            self.0.last.store(gather.last().as_u64(), Relaxed);
+            FlushOutcome::Flushed
+        }
+
+        fn release(self) -> TableFate {
+            self.0.released.fetch_add(1, Relaxed);
+            TableFate::Free
+        }
+    }
+
+    struct Nothing;
+
+    impl StaticDomainOps for Nothing {
+        type Driver = TestDriver;
+
+        const KIND: StaticKind = StaticKind::Blocking;
+
+        fn attach(_target: &AttachTarget<'_, TestDriver>) -> Result {
+            Ok(())
+        }
+    }
+
+    struct Everything;
+
+    impl StaticDomainOps for Everything {
+        type Driver = TestDriver;
+
+        const KIND: StaticKind = StaticKind::Identity;
+
+        fn attach(_target: &AttachTarget<'_, TestDriver>) -> Result {
+            Ok(())
+        }
+    }
+
+    static NOTHING: StaticDomain<Nothing> = StaticDomain::new();
+    static EVERYTHING: StaticDomain<Everything> = StaticDomain::new();
+    static OPS: Ops<TestDriver> = Ops::new(&EVERYTHING, &NOTHING);
+
+    const CONFIG: pt::Config = pt::Config {
+        width: 47,
+        levels: pt::Levels::Four,
+        page_sizes: 0x20_1000,
+        node: pt::ANY_NODE,
+    };
+
+    #[test]
+    fn ops_name_their_static_domains() {
+        // SAFETY: The ops and the domains are static and were built before.
+        unsafe {
+            let ops = &*OPS.as_raw();
+            assert!(core::ptr::eq(ops.identity_domain, EVERYTHING.as_raw()));
+            assert!(core::ptr::eq(ops.blocked_domain, NOTHING.as_raw()));
+            assert!(core::ptr::eq(ops.release_domain, NOTHING.as_raw()));
+            assert_eq!((*NOTHING.as_raw()).type_, bindings::IOMMU_DOMAIN_BLOCKED);
+            assert_eq!(
+                (*EVERYTHING.as_raw()).type_,
+                bindings::IOMMU_DOMAIN_IDENTITY
+            );
+        }
+    }
+
+    #[test]
+    fn a_table_says_where_it_is() -> Result {
+        let log = Log::new()?;
+        let mut root = 0;
+        let domain = Paging::<TestDomain>::new(CONFIG, |table| {
+            root = table.root;
+            assert_eq!(table.levels, pt::Levels::Four);
+            Ok(TestDomain(log.clone()))
+        })?;
+        assert!(root != 0 && root % 4096 == 0);
+        free(Paging::into_raw(domain));
+        assert_eq!(log.released.load(Relaxed), 1);
+        Ok(())
+    }
+
+    /// As the core does.
+    fn free(domain: *mut bindings::iommu_domain) {
+        if let Some(free) = Paging::<TestDomain>::OPS.free {
+            // SAFETY: The tests call this once per domain from `into_raw`.
+            unsafe { free(domain) };
+        }
+    }
+
+    #[test]
+    fn an_aperture_and_page_sizes_are_as_configured() -> Result {
+        let log = Log::new()?;
+        let domain = Paging::into_raw(Paging::new(CONFIG, |_| Ok(TestDomain(log.clone())))?);
+        // SAFETY: The domain is valid until `free`.
+        unsafe {
+            assert_eq!((*domain).pgsize_bitmap, 0x20_1000);
+            assert_eq!((*domain).geometry.aperture_start, 0);
+            assert_eq!((*domain).geometry.aperture_end, (1 << 47) - 1);
+            assert!((*domain).geometry.force_aperture);
+        }
+        free(domain);
+        Ok(())
+    }
+
+    #[test]
+    fn an_unmap_is_flushed_from_its_first_to_its_last_byte() -> Result {
+        let log = Log::new()?;
+        let domain = Paging::into_raw(Paging::new(CONFIG, |_| Ok(TestDomain(log.clone())))?);
+        let (iova, paddr, size) = (0x7fff_f000, 0x1234_5000, 0x2000);
+        // SAFETY: The domain is valid until `free`, and no device uses it: what the table leads to
+        // does not matter. The ops are what the core would set.
+        unsafe {
+            let ops = Paging::<TestDomain>::OPS;
+            (*domain).ops = &ops;
+            let prot = (bindings::IOMMU_READ | bindings::IOMMU_WRITE) as c_int;
+            assert_eq!(
+                bindings::iommu_map(domain, iova, paddr, size, prot, bindings::GFP_KERNEL),
+                0
+            );
+            assert_eq!(
+                bindings::iommu_iova_to_phys(domain, 0x8000_0123),
+                0x1234_6123
+            );
+            assert_eq!(log.flushes.load(Relaxed), 0);
+            assert_eq!(bindings::iommu_unmap(domain, iova, size), size);
+            assert_eq!(bindings::iommu_iova_to_phys(domain, 0x8000_0123), 0);
+            (*domain).ops = core::ptr::null();
+        }
+        assert_eq!(log.flushes.load(Relaxed), 1);
+        assert_eq!(Iova::new(log.first.load(Relaxed)), Iova::new(0x7fff_f000));
+        assert_eq!(Iova::new(log.last.load(Relaxed)), Iova::new(0x8000_0fff));
+        free(domain);
+        Ok(())
+    }
+
+    #[test]
+    fn a_failed_allocation_leaves_nothing() -> Result {
+        let log = Log::new()?;
+        let refused = Paging::<TestDomain>::new(CONFIG, |_| Err(EBUSY));
+        assert!(refused.err() == Some(EBUSY));
+        let no_size = pt::Config {
+            page_sizes: 0x10_0000,
+            ..CONFIG
+        };
+        let refused = Paging::new(no_size, |_| Ok(TestDomain(log.clone())));
+        assert!(refused.err() == Some(EINVAL));
+        assert_eq!(log.released.load(Relaxed), 0);
+        Ok(())
+    }
+
+    use crate::ffi::c_int;
+}
