@@ -183,7 +183,7 @@ impl Partition {
         }
     }
 
-    /// Offers a bus anew, with its devices as at the start.
+    /// Offers a bus anew; its devices are as at the start once the guest has been sent the offer.
     fn offer(&mut self, platform: &mut impl Platform, bus: BusIndex) -> Result<u64, Reply> {
         self.vmbus.offer(platform, &mut self.synic, bus).map_err(refusal)?;
         self.vmbus.set_unplugged(bus, Plug::Connected).map_err(refusal)?;

@@ -1,21 +1,18 @@
 // SPDX-License-Identifier: GPL-2.0
-//! One virtual PCI bus: protocol state, functions, configuration window.
+//! One virtual PCI bus: protocol state, power, functions. Its configuration window is in [`super::window`].
 
 use alloc::vec::Vec;
 
 use crate::ids::{DeviceIndex, Gpa, Guid, LogicalDeviceId};
 use crate::nt_status::NtStatus;
-use crate::platform::{AccessSize, LogLevel, Platform};
+use crate::platform::{LogLevel, Platform};
 use crate::report::{Event, Report, ResetCause};
 use crate::status::Status;
 
-use super::config::{all_ones, bytes_of, filter_read, lets_write_through, visible_bars, DeviceKind};
+use super::config::visible_bars;
 use super::interrupt::{InterruptTable, RetargetInterrupt};
 use super::message::{self, DecodeError, Form, FunctionDescription, InterruptRequest, Request};
 use super::{Plug, Slot, Version, WINDOW_BYTES};
-
-/// Offset in the window of the page that shows the selected function.
-const CONFIG_PAGE: u16 = 0x1000;
 
 /// What the server has to say to a message.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,7 +33,7 @@ impl Reply {
 
 /// Where a function stands with the guest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Presence {
+pub(super) enum Presence {
     /// It is there.
     Present,
     /// It is, but the guest was asked to let go of it.
@@ -46,15 +43,15 @@ enum Presence {
 }
 
 #[derive(Debug)]
-struct Function {
-    slot: Slot,
-    device: DeviceIndex,
-    presence: Presence,
+pub(super) struct Function {
+    pub(super) slot: Slot,
+    pub(super) device: DeviceIndex,
+    pub(super) presence: Presence,
 }
 
 /// Power, and with it the configuration window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Power {
+pub(super) enum Power {
     /// Off: no window.
     Off,
     /// On, with the window at this address.
@@ -64,7 +61,8 @@ enum Power {
 }
 
 impl Power {
-    fn window(self) -> Option<Gpa> {
+    /// Where the window is, if there is one.
+    pub(super) fn window(self) -> Option<Gpa> {
         match self {
             Power::Off => None,
             Power::D0(window) | Power::Gone(window) => Some(window),
@@ -78,11 +76,11 @@ pub(crate) struct Bus {
     instance: Guid,
     max_version: Version,
     version: Option<Version>,
-    power: Power,
-    plug: Plug,
+    pub(super) power: Power,
+    pub(super) plug: Plug,
     /// The slot selector as the guest wrote it.
-    selector: u32,
-    functions: Vec<Function>,
+    pub(super) selector: u32,
+    pub(super) functions: Vec<Function>,
     interrupts: InterruptTable,
 }
 
@@ -427,93 +425,9 @@ impl Bus {
             self.power = Power::Off;
         }
     }
-
-    /// Offset of `gpa` in the configuration window, if it is in it.
-    pub(crate) fn window_offset(&self, gpa: Gpa) -> Option<u16> {
-        let offset = gpa.0.checked_sub(self.power.window()?.0)?;
-        u16::try_from(offset).ok().filter(|_| offset < WINDOW_BYTES)
-    }
-
-    /// Reads from the window. All ones where no function answers.
-    pub(crate) fn window_read(
-        &self,
-        platform: &mut impl Platform,
-        report: &mut Report,
-        offset: u16,
-        size: AccessSize,
-    ) -> Result<u32, Status> {
-        match check_window_access(platform, report, offset, size)? {
-            None => Ok(self.selector),
-            Some(register) => Ok(match self.selected() {
-                None => all_ones(size),
-                Some(function) => {
-                    let bars = visible_bars(platform.function_info(function.device).bar_probe);
-                    let value = platform.config_read(function.device, register, size);
-                    filter_read(&bars, self.device_kind(function.slot), register, size, value)
-                }
-            }),
-        }
-    }
-
-    /// Writes to the window. Nothing happens where no function answers.
-    pub(crate) fn window_write(
-        &mut self,
-        platform: &mut impl Platform,
-        report: &mut Report,
-        offset: u16,
-        size: AccessSize,
-        value: u32,
-    ) -> Status {
-        match check_window_access(platform, report, offset, size) {
-            Err(status) => return status,
-            Ok(None) => self.selector = value,
-            Ok(Some(register)) => {
-                if let Some(function) = self.selected() {
-                    let bars = visible_bars(platform.function_info(function.device).bar_probe);
-                    if lets_write_through(&bars, register) {
-                        platform.config_write(function.device, register, size, value & all_ones(size));
-                    }
-                }
-            }
-        }
-        Status::SUCCESS
-    }
-
-    /// The function that configuration accesses reach now.
-    fn selected(&self) -> Option<&Function> {
-        let slot = Slot::from_wire(self.selector)?;
-        let answers = self.check_power().is_ok() && self.plug == Plug::Connected;
-        let found = self.functions.iter().find(|function| function.slot == slot)?;
-        (answers && found.presence != Presence::Ejected).then_some(found)
-    }
-
-    fn device_kind(&self, slot: Slot) -> DeviceKind {
-        match self.functions.iter().filter(|function| function.slot.device() == slot.device()).count() {
-            0 | 1 => DeviceKind::SingleFunction,
-            _ => DeviceKind::MultiFunction,
-        }
-    }
 }
 
 fn reset(platform: &mut impl Platform, report: &mut Report, device: DeviceIndex, cause: ResetCause) {
     platform.reset_function(device);
     report.event(Event::FunctionReset { device, cause });
-}
-
-/// The register that an access at `offset` of the window goes to; `None` for the slot selector.
-fn check_window_access(
-    platform: &mut impl Platform,
-    report: &mut Report,
-    offset: u16,
-    size: AccessSize,
-) -> Result<Option<u16>, Status> {
-    let aligned = offset % bytes_of(size) == 0;
-    match offset.checked_sub(CONFIG_PAGE) {
-        Some(register) if aligned => Ok(Some(register)),
-        None if offset == 0 && size == AccessSize::Dword => Ok(None),
-        _ => {
-            report.violation(platform, format_args!("vpci: {size:?} access at window offset {offset:#x}"));
-            Err(Status::INVALID_PARAMETER)
-        }
-    }
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 //! The vPCI server: what stands behind the channel of a virtual PCI bus.
 //!
-//! It knows nothing of rings or channels: [`Bus::receive`] takes a message and gives the answer back.
+//! It knows nothing of rings or channels: a bus takes a message and gives the answer back.
 
 mod bus;
 mod config;
@@ -9,6 +9,7 @@ mod interrupt;
 mod message;
 #[cfg(test)]
 mod tests;
+mod window;
 
 use core::fmt;
 

@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: GPL-2.0
+//! Which devices are there, and what the kernel's IOMMU core did with them.
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::{bail, Context as _, Result};
+
+use crate::pci::PciFunction;
+use crate::report::Outcome;
+use crate::scenario::Context;
+
+const GROUPS: &str = "/sys/kernel/iommu_groups";
+
+fn entries(path: &Path) -> Vec<String> {
+    // A directory that does not exist has no entries: that is what a kernel without IOMMU shows.
+    let Ok(directory) = fs::read_dir(path) else { return Vec::new() };
+    let mut names: Vec<String> = directory.filter_map(|e| e.ok()?.file_name().into_string().ok()).collect();
+    names.sort();
+    names
+}
+
+fn describe(function: &PciFunction) -> String {
+    let logical = function.logical_id().map_or_else(|| "none".to_owned(), |id| format!("{:#x}", id.0));
+    let driver = function.driver().unwrap_or_else(|| "none".to_owned());
+    let id = function.id;
+    format!("{} {:04x}:{:04x} driver {driver}, logical id {logical}", function.address, id.vendor, id.device)
+}
+
+/// Lists the functions; under minihv each one must have a logical device id that minihv knows.
+pub fn devices_present(context: &mut Context<'_>) -> Result<Outcome> {
+    for function in &context.functions {
+        context.reporter.note(&format!("device {}", describe(function)));
+        let Some(minihv) = context.minihv else { continue };
+        let id = function.logical_id().with_context(|| format!("{} has no logical id", function.address))?;
+        minihv.device_translation(id).with_context(|| function.address.clone())?;
+    }
+    if context.functions.len() < context.options.devices {
+        bail!("{} PCI functions instead of {}", context.functions.len(), context.options.devices);
+    }
+    Ok(Outcome::Pass(format!("{} functions", context.functions.len())))
+}
+
+/// Compares groups and their domain types with the mode asked for.
+pub fn group_types(context: &mut Context<'_>) -> Result<Outcome> {
+    for name in entries(Path::new("/sys/class/iommu")) {
+        context.reporter.note(&format!("iommu {name}"));
+    }
+    let Some(expected) = context.options.mode.group_type() else {
+        let (groups, iommus) = (entries(Path::new(GROUPS)), entries(Path::new("/sys/class/iommu")));
+        if !groups.is_empty() || !iommus.is_empty() {
+            bail!("there are IOMMUs {iommus:?} and groups {groups:?}, expected none");
+        }
+        return Ok(Outcome::Pass("no groups".to_owned()));
+    };
+    if context.minihv.is_some() && !Path::new("/sys/class/iommu/hv-iommu").exists() {
+        bail!("/sys/class/iommu/hv-iommu does not exist");
+    }
+    for function in &context.functions {
+        let group = function.group().with_context(|| format!("{} has no IOMMU group", function.address))?;
+        let path = Path::new(GROUPS).join(group.to_string()).join("type");
+        let kind = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
+        context.reporter.note(&format!("group {group}: {} {}", function.address, kind.trim()));
+        if kind.trim() != expected {
+            bail!("{}: domain type {:?} instead of {expected:?}", function.address, kind.trim());
+        }
+    }
+    Ok(Outcome::Pass(format!("{} functions, all {expected}", context.functions.len())))
+}

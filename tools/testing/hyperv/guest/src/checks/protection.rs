@@ -1,0 +1,219 @@
+// SPDX-License-Identifier: GPL-2.0
+//! DMA protection, tried with edu: what is mapped works, what is not does not, and is reported.
+//!
+//! The NVMe controller is no witness: the emulated one reports success for data pages that it could not reach.
+
+use anyhow::{bail, Context as _, Result};
+use hvcore::ids::Iova;
+
+use crate::edu::{Edu, BAR_BYTES};
+use crate::faults::{Access, Faults};
+use crate::memory::DmaBuffer;
+use crate::pci::{self, PciFunction};
+use crate::report::Outcome;
+use crate::scenario::Context;
+use crate::vfio::Session;
+
+/// Where the checks map, in bytes: above guest RAM, so that no IOVA is its own physical address.
+const BASE: u64 = 0x20_4000_0000;
+const PAGE: u64 = crate::memory::PAGE as u64;
+
+/// Byte patterns. All differ, so that a page tells who wrote it last.
+const SECRET: u8 = 0xa5;
+const CANARY: u8 = 0x11;
+const FROM_DEVICE: u8 = 0xd7;
+const OTHER: u8 = 0x2b;
+
+/// The address of page `page` of the checks' window.
+fn at(page: u64) -> Iova {
+    Iova(BASE + page * PAGE)
+}
+
+/// edu in a fresh, empty VFIO address space, with memory to try on.
+pub struct Bench {
+    /// The device's sysfs side.
+    pub function: PciFunction,
+    /// The device.
+    pub edu: Edu,
+    /// Its address space.
+    pub session: Session,
+    /// Memory.
+    pub buffer: DmaBuffer,
+    faults: Faults,
+}
+
+impl Bench {
+    /// Binds edu to vfio-pci and allocates `pages` pages.
+    ///
+    /// # Errors
+    /// When a step fails.
+    pub fn open(context: &Context<'_>, pages: usize) -> Result<Bench> {
+        let function = pci::find(pci::EDU)?;
+        let session = Session::open(&function)?;
+        session.enable_bus_master()?;
+        let edu = Edu::new(session.map_bar0()?)?;
+        let faults = Faults::listen(context.minihv)?;
+        Ok(Bench { function, edu, session, buffer: DmaBuffer::new(pages)?, faults })
+    }
+
+    /// Puts a pattern into the device's buffer, through a mapping that works.
+    fn arm(&self, through: Iova, page: usize, value: u8) -> Result<()> {
+        self.buffer.fill(page, value);
+        self.edu.load(through)
+    }
+
+    /// The device writes `iova` and is stopped; `page` must keep its content.
+    fn blocked_write(&mut self, iova: Iova, page: usize, what: &str) -> Result<()> {
+        self.buffer.fill(page, CANARY);
+        self.faults.prepare();
+        self.edu.store(iova)?;
+        self.buffer.expect(page, CANARY, what)?;
+        self.faults.expect(&self.function, iova, Access::Write)
+    }
+
+    /// The device reads `iova` and is stopped; what it has then must not be `page`'s content. `back` is a mapped
+    /// address, that of page `back_page`, through which the device's buffer is inspected.
+    fn blocked_read(&mut self, iova: Iova, page: usize, back: Iova, back_page: usize) -> Result<()> {
+        self.arm(back, back_page, OTHER)?;
+        self.buffer.fill(page, SECRET);
+        self.faults.prepare();
+        self.edu.load(iova)?;
+        self.faults.expect(&self.function, iova, Access::Read)?;
+        self.buffer.fill(back_page, CANARY);
+        self.edu.store(back)?;
+        if self.buffer.expect(back_page, SECRET, "").is_ok() {
+            bail!("the device read memory through an address that is not mapped");
+        }
+        Ok(())
+    }
+
+    /// The device reads `iova` (page `page`) and writes it back after the page was wiped.
+    fn round_trip(&self, iova: Iova, page: usize, value: u8, what: &str) -> Result<()> {
+        self.arm(iova, page, value)?;
+        self.buffer.fill(page, 0);
+        self.edu.store(iova)?;
+        self.buffer.expect(page, value, what)
+    }
+}
+
+/// Mapped addresses work in both directions.
+pub fn mapped(context: &mut Context<'_>) -> Result<Outcome> {
+    let mut bench = Bench::open(context, 3)?;
+    bench.session.map(at(0), &bench.buffer, 0, 3)?;
+    for page in 0..3 {
+        bench.round_trip(at(page as u64), page, FROM_DEVICE ^ page as u8, "the page that the device wrote")?;
+    }
+    bench.faults.expect_none()?;
+    Ok(Outcome::Pass(format!("IOVA {:#x}, 3 pages", BASE)))
+}
+
+/// Addresses that were never mapped are out of reach: neighbours of a mapping, and the memory's physical address.
+pub fn unmapped(context: &mut Context<'_>) -> Result<Outcome> {
+    let mut bench = Bench::open(context, 3)?;
+    bench.session.map(at(8), &bench.buffer, 0, 1)?;
+    let physical = bench.buffer.physical(1)?;
+    for iova in [at(9), at(7), Iova(physical.0)] {
+        bench.arm(at(8), 0, FROM_DEVICE)?;
+        bench.blocked_write(iova, 1, "a page that is not mapped")?;
+        bench.blocked_read(iova, 1, at(8), 0)?;
+    }
+    bench.faults.expect_none()?;
+    Ok(Outcome::Pass("3 addresses, read and write, 6 faults reported".to_owned()))
+}
+
+/// A translation that the device has used is gone as soon as it is unmapped.
+pub fn stale(context: &mut Context<'_>) -> Result<Outcome> {
+    let mut bench = Bench::open(context, 3)?;
+    // Sizes that need descriptors of different reach; every page is warmed and tried.
+    for (first, count) in [(16, 1), (33, 2)] {
+        bench.session.map(at(first), &bench.buffer, 0, count)?;
+        for page in 0..count {
+            bench.round_trip(at(first + page as u64), page, FROM_DEVICE, "the page while it was mapped")?;
+        }
+        bench.session.unmap(at(first), count)?;
+        for page in 0..count {
+            bench.blocked_write(at(first + page as u64), page, "STALE TRANSLATION: a page after its unmap")?;
+        }
+    }
+    Ok(Outcome::Pass("1 and 2 pages, warmed, unmapped, blocked".to_owned()))
+}
+
+/// The same address mapped to other memory reaches the new memory only.
+pub fn remap(context: &mut Context<'_>) -> Result<Outcome> {
+    let mut bench = Bench::open(context, 2)?;
+    bench.session.map(at(40), &bench.buffer, 0, 1)?;
+    bench.round_trip(at(40), 0, OTHER, "the first page")?;
+    bench.session.unmap(at(40), 1)?;
+    bench.session.map(at(40), &bench.buffer, 1, 1)?;
+    bench.buffer.fill(0, CANARY);
+    bench.buffer.fill(1, 0);
+    bench.edu.store(at(40))?;
+    bench.buffer.expect(0, CANARY, "STALE TRANSLATION: the old page after the remap")?;
+    bench.buffer.expect(1, OTHER, "the new page")?;
+    bench.faults.expect_none()?;
+    Ok(Outcome::Pass(String::new()))
+}
+
+/// Unmapping one page leaves the ones on both sides usable.
+pub fn neighbour(context: &mut Context<'_>) -> Result<Outcome> {
+    let mut bench = Bench::open(context, 3)?;
+    for page in 0..3 {
+        bench.session.map(at(50 + page), &bench.buffer, page as usize, 1)?;
+    }
+    for page in 0..3 {
+        bench.round_trip(at(50 + page as u64), page, OTHER, "before the unmap")?;
+    }
+    bench.session.unmap(at(51), 1)?;
+    bench.round_trip(at(50), 0, FROM_DEVICE, "the page below the unmapped one")?;
+    bench.round_trip(at(52), 2, SECRET, "the page above the unmapped one")?;
+    bench.blocked_write(at(51), 1, "STALE TRANSLATION: the unmapped page")?;
+    bench.faults.expect_none()?;
+    Ok(Outcome::Pass(String::new()))
+}
+
+/// The table that the hypervisor was given holds the pages' physical addresses, which are not the IOVAs.
+pub fn table_walk(context: &mut Context<'_>) -> Result<Outcome> {
+    let Some(minihv) = context.minihv else { return Ok(Outcome::Skip("needs minihv to walk the table".to_owned())) };
+    let bench = Bench::open(context, 2)?;
+    let id = bench.function.logical_id().context("edu has no logical id")?;
+    let domain = minihv.device_domain(id)?.context("edu is in no domain")?;
+    bench.session.map(at(60), &bench.buffer, 0, 2)?;
+    for page in 0..2 {
+        let (iova, physical) = (at(60 + page as u64), bench.buffer.physical(page)?);
+        let leaf = minihv.walk(domain, iova)?.with_context(|| format!("{:#x} is not in the table", iova.0))?;
+        if !leaf.sends(iova, physical) {
+            bail!("{:#x}: the table says {:#x}, the page is at {:#x}", iova.0, leaf.0, physical.0);
+        }
+        context.reporter.note(&format!("IOVA {:#x} -> physical {:#x} (domain {})", iova.0, physical.0, domain.0));
+    }
+    bench.session.unmap(at(60), 2)?;
+    for page in 60..62 {
+        if let Some(leaf) = minihv.walk(domain, at(page))? {
+            bail!("{:#x} is still in the table after its unmap: {:#x}", at(page).0, leaf.0);
+        }
+    }
+    Ok(Outcome::Pass(String::new()))
+}
+
+/// Without VFIO: in its default domain, where nothing is mapped, the device reaches no memory.
+pub fn raw_unmapped(context: &mut Context<'_>) -> Result<Outcome> {
+    let function = pci::find(pci::EDU)?;
+    function.unbind()?;
+    function.enable_bus_master()?;
+    let edu = Edu::new(function.map_bar0(BAR_BYTES)?)?;
+    let mut faults = Faults::listen(context.minihv)?;
+    let buffer = DmaBuffer::new(1)?;
+    let physical = Iova(buffer.physical(0)?.0);
+    for iova in [physical, at(0)] {
+        buffer.fill(0, CANARY);
+        faults.prepare();
+        edu.load(iova)?;
+        faults.expect(&function, iova, Access::Read)?;
+        faults.prepare();
+        edu.store(iova)?;
+        faults.expect(&function, iova, Access::Write)?;
+        buffer.expect(0, CANARY, "memory that was never mapped for the device")?;
+    }
+    faults.expect_none()?;
+    Ok(Outcome::Pass("physical and unused address, read and write, 4 faults reported".to_owned()))
+}

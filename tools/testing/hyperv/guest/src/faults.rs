@@ -1,0 +1,159 @@
+// SPDX-License-Identifier: GPL-2.0
+//! DMA faults, from whoever reports them: minihv, or the kernel's Intel driver on a machine without it.
+
+use std::fs::{File, OpenOptions};
+use std::io::Read;
+use std::os::unix::fs::OpenOptionsExt;
+use std::time::{Duration, Instant};
+
+use anyhow::{bail, Context, Result};
+use hvcore::ids::Iova;
+
+use crate::control::Minihv;
+use crate::pci::PciFunction;
+
+/// What the device tried.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// Read memory.
+    Read,
+    /// Write memory.
+    Write,
+}
+
+/// Where faults are read from.
+pub enum Faults {
+    /// minihv's queue.
+    Minihv(Minihv),
+    /// `DMAR:` lines of the kernel log.
+    KernelLog(File),
+}
+
+/// The Intel driver prints about three faults in 5 seconds and drops the others.
+const KERNEL_LOG_PAUSE: Duration = Duration::from_secs(2);
+
+/// How long a fault may take to show up after the transfer ended.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+impl Faults {
+    /// Starts listening; older faults are dropped.
+    ///
+    /// # Errors
+    /// When there is no source.
+    pub fn listen(minihv: Option<Minihv>) -> Result<Faults> {
+        let mut faults = match minihv {
+            Some(minihv) => Faults::Minihv(minihv),
+            None => {
+                let mut options = OpenOptions::new();
+                let log = options.read(true).custom_flags(libc::O_NONBLOCK).open("/dev/kmsg").context("/dev/kmsg")?;
+                Faults::KernelLog(log)
+            }
+        };
+        while faults.next()?.is_some() {}
+        Ok(faults)
+    }
+
+    fn next(&mut self) -> Result<Option<Report>> {
+        match self {
+            Faults::Minihv(minihv) => Ok(minihv.next_fault()?.map(|fault| Report {
+                iova: fault.iova,
+                access: if fault.is_read { Access::Read } else { Access::Write },
+                source: fault.device.map(|id| format!("{:#x}", id.0)),
+            })),
+            Faults::KernelLog(log) => loop {
+                let mut record = [0; 8192];
+                let text = match log.read(&mut record) {
+                    Ok(length) => String::from_utf8_lossy(&record[..length]).into_owned(),
+                    Err(e) if e.kind() == std::io::ErrorKind::WouldBlock => return Ok(None),
+                    // The reader was overtaken: the next read goes on with what is left.
+                    Err(e) if e.raw_os_error() == Some(libc::EPIPE) => continue,
+                    Err(e) => return Err(e).context("/dev/kmsg"),
+                };
+                if let Some(report) = parse_dmar(&text) {
+                    return Ok(Some(report));
+                }
+            },
+        }
+    }
+
+    /// To be called before a fault is provoked, so that its source will not leave it out.
+    pub fn prepare(&self) {
+        if let Faults::KernelLog(_) = self {
+            std::thread::sleep(KERNEL_LOG_PAUSE);
+        }
+    }
+
+    /// Waits for the fault that `function`'s access to the page at `iova` must have caused.
+    ///
+    /// # Errors
+    /// When none comes, or another one does.
+    pub fn expect(&mut self, function: &PciFunction, iova: Iova, access: Access) -> Result<()> {
+        let deadline = Instant::now() + PATIENCE;
+        let report = loop {
+            if let Some(report) = self.next()? {
+                break report;
+            }
+            if Instant::now() > deadline {
+                bail!("no fault was reported for the {access:?} at {:#x}", iova.0);
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        };
+        let expected = Report { iova, access, source: Some(self.name(function)) };
+        if report != expected {
+            bail!("wrong fault reported: {report:x?}, expected {expected:x?}");
+        }
+        Ok(())
+    }
+
+    /// Checks that nothing was reported since the last call.
+    ///
+    /// # Errors
+    /// Names the fault.
+    pub fn expect_none(&mut self) -> Result<()> {
+        match self.next()? {
+            None => Ok(()),
+            Some(report) => bail!("unexpected DMA fault: {report:x?}"),
+        }
+    }
+
+    /// How this source names a function.
+    fn name(&self, function: &PciFunction) -> String {
+        match self {
+            Faults::Minihv(_) => function.logical_id().map_or_else(String::new, |id| format!("{:#x}", id.0)),
+            Faults::KernelLog(_) => function.address.trim_start_matches("0000:").to_owned(),
+        }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Report {
+    iova: Iova,
+    access: Access,
+    source: Option<String>,
+}
+
+/// Reads `DMAR: [DMA Write NO_PASID] Request device [00:04.0] fault addr 0x12345000 [fault reason ...`.
+fn parse_dmar(line: &str) -> Option<Report> {
+    let rest = line.split_once("DMAR: [DMA ")?.1;
+    let access = if rest.starts_with("Read") { Access::Read } else { Access::Write };
+    // Some kernels leave the PCI domain out.
+    let source = rest.split_once("device [")?.1.split_once(']')?.0.trim_start_matches("0000:").to_owned();
+    let digits = rest.split_once("fault addr 0x")?.1;
+    let digits = digits.split(|c: char| !c.is_ascii_hexdigit()).next()?;
+    Some(Report { iova: Iova(u64::from_str_radix(digits, 16).ok()? & !0xfff), access, source: Some(source) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dmar_lines_are_read() {
+        let line =
+            "3,500,1000,-;DMAR: [DMA Write NO_PASID] Request device [00:05.0] fault addr 0x40001000 [fault reason \
+                    0x71] SM: Present bit in first-level paging entry is clear";
+        let expected = Report { iova: Iova(0x4000_1000), access: Access::Write, source: Some("00:05.0".to_owned()) };
+        assert_eq!(parse_dmar(line), Some(expected));
+        assert_eq!(parse_dmar("6,1,1,-;DMAR: Enabled IRQ remapping"), None);
+    }
+}

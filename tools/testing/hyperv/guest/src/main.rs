@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: GPL-2.0
+//! The program inside the test guest.
+//!
+//! As process 1 it sets the machine up, runs the scenario named on the kernel's command line, reports in KTAP and
+//! switches the machine off. From a shell it runs scenarios and shows what minihv knows.
+
+mod blockio;
+mod checks;
+mod cli;
+mod control;
+mod edu;
+mod faults;
+mod fio;
+mod init;
+mod memory;
+mod mmio;
+mod options;
+mod pci;
+mod report;
+mod scenario;
+mod vfio;
+
+use anyhow::Result;
+
+use crate::options::Options;
+use crate::report::Reporter;
+
+/// What process 1 does before the machine is switched off.
+fn first_process(reporter: &mut Reporter) -> Result<()> {
+    let options = Options::from_kernel()?;
+    if options.scenario == "shell" {
+        return init::shell();
+    }
+    scenario::run(scenario::find(&options.scenario)?, &options, reporter).map(|_| ())
+}
+
+fn main() -> std::process::ExitCode {
+    if std::process::id() != 1 {
+        return cli::main();
+    }
+    init::mount_all();
+    let mut reporter = Reporter::to_kernel_log();
+    if let Err(error) = first_process(&mut reporter) {
+        reporter.note(&format!("Bail out! {error:#}"));
+    }
+    init::power_off()
+}

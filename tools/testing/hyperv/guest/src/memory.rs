@@ -1,0 +1,146 @@
+// SPDX-License-Identifier: GPL-2.0
+//! Memory that a device reads and writes behind this program's back.
+
+use std::fs::File;
+use std::num::NonZeroUsize;
+use std::os::unix::fs::FileExt;
+use std::ptr::NonNull;
+
+use anyhow::{bail, Context, Result};
+use hvcore::ids::Gpa;
+use nix::sys::mman::{mlock, mmap_anonymous, munmap, MapFlags, ProtFlags};
+
+/// Bytes per page.
+pub const PAGE: usize = 4096;
+
+/// Page-aligned, populated, locked anonymous memory.
+pub struct DmaBuffer {
+    base: NonNull<u8>,
+    pages: usize,
+}
+
+/// A page's content, small enough to compare and to name in a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Content {
+    /// Every byte has this value.
+    All(u8),
+    /// Mixed; the first byte that differs from the first one.
+    Mixed {
+        /// Byte 0.
+        first: u8,
+        /// Where the content changes.
+        offset: usize,
+        /// The byte there.
+        then: u8,
+    },
+}
+
+impl DmaBuffer {
+    /// Allocates `pages` zeroed pages.
+    ///
+    /// # Errors
+    /// When the system has no memory or `pages` is 0.
+    pub fn new(pages: usize) -> Result<DmaBuffer> {
+        let bytes = NonZeroUsize::new(pages * PAGE).context("empty buffer")?;
+        let flags = MapFlags::MAP_PRIVATE | MapFlags::MAP_POPULATE;
+        // SAFETY: a fresh anonymous mapping at an address that the kernel picks overlaps nothing.
+        let base = unsafe { mmap_anonymous(None, bytes, ProtFlags::PROT_READ | ProtFlags::PROT_WRITE, flags) }
+            .context("mmap of a DMA buffer")?;
+        let buffer = DmaBuffer { base: base.cast(), pages };
+        // SAFETY: the range is the mapping just made.
+        unsafe { mlock(base, bytes.get()) }.context("mlock of a DMA buffer")?;
+        for page in 0..pages {
+            // Write once so that no page is the shared zero page.
+            buffer.fill(page, 0);
+        }
+        Ok(buffer)
+    }
+
+    /// Number of pages.
+    pub fn pages(&self) -> usize {
+        self.pages
+    }
+
+    /// Virtual address of a page, for the kernel.
+    ///
+    /// # Panics
+    /// When `page` is outside the buffer: a bug of the caller.
+    pub fn address(&self, page: usize) -> u64 {
+        self.pointer(page) as u64
+    }
+
+    fn pointer(&self, page: usize) -> *mut u8 {
+        assert!(page < self.pages, "page {page} of {}", self.pages);
+        // SAFETY: the offset lies within the mapping of `pages` pages.
+        unsafe { self.base.as_ptr().add(page * PAGE) }
+    }
+
+    /// Sets every byte of a page.
+    pub fn fill(&self, page: usize, value: u8) {
+        let start = self.pointer(page);
+        for offset in 0..PAGE {
+            // SAFETY: within the page; volatile because a device reads it. No reference to this memory ever exists.
+            unsafe { start.add(offset).write_volatile(value) };
+        }
+    }
+
+    /// What a page holds now.
+    pub fn content(&self, page: usize) -> Content {
+        let start = self.pointer(page);
+        // SAFETY: within the page; volatile because a device writes it. No reference to this memory ever exists.
+        let byte = |offset: usize| unsafe { start.add(offset).read_volatile() };
+        let first = byte(0);
+        match (1..PAGE).find(|&offset| byte(offset) != first) {
+            None => Content::All(first),
+            Some(offset) => Content::Mixed { first, offset, then: byte(offset) },
+        }
+    }
+
+    /// Checks that every byte of a page has `value`.
+    ///
+    /// # Errors
+    /// Says what it holds instead.
+    pub fn expect(&self, page: usize, value: u8, what: &str) -> Result<()> {
+        match self.content(page) {
+            Content::All(seen) if seen == value => Ok(()),
+            seen => bail!("{what}: expected {value:#04x} everywhere, memory holds {seen:x?}"),
+        }
+    }
+
+    /// The physical address of a page, from `/proc/self/pagemap`.
+    ///
+    /// # Errors
+    /// When the page is not present or the kernel hides the number.
+    pub fn physical(&self, page: usize) -> Result<Gpa> {
+        let pagemap = File::open("/proc/self/pagemap").context("/proc/self/pagemap")?;
+        let mut entry = [0; 8];
+        pagemap.read_exact_at(&mut entry, self.address(page) / PAGE as u64 * 8).context("/proc/self/pagemap")?;
+        let entry = u64::from_ne_bytes(entry);
+        let frame = entry & ((1 << 55) - 1);
+        if entry >> 63 == 0 || frame == 0 {
+            bail!("/proc/self/pagemap does not tell the page's frame ({entry:#x})");
+        }
+        Ok(Gpa(frame * PAGE as u64))
+    }
+}
+
+impl Drop for DmaBuffer {
+    fn drop(&mut self) {
+        // SAFETY: the mapping made in `new`; nobody holds a reference into it.
+        let _ = unsafe { munmap(self.base.cast(), self.pages * PAGE) };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn content_is_told_apart() {
+        let buffer = DmaBuffer::new(2).unwrap();
+        buffer.fill(1, 0x5a);
+        assert_eq!(buffer.content(0), Content::All(0));
+        assert!(buffer.expect(1, 0x5a, "page 1").is_ok());
+        assert!(buffer.expect(1, 0x5b, "page 1").is_err());
+    }
+}

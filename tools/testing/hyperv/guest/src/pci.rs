@@ -1,0 +1,263 @@
+// SPDX-License-Identifier: GPL-2.0
+//! PCI functions as sysfs shows them.
+
+use std::fs::{self, File, OpenOptions};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use anyhow::{bail, Context, Result};
+use hvcore::ids::LogicalDeviceId;
+
+use crate::mmio::MappedBar;
+
+const BUS: &str = "/sys/bus/pci";
+
+/// Vendor and device id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PciId {
+    /// Vendor.
+    pub vendor: u16,
+    /// Device.
+    pub device: u16,
+}
+
+/// QEMU's educational device.
+pub const EDU: PciId = PciId { vendor: 0x1234, device: 0x11e8 };
+
+/// Vendor of virtio devices.
+pub const VIRTIO: u16 = 0x1af4;
+
+/// A PCI function.
+#[derive(Clone, Debug)]
+pub struct PciFunction {
+    /// Address as the kernel writes it, `dddd:bb:dd.f`.
+    pub address: String,
+    path: PathBuf,
+    /// Vendor and device id.
+    pub id: PciId,
+    /// Class code: base class 23:16, subclass 15:8, programming interface 7:0.
+    pub class: u32,
+}
+
+fn read_hex(path: &Path) -> Result<u32> {
+    let text = fs::read_to_string(path).with_context(|| path.display().to_string())?;
+    let digits = text.trim().trim_start_matches("0x");
+    u32::from_str_radix(digits, 16).with_context(|| format!("{}: {text}", path.display()))
+}
+
+/// Writes to a sysfs file.
+///
+/// # Errors
+/// The kernel's answer, with the path.
+pub fn write_sysfs(path: &Path, text: &str) -> Result<()> {
+    fs::write(path, text).with_context(|| format!("writing {text:?} to {}", path.display()))
+}
+
+/// Every PCI function, by address, without the bridges of the physical machine.
+///
+/// # Errors
+/// When sysfs is not there.
+pub fn all() -> Result<Vec<PciFunction>> {
+    let Ok(entries) = fs::read_dir(Path::new(BUS).join("devices")) else { return Ok(Vec::new()) };
+    let mut found = Vec::new();
+    for entry in entries {
+        let entry = entry?;
+        let path = fs::canonicalize(entry.path())?;
+        let id = |file: &str| -> Result<u16> { Ok(u16::try_from(read_hex(&path.join(file))?)?) };
+        let function = PciFunction {
+            address: entry.file_name().to_string_lossy().into_owned(),
+            id: PciId { vendor: id("vendor")?, device: id("device")? },
+            class: read_hex(&path.join("class"))?,
+            path,
+        };
+        if function.base_class() != 0x06 {
+            found.push(function);
+        }
+    }
+    found.sort_by(|a, b| a.address.cmp(&b.address));
+    Ok(found)
+}
+
+/// The first function with these ids.
+///
+/// # Errors
+/// When there is none.
+pub fn find(id: PciId) -> Result<PciFunction> {
+    match all()?.into_iter().find(|f| f.id == id) {
+        Some(function) => Ok(function),
+        None => bail!("no PCI device {:04x}:{:04x}", id.vendor, id.device),
+    }
+}
+
+/// The logical device id of function `function` on the bus that the VMBus instance `guid` announces.
+///
+/// `None` when `guid` is no GUID.
+pub fn logical_id(guid: &str, function: u8) -> Option<LogicalDeviceId> {
+    let parts: Vec<&str> = guid.split('-').collect();
+    let [a, data2, data3, b, c] = parts[..] else { return None };
+    if [a.len(), data2.len(), data3.len(), b.len(), c.len()] != [8, 4, 4, 4, 12] {
+        return None;
+    }
+    let data2 = u64::from_str_radix(data2, 16).ok()?;
+    let data3 = u64::from_str_radix(data3, 16).ok()?;
+    Some(LogicalDeviceId((data2 << 16) | (data3 & 0xfff8) | u64::from(function & 7)))
+}
+
+impl PciFunction {
+    fn base_class(&self) -> u32 {
+        self.class >> 16
+    }
+
+    /// Whether it is an NVMe controller.
+    pub fn is_nvme(&self) -> bool {
+        self.class == 0x01_0802
+    }
+
+    /// Whether the kernel is done with the function: it is fully registered, and a driver that the kernel has for it
+    /// has finished its probe.
+    fn is_ready(&self) -> bool {
+        let has_driver = |name: &str| Path::new(BUS).join("drivers").join(name).exists();
+        if self.is_nvme() && has_driver("nvme") {
+            self.nvme_namespace().is_ok_and(|namespace| namespace.exists())
+        } else if self.id.vendor == VIRTIO && has_driver("virtio-pci") {
+            self.driver().is_some()
+        } else {
+            self.id != EDU || self.file("resource0").exists()
+        }
+    }
+
+    /// The logical device id under Hyper-V; `None` for a function that does not sit on a VMBus device.
+    pub fn logical_id(&self) -> Option<LogicalDeviceId> {
+        let function = self.address.rsplit('.').next()?.parse().ok()?;
+        self.path.iter().filter_map(|part| part.to_str()).find_map(|part| logical_id(part, function))
+    }
+
+    /// A file of the function's sysfs directory.
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.path.join(name)
+    }
+
+    /// Name of the bound driver.
+    pub fn driver(&self) -> Option<String> {
+        let target = fs::read_link(self.file("driver")).ok()?;
+        Some(target.file_name()?.to_string_lossy().into_owned())
+    }
+
+    /// Number of the IOMMU group; `None` when no IOMMU manages the function.
+    pub fn group(&self) -> Option<u32> {
+        fs::read_link(self.file("iommu_group")).ok()?.file_name()?.to_str()?.parse().ok()
+    }
+
+    /// Switches memory decoding and bus mastering on through configuration space.
+    ///
+    /// # Errors
+    /// When sysfs refuses.
+    pub fn enable_bus_master(&self) -> Result<()> {
+        write_sysfs(&self.file("enable"), "1")?;
+        let path = self.file("config");
+        let config = OpenOptions::new().read(true).write(true).open(&path).context("config")?;
+        let mut command = [0; 2];
+        config.read_exact_at(&mut command, 4).context("reading COMMAND")?;
+        command[0] |= 6;
+        config.write_all_at(&command, 4).context("writing COMMAND")
+    }
+
+    /// Maps the first `bytes` bytes of BAR 0.
+    ///
+    /// # Errors
+    /// When sysfs refuses.
+    pub fn map_bar0(&self, bytes: usize) -> Result<MappedBar> {
+        let path = self.file("resource0");
+        let file = File::options().read(true).write(true).open(&path).with_context(|| path.display().to_string())?;
+        MappedBar::map(&file, 0, bytes).with_context(|| path.display().to_string())
+    }
+
+    /// Binds the function to `driver`, away from whatever has it now.
+    ///
+    /// # Errors
+    /// When the driver is missing or refuses.
+    pub fn bind(&self, driver: &str) -> Result<()> {
+        if self.driver().as_deref() == Some(driver) {
+            return Ok(());
+        }
+        if self.driver().is_some() {
+            self.unbind()?;
+        }
+        write_sysfs(&self.file("driver_override"), driver)?;
+        write_sysfs(&Path::new(BUS).join("drivers_probe"), &self.address)?;
+        match self.driver() {
+            Some(bound) if bound == driver => Ok(()),
+            other => bail!("{} did not bind to {driver} (driver now: {other:?})", self.address),
+        }
+    }
+
+    /// Takes the function from its driver, and forgets an override.
+    ///
+    /// # Errors
+    /// When sysfs refuses.
+    pub fn unbind(&self) -> Result<()> {
+        if self.driver().is_some() {
+            write_sysfs(&self.file("driver/unbind"), &self.address)?;
+        }
+        write_sysfs(&self.file("driver_override"), "\n")
+    }
+
+    /// The NVMe namespace's block device (`/dev/nvme0n1`).
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn nvme_namespace(&self) -> Result<PathBuf> {
+        let controller = self.child("nvme", |_| true)?;
+        let prefix = format!("{controller}n");
+        let namespace = self.child(&format!("nvme/{controller}"), |name| name.starts_with(&prefix))?;
+        Ok(Path::new("/dev").join(namespace))
+    }
+
+    /// The first entry of a subdirectory that `wanted` accepts.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn child(&self, directory: &str, wanted: impl Fn(&str) -> bool) -> Result<String> {
+        let path = self.file(directory);
+        fs::read_dir(&path)
+            .with_context(|| path.display().to_string())?
+            .filter_map(|e| e.ok()?.file_name().into_string().ok())
+            .find(|name| wanted(name))
+            .with_context(|| format!("{} has no such entry", path.display()))
+    }
+}
+
+/// Waits until `count` functions are there and the kernel is done with all of them.
+///
+/// # Errors
+/// What is missing, after `limit`.
+pub fn wait_for_devices(count: usize, limit: Duration) -> Result<Vec<PciFunction>> {
+    let deadline = Instant::now() + limit;
+    loop {
+        let functions = all()?;
+        let unready = functions.iter().find(|f| !f.is_ready());
+        if functions.len() >= count && unready.is_none() {
+            return Ok(functions);
+        }
+        if Instant::now() > deadline {
+            match unready {
+                Some(f) => bail!("{} has no working driver after {} s", f.address, limit.as_secs()),
+                None => bail!("{} of {count} PCI functions after {} s", functions.len(), limit.as_secs()),
+            }
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn logical_id_of_a_guid() {
+        assert_eq!(logical_id("44c4f61d-1ee7-6053-9d52-802e27ede19f", 2), Some(LogicalDeviceId(0x1ee7_6052)));
+        assert_eq!(logical_id("pci1ee7:00", 0), None);
+        assert_eq!(logical_id("44c4f61d-1ee7-6053-9d52-802e27ede1", 0), None);
+    }
+}

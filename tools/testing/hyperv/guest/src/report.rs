@@ -1,0 +1,105 @@
+// SPDX-License-Identifier: GPL-2.0
+//! KTAP, one line per write, through the kernel log.
+//!
+//! The console carries the kernel's own lines too; going through `/dev/kmsg` keeps every line whole. The prefix tells
+//! the runner these lines from those that the kernel's tests print.
+
+use std::fs::{File, OpenOptions};
+use std::io::Write;
+
+/// Prefix of every line of the report.
+pub const PREFIX: &str = "hvtest: ";
+
+/// Longest text in one kernel log record, in bytes (the kernel's limit is 1024 with its own decoration).
+const LINE_MAX: usize = 800;
+
+/// How a check ended when nothing went wrong.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Passed; a few words on what was seen.
+    Pass(String),
+    /// Could not be tried; why.
+    Skip(String),
+}
+
+/// Passed and skipped and failed checks so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Passed.
+    pub passed: usize,
+    /// Failed.
+    pub failed: usize,
+    /// Could not be tried.
+    pub skipped: usize,
+}
+
+/// Where the report goes.
+pub struct Reporter {
+    kernel_log: Option<File>,
+    tally: Tally,
+}
+
+impl Reporter {
+    /// Reports into the kernel log, or to standard output where that cannot be opened.
+    pub fn to_kernel_log() -> Reporter {
+        Reporter { kernel_log: OpenOptions::new().write(true).open("/dev/kmsg").ok(), tally: Tally::default() }
+    }
+
+    /// Reports to standard output.
+    pub fn to_stdout() -> Reporter {
+        Reporter { kernel_log: None, tally: Tally::default() }
+    }
+
+    fn line(&mut self, text: &str) {
+        let clean: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(LINE_MAX).collect();
+        let written = match &mut self.kernel_log {
+            // One write is one record; <6> is KERN_INFO.
+            Some(log) => log.write_all(format!("<6>{PREFIX}{clean}\n").as_bytes()),
+            None => writeln!(std::io::stdout(), "{clean}"),
+        };
+        if written.is_err() {
+            self.kernel_log = None;
+        }
+    }
+
+    /// Starts a report of `count` checks.
+    pub fn plan(&mut self, count: usize) {
+        self.line("KTAP version 1");
+        self.line(&format!("1..{count}"));
+    }
+
+    /// A diagnostic line.
+    pub fn note(&mut self, text: &str) {
+        self.line(&format!("# {text}"));
+    }
+
+    /// The result of check number `number` (from 1).
+    pub fn result(&mut self, number: usize, name: &str, result: &anyhow::Result<Outcome>) {
+        let line = match result {
+            Ok(Outcome::Pass(detail)) => {
+                self.tally.passed += 1;
+                if detail.is_empty() {
+                    format!("ok {number} {name}")
+                } else {
+                    format!("ok {number} {name} # {detail}")
+                }
+            }
+            Ok(Outcome::Skip(reason)) => {
+                self.tally.skipped += 1;
+                format!("ok {number} {name} # SKIP {reason}")
+            }
+            Err(error) => {
+                self.tally.failed += 1;
+                format!("not ok {number} {name} # {error:#}")
+            }
+        };
+        self.line(&line);
+    }
+
+    /// Ends the report; the runner takes a report without this line for a crash.
+    pub fn finish(&mut self) -> Tally {
+        let Tally { passed, failed, skipped } = self.tally;
+        self.line(&format!("# Totals: pass:{passed} fail:{failed} skip:{skipped}"));
+        self.tally
+    }
+}

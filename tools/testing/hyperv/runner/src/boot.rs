@@ -1,0 +1,264 @@
+// SPDX-License-Identifier: GPL-2.0
+//! One guest from start to end: files, QEMU, watching.
+
+use std::fs;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{bail, Context, Result};
+use hvcore::options::Options;
+
+use crate::console::Follower;
+use crate::device::Devices;
+use crate::image::{write_bundle, Kernel};
+use crate::initramfs::{Fio, Initramfs};
+use crate::qemu::{as_shell, Console, Logs, Machine, Payload, Trace};
+
+/// How often the logs are looked at.
+const TICK: Duration = Duration::from_millis(20);
+
+/// Words for every guest kernel: one console, every line on it, no waiting after a panic.
+const COMMAND_LINE: &str =
+    "console=ttyS0,115200 ignore_loglevel printk.devkmsg=on log_buf_len=1M oops=panic panic=-1 nvme_core.io_timeout=10 nvme_core.admin_timeout=10";
+/// Words for a guest that drives QEMU's VT-d itself.
+const BARE_COMMAND_LINE: &str = "intel_iommu=on,sm_on";
+
+/// Programs that go into guests or start them.
+#[derive(Clone, Debug)]
+pub struct Tools {
+    /// qemu-system-x86_64.
+    pub qemu: PathBuf,
+    /// The hypervisor; `None` boots kernels directly.
+    pub minihv: Option<PathBuf>,
+    /// The guest program, static.
+    pub guest: PathBuf,
+    /// busybox, static.
+    pub busybox: PathBuf,
+    /// fio.
+    pub fio: PathBuf,
+}
+
+/// How long a guest may take.
+#[derive(Clone, Copy, Debug)]
+pub struct Patience {
+    /// From start to end.
+    pub total: Duration,
+    /// Without a new byte in any log.
+    pub silent: Duration,
+}
+
+/// What becomes of the disks, the initramfs and the bundle.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Leftovers {
+    /// They go when the guest has ended.
+    Removed,
+    /// They stay, in the log directory.
+    Kept,
+}
+
+impl Leftovers {
+    /// Makes a directory for them below `logs`.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    pub fn directory(self, logs: &Path) -> Result<tempfile::TempDir> {
+        let mut builder = tempfile::Builder::new();
+        builder.prefix("work-").disable_cleanup(self == Leftovers::Kept);
+        builder.tempdir_in(logs).with_context(|| format!("a work directory in {}", logs.display()))
+    }
+}
+
+/// Everything that is chosen for one boot.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// Name of the boot and of its log directory.
+    pub name: String,
+    /// What boots.
+    pub kernel: Kernel,
+    /// Number of processors.
+    pub cpus: u32,
+    /// RAM, with QEMU's suffix.
+    pub memory: String,
+    /// PCI devices.
+    pub devices: Devices,
+    /// Words added to the kernel's command line, `hvtest.*` included.
+    pub append: String,
+    /// minihv's options; the devices are added.
+    pub hypervisor: Options,
+    /// Whether fio is packed.
+    pub fio: Fio,
+    /// The guest's console.
+    pub console: Console,
+    /// VT-d trace.
+    pub trace: Trace,
+    /// Time limits.
+    pub patience: Patience,
+}
+
+/// How a guest ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum End {
+    /// QEMU ended by itself, with success.
+    Exited,
+    /// QEMU ended with another status.
+    QemuFailed(String),
+    /// No new output for too long.
+    Silent(Duration),
+    /// Took too long altogether.
+    TimedOut(Duration),
+}
+
+/// What is left of a guest.
+#[derive(Clone, Debug)]
+pub struct Record {
+    /// How it ended.
+    pub end: End,
+    /// All lines of its console.
+    pub serial: Vec<String>,
+    /// All lines of the hypervisor's log.
+    pub hypervisor: Vec<String>,
+    /// Where the logs are.
+    pub logs: Logs,
+    /// From the start of QEMU to its end.
+    pub elapsed: Duration,
+}
+
+/// A running QEMU, ended when this is dropped.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // Both fail only when it has ended already.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+impl Plan {
+    fn command_line(&self, tools: &Tools) -> String {
+        let bare = if tools.minihv.is_some() { "" } else { BARE_COMMAND_LINE };
+        let count = self.devices.count();
+        let words = [COMMAND_LINE, bare, &format!("hvtest.devices={count}"), &self.append];
+        words.iter().filter(|w| !w.is_empty()).copied().collect::<Vec<_>>().join(" ")
+    }
+
+    /// Builds what QEMU loads, in `directory`.
+    fn payload(&self, tools: &Tools, directory: &Path) -> Result<Payload> {
+        let mut archive = Initramfs::new(&tools.guest, &tools.busybox)?;
+        if self.fio == Fio::Packed {
+            archive.add_dynamic_program(&tools.fio)?;
+        }
+        if let Some(modules) = &self.kernel.modules {
+            archive.add_modules(modules)?;
+        }
+        let initramfs = directory.join("initramfs.cpio");
+        archive.write(&initramfs)?;
+        let command_line = self.command_line(tools);
+        let Some(elf) = &tools.minihv else {
+            return Ok(Payload::Kernel { image: self.kernel.image.clone(), initramfs, command_line });
+        };
+        if !elf.is_file() {
+            bail!("{} does not exist: minihv is not built", elf.display());
+        }
+        let bundle = directory.join("bundle.img");
+        write_bundle(&bundle, &self.kernel.image, &initramfs, &command_line)?;
+        let options = Options { assign: self.devices.assignment()?, ..self.hypervisor.clone() };
+        Ok(Payload::Minihv { elf: elf.clone(), bundle, options: options.to_string() })
+    }
+
+    /// Boots the guest and follows it to its end. `watch` sees every console line as it comes.
+    ///
+    /// # Errors
+    /// When the guest cannot be started at all; a guest that fails is no error here.
+    pub fn boot(
+        &self,
+        tools: &Tools,
+        work: &Path,
+        logs: Logs,
+        watch: &mut dyn FnMut(&str, Duration),
+    ) -> Result<Record> {
+        for log in [&logs.serial, &logs.hypervisor, &logs.qemu, &logs.trace] {
+            match fs::remove_file(log) {
+                Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(e).context(log.display().to_string()),
+                _ => {}
+            }
+        }
+        self.devices.create_disks(work)?;
+        let machine = Machine {
+            cpus: self.cpus,
+            memory: self.memory.clone(),
+            devices: self.devices.clone(),
+            payload: self.payload(tools, work)?,
+            console: self.console,
+            trace: self.trace,
+        };
+        let arguments = machine.arguments(work, &logs);
+        fs::write(&logs.command, as_shell(&tools.qemu.display().to_string(), &arguments))
+            .with_context(|| logs.command.display().to_string())?;
+        let start = Instant::now();
+        let mut qemu = self.spawn(tools, &arguments, &logs)?;
+        let (mut serial, mut hypervisor) = (Follower::new(&logs.serial), Follower::new(&logs.hypervisor));
+        let mut record = Record { end: End::Exited, serial: vec![], hypervisor: vec![], logs, elapsed: Duration::ZERO };
+        let (mut heard, mut progress) = (Instant::now(), 0);
+        loop {
+            // Asked first: what was written before the end is then read below.
+            let ended = qemu.0.try_wait().context("waiting for QEMU")?;
+            for line in serial.poll()? {
+                watch(&line, start.elapsed());
+                record.serial.push(line);
+            }
+            record.hypervisor.extend(hypervisor.poll()?);
+            if let Some(status) = ended {
+                record.end = end_of(status, &record.logs.qemu);
+                break;
+            }
+            let seen = serial.offset() + hypervisor.offset();
+            if seen != progress {
+                (heard, progress) = (Instant::now(), seen);
+            }
+            let patient = self.console == Console::Terminal;
+            if !patient && heard.elapsed() > self.patience.silent {
+                record.end = End::Silent(self.patience.silent);
+                break;
+            }
+            if !patient && start.elapsed() > self.patience.total {
+                record.end = End::TimedOut(self.patience.total);
+                break;
+            }
+            std::thread::sleep(TICK);
+        }
+        record.serial.extend(serial.finish());
+        record.hypervisor.extend(hypervisor.finish());
+        record.elapsed = start.elapsed();
+        Ok(record)
+    }
+
+    fn spawn(&self, tools: &Tools, arguments: &[String], logs: &Logs) -> Result<Running> {
+        let words = fs::File::create(&logs.qemu).with_context(|| logs.qemu.display().to_string())?;
+        let mut command = Command::new(&tools.qemu);
+        command.args(arguments).stderr(words.try_clone().context("qemu.log")?);
+        if self.console == Console::Log {
+            command.stdin(Stdio::null()).stdout(words);
+        }
+        // SAFETY: prctl is async-signal-safe; nothing is allocated between fork and exec.
+        unsafe {
+            command.pre_exec(|| {
+                // No emulator outlives the runner, however that ends.
+                nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGKILL)?;
+                Ok(())
+            });
+        }
+        Ok(Running(command.spawn().with_context(|| format!("starting {}", tools.qemu.display()))?))
+    }
+}
+
+fn end_of(status: ExitStatus, qemu_log: &Path) -> End {
+    if status.success() {
+        return End::Exited;
+    }
+    // What QEMU said last is nearly always the reason.
+    let words = fs::read_to_string(qemu_log).unwrap_or_default();
+    End::QemuFailed(format!("{status}: {}", words.lines().last().unwrap_or("no message")))
+}

@@ -1,0 +1,200 @@
+// SPDX-License-Identifier: GPL-2.0
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::device::Bus;
+
+/// Boots test guests under minihv, follows them and collects the verdict.
+///
+/// A guest is a Linux kernel with a small initramfs whose first program runs checks, reports in KTAP and switches the
+/// machine off. minihv shows it the Hyper-V interface inside plain QEMU; no KVM is needed.
+#[derive(Parser)]
+#[command(name = "hvrun", version, max_term_width = 100)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub action: Action,
+}
+
+/// The subcommands.
+#[derive(Subcommand)]
+pub enum Action {
+    /// Boot one guest, with a scenario of checks or with a shell.
+    Boot(BootArgs),
+    /// The main job: two boots of the release kernel (strict and deferred flushing), verified I/O, a table of results.
+    Run(RunArgs),
+    /// The table of test boots; the last line tells how many passed and failed.
+    Test(TestArgs),
+}
+
+/// Programs and files that every guest needs.
+#[derive(Args)]
+pub struct ToolArgs {
+    /// minihv's ELF file [default: `minihv` beside this program].
+    #[arg(long, value_name = "ELF")]
+    pub minihv: Option<PathBuf>,
+    /// Boot the kernel directly in QEMU, with QEMU's VT-d driven by the kernel's Intel driver (a cross-check of the tests).
+    #[arg(long, conflicts_with = "minihv")]
+    pub no_hypervisor: bool,
+    /// The statically linked guest program [default: `hvguest` beside this program].
+    #[arg(long, value_name = "FILE")]
+    pub guest: Option<PathBuf>,
+    /// Statically linked busybox.
+    #[arg(long, value_name = "FILE", default_value = "/bin/busybox")]
+    pub busybox: PathBuf,
+    /// fio; its shared libraries are found by ldd.
+    #[arg(long, value_name = "FILE", default_value = "/usr/bin/fio")]
+    pub fio: PathBuf,
+    /// The emulator.
+    #[arg(long, value_name = "PROGRAM", default_value = "qemu-system-x86_64")]
+    pub qemu: PathBuf,
+    /// Directory for what is left of a run.
+    #[arg(long, value_name = "DIR", default_value = "target")]
+    pub out: PathBuf,
+    /// Directory for logs [default: hvrun-logs below --out].
+    #[arg(long, value_name = "DIR")]
+    pub log_dir: Option<PathBuf>,
+}
+
+/// Size and time limits of a guest.
+#[derive(Args)]
+pub struct GuestArgs {
+    /// RAM, with QEMU's suffix.
+    #[arg(long, value_name = "SIZE", default_value = "1G")]
+    pub memory: String,
+    /// Longest time from start to end, in seconds.
+    #[arg(long, value_name = "SECONDS", default_value_t = 600)]
+    pub timeout: u64,
+    /// Longest time without a line from the guest or the hypervisor, in seconds.
+    #[arg(long, value_name = "SECONDS", default_value_t = 120)]
+    pub silence: u64,
+    /// Keep the disks, the initramfs and the bundle, in the log directory.
+    #[arg(long)]
+    pub keep: bool,
+}
+
+const DEVICE_HELP: &str = "\
+A device: KIND[,option=value...]; repeatable, in this order. Kinds: nvme, edu, virtio-blk, virtio-rng, virtio-net.
+Each gets a PCI domain of its own; '+' joins functions on one bus: edu+edu. The option size= (256M) is the size of a
+disk's empty image; all others go to QEMU's -device";
+
+/// Arguments of `boot`.
+#[derive(Args)]
+pub struct BootArgs {
+    /// The kernel: a bzImage.
+    #[arg(long, value_name = "FILE")]
+    pub kernel: PathBuf,
+    /// Root of an installed module tree (INSTALL_MOD_PATH) to pack.
+    #[arg(long, value_name = "DIR")]
+    pub modules: Option<PathBuf>,
+    /// Number of processors.
+    #[arg(long, value_name = "N", default_value_t = 2)]
+    pub cpus: u32,
+    #[arg(long = "device", value_name = "KIND", help = DEVICE_HELP)]
+    #[allow(missing_docs)]
+    pub devices: Vec<Bus>,
+    /// Words added to the guest kernel's command line; `hvtest.*` words steer the guest program.
+    #[arg(long, value_name = "WORDS", default_value = "", allow_hyphen_values = true)]
+    pub append: String,
+    /// minihv's options: words of the form key=value.
+    #[arg(long = "hv", value_name = "WORDS", default_value = "")]
+    pub hypervisor: String,
+    /// Scenario of the guest program.
+    #[arg(long, value_name = "NAME", default_value = "dma", conflicts_with = "shell")]
+    pub scenario: String,
+    /// A shell in the guest, on this terminal; leaving it switches the guest off.
+    #[arg(long)]
+    pub shell: bool,
+    /// Trace QEMU's VT-d: every descriptor, IOTLB fill and fault.
+    #[arg(long)]
+    pub trace: bool,
+    /// Size and time limits.
+    #[command(flatten)]
+    pub guest: GuestArgs,
+    /// Programs and files.
+    #[command(flatten)]
+    pub tools: ToolArgs,
+}
+
+/// Arguments of `run`.
+#[derive(Args)]
+pub struct RunArgs {
+    /// The release kernel: a bzImage.
+    #[arg(long, value_name = "FILE")]
+    pub kernel: PathBuf,
+    /// Root of an installed module tree (INSTALL_MOD_PATH) to pack.
+    #[arg(long, value_name = "DIR")]
+    pub modules: Option<PathBuf>,
+    /// Number of processors.
+    #[arg(long, value_name = "N", default_value_t = 2)]
+    pub cpus: u32,
+    #[arg(long = "device", value_name = "KIND", help = DEVICE_HELP)]
+    #[arg(default_values = ["nvme", "edu", "virtio-blk"])]
+    #[allow(missing_docs)]
+    pub devices: Vec<Bus>,
+    /// Words added to the guest kernel's command line.
+    #[arg(long, value_name = "WORDS", default_value = "", allow_hyphen_values = true)]
+    pub append: String,
+    /// minihv's options: words of the form key=value.
+    #[arg(long = "hv", value_name = "WORDS", default_value = "")]
+    pub hypervisor: String,
+    /// A shell in one such guest, on this terminal, instead of the checks; leaving it switches the guest off.
+    #[arg(long)]
+    pub shell: bool,
+    /// Size and time limits.
+    #[command(flatten)]
+    pub guest: GuestArgs,
+    /// Programs and files.
+    #[command(flatten)]
+    pub tools: ToolArgs,
+}
+
+/// Arguments of `test`.
+#[derive(Args)]
+pub struct TestArgs {
+    /// Only this suite; repeatable.
+    #[arg(long = "suite", value_name = "NAME")]
+    pub suites: Vec<String>,
+    /// Only cases whose suite/name contains this; repeatable.
+    #[arg(long = "case", value_name = "TEXT")]
+    pub cases: Vec<String>,
+    /// List the cases instead of running them.
+    #[arg(long)]
+    pub list: bool,
+    /// Number of processors, except for cases that are about their number.
+    #[arg(long, value_name = "N", default_value_t = 2)]
+    pub cpus: u32,
+    /// A kernel's build directory: debug, module, pviommu-off or rust-off; modules are taken from `modules` in it.
+    /// Cases whose kernel is not given are left out.
+    #[arg(long = "kernel-variant", value_name = "NAME=DIR")]
+    pub variants: Vec<String>,
+    /// Size and time limits.
+    #[command(flatten)]
+    pub guest: GuestArgs,
+    /// Programs and files.
+    #[command(flatten)]
+    pub tools: ToolArgs,
+}
+
+impl From<RunArgs> for BootArgs {
+    /// One guest with a shell, otherwise as the main job has it.
+    fn from(run: RunArgs) -> BootArgs {
+        let RunArgs { kernel, modules, cpus, devices, append, hypervisor, shell, guest, tools } = run;
+        let scenario = "shell".to_owned();
+        BootArgs { kernel, modules, cpus, devices, append, hypervisor, scenario, shell, trace: false, guest, tools }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_definition_is_sound() {
+        Cli::command().debug_assert();
+    }
+}

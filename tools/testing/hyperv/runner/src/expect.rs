@@ -1,0 +1,138 @@
+// SPDX-License-Identifier: GPL-2.0
+//! What the driver is expected to say in the kernel log: every expression in one place.
+//!
+//! They are matched against lines without their time stamp. The lines of the guest program and the kernel's echo of its
+//! own command line are left out.
+
+use regex::Regex;
+
+/// How often a line must appear.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Times {
+    /// Exactly once.
+    Once,
+    /// Not at all.
+    Never,
+}
+
+/// One expectation about the kernel log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Expectation {
+    /// What it stands for, in words.
+    pub meaning: String,
+    /// Regular expression.
+    pub pattern: String,
+    /// How often.
+    pub times: Times,
+}
+
+fn once(meaning: &str, pattern: String) -> Expectation {
+    Expectation { meaning: meaning.to_owned(), pattern, times: Times::Once }
+}
+
+/// Any line of the driver.
+pub const DRIVER: &str = r"^hv_pviommu: |hv-iommu";
+
+/// The driver's boot line, whatever its numbers.
+pub const BOOT_LINE: &str = r"^hv_pviommu: .*aperture 0x0-0x[0-9a-f]+ \(\d+ bits\)";
+
+/// The boot line with this aperture and depth.
+pub fn aperture(bits: u32, levels: u32) -> Expectation {
+    let end = 1_u64.checked_shl(bits).map_or(u64::MAX, |end| end - 1);
+    let pattern = format!(r"^hv_pviommu: .*aperture 0x0-{end:#x} \({bits} bits\), page sizes 4K.*, {levels}-level");
+    once(&format!("boot line with {bits} bits and {levels} levels"), pattern)
+}
+
+/// The width was clamped, said once.
+pub fn clamped() -> Expectation {
+    once("the clamp of the width is logged once", r"^hv_pviommu: .*(clamp|limit)".to_owned())
+}
+
+/// The width was not clamped.
+pub fn not_clamped() -> Expectation {
+    Expectation { times: Times::Never, ..clamped() }
+}
+
+/// A width that no table serves was refused.
+pub fn width_refused() -> Expectation {
+    once("the width is refused with a message", r"^hv_pviommu: .*width".to_owned())
+}
+
+/// The host offers no stage 1.
+pub fn no_stage1() -> Expectation {
+    once("the missing stage 1 is an error", r"^hv_pviommu: .*(stage.?1|first.stage)".to_owned())
+}
+
+/// The host offers no 4 KiB pages.
+pub fn no_small_pages() -> Expectation {
+    once("the missing 4 KiB pages are an error", r"^hv_pviommu: .*4.?K".to_owned())
+}
+
+/// The host does not know the list flush.
+pub fn list_flush_unknown() -> Expectation {
+    once("the fallback of the list flush is logged once", r"^hv_pviommu: .*FLUSH_DEVICE_DOMAIN_LIST".to_owned())
+}
+
+/// The driver came up.
+pub fn driver_up() -> Expectation {
+    once("the driver's boot line", BOOT_LINE.to_owned())
+}
+
+/// The driver did not come up.
+pub fn driver_down() -> Expectation {
+    Expectation { times: Times::Never, ..driver_up() }
+}
+
+/// The driver says nothing at all.
+pub fn driver_silent() -> Expectation {
+    Expectation { meaning: "the driver is silent".to_owned(), pattern: DRIVER.to_owned(), times: Times::Never }
+}
+
+/// Suites that the kernel's own tests must contain, as patterns for `suite.test`.
+pub const KUNIT_SUITES: &[&str] = &[r"^hv_pviommu", r"^rust_kernel_iommu", r"^rust_kernel_hyperv", r"^hv_pci_dev_id"];
+
+/// Whether expectations look at this line (without time stamp).
+pub fn counts(message: &str) -> bool {
+    !message.starts_with("hvtest: ") && !message.contains("ommand line: ")
+}
+
+/// What is wrong with the kernel log, one sentence each.
+///
+/// # Errors
+/// When a pattern is no regular expression.
+pub fn judge(expectations: &[Expectation], messages: &[&str]) -> Result<Vec<String>, regex::Error> {
+    let mut complaints = Vec::new();
+    for expectation in expectations {
+        let pattern = Regex::new(&expectation.pattern)?;
+        let found: Vec<&&str> = messages.iter().filter(|m| counts(m) && pattern.is_match(m)).collect();
+        match (expectation.times, found.as_slice()) {
+            (Times::Once, [_]) | (Times::Never, []) => {}
+            (Times::Once, []) => complaints.push(format!("{}: no such line in the kernel log", expectation.meaning)),
+            (Times::Once, [..]) => complaints.push(format!("{}: {} such lines", expectation.meaning, found.len())),
+            (Times::Never, [line, ..]) => complaints.push(format!("{}: but it says {line:?}", expectation.meaning)),
+        }
+    }
+    Ok(complaints)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LINE: &str = "hv_pviommu: hv-iommu: aperture 0x0-0x7fffffffffff (47 bits), page sizes 4K 2M 1G, 4-level";
+
+    #[test]
+    fn boot_line() {
+        assert_eq!(judge(&[aperture(47, 4), driver_up(), not_clamped()], &[LINE]).unwrap(), Vec::<String>::new());
+        assert_eq!(judge(&[aperture(39, 4)], &[LINE]).unwrap().len(), 1);
+        assert_eq!(judge(&[aperture(47, 5)], &[LINE]).unwrap().len(), 1);
+        assert_eq!(judge(&[aperture(47, 4)], &[LINE, LINE]).unwrap().len(), 1);
+        assert_eq!(judge(&[driver_silent()], &[LINE]).unwrap().len(), 1);
+    }
+
+    #[test]
+    fn own_lines_do_not_count() {
+        let echo = "Kernel command line: hv_pviommu.drop_flush=1 hv-iommu";
+        assert_eq!(judge(&[driver_silent()], &["hvtest: # iommu hv-iommu", echo]).unwrap(), Vec::<String>::new());
+    }
+}

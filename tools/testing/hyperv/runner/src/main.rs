@@ -1,0 +1,164 @@
+// SPDX-License-Identifier: GPL-2.0
+//! Boots test guests under minihv, follows them and collects the verdict.
+
+mod boot;
+mod case;
+mod cases;
+mod cli;
+mod console;
+mod device;
+mod expect;
+mod image;
+mod initramfs;
+mod job;
+mod ktap;
+mod progress;
+mod qemu;
+mod single;
+mod splat;
+mod suite;
+mod verdict;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{bail, Context, Result};
+use clap::Parser;
+
+use crate::boot::{Leftovers, Patience, Tools};
+use crate::case::Variant;
+use crate::cli::{Action, Cli, GuestArgs, RunArgs, TestArgs, ToolArgs};
+use crate::image::Kernel;
+use crate::job::{Job, Outcome};
+use crate::progress::Progress;
+use crate::suite::{Selection, Totals};
+
+/// Checks of the guest program that only minihv makes possible.
+pub const HYPERVISOR_CHECKS: [&str; 5] = [
+    "nvme-queue-addresses-are-iovas",
+    "hypervisor-counters",
+    "no-stray-dma-faults",
+    "vfio-table-holds-physical-address",
+    "no-protocol-violations",
+];
+
+impl ToolArgs {
+    /// A program that is built together with this one: in the same directory, or in that of the guest's target.
+    fn beside(name: &str) -> Result<PathBuf> {
+        let own = std::env::current_exe().context("the path of this program")?;
+        let directory = own.parent().context("the path of this program")?;
+        let profile = directory.file_name().context("the path of this program")?;
+        let cross = directory.join("../x86_64-unknown-linux-gnu").join(profile).join(name);
+        // The target's own directory first: a build for the host of the same name would be dynamic.
+        Ok(if cross.is_file() { cross } else { directory.join(name) })
+    }
+
+    fn tools(&self) -> Result<Tools> {
+        let minihv = match (&self.minihv, self.no_hypervisor) {
+            (_, true) => None,
+            (Some(elf), false) => Some(elf.clone()),
+            (None, false) => Some(Self::beside("minihv")?),
+        };
+        let guest = match &self.guest {
+            Some(guest) => guest.clone(),
+            None => Self::beside("hvguest")?,
+        };
+        Ok(Tools { qemu: self.qemu.clone(), minihv, guest, busybox: self.busybox.clone(), fio: self.fio.clone() })
+    }
+
+    fn logs(&self) -> PathBuf {
+        self.log_dir.clone().unwrap_or_else(|| self.out.join("hvrun-logs"))
+    }
+}
+
+impl GuestArgs {
+    fn leftovers(&self) -> Leftovers {
+        if self.keep {
+            Leftovers::Kept
+        } else {
+            Leftovers::Removed
+        }
+    }
+
+    fn patience(&self) -> Patience {
+        Patience { total: Duration::from_secs(self.timeout), silent: Duration::from_secs(self.silence) }
+    }
+}
+
+/// A kernel from its parts, both of which must exist.
+fn kernel(image: &std::path::Path, modules: Option<&std::path::Path>) -> Result<Kernel> {
+    if !image.is_file() {
+        bail!("{} does not exist: the kernel is not built", image.display());
+    }
+    Ok(Kernel { image: image.to_owned(), modules: modules.map(std::path::Path::to_owned) })
+}
+
+/// Reads `NAME=DIR`.
+fn variant(text: &str) -> Result<(Variant, Kernel)> {
+    let (name, directory) = text.split_once('=').with_context(|| format!("{text:?} is not NAME=DIR"))?;
+    let Some(variant) = Variant::ALL.into_iter().find(|v| v.name() == name) else {
+        bail!("no kernel variant {name:?}; there are {}", Variant::ALL.map(Variant::name).join(", "));
+    };
+    Ok((variant, Kernel::from_build(directory.as_ref())?))
+}
+
+fn run(args: RunArgs) -> Result<Outcome> {
+    if args.shell {
+        return single::boot(&args.into());
+    }
+    let progress = Progress::new();
+    let job = Job {
+        kernel: kernel(&args.kernel, args.modules.as_deref())?,
+        cpus: args.cpus,
+        memory: args.guest.memory.clone(),
+        devices: args.devices.clone(),
+        append: args.append.clone(),
+        hypervisor: args.hypervisor.parse()?,
+        logs: args.tools.logs(),
+        patience: args.guest.patience(),
+        leftovers: args.guest.leftovers(),
+    };
+    let outcome = job.run(&args.tools.tools()?, &progress)?;
+    let word = if outcome == Outcome::Passed { "PASS" } else { "FAIL" };
+    println!("{word} after {:.1} s", progress.elapsed().as_secs_f64());
+    Ok(outcome)
+}
+
+fn test(args: &TestArgs) -> Result<Outcome> {
+    let kernels: BTreeMap<Variant, Kernel> = args.variants.iter().map(|text| variant(text)).collect::<Result<_>>()?;
+    let selection = Selection {
+        suites: args.suites.clone(),
+        cases: args.cases.clone(),
+        kernels,
+        logs: args.tools.logs(),
+        memory: args.guest.memory.clone(),
+        cpus: args.cpus,
+        patience: args.guest.patience(),
+        leftovers: args.guest.leftovers(),
+    };
+    if args.list {
+        suite::list(&selection)?;
+        return Ok(Outcome::Passed);
+    }
+    let Totals { passed, failed } = suite::run(&selection, &args.tools.tools()?)?;
+    println!("{passed} passed, {failed} failed");
+    Ok(if failed == 0 && passed > 0 { Outcome::Passed } else { Outcome::Failed })
+}
+
+fn main() -> ExitCode {
+    let result = match Cli::parse().action {
+        Action::Boot(args) => single::boot(&args),
+        Action::Run(args) => run(args),
+        Action::Test(args) => test(&args),
+    };
+    match result {
+        Ok(Outcome::Passed) => ExitCode::SUCCESS,
+        Ok(Outcome::Failed) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("hvrun: {error:#}");
+            ExitCode::from(2)
+        }
+    }
+}

@@ -1,0 +1,177 @@
+// SPDX-License-Identifier: GPL-2.0
+//! The command line of the emulator.
+
+use std::path::{Path, PathBuf};
+
+use crate::device::Devices;
+
+/// Where the guest's console goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Console {
+    /// Into the log only.
+    Log,
+    /// To this terminal and into the log.
+    Terminal,
+}
+
+/// What QEMU starts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Payload {
+    /// minihv, which starts the guest from the bundle.
+    Minihv {
+        /// The hypervisor's ELF file.
+        elf: PathBuf,
+        /// Kernel, initramfs and command line.
+        bundle: PathBuf,
+        /// The hypervisor's own command line.
+        options: String,
+    },
+    /// The kernel itself, with QEMU's VT-d in its own hands.
+    Kernel {
+        /// The bzImage.
+        image: PathBuf,
+        /// The initramfs.
+        initramfs: PathBuf,
+        /// The kernel's command line.
+        command_line: String,
+    },
+}
+
+/// Log files of a boot.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Logs {
+    /// The guest's serial console.
+    pub serial: PathBuf,
+    /// minihv's log.
+    pub hypervisor: PathBuf,
+    /// QEMU's own words.
+    pub qemu: PathBuf,
+    /// How to start the same QEMU by hand.
+    pub command: PathBuf,
+    /// QEMU's VT-d trace, when asked for.
+    pub trace: PathBuf,
+}
+
+impl Logs {
+    /// The names of the logs in a directory.
+    pub fn new(directory: &Path) -> Logs {
+        Logs {
+            serial: directory.join("serial.log"),
+            hypervisor: directory.join("hypervisor.log"),
+            qemu: directory.join("qemu.log"),
+            command: directory.join("qemu.command"),
+            trace: directory.join("vtd.trace"),
+        }
+    }
+}
+
+/// Whether QEMU traces its VT-d.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trace {
+    /// No.
+    Off,
+    /// Every descriptor, IOTLB fill and fault.
+    Vtd,
+}
+
+/// A machine to be started.
+#[derive(Clone, Debug)]
+pub struct Machine {
+    /// Number of processors.
+    pub cpus: u32,
+    /// RAM, with QEMU's suffix.
+    pub memory: String,
+    /// PCI devices.
+    pub devices: Devices,
+    /// What runs.
+    pub payload: Payload,
+    /// The guest's console.
+    pub console: Console,
+    /// VT-d trace.
+    pub trace: Trace,
+}
+
+impl Machine {
+    /// QEMU's arguments; disk images lie in `directory`.
+    pub fn arguments(&self, directory: &Path, logs: &Logs) -> Vec<String> {
+        let mut out: Vec<String> = Vec::new();
+        let mut put = |words: &[&str]| out.extend(words.iter().map(|w| (*w).to_owned()));
+        // The guest sees nothing of the board under minihv; without it, only the devices asked for should be there.
+        let board = match &self.payload {
+            Payload::Minihv { .. } => "q35",
+            Payload::Kernel { .. } => "q35,sata=off,smbus=off",
+        };
+        put(&["-accel", "tcg", "-machine", board, "-cpu", "EPYC", "-m", &self.memory, "-smp", &self.cpus.to_string()]);
+        put(&["-nodefaults", "-display", "none", "-no-reboot"]);
+        let serial = logs.serial.display();
+        match self.console {
+            Console::Log => put(&["-chardev", &format!("file,id=console,path={serial}")]),
+            Console::Terminal => put(&["-chardev", &format!("stdio,id=console,signal=off,logfile={serial}")]),
+        }
+        put(&["-serial", "chardev:console"]);
+        match &self.payload {
+            Payload::Minihv { elf, bundle, options } => {
+                let (elf, bundle) = (elf.display().to_string(), bundle.display().to_string());
+                put(&["-debugcon", &format!("file:{}", logs.hypervisor.display())]);
+                put(&["-kernel", &elf, "-initrd", &bundle, "-append", options]);
+            }
+            Payload::Kernel { image, initramfs, command_line } => {
+                let (image, initramfs) = (image.display().to_string(), initramfs.display().to_string());
+                put(&["-kernel", &image, "-initrd", &initramfs, "-append", command_line]);
+            }
+        }
+        // First-stage translation with interrupt remapping; 48 bits is all that this model's first stage walks.
+        put(&["-device", "intel-iommu,x-scalable-mode=on,x-flts=on,intremap=on,aw-bits=48"]);
+        if self.trace == Trace::Vtd {
+            put(&["-trace", "vtd_*", "-D", &logs.trace.display().to_string()]);
+        }
+        out.extend(self.devices.arguments(directory));
+        out
+    }
+}
+
+/// A command as a shell takes it, one argument pair per line.
+pub fn as_shell(program: &str, arguments: &[String]) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./,:=+@%".contains(c);
+    let quote = |word: &String| {
+        if !word.is_empty() && word.chars().all(plain) {
+            word.clone()
+        } else {
+            format!("'{}'", word.replace('\'', r"'\''"))
+        }
+    };
+    let mut text = program.to_owned();
+    for argument in arguments {
+        text.push_str(if argument.starts_with('-') { " \\\n  " } else { " " });
+        text.push_str(&quote(argument));
+    }
+    text.push('\n');
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shell_words_are_quoted() {
+        let arguments = ["-append".to_owned(), "a='b' c".to_owned(), String::new()];
+        assert_eq!(as_shell("qemu", &arguments), "qemu \\\n  -append 'a='\\''b'\\'' c' ''\n");
+    }
+
+    #[test]
+    fn the_iommu_comes_before_the_devices() {
+        let machine = Machine {
+            cpus: 2,
+            memory: "1G".to_owned(),
+            devices: Devices::new(&["edu".parse().unwrap()]).unwrap(),
+            payload: Payload::Minihv { elf: "hv".into(), bundle: "b".into(), options: "assign=4.0".to_owned() },
+            console: Console::Log,
+            trace: Trace::Off,
+        };
+        let arguments = machine.arguments(Path::new("/d"), &Logs::new(Path::new("/l")));
+        let at = |text: &str| arguments.iter().position(|a| a.starts_with(text)).unwrap();
+        assert!(at("intel-iommu") < at("edu,"));
+        assert_eq!(arguments[at("-append") + 1], "assign=4.0");
+    }
+}

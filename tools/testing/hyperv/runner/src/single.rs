@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: GPL-2.0
+//! `hvrun boot`: one guest, as asked for on the command line.
+
+use anyhow::{Context, Result};
+
+use crate::boot::Plan;
+use crate::cli::BootArgs;
+use crate::console::message;
+use crate::device::Devices;
+use crate::initramfs::Fio;
+use crate::job::Outcome;
+use crate::progress::{tail, Progress};
+use crate::qemu::{Console, Logs, Trace};
+use crate::verdict::{verdict, Demands};
+use crate::HYPERVISOR_CHECKS;
+
+/// Scenarios that need fio.
+const WITH_FIO: [&str; 2] = ["main", "shell"];
+/// Console lines that are shown of a failing boot.
+const TAIL: usize = 30;
+
+fn plan(args: &BootArgs) -> Result<Plan> {
+    let scenario = if args.shell { "shell" } else { &args.scenario };
+    Ok(Plan {
+        name: scenario.to_owned(),
+        kernel: crate::kernel(&args.kernel, args.modules.as_deref())?,
+        cpus: args.cpus,
+        memory: args.guest.memory.clone(),
+        devices: Devices::new(&args.devices)?,
+        append: format!("hvtest.scenario={scenario} {}", args.append).trim_end().to_owned(),
+        hypervisor: args.hypervisor.parse()?,
+        fio: if WITH_FIO.contains(&scenario) { Fio::Packed } else { Fio::Left },
+        console: if args.shell { Console::Terminal } else { Console::Log },
+        trace: if args.trace { Trace::Vtd } else { Trace::Off },
+        patience: args.guest.patience(),
+    })
+}
+
+/// Boots the guest; without a shell its checks make the verdict.
+///
+/// # Errors
+/// When it cannot be started.
+pub fn boot(args: &BootArgs) -> Result<Outcome> {
+    let progress = Progress::new();
+    let (plan, tools) = (plan(args)?, args.tools.tools()?);
+    let directory = args.tools.logs().join("single");
+    std::fs::create_dir_all(&directory).with_context(|| directory.display().to_string())?;
+    let work = args.guest.leftovers().directory(&directory)?;
+    let mut watch = |line: &str, _| {
+        if let (Console::Log, Some(report)) = (plan.console, message(line).strip_prefix("hvtest: ")) {
+            progress.stage("guest", report);
+        }
+    };
+    progress.stage("boot", &format!("{}: {} processors, {}", plan.name, plan.cpus, plan.memory));
+    let record = plan.boot(&tools, work.path(), Logs::new(&directory), &mut watch)?;
+    progress.stage("end", &format!("{:?}, logs in {}", record.end, directory.display()));
+    if args.shell {
+        return Ok(Outcome::Passed);
+    }
+    let skippable = match tools.minihv {
+        Some(_) => Vec::new(),
+        None => HYPERVISOR_CHECKS.iter().map(|check| (*check).to_owned()).collect(),
+    };
+    let verdict = verdict(&record, &Demands { skippable, ..Demands::default() })?;
+    if verdict.passed() {
+        progress.stage("verdict", "PASS");
+        return Ok(Outcome::Passed);
+    }
+    for line in tail(&record.serial, TAIL) {
+        println!("  | {line}");
+    }
+    for complaint in &verdict.complaints {
+        progress.stage("complaint", complaint);
+    }
+    progress.stage("verdict", "FAIL");
+    Ok(Outcome::Failed)
+}

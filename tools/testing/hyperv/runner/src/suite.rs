@@ -1,0 +1,155 @@
+// SPDX-License-Identifier: GPL-2.0
+//! `hvrun test`: the table of test boots, one line per case.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use anyhow::{bail, Context, Result};
+
+use crate::boot::{Leftovers, Patience, Plan, Tools};
+use crate::case::{Case, Variant};
+use crate::cases::{self, SUITES};
+use crate::device::{Bus, Devices};
+use crate::image::Kernel;
+use crate::initramfs::Fio;
+use crate::ktap::Status;
+use crate::progress::tail;
+use crate::qemu::{Console, Logs, Trace};
+use crate::verdict::{verdict, Verdict};
+
+/// Console lines that are shown of a failing boot.
+const TAIL: usize = 30;
+
+/// What the command line chose.
+pub struct Selection {
+    /// Suites to run; all when empty.
+    pub suites: Vec<String>,
+    /// Only cases whose `suite/name` contains one of these; all when empty.
+    pub cases: Vec<String>,
+    /// The kernels that were given.
+    pub kernels: BTreeMap<Variant, Kernel>,
+    /// Where logs go, one directory per case.
+    pub logs: PathBuf,
+    /// RAM of each guest.
+    pub memory: String,
+    /// Number of processors of each guest, where the case does not choose it.
+    pub cpus: u32,
+    /// Time limits of each guest.
+    pub patience: Patience,
+    /// What becomes of the guests' files.
+    pub leftovers: Leftovers,
+}
+
+/// How many cases ended how.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// Passed.
+    pub passed: usize,
+    /// Failed.
+    pub failed: usize,
+}
+
+impl Selection {
+    /// The chosen cases.
+    ///
+    /// # Errors
+    /// When a name fits nothing.
+    pub fn cases(&self) -> Result<Vec<Case>> {
+        for suite in &self.suites {
+            if !SUITES.contains(&suite.as_str()) {
+                bail!("no suite {suite:?}; there are {}", SUITES.join(", "));
+            }
+        }
+        let wanted = |case: &Case| {
+            let path = case.path();
+            (self.suites.is_empty() || self.suites.iter().any(|s| s == case.suite))
+                && (self.cases.is_empty() || self.cases.iter().any(|c| path.contains(c.as_str())))
+        };
+        let chosen: Vec<Case> = cases::all().into_iter().filter(wanted).collect();
+        if chosen.is_empty() {
+            bail!("no case fits");
+        }
+        Ok(chosen)
+    }
+}
+
+fn plan(case: &Case, kernel: &Kernel, selection: &Selection) -> Result<Plan> {
+    let buses: Vec<Bus> = case.devices.iter().map(|d| d.parse()).collect::<Result<_>>()?;
+    Ok(Plan {
+        name: case.path(),
+        kernel: kernel.clone(),
+        cpus: case.cpus.unwrap_or(selection.cpus),
+        memory: selection.memory.clone(),
+        devices: Devices::new(&buses)?,
+        append: case.command_line(),
+        hypervisor: case.hypervisor.parse().with_context(|| case.path())?,
+        fio: Fio::Left,
+        console: Console::Log,
+        trace: Trace::Off,
+        patience: selection.patience,
+    })
+}
+
+/// Boots one case.
+fn run_case(case: &Case, kernel: &Kernel, tools: &Tools, selection: &Selection) -> Result<(Verdict, f64, Vec<String>)> {
+    let directory = log_directory(&selection.logs, case);
+    std::fs::create_dir_all(&directory).with_context(|| directory.display().to_string())?;
+    let work = selection.leftovers.directory(&directory)?;
+    let record = plan(case, kernel, selection)?.boot(tools, work.path(), Logs::new(&directory), &mut |_, _| {})?;
+    Ok((verdict(&record, &case.demands)?, record.elapsed.as_secs_f64(), record.serial))
+}
+
+fn log_directory(logs: &Path, case: &Case) -> PathBuf {
+    logs.join(case.suite).join(case.name)
+}
+
+fn describe(verdict: &Verdict) -> String {
+    let (guest, kernel) = (verdict.guest.count(Status::Pass), verdict.kernel.count(Status::Pass));
+    match kernel {
+        0 => format!("{guest} checks"),
+        _ => format!("{guest} checks, {kernel} KUnit tests"),
+    }
+}
+
+/// Runs the chosen cases; a failing one does not stop the others.
+///
+/// # Errors
+/// When the selection is empty or a guest cannot be started at all.
+pub fn run(selection: &Selection, tools: &Tools) -> Result<Totals> {
+    let mut totals = Totals::default();
+    for case in selection.cases()? {
+        let path = case.path();
+        let Some(kernel) = selection.kernels.get(&case.variant) else {
+            println!("# {path} not run: no {} kernel given", case.variant.name());
+            continue;
+        };
+        let (verdict, seconds, serial) = run_case(&case, kernel, tools, selection)?;
+        if verdict.passed() {
+            totals.passed += 1;
+            println!("ok {path} ({seconds:.1} s, {})", describe(&verdict));
+            continue;
+        }
+        totals.failed += 1;
+        println!("not ok {path} ({seconds:.1} s)");
+        for complaint in &verdict.complaints {
+            println!("  # {complaint}");
+        }
+        println!("  # logs: {}", log_directory(&selection.logs, &case).display());
+        println!("  # last lines of the console:");
+        for line in tail(&serial, TAIL) {
+            println!("  | {line}");
+        }
+    }
+    Ok(totals)
+}
+
+/// Prints the chosen cases.
+///
+/// # Errors
+/// When nothing fits.
+pub fn list(selection: &Selection) -> Result<()> {
+    for case in selection.cases()? {
+        println!("{:35} {:11} scenario {}", case.path(), case.variant.name(), case.scenario);
+    }
+    Ok(())
+}
