@@ -50,8 +50,9 @@ fn known_widths() {
 
 #[test]
 fn an_iommu_is_served_only_when_it_has_all_that_is_needed() {
-    let judge =
-        |flags, page_sizes, max_iova_width| HostReport { flags, max_iova_width, page_sizes }.judge().map(|c| c.aperture.width);
+    let judge = |flags, page_sizes, max_iova_width| {
+        HostReport { flags, max_iova_width, page_sizes }.judge().map(|c| c.aperture.width)
+    };
     let all = CAP_PRESENT | CAP_S1;
     assert_eq!(judge(all, BASE_PAGE, 48), Ok(47));
     assert_eq!(judge(all | CAP_S1_5LVL, BASE_PAGE, 57), Ok(56));

@@ -1,4 +1,4 @@
-# SPDX-License-Identifier: GPL-2.0
+/* SPDX-License-Identifier: GPL-2.0 */
 # How a processor reaches Rust: the boot processor from QEMU's PVH entry, the others from a start-up IPI.
 
 .section .note.pvh, "a", @note

@@ -1,4 +1,4 @@
-# SPDX-License-Identifier: GPL-2.0
+/* SPDX-License-Identifier: GPL-2.0 */
 # The hypervisor's own exceptions. All are fatal, except the NMI that wakes a parked processor.
 
 .section .text.exceptions, "ax"

@@ -1,4 +1,4 @@
-# SPDX-License-Identifier: GPL-2.0
+/* SPDX-License-Identifier: GPL-2.0 */
 # The memory functions that compiled Rust code calls. 8 bytes at a time where order allows it.
 
 .section .text.memory_functions, "ax"

@@ -1,4 +1,4 @@
-# SPDX-License-Identifier: GPL-2.0
+/* SPDX-License-Identifier: GPL-2.0 */
 # void world_switch(u64 vmcb (rdi), struct GuestRegisters *registers (rsi))
 #
 # Runs the guest until its next exit. GIF is 0 on entry and on return. registers->general is indexed by x86 register

@@ -187,6 +187,7 @@ fn rescind_and_offer_again() {
     let mut rings = guest.power_on(0);
     guest.create_interrupt(0, &mut rings);
     assert_eq!(guest.offer(0), Err(OfferError::WrongState));
+    guest.post(message(8).u32(1).u32(HANDLE + 9).u16(16).u16(1).u32(4096).u32(0));
     assert_eq!(guest.rescind(0), Ok(()));
     assert_eq!(guest.rescind(0), Err(OfferError::WrongState));
     assert_eq!(guest.only(), message(2).u32(1).finish());
@@ -198,7 +199,7 @@ fn rescind_and_offer_again() {
     guest.signal(0);
     assert_eq!(guest.take(&mut rings), None);
     guest.post(message(11).u32(1).u32(HANDLE));
-    guest.post(message(9).u32(0).u32(HANDLE).u64(1));
+    guest.post(message(9).u32(0).u32(HANDLE + 9).u64(1));
     assert_ne!(guest.try_open_after_teardown(), 0);
     guest.post(message(7).u32(1));
     assert_eq!(guest.vmbus.violations(), 0);
@@ -213,6 +214,11 @@ fn rescind_and_offer_again() {
     assert_eq!(guest.read_vendor(0), Err(Status::INVALID_PARAMETER));
     guest.power_on(0);
     assert_eq!(guest.read_vendor(0), Ok(0x1b36));
+    // Once it is back, it is no longer on its way back.
+    guest.connect(6, 0);
+    guest.vmbus.take_events();
+    guest.post(message(3));
+    assert_eq!((guest.kinds(), guest.vmbus.take_events()), (vec![1, 1, 4], vec![]));
 }
 
 impl Guest {

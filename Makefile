@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: GPL-2.0
+# Entry points. The work is done by scripts/, which say what they do with --help.
+
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+MAKEFLAGS += --no-print-directory
+
+# O or OUT: where everything that is generated goes.
+OUT ?= build
+ifneq ($(O),)
+OUT := $(O)
+endif
+export HV_BUILD := $(abspath $(OUT))
+export KDIR APT_MIRROR JOBS CPUS MEMORY DEVICES APPEND KEEP SUITE LIST FORCE
+
+.PHONY: help
+help:
+	@echo 'make run                boot a guest and run the main job: verified disk I/O through the driver'
+	@echo 'make shell              the same guest, with a shell'
+	@echo 'make test               the tests; SUITE=name runs one suite, LIST=1 lists them'
+	@echo 'make test-all           the tests, on more kernel variants'
+	@echo 'make lint               style and static checks'
+	@echo 'make apply KDIR=tree    lay the driver over your kernel tree (Linux 7.3)'
+	@echo 'make unapply KDIR=tree  take it away again'
+	@echo 'make setup              install what is missing (Debian 12 or 13, as root)'
+	@echo 'make build              everything that make run needs, without running it'
+	@echo 'make clean              remove what was built, keep the kernel source'
+	@echo 'make distclean          remove all of $(OUT)'
+	@echo
+	@echo 'KDIR=tree     use this kernel tree instead of the distribution'"'"'s; it is not written to, except by apply'
+	@echo 'O=dir         where all output goes (build)'
+	@echo 'JOBS=n        parallel compilers (all processors)'
+	@echo 'CPUS=n        processors of the guest           MEMORY=1G  RAM of the guest'
+	@echo 'DEVICES="a b" devices passed to the guest       APPEND="…" kernel parameters'
+	@echo 'KEEP=1        keep the files of the guest       ARGS="…"   more options for hvrun'
+	@echo 'APT_MIRROR=u  Debian archive for the kernel source, when the machine'"'"'s own does not have it'
+
+.PHONY: run shell build test test-all lint setup
+run:
+	@scripts/run.sh $(ARGS)
+shell:
+	@scripts/run.sh --shell $(ARGS)
+build:
+	@scripts/run.sh --build-only
+test:
+	@scripts/test.sh $(ARGS)
+test-all:
+	@scripts/test.sh --all $(ARGS)
+lint:
+	@scripts/lint.sh $(STEPS)
+setup:
+	@scripts/setup.sh
+
+.PHONY: apply unapply
+apply unapply:
+	@scripts/apply.sh $@ "$$KDIR"
+
+.PHONY: clean distclean
+clean:
+	@scripts/clean.sh
+distclean:
+	@scripts/clean.sh --all

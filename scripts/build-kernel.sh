@@ -1,0 +1,172 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+# Builds a test kernel of build/linux in build/kernel/VARIANT.
+#
+# A variant is a stack of fragments from tools/testing/hyperv/configs, the last word counting. The variants of debug are
+# built on a copy of debug's objects, so that only what differs is compiled.
+set -euo pipefail
+# shellcheck source=scripts/lib.sh
+. "${BASH_SOURCE[0]%/*}/lib.sh"
+
+usage() {
+	cat <<-END
+	usage: scripts/build-kernel.sh VARIANT
+
+	release      the kernel of make run
+	debug        the kernel of make test: lockdep, UBSAN, KUnit and more
+	module       debug with pci-hyperv as a module
+	pviommu-off  debug without the driver
+	rust-off     debug without Rust
+
+	JOBS=N limits the parallel compilers (default: one for each processor).
+	END
+}
+
+readonly OBJECTS_GUESS=1950	# build steps of a cold build, until one has been counted here
+
+fragments() {
+	case $1 in
+	release | debug) echo base "$1" ;;
+	module | pviommu-off | rust-off) echo base debug "$1" ;;
+	*)
+		usage >&2
+		exit 2
+		;;
+	esac
+}
+
+# merge FRAGMENT...: one line for each option, the last one given.
+merge() {
+	local name files=()
+	for name; do
+		[[ -f $HV_CONFIGS/$name.config ]] || die "$HV_CONFIGS/$name.config is missing"
+		files+=("$HV_CONFIGS/$name.config")
+	done
+	awk '/^CONFIG_[A-Za-z0-9_]+=/ { split($0, a, "="); key = a[1] }
+		/^# CONFIG_[A-Za-z0-9_]+ is not set$/ { key = $2 }
+		key != "" { if (!(key in line)) order[++n] = key; line[key] = $0; key = "" }
+		END { for (i = 1; i <= n; i++) print line[order[i]] }' "${files[@]}"
+}
+
+# refused_options REQUEST CONFIG: every option that did not become what was asked for.
+refused_options() {
+	awk 'FNR == NR { if ($0 ~ /^CONFIG_/) { split($0, a, "="); have[a[1]] = $0 } next }
+		/^# CONFIG_/ { if ($2 in have) print "    asked for: " $0 ", got: " have[$2]; next }
+		{ split($0, a, "="); if (have[a[1]] != $0) print "    asked for: " $0 ", got: " ((a[1] in have) ? have[a[1]] : "nothing (unknown, or a dependency is off)") }' "$2" "$1"
+}
+
+configure() {
+	local request=$objdir/request.config bad
+	KCONFIG_ALLCONFIG=$request kmake "$objdir" alldefconfig
+	bad=$(refused_options "$request" "$objdir/.config")
+	if [[ -n $bad ]]; then
+		echo "error: the kernel does not take this configuration:"
+		printf '%s\n' "$bad"
+		return 1
+	fi
+}
+
+compile() {
+	kmake "$objdir" bzImage modules
+	rm -rf -- "$objdir/modules"
+	if grep -q '=m$' "$objdir/.config"; then
+		kmake "$objdir" INSTALL_MOD_PATH="$objdir/modules" INSTALL_MOD_STRIP=1 modules_install
+	fi
+}
+
+# compile_progress LOG: "objects n/m" of a cold build, "n objects" otherwise.
+compile_progress() {
+	local n
+	n=$(grep -cE '^  [A-Z]' "$1" || true)
+	if [[ -n $cold ]]; then
+		echo "objects $n/$(cat "$HV_BUILD/kernel/$variant.objects" 2>/dev/null || echo $OBJECTS_GUESS)"
+	else
+		echo "$n objects"
+	fi
+}
+
+seed() {
+	cp -a -- "$HV_BUILD/kernel/debug" "$1/objects"
+	rm -rf -- "$1"/objects/{built.stamp,config.stamp,modules,.config.old}
+	mv -- "$1/objects" "$objdir"
+}
+
+# What decides the configuration.
+config_key() {
+	{
+		cat "$HV_BUILD/linux.stamp"
+		grep 'Kconfig' "$HV_LINUX/.hv-pviommu-applied/manifest" || true
+		merge "${stack[@]}"
+		"$RUSTC" -vV
+		"$BINDGEN" --version
+		/usr/bin/clang-19 --version
+		cat "$HV_TOP/scripts/env.sh" "$HV_TOP/scripts/build-kernel.sh"
+	} | sha256sum | cut -d ' ' -f 1
+}
+
+# Everything that decides what comes out, besides the time stamps of build/linux.
+build_key() {
+	{
+		config_key
+		grep -v ' tools/testing/' "$HV_LINUX/.hv-pviommu-applied/manifest"
+	} | sha256sum | cut -d ' ' -f 1
+}
+
+# up_to_date KEY: built with that key, and nothing in build/linux was touched since.
+up_to_date() {
+	[[ -f $objdir/arch/x86/boot/bzImage && $(cat "$objdir/built.stamp" 2>/dev/null) == "$1" ]] &&
+		[[ -z $(find "$HV_LINUX" -path "$HV_LINUX/tools/testing" -prune -o -path "$HV_LINUX/.hv-pviommu-applied" -prune -o \
+			-type f -cnewer "$objdir/built.stamp" -print -quit) ]]
+}
+
+case ${1:-} in
+-h | --help)
+	usage
+	exit 0
+	;;
+esac
+variant=${1:-}
+read -ra stack < <(fragments "$variant") || exit 2
+[[ $variant == release || $variant == debug || -d $HV_BUILD/kernel/$variant || -f $HV_BUILD/kernel/debug/built.stamp ]] ||
+	"$0" debug
+lock_build
+[[ -f $HV_LINUX/.hv-pviommu-applied/manifest ]] || die "$HV_LINUX is not there yet; run scripts/source.sh first"
+objdir=$HV_BUILD/kernel/$variant
+log=$HV_LOGS/kernel-$variant.log
+cold=
+
+start=$(now_ms)
+key=$(build_key)
+if up_to_date "$key"; then
+	elapsed_line "$start" "kernel $variant: nothing changed"
+	exit 0
+fi
+if [[ ! -d $objdir ]]; then
+	need_space "$HV_BUILD" 2500 "the $variant kernel"
+	if [[ $variant != release && $variant != debug ]]; then
+		tmp=
+		scratch tmp "$HV_BUILD"
+		stage "kernel $variant: start from the objects of debug" "$HV_LOGS/kernel-$variant-seed.log" seed "$tmp"
+	else
+		cold=1
+	fi
+fi
+mkdir -p -- "$objdir"
+config_key=$(config_key)
+if [[ ! -f $objdir/.config || $(cat "$objdir/config.stamp" 2>/dev/null) != "$config_key" ]]; then
+	rm -f -- "$objdir/config.stamp"
+	merge "${stack[@]}" | put_file "$objdir/request.config"
+	stage "kernel $variant: configure" "$HV_LOGS/kernel-$variant-config.log" configure
+	printf '%s\n' "$config_key" | put_file "$objdir/config.stamp"
+fi
+# What is changed while the compiler runs has to count as newer than the stamp.
+: >"$objdir/built.stamp.new"
+HV_PROGRESS=compile_progress
+rm -f -- "$objdir/built.stamp"
+stage "kernel $variant: compile" "$log" compile
+if [[ -n $cold ]]; then grep -cE '^  [A-Z]' "$log" | put_file "$HV_BUILD/kernel/$variant.objects"; fi
+touch -r "$objdir/built.stamp.new" "$objdir/built.stamp.time"
+printf '%s\n' "$key" >"$objdir/built.stamp.new"
+touch -r "$objdir/built.stamp.time" "$objdir/built.stamp.new"
+mv -f -- "$objdir/built.stamp.new" "$objdir/built.stamp"
+rm -f -- "$objdir/built.stamp.time"

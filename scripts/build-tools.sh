@@ -1,0 +1,30 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+# Builds the runner (hvrun), the hypervisor (minihv) and the guest's program (hvguest) in build/cargo.
+set -euo pipefail
+# shellcheck source=scripts/lib.sh
+. "${BASH_SOURCE[0]%/*}/lib.sh"
+
+# One directory for each set of compiler flags, so that they do not throw out each other's objects.
+# build DIRECTORY FLAGS PACKAGE...
+build() {
+	local name=$1 flags=$2
+	shift 2
+	cd "$HV_WORKSPACE"
+	RUSTFLAGS=$flags "$CARGO" build --locked --release --target $HV_TARGET --target-dir "$HV_BUILD/cargo/$name" -p "$@"
+}
+
+case ${1:-} in
+'') ;;
+-h | --help)
+	echo "usage: scripts/build-tools.sh    builds hvrun, minihv and hvguest in build/cargo"
+	exit 0
+	;;
+*) die "unknown argument $1" ;;
+esac
+lock_build
+[[ -d $HV_BUILD/cargo ]] || need_space "$HV_BUILD" 1500 "the tools"
+HV_PROGRESS=cargo_progress
+# The guest has no C library: its program brings its own, and the runner shares its compiled crates.
+stage "tools: runner and guest program" "$HV_LOGS/tools-static.log" build static '-C target-feature=+crt-static' hvrun -p hvguest
+stage "tools: minihv" "$HV_LOGS/tools-minihv.log" build minihv '' minihv

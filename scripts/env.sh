@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: GPL-2.0
+# shellcheck shell=bash disable=SC2034
+# Where things are and which tools are used. Sourced by every script, runs nothing by itself.
+
+# A newer compiler from elsewhere may come first on the caller's PATH; only the distribution's is used.
+export PATH=/usr/bin:/bin:/usr/sbin:/sbin
+export LC_ALL=C
+umask 022
+
+# Variables given to the outer make must not reach the kernel's make through these.
+unset MAKEFLAGS MFLAGS MAKELEVEL MAKEOVERRIDES GNUMAKEFLAGS CARGO_TARGET_DIR RUSTFLAGS CARGO_BUILD_TARGET
+
+HV_TOP=$(cd "${BASH_SOURCE[0]%/*}/.." && pwd -P)
+HV_BUILD=${HV_BUILD:-$HV_TOP/build}
+[[ $HV_BUILD == /* ]] || HV_BUILD=$HV_TOP/$HV_BUILD
+HV_LOGS=$HV_BUILD/logs
+if [[ -n ${XDG_CACHE_HOME:-} ]]; then
+	HV_CACHE=$XDG_CACHE_HOME/hv-pviommu
+elif [[ -n ${HOME:-} ]]; then
+	HV_CACHE=$HOME/.cache/hv-pviommu
+else
+	HV_CACHE=$HV_BUILD/cache
+fi
+HV_JOBS=${JOBS:-$(nproc)}
+
+HV_SRC=$HV_BUILD/src		# pristine kernel source
+HV_LINUX=$HV_BUILD/linux	# the same with this project laid over it
+HV_WORKSPACE=$HV_TOP/tools/testing/hyperv
+HV_CONFIGS=$HV_WORKSPACE/configs
+
+# Compilers. The kernel's inlined Rust helpers need clang and rustc to share one LLVM.
+LLVM=-19
+export RUSTC=/usr/bin/rustc
+export CARGO=/usr/bin/cargo
+RUSTDOC=/usr/bin/rustdoc
+export RUSTFMT=/usr/bin/rustfmt
+CLIPPY_DRIVER=/usr/bin/clippy-driver
+export LIBCLANG_PATH=/usr/lib/llvm-19/lib
+RUST_LIB_SRC=/usr/lib/rustlib/src/rust/library
+HV_TARGET=x86_64-unknown-linux-gnu
+QEMU=/usr/bin/qemu-system-x86_64
+
+BINDGEN_VERSION=0.72.1
+HV_BINDGEN_ROOT=$HV_CACHE/bindgen-$BINDGEN_VERSION
+# The distribution's bindgen serves when it is recent enough for the kernel.
+BINDGEN=$HV_BINDGEN_ROOT/bin/bindgen
+if [[ ! -x $BINDGEN && -x /usr/bin/bindgen ]]; then
+	case $(/usr/bin/bindgen --version 2>/dev/null) in
+	'bindgen 0.71.'[1-9]* | 'bindgen 0.7'[2-9].*) BINDGEN=/usr/bin/bindgen ;;
+	esac
+fi
+
+# kmake OBJDIR ARGUMENT...: the kernel's make on the tree with this project in it, or on $HV_KMAKE_SRC.
+kmake() {
+	local objdir=$1
+	shift
+	make -C "${HV_KMAKE_SRC:-$HV_LINUX}" O="$objdir" ARCH=x86_64 LLVM=$LLVM \
+		RUSTC="$RUSTC" HOSTRUSTC="$RUSTC" RUSTDOC=$RUSTDOC RUSTFMT="$RUSTFMT" CLIPPY_DRIVER=$CLIPPY_DRIVER \
+		BINDGEN="$BINDGEN" RUST_LIB_SRC=$RUST_LIB_SRC \
+		KBUILD_BUILD_TIMESTAMP=2020-01-01 KBUILD_BUILD_USER=hv KBUILD_BUILD_HOST=pviommu \
+		-j"$HV_JOBS" "$@"
+}
+
+# What build-tools.sh leaves behind.
+HVRUN=$HV_BUILD/cargo/static/$HV_TARGET/release/hvrun
+MINIHV=$HV_BUILD/cargo/minihv/$HV_TARGET/release/minihv
+HVGUEST=$HV_BUILD/cargo/static/$HV_TARGET/release/hvguest

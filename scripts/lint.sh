@@ -1,0 +1,162 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+# Style and static checks of the project's own files. Last line: "N passed, N failed".
+set -euo pipefail
+# shellcheck source=scripts/lib.sh
+. "${BASH_SOURCE[0]%/*}/lib.sh"
+
+readonly STEPS=(shellcheck rustfmt clippy checkpatch spdx words)
+
+usage() {
+	cat <<-END
+	usage: scripts/lint.sh [STEP...]
+
+	shellcheck      shell scripts
+	rustfmt         Rust: the kernel's style in the kernel's directories, the workspace's own elsewhere
+	clippy          the tools' workspace, warnings are errors
+	checkpatch      kernel style of files and patches
+	spdx            every file names its licence
+	words           nothing unfinished is left behind
+	kernel-clippy   clippy on the kernel's Rust (needs a built release or debug kernel; not among the default steps)
+	END
+}
+
+# list_files VARIABLE REGEX [EXCLUDED_REGEX]: the project's files whose path matches.
+list_files() {
+	mapfile -d '' -t "$1" < <(project_files . | grep -zE -- "$2" | grep -zvE -- "${3:-^$}")
+}
+
+lint_shellcheck() {
+	local files=() file
+	while IFS= read -r -d '' file; do
+		if [[ $file == *.sh ]] || head -n 1 -- "$HV_TOP/$file" | grep -qaE '^#!/bin/(ba)?sh'; then files+=("$file"); fi
+	done < <(project_files .)
+	cd "$HV_TOP"
+	shellcheck -x -- "${files[@]}"
+	echo "${#files[@]} scripts"
+}
+
+lint_rustfmt() {
+	local files=()
+	cd "$HV_TOP"
+	list_files files '^(rust|drivers|samples)/.*\.rs$'
+	if ((${#files[@]})); then
+		"$RUSTFMT" --check --color never --edition 2021 --config-path "$HV_LINUX/.rustfmt.toml" -- "${files[@]}"
+	fi
+	list_files files '^tools/testing/hyperv/.*\.rs$'
+	"$RUSTFMT" --check --color never --edition 2021 --config-path "$HV_WORKSPACE/rustfmt.toml" -- "${files[@]}"
+}
+
+lint_clippy() {
+	cd "$HV_WORKSPACE"
+	# Not "cargo clippy": that looks for its subcommand in ~/.cargo/bin first.
+	/usr/bin/cargo-clippy clippy --locked --all-targets --target-dir "$HV_BUILD/cargo/clippy" -- -D warnings
+	/usr/bin/cargo-clippy clippy --locked --release --target $HV_TARGET --target-dir "$HV_BUILD/cargo/clippy" -p minihv -- -D warnings
+}
+
+lint_checkpatch() {
+	local files=() exports=() patches=() tools=() patch rc=0
+	local check=("$HV_LINUX/scripts/checkpatch.pl" --no-tree --root="$HV_LINUX" --quiet --terse --show-types --no-summary)
+	cd "$HV_TOP"
+	list_files files '^(rust|drivers|include|samples|Documentation|tools/testing/selftests)/.*(\.(c|h|rs|S|rst|yaml)|Kconfig|Makefile)$' '_exports\.c$'
+	list_files exports '^drivers/.*_exports\.c$'
+	list_files tools '^tools/testing/hyperv/.*\.(c|h|rs|S|s)$'
+	list_files patches '^patches/.*\.patch$'
+	if ((${#files[@]})); then "${check[@]}" -f -- "${files[@]}" || rc=1; fi
+	# What these export is defined in Rust.
+	if ((${#exports[@]})); then "${check[@]}" --ignore EXPORT_SYMBOL -f -- "${exports[@]}" || rc=1; fi
+	# Programs of user space: the workspace's own line length; its rustfmt sees to the rest.
+	if ((${#tools[@]})); then "${check[@]}" --max-line-length=120 -f -- "${tools[@]}" || rc=1; fi
+	# A patch here is one edit of a series that is exported with its message; the message is checked then.
+	# By standard input: a file that git tracks would be taken for a source file.
+	for patch in "${patches[@]}"; do
+		"${check[@]}" --ignore COMMIT_MESSAGE,MISSING_SIGN_OFF,FILE_PATH_CHANGES - <"$patch" | sed "s|^-:|$patch:|" || rc=1
+	done
+	echo "${#files[@]} files, ${#tools[@]} files of the tools, ${#patches[@]} patches"
+	return $rc
+}
+
+lint_spdx() {
+	local file bad=0 files=()
+	# Patches edit files that have their line; the others are generated, or are the licence.
+	list_files files . '(^|/)(LICENSE|COPYING)[^/]*$|\.patch$|(^|/)Cargo\.lock$|\.aml$|proptest-regressions/'
+	for file in "${files[@]}"; do
+		if ! head -n 5 -- "$HV_TOP/$file" | grep -qaE 'SPDX-License-Identifier: .*GPL-2\.0'; then
+			echo "error: $file has no SPDX line"
+			bad=1
+		fi
+	done
+	echo "${#files[@]} files"
+	return $bad
+}
+
+lint_words() {
+	local files=() found words='\b(TO''DO|FIX''ME|X''XX)\b|\b(to''do|unimple''mented)!'
+	cd "$HV_TOP"
+	list_files files . '\.patch$|(^|/)Cargo\.lock$'
+	found=$(grep -nIE -- "$words" "${files[@]}" || true)
+	list_files files '\.patch$'
+	if ((${#files[@]})); then found+=$(grep -nIE -- "^\+.*($words)" "${files[@]}" || true); fi
+	[[ -n $found ]] || return 0
+	echo "error: left unfinished:"
+	printf '%s\n' "$found"
+	return 1
+}
+
+# A copy of a built kernel's objects, so that the kernel itself is not built anew after clippy took its compiler's place.
+lint_kernel-clippy() {
+	local from='' variant objdir=$HV_BUILD/kernel/clippy log found targets=(rust/)
+	for variant in release debug; do
+		if [[ -f $HV_BUILD/kernel/$variant/built.stamp ]]; then
+			from=$HV_BUILD/kernel/$variant
+			break
+		fi
+	done
+	if [[ -z $from ]]; then
+		echo "error: no kernel is built yet; make run or make test builds one"
+		return 1
+	fi
+	if [[ ! -f $objdir/seeded.stamp || $from/built.stamp -nt $objdir/seeded.stamp ]]; then
+		rm -rf -- "$objdir"
+		cp -a -- "$from" "$objdir"
+		touch "$objdir/seeded.stamp"
+	fi
+	log=$objdir/clippy.log
+	for variant in drivers/iommu/hyperv drivers/hv; do
+		if [[ -f $HV_LINUX/$variant/Makefile ]]; then targets+=("$variant/"); fi
+	done
+	# A warning appears only when its file is compiled.
+	(cd "$objdir" && find rust drivers/iommu/hyperv drivers/hv \( -name 'hv_*.o' -o -name 'libkernel.rmeta' -o -name 'kernel.o' \) -delete)
+	kmake "$objdir" CLIPPY=1 "${targets[@]}" 2>&1 | tee "$log"
+	# The kernel's own files have warnings under this compiler; ours must not.
+	found=$(grep -aoE -- '--> [^ :]+\.rs:[0-9]+' "$log" | sed -E "s|^--> ($HV_LINUX/)?||" | sort -u |
+		while IFS=: read -r file line; do
+			[[ ! -f $HV_TOP/${file#../} ]] || echo "    $file:$line"
+		done)
+	[[ -n $found ]] || return 0
+	echo "error: clippy warns about:"
+	printf '%s\n' "$found"
+	return 1
+}
+
+passed=0 failed=0
+steps=("$@")
+case ${1:-} in
+-h | --help)
+	usage
+	exit 0
+	;;
+'') steps=("${STEPS[@]}") ;;
+esac
+for step in "${steps[@]}"; do
+	[[ $(type -t "lint_$step") == function ]] || die "unknown step $step; scripts/lint.sh --help lists them"
+done
+lock_build
+"$HV_TOP/scripts/setup.sh"
+"$HV_TOP/scripts/source.sh"
+for step in "${steps[@]}"; do
+	try_stage "lint: $step" "$HV_LOGS/lint-$step.log" "lint_$step"
+	if ((stage_rc == 0)); then passed=$((passed + 1)); else failed=$((failed + 1)); fi
+done
+echo "$passed passed, $failed failed"
+((failed == 0))

@@ -1,0 +1,51 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+# The main job: builds everything, boots the release kernel under minihv and runs its checks, or opens a shell there.
+set -euo pipefail
+# shellcheck source=scripts/lib.sh
+. "${BASH_SOURCE[0]%/*}/lib.sh"
+
+usage() {
+	cat <<-END
+	usage: scripts/run.sh [--shell] [--build-only] [OPTION OF hvrun...]
+
+	In the environment: KDIR (kernel tree), CPUS, MEMORY, DEVICES ("nvme edu"), APPEND (kernel parameters),
+	KEEP=1 (keep the guest's files), JOBS. The options of hvrun: build/cargo/static/*/release/hvrun run --help
+	END
+}
+
+out=$HV_BUILD/run
+build_only=
+options=()
+while (($#)); do
+	case $1 in
+	--shell)
+		out=$HV_BUILD/shell
+		options+=(--shell)
+		;;
+	--build-only) build_only=1 ;;
+	-h | --help)
+		usage
+		exit 0
+		;;
+	*) options+=("$1") ;;
+	esac
+	shift
+done
+[[ -z ${CPUS:-} ]] || options+=(--cpus "$CPUS")
+[[ -z ${MEMORY:-} ]] || options+=(--memory "$MEMORY")
+[[ -z ${APPEND:-} ]] || options+=(--append "$APPEND")
+[[ ${KEEP:-} != 1 ]] || options+=(--keep)
+for device in ${DEVICES:-}; do options+=(--device "$device"); done
+
+lock_build
+"$HV_TOP/scripts/setup.sh"
+"$HV_TOP/scripts/source.sh"
+"$HV_TOP/scripts/build-kernel.sh" release
+"$HV_TOP/scripts/build-tools.sh"
+[[ -z $build_only ]] || exit 0
+# An interactive guest must not keep others from building.
+if [[ $out == */shell ]]; then exec 9>&-; fi
+trap - EXIT INT TERM HUP
+exec "$HVRUN" run --kernel "$HV_BUILD/kernel/release/arch/x86/boot/bzImage" --minihv "$MINIHV" --guest "$HVGUEST" \
+	--out "$out" "${options[@]}"
