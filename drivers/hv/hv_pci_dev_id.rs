@@ -242,16 +242,21 @@ mod tests {
     fn the_c_interface_agrees_with_the_table() {
         // A number that no bus can have: pci-hyperv stops at 0xffff.
         const NUMBER: c_int = 0x7fff_0001;
-        let mut prefix = 0;
-        // SAFETY: `prefix` is valid for writes.
-        unsafe {
-            assert_eq!(hv_pci_lookup_dev_id(NUMBER, &mut prefix), ENODEV.to_errno());
-            assert_eq!(hv_pci_register_dev_id(NUMBER, 0xe7e7_6050), 0);
-            assert_eq!(hv_pci_lookup_dev_id(NUMBER, &mut prefix), 0);
-            assert_eq!(prefix, 0xe7e7_6050);
-            hv_pci_unregister_dev_id(NUMBER);
-            assert_eq!(hv_pci_lookup_dev_id(NUMBER, &mut prefix), ENODEV.to_errno());
-            assert_eq!(hv_pci_register_dev_id(-1, 0), EINVAL.to_errno());
-        }
+        let lookup = || {
+            let mut prefix = 0;
+            // SAFETY: `prefix` is valid for a write.
+            let errno = unsafe { hv_pci_lookup_dev_id(NUMBER, &mut prefix) };
+            (errno, prefix)
+        };
+        // SAFETY: The function has no requirement.
+        let register = |number, prefix| unsafe { hv_pci_register_dev_id(number, prefix) };
+        assert_eq!(lookup(), (ENODEV.to_errno(), 0));
+        assert_eq!(register(NUMBER, 0xe7e7_6050), 0);
+        assert_eq!(lookup(), (0, 0xe7e7_6050));
+        // SAFETY: The function has no requirement.
+        unsafe { hv_pci_unregister_dev_id(NUMBER) };
+        assert_eq!(lookup(), (ENODEV.to_errno(), 0));
+        assert_eq!(register(-1, 0), EINVAL.to_errno());
+        assert_eq!(register(NUMBER, 1), EINVAL.to_errno());
     }
 }

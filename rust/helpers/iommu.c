@@ -2,7 +2,6 @@
 
 #include <linux/generic_pt/iommu.h>
 #include <linux/iommu.h>
-#include <linux/pci.h>
 
 #ifdef CONFIG_IOMMU_API
 __rust_helper void *rust_helper_dev_iommu_priv_get(struct device *dev)
@@ -17,8 +16,3 @@ __rust_helper void rust_helper_pt_iommu_deinit(struct pt_iommu *iommu_table)
 	pt_iommu_deinit(iommu_table);
 }
 #endif
-
-__rust_helper int rust_helper_pci_domain_nr(struct pci_bus *bus)
-{
-	return pci_domain_nr(bus);
-}

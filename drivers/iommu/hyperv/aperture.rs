@@ -47,16 +47,23 @@ impl Aperture {
             return Err(TooNarrow);
         }
         Ok(match deepest {
-            Levels::Five if width > WIDTH_4_LEVEL => {
-                Aperture { width: min(width, MAX_WIDTH_5_LEVEL), levels: Levels::Five }
-            }
-            _ => Aperture { width: min(width, MAX_WIDTH_4_LEVEL), levels: Levels::Four },
+            Levels::Five if width > WIDTH_4_LEVEL => Aperture {
+                width: min(width, MAX_WIDTH_5_LEVEL),
+                levels: Levels::Five,
+            },
+            _ => Aperture {
+                width: min(width, MAX_WIDTH_4_LEVEL),
+                levels: Levels::Four,
+            },
         })
     }
 
     /// The aperture when the host takes no 5-level table after all.
     pub(crate) fn with_four_levels(self) -> Aperture {
-        Aperture { width: min(self.width, MAX_WIDTH_4_LEVEL), levels: Levels::Four }
+        Aperture {
+            width: min(self.width, MAX_WIDTH_4_LEVEL),
+            levels: Levels::Four,
+        }
     }
 
     /// The last address.

@@ -61,8 +61,16 @@ impl HostReport {
         if self.page_sizes & BASE_PAGE == 0 {
             return Err(Unusable::NoBasePage);
         }
-        let deepest = if self.flags & CAP_S1_5LVL != 0 { Levels::Five } else { Levels::Four };
-        let aperture = Aperture::choose(self.max_iova_width, deepest).map_err(|_| Unusable::TooNarrow)?;
-        Ok(Capabilities { aperture, page_sizes: self.page_sizes })
+        let deepest = if self.flags & CAP_S1_5LVL != 0 {
+            Levels::Five
+        } else {
+            Levels::Four
+        };
+        let aperture =
+            Aperture::choose(self.max_iova_width, deepest).map_err(|_| Unusable::TooNarrow)?;
+        Ok(Capabilities {
+            aperture,
+            page_sizes: self.page_sizes,
+        })
     }
 }

@@ -41,7 +41,10 @@ impl Cover {
     /// no range, everything is covered.
     #[inline]
     pub(crate) fn new(first: u64, last: u64) -> Cover {
-        let mut cover = Cover { descriptors: [0; MAX_DESCRIPTORS], len: 0 };
+        let mut cover = Cover {
+            descriptors: [0; MAX_DESCRIPTORS],
+            len: 0,
+        };
         if last < first {
             cover.push(0, PAGE_NUMBER_BITS);
             return cover;
@@ -81,7 +84,9 @@ impl Cover {
     /// The descriptors; at least one.
     #[inline]
     pub(crate) fn as_slice(&self) -> &[Descriptor] {
-        self.descriptors.get(..self.len).unwrap_or(&self.descriptors)
+        self.descriptors
+            .get(..self.len)
+            .unwrap_or(&self.descriptors)
     }
 }
 

@@ -6,6 +6,7 @@ use super::{
     abi::{
         ConfigureDeviceDomain,
         CreateDeviceDomain,
+        DeleteDeviceDomain,
         FlushDeviceDomainList, //
     },
     aperture::{
@@ -18,10 +19,7 @@ use super::{
         DomainId,
         DomainIds, //
     },
-    endpoint::{
-        Blocked,
-        Endpoint, //
-    },
+    endpoint::Endpoint,
     flush_range::Cover,
     translation::Translation, //
 };
@@ -120,7 +118,10 @@ impl Instance {
     fn make_static(&self, slot: &SetOnce<DomainId>, translation: Translation, name: &str) {
         match self.make_domain(translation) {
             Ok(id) => {
-                slot.populate(id);
+                if !slot.populate(id) {
+                    // Somebody else was faster.
+                    let _ = self.delete_domain(id);
+                }
             }
             Err(failure) => pr_err!("no {name} domain: {failure}\n"),
         }
@@ -141,8 +142,13 @@ impl Instance {
         self.capabilities.page_sizes
     }
 
-    /// The blocking domain.
-    pub(crate) fn blocking(&self) -> Option<DomainId> {
+    /// The blocking domain; when it could not be had so far, once more with an attempt at it.
+    ///
+    /// Context: may sleep.
+    pub(crate) fn want_blocking(&self) -> Option<DomainId> {
+        if self.blocking.as_ref().is_none() {
+            self.make_static(&self.blocking, Translation::Blocking, "blocking");
+        }
         self.blocking.copy()
     }
 
@@ -170,13 +176,13 @@ impl Instance {
         match calls::configure(id, translation) {
             Ok(()) => Ok(id),
             Err(failure) => {
-                // With or without success: no table is freed on the strength of it.
+                // The table may go, whether or not this works: no device was attached.
                 let _ = self.delete_domain(id);
                 Err(match translation {
                     Translation::Table {
                         levels: Levels::Five,
                         ..
-                    } => MakeError::FiveLevels(failure),
+                    } if says_unsupported(failure) => MakeError::FiveLevels(failure),
                     _ => MakeError::Configure(failure),
                 })
             }
@@ -189,10 +195,12 @@ impl Instance {
             let id = self.ids.take().map_err(MakeError::Number)?;
             match calls::create(id) {
                 Ok(()) => return Ok(id),
-                // A previous kernel's: the number is retired.
+                // A previous kernel's, by our reading of the status's name: the number is retired.
                 Err(failure) if failure.is(Status::KEY_ALREADY_EXISTS) => {}
                 Err(failure) => {
-                    self.ids.give_back(id);
+                    if is_final(failure) {
+                        self.ids.give_back(id);
+                    }
                     return Err(MakeError::Create(failure));
                 }
             }
@@ -204,19 +212,17 @@ impl Instance {
     /// message, the hypervisor may know the domain for ever: its number is retired.
     ///
     /// Context: may sleep.
-    #[must_use = "a table that was not deleted must not be freed"]
-    fn try_delete(&self, id: DomainId) -> Result<(), HypercallError> {
-        calls::delete(id)?;
-        self.ids.give_back(id);
-        Ok(())
-    }
-
-    /// As `try_delete`, with a message on failure; whether it worked.
     pub(crate) fn delete_domain(&self, id: DomainId) -> Deleted {
-        match self.try_delete(id) {
-            Ok(()) => Deleted::Yes,
+        match calls::delete(id) {
+            Ok(()) => {
+                self.ids.give_back(id);
+                Deleted::Yes
+            }
             Err(failure) => {
-                pr_err!("domain {id} cannot be deleted, its number is retired: {failure}\n");
+                pr_err!(
+                    "{} of domain {id}: {failure}; its number is retired\n",
+                    DeleteDeviceDomain::NAME
+                );
                 Deleted::No
             }
         }
@@ -256,21 +262,19 @@ impl Instance {
     }
 
     /// The last resort when a domain cannot be flushed: its devices are blocked, before memory that
-    /// they may still reach is reused.
-    ///
-    /// Devices that are being attached at this moment are caught, too: their endpoint names the
-    /// domain from before the hypercall on.
+    /// they may still reach is reused. The domain must be marked so that no device enters it any
+    /// more; see [`Endpoint::attach`].
     ///
     /// Context: any.
     #[cold]
     pub(crate) fn block_domain(&self, id: DomainId, failure: HypercallError) {
+        let blocking = self.blocking.copy();
         let (mut blocked, mut lost) = (0, 0);
         for endpoint in self.endpoints.lock().iter() {
-            if endpoint.may_use(id) {
-                match endpoint.block(self) {
-                    Ok(Blocked::Attached | Blocked::Detached | Blocked::Gone) => blocked += 1,
-                    Err(_) => lost += 1,
-                }
+            match endpoint.block_if_in(id, blocking) {
+                None => {}
+                Some(Ok(_)) => blocked += 1,
+                Some(Err(_)) => lost += 1,
             }
         }
         pr_err!(
@@ -299,6 +303,28 @@ impl Instance {
         }
         // The last reference may go here: not under the lock.
         drop(removed);
+    }
+}
+
+/// Whether a refused configuration is one that the host will never take.
+fn says_unsupported(failure: HypercallError) -> bool {
+    [
+        Status::INVALID_PARAMETER,
+        Status::PROPERTY_VALUE_OUT_OF_RANGE,
+        Status::FEATURE_UNAVAILABLE,
+    ]
+    .into_iter()
+    .any(|status| failure.is(status))
+}
+
+/// Whether the hypervisor, having refused a call, can be taken to have done nothing.
+fn is_final(failure: HypercallError) -> bool {
+    match failure {
+        HypercallError::Status(status) => {
+            status != Status::TIME_OUT && status != Status::CALL_PENDING
+        }
+        HypercallError::Unavailable => true,
+        HypercallError::NoProgress => false,
     }
 }
 

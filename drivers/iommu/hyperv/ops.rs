@@ -3,7 +3,10 @@
 //! What the IOMMU core calls.
 
 use super::{
-    endpoint::Endpoint,
+    endpoint::{
+        Admission,
+        Endpoint, //
+    },
     instance::Instance,
     paging::Domain,
     statics::{
@@ -15,10 +18,11 @@ use kernel::{
     device,
     iommu::{
         device::IommuDevice,
-        domain::Paging,
+        domain::NewDomain,
         ops::{
             AttachTarget,
             Capability,
+            DefaultDomain,
             Driver,
             Grouping,
             Ops,
@@ -43,7 +47,7 @@ const MSI_WINDOW_BYTES: usize = 0x10_0000;
 pub(crate) struct PvIommu;
 
 /// The one IOMMU of the partition, as the core knows it.
-pub(crate) static DEVICE: IommuDevice = IommuDevice::new();
+pub(crate) static DEVICE: IommuDevice<PvIommu> = IommuDevice::new();
 /// The driver's operations.
 pub(crate) static OPS: Ops<PvIommu> = Ops::new(&IDENTITY, &BLOCKING);
 
@@ -63,7 +67,7 @@ impl Driver for PvIommu {
 
     fn probe_device(dev: &device::Device) -> Result<Probed<PvIommu>> {
         let instance = Instance::get()?;
-        let endpoint = Endpoint::new(dev)?;
+        let endpoint = Endpoint::new(instance, dev)?;
         let probed = Probed {
             iommu: &DEVICE,
             endpoint: endpoint.clone_arc(),
@@ -74,7 +78,16 @@ impl Driver for PvIommu {
 
     fn release_device(endpoint: Arc<Endpoint>) {
         if let Ok(instance) = Instance::get() {
+            endpoint.block_unless_blocked(instance);
             instance.remove_endpoint(&endpoint);
+        }
+    }
+
+    fn default_domain(target: &AttachTarget<'_, PvIommu>) -> DefaultDomain {
+        match target.endpoint.admission() {
+            Admission::Granted => DefaultDomain::Any,
+            // One that `alloc_domain` can refuse.
+            Admission::Unknown => DefaultDomain::Translating,
         }
     }
 
@@ -82,7 +95,11 @@ impl Driver for PvIommu {
         regions.add(MSI_WINDOW, MSI_WINDOW_BYTES, ReservedKind::Msi)
     }
 
-    fn alloc_domain(target: &AttachTarget<'_, PvIommu>) -> Result<KBox<Paging<Domain>>> {
-        Domain::allocate(target.dev)
+    fn alloc_domain(target: &AttachTarget<'_, PvIommu>) -> Result<NewDomain<Domain>> {
+        match target.endpoint.admission() {
+            Admission::Granted => Domain::allocate(target.dev),
+            // The core blocks the device then, and lets go of it.
+            Admission::Unknown => Err(ENODEV),
+        }
     }
 }

@@ -9,7 +9,6 @@ use super::{
     },
     calls,
     domain_ids::DomainId,
-    endpoint::Endpoint,
     flush_range::Cover,
     instance::{
         Deleted,
@@ -24,6 +23,7 @@ use kernel::{
     hyperv::status::HypercallError,
     iommu::{
         domain::{
+            NewDomain,
             Paging,
             PagingDomain,
             TableFate, //
@@ -61,7 +61,7 @@ impl Domain {
     /// # Errors
     ///
     /// [`ENOMEM`], or what the hypervisor's refusal stands for; there is a message about that.
-    pub(crate) fn allocate(dev: &device::Device) -> Result<KBox<Paging<Domain>>> {
+    pub(crate) fn allocate(dev: &device::Device) -> Result<NewDomain<Domain>> {
         let instance = Instance::get()?;
         let aperture = instance.aperture();
         let mut refusal = None;
@@ -88,7 +88,7 @@ impl Domain {
         instance: &'static Instance,
         aperture: Aperture,
         refusal: &mut Option<MakeError>,
-    ) -> Result<KBox<Paging<Domain>>> {
+    ) -> Result<NewDomain<Domain>> {
         let config = pt::Config {
             width: aperture.width,
             levels: match aperture.levels {
@@ -123,9 +123,10 @@ impl Domain {
         match result {
             Ok(()) => FlushOutcome::Flushed,
             Err(failure) => {
-                // The flag first, then the search for devices: `attach` does it the other way round.
-                self.stale.xchg(true, Full);
-                self.instance.block_domain(self.id, failure);
+                // The flag first, then the search for devices. Once is enough: none enters after it.
+                if !self.stale.xchg(true, Full) {
+                    self.instance.block_domain(self.id, failure);
+                }
                 FlushOutcome::Stale
             }
         }
@@ -136,22 +137,13 @@ impl PagingDomain for Domain {
     type Driver = PvIommu;
 
     fn attach(&self, target: &AttachTarget<'_, PvIommu>) -> Result {
-        let endpoint: &Endpoint = target.endpoint;
-        if self.stale.load(Relaxed) {
-            return Err(ENODEV);
-        }
-        endpoint.attach(self.id)?;
-        // A flush may have failed meanwhile. Either it found this device, or this finds the flag.
-        if self.stale.load(Relaxed) {
-            endpoint.block_or_report(self.instance)?;
-            return Err(ENODEV);
-        }
-        Ok(())
+        target.endpoint.attach(self.id, || self.stale.load(Relaxed))
     }
 
     #[inline]
     fn flush_all(&self) {
-        // With a failure all devices are blocked: the caller may free what it likes.
+        // With a failure the devices are blocked, so that the caller may free what it likes. About
+        // one that could not be blocked nothing more can be done here; there was a message.
         let _ = self.conclude(calls::flush(self.id));
     }
 
@@ -162,6 +154,10 @@ impl PagingDomain for Domain {
     }
 
     fn release(self) -> TableFate {
+        if self.stale.load(Relaxed) {
+            // Whether a delete drops what is cached is not documented: the domain stays.
+            return TableFate::Leak;
+        }
         match self.instance.delete_domain(self.id) {
             Deleted::Yes => TableFate::Free,
             Deleted::No => TableFate::Leak,

@@ -3,6 +3,7 @@
 //! Is there an IOMMU, and can it be served?
 
 use super::{
+    abi::GetIommuCapabilities,
     aperture::{
         Levels,
         MIN_WIDTH, //
@@ -22,6 +23,7 @@ use super::{
 use kernel::{
     fmt,
     hyperv::{
+        hypercall::Call,
         partition,
         status::Status, //
     },
@@ -40,33 +42,34 @@ const NAME: &CStr = c"hv-iommu";
 /// [`ENODEV`]: there is none, silently, or none that can be served, with a message. Else what kept
 /// the IOMMU from being set up or registered, with a message.
 pub(crate) fn probe() -> Result {
-    match partition::kind() {
-        partition::Kind::Guest => {}
+    let kind = partition::kind();
+    match kind {
+        partition::Kind::Guest | partition::Kind::ConfidentialGuest => {}
         // A parent partition has other means; elsewhere there is no hypervisor to ask.
         partition::Kind::None | partition::Kind::Parent => return Err(ENODEV),
-        partition::Kind::ConfidentialGuest => {
-            pr_info!("not used: the host cannot read the page tables of a confidential guest\n");
-            return Err(ENODEV);
-        }
     }
     let report = match calls::get_capabilities() {
         Ok(report) => report,
         // A host from before this interface.
         Err(failure) if failure.is(Status::INVALID_HYPERCALL_CODE) => return Err(ENODEV),
         Err(failure) => {
-            pr_err!("HVCALL_GET_IOMMU_CAPABILITIES: {failure}\n");
+            pr_err!("{}: {failure}\n", GetIommuCapabilities::NAME);
             return Err(ENODEV);
         }
     };
     let capabilities = judge(&report)?;
+    if kind == partition::Kind::ConfidentialGuest {
+        pr_info!("not used: the host cannot read the page tables of a confidential guest\n");
+        return Err(ENODEV);
+    }
     Instance::set_up(capabilities).inspect_err(|error| {
-        pr_err!("cannot be set up: {}\n", error.to_errno());
+        pr_err!("cannot be set up: errno {}\n", error.to_errno());
     })?;
-
-    announce(&report, &capabilities);
     DEVICE.register(&OPS, NAME).inspect_err(|error| {
-        pr_err!("cannot be registered: {}\n", error.to_errno());
-    })
+        pr_err!("cannot be registered: errno {}\n", error.to_errno());
+    })?;
+    announce(&report, &capabilities);
+    Ok(())
 }
 
 fn judge(report: &HostReport) -> Result<Capabilities> {

@@ -29,7 +29,7 @@ impl StaticDomainOps for Identity {
     fn attach(target: &AttachTarget<'_, PvIommu>) -> Result {
         // There was a message when it could not be made.
         let identity = Instance::get()?.identity().ok_or(ENODEV)?;
-        target.endpoint.attach(identity)
+        target.endpoint.attach(identity, || false)
     }
 }
 
@@ -42,7 +42,7 @@ impl StaticDomainOps for Blocking {
     const KIND: StaticKind = StaticKind::Blocking;
 
     fn attach(target: &AttachTarget<'_, PvIommu>) -> Result {
-        target.endpoint.block_or_report(Instance::get()?)
+        target.endpoint.block(Instance::get()?)
     }
 }
 

@@ -34,8 +34,14 @@ impl Translation {
         match self {
             Translation::Identity => (0, 0),
             Translation::Blocking => (TRANSLATION_ENABLED | BLOCKED, 0),
-            Translation::Table { root, levels: Levels::Four } => (TRANSLATION_ENABLED, root),
-            Translation::Table { root, levels: Levels::Five } => (TRANSLATION_ENABLED | FIVE_LEVEL, root),
+            Translation::Table {
+                root,
+                levels: Levels::Four,
+            } => (TRANSLATION_ENABLED, root),
+            Translation::Table {
+                root,
+                levels: Levels::Five,
+            } => (TRANSLATION_ENABLED | FIVE_LEVEL, root),
         }
     }
 }

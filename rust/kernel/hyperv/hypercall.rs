@@ -36,7 +36,6 @@ use crate::{
 };
 use core::{
     mem::{
-        align_of,
         size_of,
         size_of_val,
         MaybeUninit, //
@@ -79,6 +78,7 @@ pub trait RepCall {
 pub const fn max_reps<C: RepCall>() -> usize {
     // Bits 43:32 of the control word hold the count.
     const COUNT_MAX: usize = 0xfff;
+    assert!(size_of::<C::Header>() < PAGE_BYTES && size_of::<C::Element>() != 0);
     let fitting = (PAGE_BYTES - size_of::<C::Header>()) / size_of::<C::Element>();
     if fitting < COUNT_MAX {
         fitting
@@ -103,8 +103,7 @@ impl InputPage {
     #[inline]
     fn get() -> Result<InputPage, HypercallError> {
         let mut irq_flags = 0;
-        // SAFETY: The pointer is valid for a write. The per-CPU variable is set for every CPU that
-        // is or was online before drivers can run.
+        // SAFETY: The pointer is valid for a write.
         let page: *mut u8 = unsafe { bindings::hv_input_page_get(&mut irq_flags) }.cast();
         match NonNull::new(page) {
             // INVARIANT: The C side allocates a 4 KiB page per CPU and all its users access it with
@@ -184,7 +183,6 @@ const fn output_offset<C: Call>() -> usize {
 #[inline]
 pub fn call<C: Call>(input: &C::Input) -> Result<C::Output, HypercallError> {
     const_assert!(output_offset::<C>() + size_of::<C::Output>() <= PAGE_BYTES);
-    const_assert!(align_of::<C::Output>() <= 8);
 
     let mut page = InputPage::get()?;
     page.write(0, input);

@@ -41,8 +41,8 @@ impl LogicalDeviceId {
         // SAFETY: A `pci::Device` wraps a `struct pci_dev`, in which its `struct device` lies.
         let raw = unsafe { container_of!(dev.as_raw(), bindings::pci_dev, dev) };
         let mut prefix = 0;
-        // SAFETY: `raw` is a valid device, which keeps its bus alive; `prefix` is valid for a
-        // write.
+        // SAFETY: `raw` is a valid device, which keeps its bus and, while it is registered, the
+        // bus's host bridge alive; `prefix` is valid for a write.
         let devfn = unsafe {
             let domain_nr = bindings::pci_domain_nr((*raw).bus);
             to_result(bindings::hv_pci_lookup_dev_id(domain_nr, &mut prefix))?;

@@ -11,7 +11,8 @@ pub enum Kind {
     None,
     /// An ordinary guest.
     Guest,
-    /// An ordinary guest whose memory the host cannot read (SNP or TDX).
+    /// An ordinary guest that is isolated from the host (VBS, SNP or TDX): the host cannot read its
+    /// memory.
     ConfidentialGuest,
     /// A partition that creates others: root or L1VH.
     Parent,
@@ -22,15 +23,14 @@ pub enum Kind {
 /// Context: any, once `hyperv_init()` has run.
 pub fn kind() -> Kind {
     // SAFETY: These functions have no preconditions.
-    let (initialized, parent, snp, tdx) = unsafe {
+    let (initialized, parent, isolated) = unsafe {
         (
             bindings::hv_is_hyperv_initialized(),
             bindings::hv_parent_partition(),
-            bindings::hv_isolation_type_snp(),
-            bindings::hv_isolation_type_tdx(),
+            bindings::hv_is_isolation_supported(),
         )
     };
-    match (initialized, parent, snp || tdx) {
+    match (initialized, parent, isolated) {
         (false, _, _) => Kind::None,
         (true, true, _) => Kind::Parent,
         (true, false, true) => Kind::ConfidentialGuest,

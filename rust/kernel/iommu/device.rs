@@ -13,37 +13,45 @@ use crate::{
     error::to_result,
     prelude::*,
     sync::atomic::{
-        ordering::Full,
+        ordering::{
+            Full,
+            Relaxed, //
+        },
         AtomicFlag, //
     },
     types::Opaque, //
 };
+use core::marker::PhantomData;
 
 /// One IOMMU, as the IOMMU core sees it.
 ///
 /// An IOMMU outlives every device behind it, so instances are `static`, and never unregistered.
-pub struct IommuDevice {
+pub struct IommuDevice<D: Driver> {
     raw: Opaque<bindings::iommu_device>,
     registered: AtomicFlag,
+    _driver: PhantomData<fn() -> D>,
 }
 
 // SAFETY: The core serialises its own accesses; ours happen under `registered`, once.
-unsafe impl Sync for IommuDevice {}
+unsafe impl<D: Driver> Sync for IommuDevice<D> {}
 // SAFETY: `struct iommu_device` is not bound to a thread.
-unsafe impl Send for IommuDevice {}
+unsafe impl<D: Driver> Send for IommuDevice<D> {}
 
-impl IommuDevice {
+impl<D: Driver> IommuDevice<D> {
     /// An instance that is not registered yet.
     #[allow(clippy::new_without_default)]
-    pub const fn new() -> IommuDevice {
+    pub const fn new() -> IommuDevice<D> {
         IommuDevice {
             raw: Opaque::zeroed(),
             registered: AtomicFlag::new(false),
+            _driver: PhantomData,
         }
     }
 
-    pub(super) fn as_raw(&'static self) -> *mut bindings::iommu_device {
-        self.raw.get()
+    /// The instance for the core; [`None`] when it was never given to the core, which could then do
+    /// nothing with it.
+    pub(super) fn as_raw(&'static self) -> Option<*mut bindings::iommu_device> {
+        self.registered.load(Relaxed).then_some(self.raw.get())
     }
 
     /// Adds the instance as `/sys/class/iommu/<name>` and gives it to the core, which probes the
@@ -54,7 +62,7 @@ impl IommuDevice {
     /// # Errors
     ///
     /// [`EBUSY`]: registered before. Else what the core answers; the instance is then as before.
-    pub fn register<D: Driver>(&'static self, ops: &'static Ops<D>, name: &CStr) -> Result {
+    pub fn register(&'static self, ops: &'static Ops<D>, name: &CStr) -> Result {
         if self.registered.xchg(true, Full) {
             return Err(EBUSY);
         }
@@ -63,7 +71,7 @@ impl IommuDevice {
         })
     }
 
-    fn add<D: Driver>(&'static self, ops: &'static Ops<D>, name: &CStr) -> Result {
+    fn add(&'static self, ops: &'static Ops<D>, name: &CStr) -> Result {
         // SAFETY: `raw` is a zeroed, unregistered instance that lives for ever; the format takes
         // one string argument.
         to_result(unsafe {

@@ -33,6 +33,7 @@ use core::{
     marker::PhantomData,
     mem::{
         offset_of,
+        ManuallyDrop,
         MaybeUninit, //
     },
 };
@@ -161,6 +162,26 @@ pub trait PagingDomain: Sized + Send + Sync + 'static {
     fn release(self) -> TableFate;
 }
 
+/// A domain that the core does not have yet. Dropping it releases it.
+pub struct NewDomain<T: PagingDomain> {
+    domain: *mut bindings::iommu_domain,
+    _data: PhantomData<T>,
+}
+
+impl<T: PagingDomain> NewDomain<T> {
+    /// Hands the domain to the core, which gives it back to `free`.
+    pub(super) fn into_raw(self) -> *mut bindings::iommu_domain {
+        ManuallyDrop::new(self).domain
+    }
+}
+
+impl<T: PagingDomain> Drop for NewDomain<T> {
+    fn drop(&mut self) {
+        // SAFETY: The domain was made by `Paging::<T>::new`, and nobody else has it.
+        unsafe { Paging::<T>::free(self.domain) };
+    }
+}
+
 /// An allocated domain: the core's part and the table first, then the driver's data.
 #[repr(C)]
 pub struct Paging<T: PagingDomain> {
@@ -189,7 +210,7 @@ impl<T: PagingDomain> Paging<T> {
     pub fn new(
         config: pt::Config,
         make: impl FnOnce(pt::TableInfo) -> Result<T>,
-    ) -> Result<KBox<Self>> {
+    ) -> Result<NewDomain<T>> {
         const { Self::LAYOUT };
 
         let mut memory = KBox::<Self>::new_uninit(GFP_KERNEL | __GFP_ZERO)?;
@@ -209,9 +230,14 @@ impl<T: PagingDomain> Paging<T> {
         match data {
             Ok(data) => {
                 // SAFETY: `data` is the last field without a value.
-                Ok(unsafe {
+                let this = unsafe {
                     (&raw mut (*domain).data).write(data);
                     memory.assume_init()
+                };
+                // The domain is the first field of the first field: see `LAYOUT`.
+                Ok(NewDomain {
+                    domain: KBox::into_raw(this).cast(),
+                    _data: PhantomData,
                 })
             }
             Err(error) => {
@@ -246,15 +272,9 @@ impl<T: PagingDomain> Paging<T> {
         }
     }
 
-    /// Hands the domain to the core, until `free`.
-    pub(super) fn into_raw(this: KBox<Self>) -> *mut bindings::iommu_domain {
-        // The domain is the first field of the first field: see `LAYOUT`.
-        KBox::into_raw(this).cast()
-    }
-
     /// # Safety
     ///
-    /// `domain` must come from `into_raw` of the same type, and not have been freed during `'a`.
+    /// `domain` must come from a [`NewDomain`] of the same type, and not have been freed during `'a`.
     unsafe fn from_raw<'a>(domain: *mut bindings::iommu_domain) -> &'a Self {
         // SAFETY: By the caller's promise; after `new` all access is through shared references.
         unsafe { &*domain.cast() }
@@ -278,7 +298,7 @@ impl<T: PagingDomain> Paging<T> {
         _old: *mut bindings::iommu_domain,
     ) -> c_int {
         from_result(|| {
-            // SAFETY: These ops belong to domains made by `into_raw`, and the core attaches only
+            // SAFETY: These ops belong to domains made by `new`, and the core attaches only
             // devices that the domain's driver has probed.
             let (domain, target) = unsafe { (Self::from_raw(domain), AttachTarget::from_raw(dev)) };
             domain.data.attach(&target)?;
@@ -290,7 +310,7 @@ impl<T: PagingDomain> Paging<T> {
     ///
     /// To be called by the IOMMU core as `flush_iotlb_all` only.
     unsafe extern "C" fn flush_iotlb_all(domain: *mut bindings::iommu_domain) {
-        // SAFETY: These ops belong to domains made by `into_raw`.
+        // SAFETY: These ops belong to domains made by `new`.
         let domain = unsafe { Self::from_raw(domain) };
         domain.data.flush_all();
     }
@@ -302,7 +322,7 @@ impl<T: PagingDomain> Paging<T> {
         domain: *mut bindings::iommu_domain,
         gather: *mut bindings::iommu_iotlb_gather,
     ) {
-        // SAFETY: These ops belong to domains made by `into_raw`; the gather is the caller's own.
+        // SAFETY: These ops belong to domains made by `new`; the gather is the caller's own.
         let (domain, gather) = unsafe { (Self::from_raw(domain), Gather::from_raw(gather)) };
         match domain.data.flush(gather) {
             FlushOutcome::Flushed => gather.free_pages(),
@@ -316,7 +336,7 @@ impl<T: PagingDomain> Paging<T> {
     /// To be called by the IOMMU core as `free` only, once.
     unsafe extern "C" fn free(domain: *mut bindings::iommu_domain) {
         let this: *mut Self = domain.cast();
-        // SAFETY: These ops belong to domains made by `into_raw`. The core gives the domain back
+        // SAFETY: These ops belong to domains made by `new`. The core gives the domain back
         // here: nobody else has it, and the data is not looked at again.
         let data = unsafe { (&raw const (*this).data).read() };
         match data.release() {

@@ -5,10 +5,10 @@
 #[macros::kunit_tests(rust_kernel_iommu)]
 mod tests {
     use crate::{
-        alloc::KBox,
         bindings, device,
         iommu::{
             domain::{
+                NewDomain,
                 Paging,
                 PagingDomain,
                 StaticDomain,
@@ -88,7 +88,7 @@ mod tests {
             Ok(())
         }
 
-        fn alloc_domain(_target: &AttachTarget<'_, Self>) -> Result<KBox<Paging<TestDomain>>> {
+        fn alloc_domain(_target: &AttachTarget<'_, Self>) -> Result<NewDomain<TestDomain>> {
             Err(ENODEV)
         }
     }
@@ -153,17 +153,18 @@ mod tests {
     #[test]
     fn ops_name_their_static_domains() {
         // SAFETY: The ops and the domains are static and were built before.
-        unsafe {
-            let ops = &*OPS.as_raw();
-            assert!(core::ptr::eq(ops.identity_domain, EVERYTHING.as_raw()));
-            assert!(core::ptr::eq(ops.blocked_domain, NOTHING.as_raw()));
-            assert!(core::ptr::eq(ops.release_domain, NOTHING.as_raw()));
-            assert_eq!((*NOTHING.as_raw()).type_, bindings::IOMMU_DOMAIN_BLOCKED);
-            assert_eq!(
+        let (ops, nothing, everything) = unsafe {
+            (
+                &*OPS.as_raw(),
+                (*NOTHING.as_raw()).type_,
                 (*EVERYTHING.as_raw()).type_,
-                bindings::IOMMU_DOMAIN_IDENTITY
-            );
-        }
+            )
+        };
+        assert!(core::ptr::eq(ops.identity_domain, EVERYTHING.as_raw()));
+        assert!(core::ptr::eq(ops.blocked_domain, NOTHING.as_raw()));
+        assert!(core::ptr::eq(ops.release_domain, NOTHING.as_raw()));
+        assert_eq!(nothing, bindings::IOMMU_DOMAIN_BLOCKED);
+        assert_eq!(everything, bindings::IOMMU_DOMAIN_IDENTITY);
     }
 
     #[test]
@@ -176,7 +177,7 @@ mod tests {
             Ok(TestDomain(log.clone()))
         })?;
         assert!(root != 0 && root % 4096 == 0);
-        free(Paging::into_raw(domain));
+        free(domain.into_raw());
         assert_eq!(log.released.load(Relaxed), 1);
         Ok(())
     }
@@ -184,7 +185,7 @@ mod tests {
     /// As the core does.
     fn free(domain: *mut bindings::iommu_domain) {
         if let Some(free) = Paging::<TestDomain>::OPS.free {
-            // SAFETY: The tests call this once per domain from `into_raw`.
+            // SAFETY: The tests call this once per domain.
             unsafe { free(domain) };
         }
     }
@@ -192,14 +193,13 @@ mod tests {
     #[test]
     fn an_aperture_and_page_sizes_are_as_configured() -> Result {
         let log = Log::new()?;
-        let domain = Paging::into_raw(Paging::new(CONFIG, |_| Ok(TestDomain(log.clone())))?);
+        let domain = Paging::new(CONFIG, |_| Ok(TestDomain(log.clone())))?.into_raw();
         // SAFETY: The domain is valid until `free`.
-        unsafe {
-            assert_eq!((*domain).pgsize_bitmap, 0x20_1000);
-            assert_eq!((*domain).geometry.aperture_start, 0);
-            assert_eq!((*domain).geometry.aperture_end, (1 << 47) - 1);
-            assert!((*domain).geometry.force_aperture);
-        }
+        let (sizes, geometry) = unsafe { ((*domain).pgsize_bitmap, &(*domain).geometry) };
+        assert_eq!(sizes, 0x20_1000);
+        assert_eq!(geometry.aperture_start, 0);
+        assert_eq!(geometry.aperture_end, (1 << 47) - 1);
+        assert!(geometry.force_aperture);
         free(domain);
         Ok(())
     }
@@ -207,31 +207,42 @@ mod tests {
     #[test]
     fn an_unmap_is_flushed_from_its_first_to_its_last_byte() -> Result {
         let log = Log::new()?;
-        let domain = Paging::into_raw(Paging::new(CONFIG, |_| Ok(TestDomain(log.clone())))?);
+        let domain = Paging::new(CONFIG, |_| Ok(TestDomain(log.clone())))?.into_raw();
+        let ops = Paging::<TestDomain>::OPS;
         let (iova, paddr, size) = (0x7fff_f000, 0x1234_5000, 0x2000);
+        let prot = (bindings::IOMMU_READ | bindings::IOMMU_WRITE) as c_int;
         // SAFETY: The domain is valid until `free`, and no device uses it: what the table leads to
         // does not matter. The ops are what the core would set.
-        unsafe {
-            let ops = Paging::<TestDomain>::OPS;
+        let mapped = unsafe {
             (*domain).ops = &ops;
-            let prot = (bindings::IOMMU_READ | bindings::IOMMU_WRITE) as c_int;
-            assert_eq!(
-                bindings::iommu_map(domain, iova, paddr, size, prot, bindings::GFP_KERNEL),
-                0
-            );
-            assert_eq!(
-                bindings::iommu_iova_to_phys(domain, 0x8000_0123),
-                0x1234_6123
-            );
-            assert_eq!(log.flushes.load(Relaxed), 0);
-            assert_eq!(bindings::iommu_unmap(domain, iova, size), size);
-            assert_eq!(bindings::iommu_iova_to_phys(domain, 0x8000_0123), 0);
+            bindings::iommu_map(domain, iova, paddr, size, prot, bindings::GFP_KERNEL)
+        };
+        assert_eq!(mapped, 0);
+        // SAFETY: As above.
+        let physical = unsafe { bindings::iommu_iova_to_phys(domain, 0x8000_0123) };
+        assert_eq!(physical, 0x1234_6123);
+        assert_eq!(log.flushes.load(Relaxed), 0);
+        // SAFETY: As above.
+        let (unmapped, physical) = unsafe {
+            let unmapped = bindings::iommu_unmap(domain, iova, size);
+            let physical = bindings::iommu_iova_to_phys(domain, 0x8000_0123);
             (*domain).ops = core::ptr::null();
-        }
+            (unmapped, physical)
+        };
+        assert_eq!(unmapped, size);
+        assert_eq!(physical, 0);
         assert_eq!(log.flushes.load(Relaxed), 1);
         assert_eq!(Iova::new(log.first.load(Relaxed)), Iova::new(0x7fff_f000));
         assert_eq!(Iova::new(log.last.load(Relaxed)), Iova::new(0x8000_0fff));
         free(domain);
+        Ok(())
+    }
+
+    #[test]
+    fn a_domain_that_the_core_never_gets_is_released() -> Result {
+        let log = Log::new()?;
+        drop(Paging::new(CONFIG, |_| Ok(TestDomain(log.clone())))?);
+        assert_eq!(log.released.load(Relaxed), 1);
         Ok(())
     }
 

@@ -7,21 +7,22 @@
 use super::{
     device::IommuDevice,
     domain::{
+        NewDomain,
         Paging,
         PagingDomain,
         StaticDomain,
-        StaticDomainOps, //
+        StaticDomainOps,
+        StaticKind, //
     },
     resv::ReservedRegions, //
 };
 use crate::{
-    alloc::KBox,
     bindings,
     device,
     error::Error,
+    ffi::c_int,
     prelude::*,
-    sync::Arc,
-    types::Opaque, //
+    sync::Arc, //
 };
 use core::marker::PhantomData;
 
@@ -43,10 +44,21 @@ pub enum Grouping {
     PerDevice,
 }
 
+/// What [`Driver::default_domain`] answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DefaultDomain {
+    /// Whatever the system's policy is.
+    Any,
+    /// A translating domain, whatever the policy is.
+    Translating,
+    /// The identity domain, whatever the policy is.
+    Identity,
+}
+
 /// What [`Driver::probe_device`] answers.
 pub struct Probed<D: Driver> {
     /// The instance that the device is behind.
-    pub iommu: &'static IommuDevice,
+    pub iommu: &'static IommuDevice<D>,
     /// The driver's state of the device.
     pub endpoint: Arc<D::Endpoint>,
 }
@@ -100,14 +112,23 @@ pub trait Driver: Sized + 'static {
     /// # Errors
     ///
     /// [`ENODEV`]: not ours. With any error the device does DMA *untranslated*: when it is ours but
-    /// cannot be served, succeed here and fail its attaches, so that the core blocks it.
+    /// cannot be served, succeed here, answer [`DefaultDomain::Translating`] and fail
+    /// [`Driver::alloc_domain`]: the core then puts it into the blocking domain and lets go of it. A
+    /// failing attach does the same, with a warning.
     fn probe_device(dev: &device::Device) -> Result<Probed<Self>>;
 
-    /// The device goes, or its probing failed later on. It is in the blocking domain, or was in no
-    /// domain at all.
+    /// The device goes: it is in the blocking domain. Or its probing failed later on: it may be in no
+    /// domain yet, and is to be blocked.
     ///
     /// Context: may sleep.
     fn release_device(endpoint: Arc<Self::Endpoint>);
+
+    /// Which default domain the device can have.
+    ///
+    /// Context: may sleep.
+    fn default_domain(_target: &AttachTarget<'_, Self>) -> DefaultDomain {
+        DefaultDomain::Any
+    }
 
     /// Adds the IOVAs that must not be used for `dev`.
     ///
@@ -125,12 +146,12 @@ pub trait Driver: Sized + 'static {
     /// # Errors
     ///
     /// [`ENOMEM`], or what prevents it.
-    fn alloc_domain(target: &AttachTarget<'_, Self>) -> Result<KBox<Paging<Self::Domain>>>;
+    fn alloc_domain(target: &AttachTarget<'_, Self>) -> Result<NewDomain<Self::Domain>>;
 }
 
-/// A driver's `struct iommu_ops`; to be the value of a `static`.
+/// A driver's `struct iommu_ops`; to be the value of a `static`, which is then read-only.
 pub struct Ops<D: Driver> {
-    raw: Opaque<bindings::iommu_ops>,
+    raw: bindings::iommu_ops,
     _driver: PhantomData<fn() -> D>,
 }
 
@@ -152,6 +173,10 @@ impl<D: Driver> Ops<D> {
         I: StaticDomainOps<Driver = D>,
         B: StaticDomainOps<Driver = D>,
     {
+        const {
+            assert!(matches!(I::KIND, StaticKind::Identity));
+            assert!(matches!(B::KIND, StaticKind::Blocking));
+        }
         // SAFETY: All-zero bytes are a valid `struct iommu_ops`: it holds nullable pointers and a
         // bit.
         let mut raw: bindings::iommu_ops =
@@ -164,19 +189,20 @@ impl<D: Driver> Ops<D> {
             Grouping::PerDevice => bindings::generic_device_group,
         });
         raw.get_resv_regions = Some(Self::get_resv_regions);
+        raw.def_domain_type = Some(Self::def_domain_type);
         raw.domain_alloc_paging = Some(Self::domain_alloc_paging);
         raw.default_domain_ops = &Self::DOMAIN_OPS;
         raw.identity_domain = identity.as_raw();
         raw.blocked_domain = blocking.as_raw();
         raw.release_domain = blocking.as_raw();
         Ops {
-            raw: Opaque::new(raw),
+            raw,
             _driver: PhantomData,
         }
     }
 
     pub(super) fn as_raw(&'static self) -> *const bindings::iommu_ops {
-        self.raw.get()
+        &self.raw
     }
 
     /// # Safety
@@ -202,10 +228,14 @@ impl<D: Driver> Ops<D> {
         // SAFETY: The core passes a valid device.
         match D::probe_device(unsafe { device::Device::from_raw(dev) }) {
             Ok(probed) => {
+                let Some(iommu) = probed.iommu.as_raw() else {
+                    D::release_device(probed.endpoint);
+                    return ENODEV.to_ptr();
+                };
                 let endpoint = Arc::into_raw(probed.endpoint);
                 // SAFETY: The core holds its probe lock and lets the driver set its pointer here.
                 unsafe { bindings::dev_iommu_priv_set(dev, endpoint.cast_mut().cast()) };
-                probed.iommu.as_raw()
+                iommu
             }
             Err(error) => error.to_ptr(),
         }
@@ -219,6 +249,20 @@ impl<D: Driver> Ops<D> {
         let endpoint =
             unsafe { Arc::from_raw(bindings::dev_iommu_priv_get(dev).cast::<D::Endpoint>()) };
         D::release_device(endpoint);
+    }
+
+    /// # Safety
+    ///
+    /// To be called by the IOMMU core as `def_domain_type` only.
+    unsafe extern "C" fn def_domain_type(dev: *mut bindings::device) -> c_int {
+        // SAFETY: The core asks about devices that were probed.
+        let target = unsafe { AttachTarget::from_raw(dev) };
+        let kind = match D::default_domain(&target) {
+            DefaultDomain::Any => 0,
+            DefaultDomain::Translating => bindings::IOMMU_DOMAIN_DMA,
+            DefaultDomain::Identity => bindings::IOMMU_DOMAIN_IDENTITY,
+        };
+        kind as c_int
     }
 
     /// # Safety
@@ -248,6 +292,6 @@ impl<D: Driver> Ops<D> {
     ) -> *mut bindings::iommu_domain {
         // SAFETY: The core allocates domains only for devices that were probed.
         let target = unsafe { AttachTarget::from_raw(dev) };
-        D::alloc_domain(&target).map_or_else(Error::to_ptr, Paging::into_raw)
+        D::alloc_domain(&target).map_or_else(Error::to_ptr, NewDomain::into_raw)
     }
 }
