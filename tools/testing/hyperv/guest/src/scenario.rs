@@ -155,6 +155,11 @@ pub const SCENARIOS: &[Scenario] = &[
         checks: &[DEVICES, GROUPS, NVME_QUICK, NO_FAULTS, APERTURE, VFIO_MAPPED, VFIO_STALE, VIOLATIONS],
     },
     Scenario {
+        name: "widths-no-dma",
+        summary: "the same for tables that the emulated hardware cannot walk: by the hypervisor's own walk only",
+        checks: &[DEVICES, GROUPS, NO_FAULTS, APERTURE, VFIO_WALK, VIOLATIONS],
+    },
+    Scenario {
         name: "list-fallback",
         summary: "a host without the list flush: one try, whole-domain flushes from then on",
         checks: &[DEVICES, GROUPS, NVME_QUICK, VFIO_STALE, VFIO_REMAP, LIST_FALLBACK],
