@@ -40,6 +40,11 @@ impl TablePage {
     }
 }
 
+/// Physical address of the table that this processor uses for itself.
+pub fn current_root() -> u64 {
+    x86_64::registers::control::Cr3::read().0.start_address().as_u64()
+}
+
 /// What an entry translates, in ascending size.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum PageSize {

@@ -7,7 +7,7 @@ use super::vcpu::{Register, Vcpu};
 use super::vmcb::{exit, Event};
 use crate::console::{fatal, log};
 use crate::io::{self, Direction};
-use crate::{boot, cpuid, machine, msr, npt, startup};
+use crate::{boot, cpuid, machine, msr, npt, paging, startup};
 
 const CPUID_BYTES: u64 = 2;
 const MSR_BYTES: u64 = 2;
@@ -136,6 +136,10 @@ fn io_port(vcpu: &mut Vcpu) {
 fn nested_page_fault(vcpu: &mut Vcpu) {
     let (error, gpa) = (vcpu.control().exit_info1, vcpu.control().exit_info2);
     let (vp, rip) = (vcpu.index.0, vcpu.save().rip);
+    if vcpu.save().cr3 == paging::current_root() {
+        // No guest can load that address: nested paging would stop it before the first instruction.
+        fatal!("emulator error: vp {vp} ran the hypervisor's own code as guest code, at {rip:#x}");
+    }
     match npt::fill_hole(gpa) {
         Ok(()) => log!("svm", "vp {vp} touched {gpa:#x}, where nothing is (error {error:#x}, rip {rip:#x})"),
         Err(npt::TooManyHoles) => fatal!("vp {vp} touched {gpa:#x}, one of many places where nothing is, rip {rip:#x}"),
