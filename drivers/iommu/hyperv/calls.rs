@@ -61,7 +61,7 @@ pub(crate) fn get_device_iommu(device: LogicalDeviceId) -> Result<DeviceIommu, H
         code: HV_LOGICAL_DEVICE_PROPERTY_PVIOMMU,
         reserved: 0,
     })?;
-    if output.device_iommu & HV_DEVICE_IOMMU_ENABLED as u64 != 0 {
+    if output.device_iommu & u64::from(HV_DEVICE_IOMMU_ENABLED) != 0 {
         Ok(DeviceIommu::Enabled)
     } else {
         Ok(DeviceIommu::Disabled)

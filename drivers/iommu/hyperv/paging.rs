@@ -98,7 +98,7 @@ impl Domain {
             page_sizes: instance.page_sizes(),
             node: pt::ANY_NODE,
         };
-        Paging::new(config, |table| {
+        Paging::allocate(config, |table| {
             let translation = Translation::Table {
                 root: table.root,
                 levels: match table.levels {

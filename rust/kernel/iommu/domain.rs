@@ -177,7 +177,7 @@ impl<T: PagingDomain> NewDomain<T> {
 
 impl<T: PagingDomain> Drop for NewDomain<T> {
     fn drop(&mut self) {
-        // SAFETY: The domain was made by `Paging::<T>::new`, and nobody else has it.
+        // SAFETY: The domain was made by `Paging::<T>::allocate`, and nobody else has it.
         unsafe { Paging::<T>::free(self.domain) };
     }
 }
@@ -207,7 +207,7 @@ impl<T: PagingDomain> Paging<T> {
     ///
     /// [`ENOMEM`], [`EOPNOTSUPP`] for a configuration that the format cannot take, [`EINVAL`] when
     /// no page size is left, or `make`'s error.
-    pub fn new(
+    pub fn allocate(
         config: pt::Config,
         make: impl FnOnce(pt::TableInfo) -> Result<T>,
     ) -> Result<NewDomain<T>> {
@@ -249,7 +249,7 @@ impl<T: PagingDomain> Paging<T> {
     }
 
     fn restrict_page_sizes(table: *mut bindings::pt_iommu_x86_64, sizes: u64) -> Result {
-        // SAFETY: Called by `new` with an initialised table that nothing else uses yet.
+        // SAFETY: Called by `allocate` with an initialised table that nothing else uses yet.
         let bitmap = unsafe { &mut (*table).iommu.domain.pgsize_bitmap };
         *bitmap &= sizes as usize;
         if *bitmap == 0 {
@@ -260,7 +260,7 @@ impl<T: PagingDomain> Paging<T> {
 
     fn info(table: *mut bindings::pt_iommu_x86_64) -> pt::TableInfo {
         let mut info = bindings::pt_iommu_x86_64_hw_info::default();
-        // SAFETY: Called by `new` with an initialised table; `info` is valid for a write.
+        // SAFETY: Called by `allocate` with an initialised table; `info` is valid for a write.
         unsafe { bindings::pt_iommu_x86_64_hw_info(table, &mut info) };
         pt::TableInfo {
             root: info.gcr3_pt,
@@ -276,7 +276,7 @@ impl<T: PagingDomain> Paging<T> {
     ///
     /// `domain` must come from a [`NewDomain`] of the same type, and not have been freed during `'a`.
     unsafe fn from_raw<'a>(domain: *mut bindings::iommu_domain) -> &'a Self {
-        // SAFETY: By the caller's promise; after `new` all access is through shared references.
+        // SAFETY: By the caller's promise; after `allocate` all access is through shared references.
         unsafe { &*domain.cast() }
     }
 
@@ -298,7 +298,7 @@ impl<T: PagingDomain> Paging<T> {
         _old: *mut bindings::iommu_domain,
     ) -> c_int {
         from_result(|| {
-            // SAFETY: These ops belong to domains made by `new`, and the core attaches only
+            // SAFETY: These ops belong to domains made by `allocate`, and the core attaches only
             // devices that the domain's driver has probed.
             let (domain, target) = unsafe { (Self::from_raw(domain), AttachTarget::from_raw(dev)) };
             domain.data.attach(&target)?;
@@ -310,7 +310,7 @@ impl<T: PagingDomain> Paging<T> {
     ///
     /// To be called by the IOMMU core as `flush_iotlb_all` only.
     unsafe extern "C" fn flush_iotlb_all(domain: *mut bindings::iommu_domain) {
-        // SAFETY: These ops belong to domains made by `new`.
+        // SAFETY: These ops belong to domains made by `allocate`.
         let domain = unsafe { Self::from_raw(domain) };
         domain.data.flush_all();
     }
@@ -322,7 +322,7 @@ impl<T: PagingDomain> Paging<T> {
         domain: *mut bindings::iommu_domain,
         gather: *mut bindings::iommu_iotlb_gather,
     ) {
-        // SAFETY: These ops belong to domains made by `new`; the gather is the caller's own.
+        // SAFETY: These ops belong to domains made by `allocate`; the gather is the caller's own.
         let (domain, gather) = unsafe { (Self::from_raw(domain), Gather::from_raw(gather)) };
         match domain.data.flush(gather) {
             FlushOutcome::Flushed => gather.free_pages(),
@@ -336,7 +336,7 @@ impl<T: PagingDomain> Paging<T> {
     /// To be called by the IOMMU core as `free` only, once.
     unsafe extern "C" fn free(domain: *mut bindings::iommu_domain) {
         let this: *mut Self = domain.cast();
-        // SAFETY: These ops belong to domains made by `new`. The core gives the domain back
+        // SAFETY: These ops belong to domains made by `allocate`. The core gives the domain back
         // here: nobody else has it, and the data is not looked at again.
         let data = unsafe { (&raw const (*this).data).read() };
         match data.release() {

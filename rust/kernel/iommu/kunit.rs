@@ -171,7 +171,7 @@ mod tests {
     fn a_table_says_where_it_is() -> Result {
         let log = Log::new()?;
         let mut root = 0;
-        let domain = Paging::<TestDomain>::new(CONFIG, |table| {
+        let domain = Paging::<TestDomain>::allocate(CONFIG, |table| {
             root = table.root;
             assert_eq!(table.levels, pt::Levels::Four);
             Ok(TestDomain(log.clone()))
@@ -193,7 +193,7 @@ mod tests {
     #[test]
     fn an_aperture_and_page_sizes_are_as_configured() -> Result {
         let log = Log::new()?;
-        let domain = Paging::new(CONFIG, |_| Ok(TestDomain(log.clone())))?.into_raw();
+        let domain = Paging::allocate(CONFIG, |_| Ok(TestDomain(log.clone())))?.into_raw();
         // SAFETY: The domain is valid until `free`.
         let (sizes, geometry) = unsafe { ((*domain).pgsize_bitmap, &(*domain).geometry) };
         assert_eq!(sizes, 0x20_1000);
@@ -207,7 +207,7 @@ mod tests {
     #[test]
     fn an_unmap_is_flushed_from_its_first_to_its_last_byte() -> Result {
         let log = Log::new()?;
-        let domain = Paging::new(CONFIG, |_| Ok(TestDomain(log.clone())))?.into_raw();
+        let domain = Paging::allocate(CONFIG, |_| Ok(TestDomain(log.clone())))?.into_raw();
         let ops = Paging::<TestDomain>::OPS;
         let (iova, paddr, size) = (0x7fff_f000, 0x1234_5000, 0x2000);
         let prot = (bindings::IOMMU_READ | bindings::IOMMU_WRITE) as c_int;
@@ -241,7 +241,7 @@ mod tests {
     #[test]
     fn a_domain_that_the_core_never_gets_is_released() -> Result {
         let log = Log::new()?;
-        drop(Paging::new(CONFIG, |_| Ok(TestDomain(log.clone())))?);
+        drop(Paging::allocate(CONFIG, |_| Ok(TestDomain(log.clone())))?);
         assert_eq!(log.released.load(Relaxed), 1);
         Ok(())
     }
@@ -249,13 +249,13 @@ mod tests {
     #[test]
     fn a_failed_allocation_leaves_nothing() -> Result {
         let log = Log::new()?;
-        let refused = Paging::<TestDomain>::new(CONFIG, |_| Err(EBUSY));
+        let refused = Paging::<TestDomain>::allocate(CONFIG, |_| Err(EBUSY));
         assert!(refused.err() == Some(EBUSY));
         let no_size = pt::Config {
             page_sizes: 0x10_0000,
             ..CONFIG
         };
-        let refused = Paging::new(no_size, |_| Ok(TestDomain(log.clone())));
+        let refused = Paging::allocate(no_size, |_| Ok(TestDomain(log.clone())));
         assert!(refused.err() == Some(EINVAL));
         assert_eq!(log.released.load(Relaxed), 0);
         Ok(())

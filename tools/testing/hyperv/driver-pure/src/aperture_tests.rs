@@ -56,8 +56,8 @@ fn an_iommu_is_served_only_when_it_has_all_that_is_needed() {
     let all = CAP_PRESENT | CAP_S1;
     assert_eq!(judge(all, BASE_PAGE, 48), Ok(47));
     assert_eq!(judge(all | CAP_S1_5LVL, BASE_PAGE, 57), Ok(56));
-    assert_eq!(judge(!0 & !CAP_PRESENT, !0, 48), Err(Unusable::Absent));
-    assert_eq!(judge(!0 & !CAP_S1, !0, 48), Err(Unusable::NoStage1));
+    assert_eq!(judge(!CAP_PRESENT, !0, 48), Err(Unusable::Absent));
+    assert_eq!(judge(!CAP_S1, !0, 48), Err(Unusable::NoStage1));
     assert_eq!(judge(!0, !BASE_PAGE, 48), Err(Unusable::NoBasePage));
     assert_eq!(judge(!0, !0, 31), Err(Unusable::TooNarrow));
 }

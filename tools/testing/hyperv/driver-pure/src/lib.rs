@@ -4,12 +4,16 @@
 //! Only tests use it; the kernel runs a smaller set of them as KUnit.
 #![cfg(test)]
 
+#[rustfmt::skip] // The kernel's style.
 #[path = "../../../../../drivers/iommu/hyperv/aperture.rs"]
 mod aperture;
+#[rustfmt::skip] // The kernel's style.
 #[path = "../../../../../drivers/iommu/hyperv/capabilities.rs"]
 mod capabilities;
+#[rustfmt::skip] // The kernel's style.
 #[path = "../../../../../drivers/iommu/hyperv/flush_range.rs"]
 mod flush_range;
+#[rustfmt::skip] // The kernel's style.
 #[path = "../../../../../drivers/iommu/hyperv/translation.rs"]
 mod translation;
 

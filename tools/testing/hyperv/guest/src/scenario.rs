@@ -79,6 +79,7 @@ const VFIO_UNMAPPED: Check = check("vfio-unmapped-is-blocked", protection::unmap
 const VFIO_STALE: Check = check("vfio-unmap-flushes", protection::stale);
 const VFIO_REMAP: Check = check("vfio-remap-reaches-new-memory", protection::remap);
 const VFIO_NEIGHBOUR: Check = check("vfio-unmap-spares-neighbour", protection::neighbour);
+const VFIO_FLUSH_FAILURE: Check = check("vfio-failed-flush-blocks", protection::flush_failure);
 const VFIO_WALK: Check = check("vfio-table-holds-physical-address", protection::table_walk);
 const IDENTITY_EDU: Check = check("edu-reaches-physical-address", identity::edu_untranslated);
 const APERTURE: Check = check("aperture", width::aperture);
@@ -163,6 +164,16 @@ pub const SCENARIOS: &[Scenario] = &[
         name: "list-fallback",
         summary: "a host without the list flush: one try, whole-domain flushes from then on",
         checks: &[DEVICES, GROUPS, NVME_QUICK, VFIO_STALE, VFIO_REMAP, LIST_FALLBACK],
+    },
+    Scenario {
+        name: "refused-device",
+        summary: "one device (edu) that the driver could not take: it does no DMA, the others work",
+        checks: &[DEVICES, NVME_QUICK, VIRTIO, NO_FAULTS, RAW_BLOCKED, VIOLATIONS],
+    },
+    Scenario {
+        name: "failing-flush",
+        summary: "a host on which no flush works",
+        checks: &[DEVICES, GROUPS, VFIO_FLUSH_FAILURE],
     },
     Scenario {
         name: "stale",

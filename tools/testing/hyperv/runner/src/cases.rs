@@ -13,7 +13,7 @@ mod mode {
 }
 
 /// Suites in the order in which they run.
-pub const SUITES: [&str; 3] = ["kunit", "boot", "negative"];
+pub const SUITES: [&str; 4] = ["kunit", "boot", "faults", "negative"];
 
 fn with(case: Case, words: &[&str]) -> Case {
     words.iter().fold(case, |case, word| case.append(word))
@@ -93,6 +93,33 @@ fn kunit() -> Vec<Case> {
     vec![expect::KUNIT_SUITES.iter().fold(case, |case, suite| case.kernel_test(suite))]
 }
 
+/// Hypercalls that fail.
+fn faults() -> Vec<Case> {
+    let fault = |name, scenario| with(Case::new("faults", name, scenario), &mode::STRICT);
+    vec![
+        fault("domain-numbers-taken", "dma").hypervisor("inject=b1:65:1:3").expect(expect::driver_up()),
+        fault("no-blocking-domain-at-boot", "dma")
+            .hypervisor("inject=b1:b:1:1")
+            .expect(expect::driver_up())
+            .expect(expect::no_static_domain("blocking")),
+        fault("no-identity-domain", "dma")
+            .hypervisor("inject=b1:b:2:1")
+            .expect(expect::driver_up())
+            .expect(expect::no_static_domain("identity")),
+        fault("five-levels-refused", "dma")
+            .hypervisor("iova-width=57 s1-5lvl=on inject=ce:5:3:1")
+            .expect(expect::five_levels_refused()),
+        fault("device-cannot-be-asked", "refused-device")
+            .devices(&["edu", "nvme", "virtio-blk"])
+            .hypervisor("inject=127:71:1:1")
+            .expect(expect::device_refused()),
+        fault("no-flush-works", "failing-flush")
+            .devices(&["edu"])
+            .hypervisor("inject=d1:71:1:all inject=d0:71:1:all")
+            .expect(expect::domain_blocked()),
+    ]
+}
+
 /// Tests of the tests: something is broken on purpose, and the check that should see it must fail.
 fn negative() -> Vec<Case> {
     // edu alone: without flushes, no driver comes up.
@@ -108,7 +135,7 @@ fn negative() -> Vec<Case> {
 
 /// Every case, in the order of [`SUITES`].
 pub fn all() -> Vec<Case> {
-    [kunit(), modes(), hosts(), widths(), kernels(), negative()].concat()
+    [kunit(), modes(), hosts(), widths(), kernels(), faults(), negative()].concat()
 }
 
 #[cfg(test)]

@@ -73,6 +73,32 @@ pub fn list_flush_unknown() -> Expectation {
     once("the fallback of the list flush is logged once", r"^hv_pviommu: .*FLUSH_DEVICE_DOMAIN_LIST".to_owned())
 }
 
+/// A domain could not be had at boot, and the reason.
+pub fn no_static_domain(name: &str) -> Expectation {
+    once(&format!("the missing {name} domain is an error"), format!(r"^hv_pviommu: no {name} domain: HVCALL_\w+: 0x"))
+}
+
+/// The host took no 5-level table.
+pub fn five_levels_refused() -> Expectation {
+    once("the fallback to 4 levels is logged once", r"^hv_pviommu: .*5-level.*4 levels".to_owned())
+}
+
+/// A device could not be asked about.
+pub fn device_refused() -> Expectation {
+    once(
+        "the failing query is an error that names the device",
+        r"^pci [0-9a-f:.]+: IOMMU: HVCALL_GET_LOGICAL_DEVICE_PROPERTY of 0x[0-9a-f]+: 0x71 OPERATION_FAILED".to_owned(),
+    )
+}
+
+/// A domain could not be flushed, and its one device is blocked.
+pub fn domain_blocked() -> Expectation {
+    once(
+        "the failing flush is an error",
+        r"^hv_pviommu: domain \d+ cannot be flushed: .*; 1 devices blocked, 0 not".to_owned(),
+    )
+}
+
 /// The driver came up.
 pub fn driver_up() -> Expectation {
     once("the driver's boot line", BOOT_LINE.to_owned())

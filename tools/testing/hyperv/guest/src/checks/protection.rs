@@ -171,6 +171,19 @@ pub fn neighbour(context: &mut Context<'_>) -> Result<Outcome> {
     Ok(Outcome::Pass(String::new()))
 }
 
+/// No flush works: the device is blocked before an unmap returns, what is still mapped included.
+pub fn flush_failure(context: &mut Context<'_>) -> Result<Outcome> {
+    let mut bench = Bench::open(context, 2)?;
+    for page in 0..2 {
+        bench.session.map(at(70 + page), &bench.buffer, page as usize, 1)?;
+        bench.round_trip(at(70 + page), page as usize, FROM_DEVICE, "before the unmap")?;
+    }
+    bench.session.unmap(at(70), 1)?;
+    bench.blocked_write(at(70), 0, "STALE TRANSLATION: a page after its unmap")?;
+    bench.blocked_write(at(71), 1, "a page of a domain that could not be flushed")?;
+    Ok(Outcome::Pass("unmapped and mapped page, both blocked".to_owned()))
+}
+
 /// The table that the hypervisor was given holds the pages' physical addresses, which are not the IOVAs.
 pub fn table_walk(context: &mut Context<'_>) -> Result<Outcome> {
     let Some(minihv) = context.minihv else { return Ok(Outcome::Skip("needs minihv to walk the table".to_owned())) };
