@@ -19,7 +19,7 @@ use crate::qemu::{as_shell, Console, Logs, Machine, Payload, Trace};
 /// How often the logs are looked at.
 const TICK: Duration = Duration::from_millis(20);
 
-/// How often a boot is tried that the emulator breaks. Seen about once in fifty boots with QEMU 10.0: after a world
+/// How often a boot is tried that the emulator breaks. Seen once in over a hundred boots with QEMU 10.0: after a world
 /// switch it goes on in the hypervisor with the guest's nested paging still on.
 const ATTEMPTS: u32 = 3;
 /// How minihv reports that.
