@@ -7,6 +7,7 @@ mod tests {
     use crate::{
         bindings, device,
         iommu::{
+            ats::Ats,
             domain::{
                 NewDomain,
                 Paging,
@@ -78,17 +79,17 @@ mod tests {
             false
         }
 
-        fn probe_device(_dev: &device::Device) -> Result<Probed<Self>> {
+        fn probe_device(_dev: &device::Device, _ats: Option<Ats>) -> Result<Probed<Self>> {
             Err(ENODEV)
         }
 
-        fn release_device(_endpoint: Arc<()>) {}
+        fn release_device(_target: &AttachTarget<'_, Self>) {}
 
         fn reserved_regions(_dev: &device::Device, _regions: &mut ReservedRegions) -> Result {
             Ok(())
         }
 
-        fn alloc_domain(_target: &AttachTarget<'_, Self>) -> Result<NewDomain<TestDomain>> {
+        fn alloc_domain(_dev: &device::Device, _endpoint: &()) -> Result<NewDomain<TestDomain>> {
             Err(ENODEV)
         }
     }

@@ -5,6 +5,7 @@
 //! C header: [`include/linux/iommu.h`](srctree/include/linux/iommu.h)
 
 use super::{
+    ats::Ats,
     device::IommuDevice,
     domain::{
         NewDomain,
@@ -22,7 +23,13 @@ use crate::{
     error::Error,
     ffi::c_int,
     prelude::*,
-    sync::Arc, //
+    sync::Arc,
+    types::NotThreadSafe, //
+};
+#[cfg(CONFIG_PCI)]
+use crate::{
+    container_of,
+    pci, //
 };
 use core::marker::PhantomData;
 
@@ -63,29 +70,73 @@ pub struct Probed<D: Driver> {
     pub endpoint: Arc<D::Endpoint>,
 }
 
-/// A device on its way into a domain.
+/// A device whose translation changes, for the length of a callback.
 ///
 /// A domain is attached to a device as a whole; a PASID would be a further field here.
+///
+/// # Invariants
+///
+/// The IOMMU core serialises the changes of the device's translation while this exists.
 pub struct AttachTarget<'a, D: Driver> {
-    /// The device.
-    pub dev: &'a device::Device,
-    /// What the driver keeps for it.
-    pub endpoint: &'a D::Endpoint,
+    dev: &'a device::Device,
+    endpoint: &'a D::Endpoint,
+    _not_sync: NotThreadSafe,
 }
 
-impl<D: Driver> AttachTarget<'_, D> {
+impl<'a, D: Driver> AttachTarget<'a, D> {
     /// # Safety
     ///
-    /// `dev` must be a device that [`Ops<D>`] has probed and not released, for `'a`.
-    pub(super) unsafe fn from_raw<'a>(dev: *mut bindings::device) -> AttachTarget<'a, D> {
-        // SAFETY: By the caller's promise: `probe_device` below stored an `Arc<D::Endpoint>`,
-        // which `release_device` drops.
-        unsafe {
-            AttachTarget {
-                dev: device::Device::from_raw(dev),
-                endpoint: &*bindings::dev_iommu_priv_get(dev).cast::<D::Endpoint>(),
-            }
+    /// `dev` must be a device that [`Ops<D>`] has probed and not released, for `'a`, and the core
+    /// must serialise the changes of its translation.
+    pub(super) unsafe fn from_raw(dev: *mut bindings::device) -> AttachTarget<'a, D> {
+        // SAFETY: By the caller's promise.
+        let (dev, endpoint) = unsafe { probed::<D>(dev) };
+        // INVARIANT: By the caller's promise.
+        AttachTarget {
+            dev,
+            endpoint,
+            _not_sync: NotThreadSafe,
         }
+    }
+
+    /// The device.
+    pub fn dev(&self) -> &'a device::Device {
+        self.dev
+    }
+
+    /// What the driver keeps for it.
+    pub fn endpoint(&self) -> &'a D::Endpoint {
+        self.endpoint
+    }
+
+    /// Keeps the device from mastering the bus: the last resort when an IOMMU does not obey.
+    /// Nothing keeps the device's driver from switching that on again.
+    pub fn stop_bus_mastering(&self) {
+        #[cfg(CONFIG_PCI)]
+        if let Ok(pci) = <&pci::Device>::try_from(self.dev) {
+            let dev: &device::Device = pci.as_ref();
+            // SAFETY: A `pci::Device` wraps a `struct pci_dev`, in which its `struct device` lies;
+            // the function only writes the device's command register.
+            unsafe {
+                bindings::pci_clear_master(container_of!(dev.as_raw(), bindings::pci_dev, dev))
+            };
+        }
+    }
+}
+
+/// # Safety
+///
+/// `dev` must be a device that [`Ops<D>`] has probed and not released, for `'a`.
+unsafe fn probed<'a, D: Driver>(
+    dev: *mut bindings::device,
+) -> (&'a device::Device, &'a D::Endpoint) {
+    // SAFETY: By the caller's promise: `probe_device` below stored an `Arc<D::Endpoint>`, which
+    // `release_device` drops.
+    unsafe {
+        (
+            device::Device::from_raw(dev),
+            &*bindings::dev_iommu_priv_get(dev).cast::<D::Endpoint>(),
+        )
     }
 }
 
@@ -105,7 +156,7 @@ pub trait Driver: Sized + 'static {
     /// Context: any.
     fn capable(dev: &device::Device, capability: Capability) -> bool;
 
-    /// A device has appeared. Is it behind this IOMMU?
+    /// A device has appeared. Is it behind this IOMMU? `ats` is its ATS, if it has that.
     ///
     /// Context: may sleep; calls are serialised.
     ///
@@ -115,18 +166,18 @@ pub trait Driver: Sized + 'static {
     /// cannot be served, succeed here, answer [`DefaultDomain::Translating`] and fail
     /// [`Driver::alloc_domain`]: the core then puts it into the blocking domain and lets go of it. A
     /// failing attach does the same, with a warning.
-    fn probe_device(dev: &device::Device) -> Result<Probed<Self>>;
+    fn probe_device(dev: &device::Device, ats: Option<Ats>) -> Result<Probed<Self>>;
 
     /// The device goes: it is in the blocking domain. Or its probing failed later on: it may be in no
     /// domain yet, and is to be blocked.
     ///
     /// Context: may sleep.
-    fn release_device(endpoint: Arc<Self::Endpoint>);
+    fn release_device(target: &AttachTarget<'_, Self>);
 
     /// Which default domain the device can have.
     ///
     /// Context: may sleep.
-    fn default_domain(_target: &AttachTarget<'_, Self>) -> DefaultDomain {
+    fn default_domain(_endpoint: &Self::Endpoint) -> DefaultDomain {
         DefaultDomain::Any
     }
 
@@ -141,12 +192,15 @@ pub trait Driver: Sized + 'static {
 
     /// Allocates a domain that the device could be attached to.
     ///
-    /// Context: may sleep.
+    /// Context: may sleep; not serialised.
     ///
     /// # Errors
     ///
     /// [`ENOMEM`], or what prevents it.
-    fn alloc_domain(target: &AttachTarget<'_, Self>) -> Result<NewDomain<Self::Domain>>;
+    fn alloc_domain(
+        dev: &device::Device,
+        endpoint: &Self::Endpoint,
+    ) -> Result<NewDomain<Self::Domain>>;
 }
 
 /// A driver's `struct iommu_ops`; to be the value of a `static`, which is then read-only.
@@ -226,10 +280,16 @@ impl<D: Driver> Ops<D> {
     /// To be called by the IOMMU core as `probe_device` only.
     unsafe extern "C" fn probe_device(dev: *mut bindings::device) -> *mut bindings::iommu_device {
         // SAFETY: The core passes a valid device.
-        match D::probe_device(unsafe { device::Device::from_raw(dev) }) {
+        let device = unsafe { device::Device::from_raw(dev) };
+        match D::probe_device(device, Ats::of(device)) {
             Ok(probed) => {
                 let Some(iommu) = probed.iommu.as_raw() else {
-                    D::release_device(probed.endpoint);
+                    // INVARIANT: The core does not know the device yet, and holds its probe lock.
+                    D::release_device(&AttachTarget {
+                        dev: device,
+                        endpoint: &probed.endpoint,
+                        _not_sync: NotThreadSafe,
+                    });
                     return ENODEV.to_ptr();
                 };
                 let endpoint = Arc::into_raw(probed.endpoint);
@@ -245,10 +305,12 @@ impl<D: Driver> Ops<D> {
     ///
     /// To be called by the IOMMU core as `release_device` only.
     unsafe extern "C" fn release_device(dev: *mut bindings::device) {
-        // SAFETY: The core releases only what was probed, once, and does not use the pointer again.
-        let endpoint =
-            unsafe { Arc::from_raw(bindings::dev_iommu_priv_get(dev).cast::<D::Endpoint>()) };
-        D::release_device(endpoint);
+        // SAFETY: The core releases only what was probed, once, and attaches it to nothing
+        // meanwhile.
+        D::release_device(&unsafe { AttachTarget::from_raw(dev) });
+        // SAFETY: The pointer comes from `Arc::into_raw` in `probe_device`; the core does not use it
+        // again, and the target above is gone.
+        drop(unsafe { Arc::from_raw(bindings::dev_iommu_priv_get(dev).cast::<D::Endpoint>()) });
     }
 
     /// # Safety
@@ -256,8 +318,8 @@ impl<D: Driver> Ops<D> {
     /// To be called by the IOMMU core as `def_domain_type` only.
     unsafe extern "C" fn def_domain_type(dev: *mut bindings::device) -> c_int {
         // SAFETY: The core asks about devices that were probed.
-        let target = unsafe { AttachTarget::from_raw(dev) };
-        let kind = match D::default_domain(&target) {
+        let (_, endpoint) = unsafe { probed::<D>(dev) };
+        let kind = match D::default_domain(endpoint) {
             DefaultDomain::Any => 0,
             DefaultDomain::Translating => bindings::IOMMU_DOMAIN_DMA,
             DefaultDomain::Identity => bindings::IOMMU_DOMAIN_IDENTITY,
@@ -291,7 +353,7 @@ impl<D: Driver> Ops<D> {
         dev: *mut bindings::device,
     ) -> *mut bindings::iommu_domain {
         // SAFETY: The core allocates domains only for devices that were probed.
-        let target = unsafe { AttachTarget::from_raw(dev) };
-        D::alloc_domain(&target).map_or_else(Error::to_ptr, NewDomain::into_raw)
+        let (dev, endpoint) = unsafe { probed::<D>(dev) };
+        D::alloc_domain(dev, endpoint).map_or_else(Error::to_ptr, NewDomain::into_raw)
     }
 }

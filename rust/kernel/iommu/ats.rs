@@ -1,0 +1,115 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Address Translation Services (ATS): a PCI device asks the IOMMU for translations, keeps them,
+//! and marks its requests as translated.
+//!
+//! While ATS is on, an IOMMU lets translated requests through as they are. So an IOMMU driver
+//! switches it on only behind a table, and off before that table goes out of force.
+//!
+//! C header: [`include/linux/pci-ats.h`](srctree/include/linux/pci-ats.h)
+
+#[cfg(CONFIG_PCI_ATS)]
+use crate::{
+    bindings,
+    container_of,
+    error::to_result,
+    pci, //
+};
+use crate::{
+    device,
+    prelude::*,
+    sync::aref::ARef, //
+};
+
+/// The smallest unit of translation that a device may ask for, as a power of two in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TranslationUnit {
+    /// 4 KiB.
+    Size4K = 12,
+}
+
+/// Control of a device's ATS: one for each device that an IOMMU driver probes, which the driver has
+/// from [`probe_device`](super::ops::Driver::probe_device) to `release_device`. Off at first.
+///
+/// # Invariants
+///
+/// `dev` is the `struct device` of a PCI function that has the ATS capability and may use it.
+pub struct Ats {
+    #[allow(dead_code)]
+    dev: ARef<device::Device>,
+}
+
+#[cfg(CONFIG_PCI_ATS)]
+impl Ats {
+    /// ATS of `dev`; [`None`] when it has none, is not trusted with it, or asks for translations of
+    /// addresses that are not page-aligned, which some IOMMUs do not understand.
+    pub(super) fn of(dev: &device::Device) -> Option<Ats> {
+        let pci: &pci::Device = dev.try_into().ok()?;
+        // INVARIANT: Checked below.
+        let ats = Ats {
+            dev: ARef::from(AsRef::<device::Device>::as_ref(pci)),
+        };
+        let pdev = ats.pdev();
+        // SAFETY: `pdev` is valid; the second function reads a register of the capability that the
+        // first one has found.
+        let usable = unsafe {
+            bindings::pci_ats_supported(pdev) && bindings::pci_ats_page_aligned(pdev) != 0
+        };
+        usable.then_some(ats)
+    }
+
+    fn pdev(&self) -> *mut bindings::pci_dev {
+        // SAFETY: By the type invariant the device lies in a `struct pci_dev`.
+        unsafe { container_of!(self.dev.as_raw(), bindings::pci_dev, dev) }
+    }
+
+    /// Whether it is on.
+    fn is_on(&self) -> bool {
+        // SAFETY: The device is valid; only the one `Ats` of a device changes the bit.
+        unsafe { (*self.pdev()).ats_enabled() != 0 }
+    }
+
+    /// Switches it on; nothing happens when it is on.
+    ///
+    /// Context: any.
+    ///
+    /// # Errors
+    ///
+    /// [`EINVAL`]: a virtual function whose physical function uses another unit.
+    pub fn switch_on(&mut self, unit: TranslationUnit) -> Result {
+        if self.is_on() {
+            return Ok(());
+        }
+        // SAFETY: By the type invariant; ATS is off.
+        to_result(unsafe { bindings::pci_enable_ats(self.pdev(), unit as _) })
+    }
+
+    /// Switches it off. Whether it was on.
+    ///
+    /// Context: any.
+    pub fn switch_off(&mut self) -> bool {
+        let was_on = self.is_on();
+        if was_on {
+            // SAFETY: By the type invariant; ATS is on.
+            unsafe { bindings::pci_disable_ats(self.pdev()) };
+        }
+        was_on
+    }
+}
+
+#[cfg(not(CONFIG_PCI_ATS))]
+impl Ats {
+    pub(super) fn of(_dev: &device::Device) -> Option<Ats> {
+        None
+    }
+
+    /// Never called: no device has ATS.
+    pub fn switch_on(&mut self, _unit: TranslationUnit) -> Result {
+        Err(EINVAL)
+    }
+
+    /// Never called: no device has ATS.
+    pub fn switch_off(&mut self) -> bool {
+        false
+    }
+}
