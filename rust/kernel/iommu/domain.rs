@@ -350,7 +350,10 @@ impl<T: PagingDomain> Paging<T> {
                 // with.
                 drop(unsafe { KBox::<MaybeUninit<Self>>::from_raw(this.cast()) });
             }
-            TableFate::Leak => {}
+            TableFate::Leak => {
+                // SAFETY: The function only notes the address.
+                unsafe { bindings::kmemleak_not_leak(this.cast()) };
+            }
         }
     }
 }
