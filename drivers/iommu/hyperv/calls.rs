@@ -3,7 +3,7 @@
 //! One function per hypercall.
 //!
 //! Inputs are built here and nowhere else. Nothing is printed and no state is kept: callers know
-//! what a failure means. Context, for all: any, interrupts on or off.
+//! what a failure means. Flushes leave a trace. Context, for all: any, interrupts on or off.
 
 use super::{
     abi::*,
@@ -18,7 +18,11 @@ use kernel::hyperv::{
         call_rep, //
     },
     logical_device::LogicalDeviceId,
-    status::HypercallError, //
+    status::HypercallError,
+    trace::{
+        self,
+        Flushed, //
+    },
 };
 
 fn device_domain(id: DomainId) -> hv_input_device_domain {
@@ -112,21 +116,32 @@ pub(crate) fn delete(id: DomainId) -> Result<(), HypercallError> {
 
 /// Drops all that is cached of a domain.
 pub(crate) fn flush(id: DomainId) -> Result<(), HypercallError> {
-    call::<FlushDeviceDomain>(&hv_input_flush_device_domain {
+    let result = call::<FlushDeviceDomain>(&hv_input_flush_device_domain {
         device_domain: device_domain(id),
         flags: 0,
         reserved: 0,
-    })
+    });
+    trace::flush(id.as_u32(), &result, || Flushed::Whole);
+    result
 }
 
 /// Drops what is cached of some blocks of pages of a domain.
 pub(crate) fn flush_list(id: DomainId, cover: &Cover) -> Result<(), HypercallError> {
-    call_rep::<FlushDeviceDomainList>(
+    let result = call_rep::<FlushDeviceDomainList>(
         &hv_input_flush_device_domain_list {
             device_domain: device_domain(id),
             flags: HV_FLUSH_DEVICE_DOMAIN_LIST_IOMMU_FORMAT,
             reserved: 0,
         },
         cover.as_slice(),
-    )
+    );
+    trace::flush(id.as_u32(), &result, || {
+        let (first, last) = cover.bounds();
+        Flushed::List {
+            first,
+            last,
+            descriptors: cover.as_slice().len() as u32,
+        }
+    });
+    result
 }

@@ -26,6 +26,9 @@ const PAGE_SHIFT: u32 = 12;
 /// Width of a page number, in bits.
 const PAGE_NUMBER_BITS: u32 = 64 - PAGE_SHIFT;
 
+/// Where a descriptor has s; the page number starts behind it.
+const SHIFT_MASK: u64 = (1 << PAGE_SHIFT) - 1;
+
 /// A descriptor as the hypervisor takes it: page number in bits 63:12, s in bits 5:0.
 pub(crate) type Descriptor = u64;
 
@@ -87,6 +90,18 @@ impl Cover {
         self.descriptors
             .get(..self.len)
             .unwrap_or(&self.descriptors)
+    }
+
+    /// The first and the last byte that is covered.
+    pub(crate) fn bounds(&self) -> (u64, u64) {
+        let blocks = self.as_slice();
+        let first = blocks.first().map_or(0, |block| block & !SHIFT_MASK);
+        let last = blocks.last().map_or(u64::MAX, |block| {
+            // At least a page, at most all of the address space.
+            let bits = PAGE_SHIFT + (block & SHIFT_MASK) as u32;
+            block & !SHIFT_MASK | u64::MAX >> (64 - bits)
+        });
+        (first, last)
     }
 }
 

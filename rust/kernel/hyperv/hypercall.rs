@@ -168,6 +168,15 @@ impl Drop for InputPage {
     }
 }
 
+/// Leaves a trace of a call that did not do what was asked.
+#[cold]
+fn failed(code: u16, failure: HypercallError) {
+    #[cfg(CONFIG_HYPERV_PVIOMMU)]
+    super::trace::hypercall_failed(code, failure);
+    #[cfg(not(CONFIG_HYPERV_PVIOMMU))]
+    let _ = (code, failure);
+}
+
 /// Where the output of `C` lies: right behind the input, 8-byte aligned.
 const fn output_offset<C: Call>() -> usize {
     size_of::<C::Input>().next_multiple_of(8)
@@ -182,6 +191,11 @@ const fn output_offset<C: Call>() -> usize {
 /// [`HypercallError`]; the output is not looked at.
 #[inline]
 pub fn call<C: Call>(input: &C::Input) -> Result<C::Output, HypercallError> {
+    try_call::<C>(input).inspect_err(|failure| failed(C::CODE, *failure))
+}
+
+#[inline]
+fn try_call<C: Call>(input: &C::Input) -> Result<C::Output, HypercallError> {
     const_assert!(output_offset::<C>() + size_of::<C::Output>() <= PAGE_BYTES);
 
     let mut page = InputPage::get()?;
@@ -223,6 +237,14 @@ const REP_MASK: u64 = 0xfff;
 /// (see [`max_reps`]) is refused with `INVALID_HYPERCALL_INPUT`, as the hypervisor would.
 #[inline]
 pub fn call_rep<C: RepCall>(
+    header: &C::Header,
+    elements: &[C::Element],
+) -> Result<(), HypercallError> {
+    try_call_rep::<C>(header, elements).inspect_err(|failure| failed(C::CODE, *failure))
+}
+
+#[inline]
+fn try_call_rep<C: RepCall>(
     header: &C::Header,
     elements: &[C::Element],
 ) -> Result<(), HypercallError> {

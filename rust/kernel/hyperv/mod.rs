@@ -7,7 +7,8 @@
 //! - [`hypercall`]: memory-based hypercalls, generic over their input and output types;
 //! - [`status`]: the hypervisor's status codes, their names and their errnos;
 //! - [`partition`]: what kind of partition the kernel runs in;
-//! - [`logical_device`]: the hypervisor's name for a PCI function behind `pci-hyperv`.
+//! - [`logical_device`]: the hypervisor's name for a PCI function behind `pci-hyperv`;
+//! - `trace`: tracepoints of the para-virtualized IOMMU.
 //!
 //! No hypercall layout is defined here: those belong to the driver that makes the call.
 //!
@@ -18,3 +19,5 @@ pub mod hypercall;
 pub mod logical_device;
 pub mod partition;
 pub mod status;
+#[cfg(CONFIG_HYPERV_PVIOMMU)]
+pub mod trace;
