@@ -7,8 +7,12 @@ use super::{
         Aperture,
         Levels, //
     },
-    calls,
     domain_ids::DomainId,
+    domain_list::{
+        Listed,
+        Unlisted, //
+    },
+    endpoint::TranslatedRequests,
     flush_range::Cover,
     instance::{
         Deleted,
@@ -49,6 +53,7 @@ use kernel::{
 pub(crate) struct Domain {
     instance: &'static Instance,
     id: DomainId,
+    listed: Listed,
     /// The hypervisor could not be made to flush: no device is let in any more.
     stale: AtomicFlag,
 }
@@ -99,12 +104,14 @@ impl Domain {
             node: pt::ANY_NODE,
         };
         Paging::allocate(config, |table| {
+            let levels = match table.levels {
+                pt::Levels::Four => Levels::Four,
+                pt::Levels::Five => Levels::Five,
+            };
+            let unlisted = Unlisted::new(table.root, levels)?;
             let translation = Translation::Table {
                 root: table.root,
-                levels: match table.levels {
-                    pt::Levels::Four => Levels::Four,
-                    pt::Levels::Five => Levels::Five,
-                },
+                levels,
             };
             let id = instance.make_domain(translation).inspect_err(|error| {
                 *refusal = Some(*error);
@@ -112,6 +119,7 @@ impl Domain {
             Ok(Domain {
                 instance,
                 id,
+                listed: unlisted.enter(instance.domains(), id),
                 stale: AtomicFlag::new(false),
             })
         })
@@ -124,7 +132,8 @@ impl Domain {
             Ok(()) => FlushOutcome::Flushed,
             Err(failure) => {
                 // The flag first, then the search for devices. Once is enough: none enters after it.
-                if !self.stale.xchg(true, Full) {
+                // At shutdown the hypervisor has forgotten the domain, and the devices are blocked.
+                if !self.stale.xchg(true, Full) && !self.instance.is_shut_down() {
                     self.instance.block_domain(self.id, failure);
                 }
                 FlushOutcome::Stale
@@ -137,30 +146,40 @@ impl PagingDomain for Domain {
     type Driver = PvIommu;
 
     fn attach(&self, target: &AttachTarget<'_, PvIommu>) -> Result {
-        target.endpoint.attach(self.id, || self.stale.load(Relaxed))
+        let endpoint = target.endpoint();
+        endpoint.attach(self.id, TranslatedRequests::Allowed, || {
+            self.stale.load(Relaxed) || self.instance.is_shut_down()
+        })
     }
 
     #[inline]
     fn flush_all(&self) {
         // With a failure the devices are blocked, so that the caller may free what it likes. About
         // one that could not be blocked nothing more can be done here; there was a message.
-        let _ = self.conclude(calls::flush(self.id));
+        let _ = self.conclude(self.instance.flush_all(self.id, &self.listed));
     }
 
     #[inline]
     fn flush(&self, gather: &Gather) -> FlushOutcome {
         let cover = Cover::new(gather.first().as_u64(), gather.last().as_u64());
-        self.conclude(self.instance.flush_range(self.id, &cover))
+        self.conclude(self.instance.flush_range(self.id, &cover, &self.listed))
     }
 
     fn release(self) -> TableFate {
         if self.stale.load(Relaxed) {
             // Whether a delete drops what is cached is not documented: the domain stays.
+            self.listed.retire();
             return TableFate::Leak;
         }
         match self.instance.delete_domain(self.id) {
-            Deleted::Yes => TableFate::Free,
-            Deleted::No => TableFate::Leak,
+            Deleted::Yes => {
+                self.listed.leave(self.instance.domains(), self.id);
+                TableFate::Free
+            }
+            Deleted::No => {
+                self.listed.retire();
+                TableFate::Leak
+            }
         }
     }
 }

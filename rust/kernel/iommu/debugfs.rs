@@ -1,0 +1,23 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The IOMMU drivers' part of debugfs: `/sys/kernel/debug/iommu`.
+//!
+//! C header: [`include/linux/iommu.h`](srctree/include/linux/iommu.h)
+
+use crate::{
+    bindings,
+    debugfs::Dir,
+    prelude::*, //
+};
+
+/// Creates a driver's directory.
+///
+/// As everywhere in debugfs, failure is silent: what is created in the directory is then created
+/// nowhere.
+///
+/// Context: may sleep; after `core_initcall`.
+pub fn dir(name: &CStr) -> Dir {
+    // SAFETY: The IOMMU core sets the pointer before any driver runs, to a directory that it never
+    // removes, or to an error; the function takes a null pointer, too.
+    unsafe { Dir::below(bindings::iommu_debugfs_dir, name) }
+}
