@@ -13,6 +13,7 @@ use super::aperture::{
 pub(crate) const CAP_PRESENT: u64 = 1 << 0;
 pub(crate) const CAP_S1: u64 = 1 << 2;
 pub(crate) const CAP_S1_5LVL: u64 = 1 << 3;
+pub(crate) const CAP_ATS: u64 = 1 << 5;
 
 /// The one page size that every table needs, in bytes: also the bit of the bitmap.
 pub(crate) const BASE_PAGE: u64 = 4096;
@@ -34,6 +35,14 @@ pub(crate) struct Capabilities {
     pub(crate) aperture: Aperture,
     /// Bit n: pages of 2^n bytes; 4 KiB among them.
     pub(crate) page_sizes: u64,
+    pub(crate) ats: AtsSupport,
+}
+
+/// Whether the IOMMU answers devices' requests for translations.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum AtsSupport {
+    Offered,
+    NotOffered,
 }
 
 /// Why an IOMMU cannot be served.
@@ -71,6 +80,11 @@ impl HostReport {
         Ok(Capabilities {
             aperture,
             page_sizes: self.page_sizes,
+            ats: if self.flags & CAP_ATS != 0 {
+                AtsSupport::Offered
+            } else {
+                AtsSupport::NotOffered
+            },
         })
     }
 }

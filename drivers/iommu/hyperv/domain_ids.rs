@@ -39,13 +39,22 @@ impl fmt::Display for DomainId {
 #[pin_data]
 pub(crate) struct DomainIds {
     #[pin]
-    taken: Mutex<IdPool>,
+    numbers: Mutex<Numbers>,
+}
+
+struct Numbers {
+    taken: IdPool,
+    /// No number above this one was ever taken.
+    highest: u32,
 }
 
 impl DomainIds {
     pub(crate) fn new() -> impl PinInit<Self> {
         pin_init!(Self {
-            taken <- new_mutex!(IdPool::new()),
+            numbers <- new_mutex!(Numbers {
+                taken: IdPool::new(),
+                highest: 0,
+            }),
         })
     }
 
@@ -57,18 +66,20 @@ impl DomainIds {
     ///
     /// [`ENOMEM`], [`ENOSPC`].
     pub(crate) fn take(&self) -> Result<DomainId> {
-        let mut taken = self.taken.lock();
+        let mut numbers = self.numbers.lock();
         loop {
-            if let Some(unused) = taken.find_unused_id(DomainId::FIRST) {
+            if let Some(unused) = numbers.taken.find_unused_id(DomainId::FIRST) {
                 let number = u32::try_from(unused.as_usize()).map_err(|_| ENOSPC)?;
                 if number > DomainId::LAST {
                     return Err(ENOSPC);
                 }
                 unused.acquire();
+                numbers.highest = numbers.highest.max(number);
                 return Ok(DomainId(number));
             }
-            let resizer = taken.grow_request().ok_or(ENOSPC)?.realloc(GFP_KERNEL)?;
-            taken.grow(resizer);
+            let request = numbers.taken.grow_request().ok_or(ENOSPC)?;
+            let resizer = request.realloc(GFP_KERNEL)?;
+            numbers.taken.grow(resizer);
         }
     }
 
@@ -76,6 +87,20 @@ impl DomainIds {
     ///
     /// Context: may sleep.
     pub(crate) fn give_back(&self, id: DomainId) {
-        self.taken.lock().release_id(id.0 as usize);
+        self.numbers.lock().taken.release_id(id.0 as usize);
+    }
+
+    /// Calls `f` for each number that is taken, retired ones among them. None is taken or given
+    /// back meanwhile.
+    ///
+    /// Context: may sleep.
+    pub(crate) fn each_taken(&self, mut f: impl FnMut(DomainId)) {
+        let mut numbers = self.numbers.lock();
+        for number in DomainId::FIRST as u32..=numbers.highest {
+            let unused = numbers.taken.find_unused_id(number as usize);
+            if unused.is_none_or(|unused| unused.as_u32() != number) {
+                f(DomainId(number));
+            }
+        }
     }
 }

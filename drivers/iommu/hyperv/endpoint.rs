@@ -5,15 +5,23 @@
 use super::{
     abi::{
         AttachDeviceDomain,
-        DetachDeviceDomain,
         GetLogicalDeviceProperty, //
+    },
+    block::{
+        block,
+        is_gone,
+        report,
+        says_no_such_device,
+        Blocked,
+        NotBlocked, //
     },
     calls::{
         self,
         DeviceIommu, //
     },
     domain_ids::DomainId,
-    instance::Instance, //
+    instance::Instance,
+    ops::PvIommu, //
 };
 use kernel::{
     device,
@@ -24,6 +32,14 @@ use kernel::{
             HypercallError,
             Status, //
         },
+        trace, //
+    },
+    iommu::{
+        ats::{
+            Ats,
+            TranslationUnit, //
+        },
+        ops::AttachTarget, //
     },
     list::{
         impl_list_arc_safe,
@@ -50,15 +66,32 @@ pub(crate) enum Admission {
     Unknown,
 }
 
+/// What the device may do behind a domain besides plain DMA.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum TranslatedRequests {
+    /// It may ask for translations and use them later, if it and the IOMMU can.
+    Allowed,
+    /// It may not. That a domain without a table answers such requests, and lets only through what
+    /// it answered, is documented nowhere.
+    Forbidden,
+}
+
 /// Where the device's DMA goes, as far as the hypervisor said.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Place {
+pub(crate) enum Place {
     /// Where the host put it at first: DMA is not translated.
     Initial,
     /// Through a domain.
     In(DomainId),
     /// Nowhere.
-    Blocked,
+    Blocked(Blocked),
+}
+
+/// What changes of a device.
+struct State {
+    place: Place,
+    /// On only while the device is in a domain with a table.
+    ats: Option<Ats>,
 }
 
 /// A device.
@@ -69,7 +102,7 @@ pub(crate) struct Endpoint {
     admission: Admission,
     /// Held over the hypercall that changes it, so that it never lags behind the hypervisor.
     #[pin]
-    place: SpinLockIrq<Place>,
+    state: SpinLockIrq<State>,
     #[pin]
     links: ListLinks,
 }
@@ -81,103 +114,15 @@ impl_list_item! {
     impl ListItem<0> for Endpoint { using ListLinks { self.links }; }
 }
 
-/// How a device was kept from doing DMA.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Blocked {
-    /// It is in the blocking domain.
-    Attached,
-    /// It is in no domain, which blocks it, too.
-    Detached,
-    /// The host has taken it away.
-    Gone,
-}
-
-/// A device could be neither attached to the blocking domain nor detached.
-#[derive(Clone, Copy)]
-pub(crate) struct NotBlocked {
-    attach: Option<HypercallError>,
-    detach: HypercallError,
-}
-
 /// What became of an attach.
 enum Attached {
-    Yes,
+    /// It is in the domain; ATS may have failed.
+    Yes(Result),
     /// The domain is not to be used any more.
     Refused,
     /// The host has taken the device away.
     Gone,
     Failed(HypercallError),
-}
-
-/// Whether `failure` says that the hypervisor does not have the device. That it is this status is
-/// our reading of its name; no document says so.
-fn says_no_such_device(failure: HypercallError) -> bool {
-    failure.is(Status::INVALID_DEVICE_ID)
-}
-
-/// Whether the host has taken the device away. One refusal is not believed: a second call, of
-/// another kind, must agree.
-fn is_gone(id: LogicalDeviceId, failure: HypercallError) -> bool {
-    says_no_such_device(failure) && calls::get_device_iommu(id).is_err_and(says_no_such_device)
-}
-
-/// Keeps a device from doing DMA, by the blocking domain or else by detaching it.
-fn block(id: LogicalDeviceId, blocking: Option<DomainId>) -> Result<Blocked, NotBlocked> {
-    let attach = match blocking.map(|domain| calls::attach(domain, id)) {
-        None => None,
-        Some(Ok(())) => return Ok(Blocked::Attached),
-        Some(Err(failure)) if failure.is(Status::DEVICE_ALREADY_IN_DOMAIN) => {
-            return Ok(Blocked::Attached);
-        }
-        Some(Err(failure)) if is_gone(id, failure) => return Ok(Blocked::Gone),
-        Some(Err(failure)) => Some(failure),
-    };
-    match calls::detach(id) {
-        Ok(()) => Ok(Blocked::Detached),
-        Err(detach) => Err(NotBlocked { attach, detach }),
-    }
-}
-
-/// Says what is not as it should be.
-///
-/// # Errors
-///
-/// [`EIO`]: the device may still do DMA.
-fn report(dev: &device::Device, result: Result<Blocked, NotBlocked>) -> Result {
-    match result {
-        Ok(Blocked::Attached) => Ok(()),
-        Ok(Blocked::Detached) => {
-            dev_warn!(dev, "IOMMU: not in the blocking domain, detached instead\n");
-            Ok(())
-        }
-        Ok(Blocked::Gone) => {
-            dev_info!(dev, "IOMMU: the host has taken the device away\n");
-            Ok(())
-        }
-        Err(NotBlocked {
-            attach: Some(attach),
-            detach,
-        }) => {
-            dev_err!(
-                dev,
-                "IOMMU: DMA is not blocked: {}: {attach}, {}: {detach}\n",
-                AttachDeviceDomain::NAME,
-                DetachDeviceDomain::NAME
-            );
-            Err(EIO)
-        }
-        Err(NotBlocked {
-            attach: None,
-            detach,
-        }) => {
-            dev_err!(
-                dev,
-                "IOMMU: DMA is not blocked: {}: {detach}\n",
-                DetachDeviceDomain::NAME
-            );
-            Err(EIO)
-        }
-    }
 }
 
 impl Endpoint {
@@ -189,7 +134,11 @@ impl Endpoint {
     ///
     /// [`ENODEV`], silently: it is not, by the device's kind or by the host's word. [`ENOMEM`]: it
     /// is, and was blocked.
-    pub(crate) fn new(instance: &Instance, dev: &device::Device) -> Result<ListArc<Endpoint>> {
+    pub(crate) fn new(
+        instance: &Instance,
+        dev: &device::Device,
+        ats: Option<Ats>,
+    ) -> Result<ListArc<Endpoint>> {
         let pdev = <&pci::Device>::try_from(dev).map_err(|_| ENODEV)?;
         let id = LogicalDeviceId::of(pdev)?;
         let admission = match calls::get_device_iommu(id) {
@@ -210,7 +159,10 @@ impl Endpoint {
                 dev: dev.into(),
                 id,
                 admission,
-                place <- new_spinlock_irq!(Place::Initial),
+                state <- new_spinlock_irq!(State {
+                    place: Place::Initial,
+                    ats: ats.filter(|_| instance.offers_ats()),
+                }),
                 links <- ListLinks::new(),
             }),
             GFP_KERNEL,
@@ -219,6 +171,25 @@ impl Endpoint {
             dev_err!(dev, "IOMMU: no memory; DMA is blocked\n");
             let _ = report(dev, block(id, instance.want_blocking()));
         })
+    }
+
+    /// The device.
+    #[cfg(CONFIG_IOMMU_DEBUGFS)]
+    pub(crate) fn dev(&self) -> &device::Device {
+        &self.dev
+    }
+
+    /// The hypervisor's name for it.
+    #[cfg(CONFIG_IOMMU_DEBUGFS)]
+    pub(crate) fn id(&self) -> LogicalDeviceId {
+        self.id
+    }
+
+    /// Where its DMA goes.
+    ///
+    /// Context: any.
+    pub(crate) fn place(&self) -> Place {
+        self.state.lock().place
     }
 
     /// Whether the hypervisor lets us attach the device.
@@ -234,12 +205,25 @@ impl Endpoint {
     /// # Errors
     ///
     /// [`ENODEV`], [`ENOMEM`]; the device is where it was.
-    pub(crate) fn attach(&self, id: DomainId, refused: impl FnOnce() -> bool) -> Result {
+    pub(crate) fn attach(
+        &self,
+        id: DomainId,
+        requests: TranslatedRequests,
+        refused: impl FnOnce() -> bool,
+    ) -> Result {
         if self.admission == Admission::Unknown {
             return Err(ENODEV);
         }
-        match self.try_attach(id, refused) {
-            Attached::Yes => Ok(()),
+        match self.try_attach(id, requests, refused) {
+            Attached::Yes(Ok(())) => Ok(()),
+            Attached::Yes(Err(error)) => {
+                dev_warn!(
+                    self.dev,
+                    "IOMMU: ATS stays off: errno {}\n",
+                    error.to_errno()
+                );
+                Ok(())
+            }
             Attached::Refused => Err(ENODEV),
             Attached::Gone => {
                 // Whatever driver still has it sees that by itself; nothing is left to protect.
@@ -260,24 +244,41 @@ impl Endpoint {
         }
     }
 
-    fn try_attach(&self, id: DomainId, refused: impl FnOnce() -> bool) -> Attached {
-        let mut place = self.place.lock();
+    fn try_attach(
+        &self,
+        id: DomainId,
+        requests: TranslatedRequests,
+        refused: impl FnOnce() -> bool,
+    ) -> Attached {
+        let mut state = self.state.lock();
         // Under the lock: a domain is refused first, and its devices are blocked then, each under
         // its own lock. Either this sees the refusal, or that sees the device.
         if refused() {
             return Attached::Refused;
         }
+        let had_ats = requests == TranslatedRequests::Forbidden && state.switch_ats_off();
         match calls::attach(id, self.id) {
             Ok(()) => {}
             Err(failure) if failure.is(Status::DEVICE_ALREADY_IN_DOMAIN) => {}
             Err(failure) if is_gone(self.id, failure) => {
-                *place = Place::Blocked;
+                state.place = Place::Blocked(Blocked::Gone);
+                trace::block(&self.dev, self.id, || trace::Block::Gone);
                 return Attached::Gone;
             }
-            Err(failure) => return Attached::Failed(failure),
+            Err(failure) => {
+                if had_ats {
+                    // It was on before, so that this cannot fail.
+                    let _ = state.switch_ats_on();
+                }
+                return Attached::Failed(failure);
+            }
         }
-        *place = Place::In(id);
-        Attached::Yes
+        state.place = Place::In(id);
+        trace::attach(&self.dev, self.id, id.as_u32());
+        Attached::Yes(match requests {
+            TranslatedRequests::Allowed => state.switch_ats_on(),
+            TranslatedRequests::Forbidden => Ok(()),
+        })
     }
 
     /// Keeps the device from doing DMA if it is in this domain. Nothing is printed.
@@ -288,42 +289,75 @@ impl Endpoint {
         id: DomainId,
         blocking: Option<DomainId>,
     ) -> Option<Result<Blocked, NotBlocked>> {
-        let mut place = self.place.lock();
-        (*place == Place::In(id)).then(|| self.block_locked(&mut place, blocking))
+        let mut state = self.state.lock();
+        (state.place == Place::In(id)).then(|| self.block_locked(&mut state, blocking))
     }
 
     fn block_locked(
         &self,
-        place: &mut Place,
+        state: &mut State,
         blocking: Option<DomainId>,
     ) -> Result<Blocked, NotBlocked> {
+        state.switch_ats_off();
         let result = block(self.id, blocking);
-        if result.is_ok() {
-            *place = Place::Blocked;
+        if let Ok(how) = result {
+            state.place = Place::Blocked(how);
         }
+        trace::block(&self.dev, self.id, || match result {
+            Ok(Blocked::Attached) => trace::Block::Attached,
+            Ok(Blocked::Detached) => trace::Block::Detached,
+            Ok(Blocked::Gone) => trace::Block::Gone,
+            Err(_) => trace::Block::Failed,
+        });
         result
     }
 
     /// Keeps the device from doing DMA, with a message when that did not go as it should.
     ///
-    /// Context: may sleep.
+    /// Context: may sleep; serialised for one device by the core.
     ///
     /// # Errors
     ///
-    /// [`EIO`]: the device may still do DMA.
-    pub(crate) fn block(&self, instance: &Instance) -> Result {
-        let blocking = instance.want_blocking();
-        let result = self.block_locked(&mut self.place.lock(), blocking);
-        report(&self.dev, result)
+    /// [`EIO`]: the IOMMU may still let the device do DMA. The device is kept off the bus, as long
+    /// as its driver leaves it at that.
+    pub(crate) fn block(target: &AttachTarget<'_, PvIommu>, instance: &Instance) -> Result {
+        let this = target.endpoint();
+        let result = this.block_now(instance.want_blocking());
+        if result.is_err() {
+            target.stop_bus_mastering();
+        }
+        report(&this.dev, result)
     }
 
     /// As [`Endpoint::block`], for a device that nobody has attached to the blocking domain.
     ///
-    /// Context: may sleep.
-    pub(crate) fn block_unless_blocked(&self, instance: &Instance) {
-        let blocked = *self.place.lock() == Place::Blocked;
+    /// Context: may sleep; serialised for one device by the core.
+    pub(crate) fn block_unless_blocked(target: &AttachTarget<'_, PvIommu>, instance: &Instance) {
+        let blocked = matches!(target.endpoint().place(), Place::Blocked(_));
         if !blocked {
-            let _ = self.block(instance);
+            let _ = Endpoint::block(target, instance);
         }
+    }
+
+    /// Keeps the device from doing DMA. Nothing is printed.
+    ///
+    /// Context: any.
+    pub(crate) fn block_now(&self, blocking: Option<DomainId>) -> Result<Blocked, NotBlocked> {
+        self.block_locked(&mut self.state.lock(), blocking)
+    }
+}
+
+impl State {
+    /// Lets the device ask for translations, if it can and the IOMMU answers.
+    fn switch_ats_on(&mut self) -> Result {
+        match &mut self.ats {
+            Some(ats) => ats.switch_on(TranslationUnit::Size4K),
+            None => Ok(()),
+        }
+    }
+
+    /// Keeps the device from asking for translations. Whether it was allowed to.
+    fn switch_ats_off(&mut self) -> bool {
+        self.ats.as_mut().is_some_and(Ats::switch_off)
     }
 }

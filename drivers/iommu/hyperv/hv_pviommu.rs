@@ -11,17 +11,26 @@
 //!   kernel types, which are tested outside the kernel, too;
 //! - [`calls`]: one function per hypercall;
 //! - [`domain_ids`], [`instance`]: the state of the one IOMMU;
-//! - [`endpoint`]: a device behind it;
+//! - [`endpoint`], [`block`]: a device behind it, and keeping it from doing DMA;
 //! - [`paging`], [`statics`]: the domains;
-//! - [`ops`]: what the IOMMU core calls.
+//! - [`ops`]: what the IOMMU core calls;
+//! - [`domain_list`], `debugfs`, `table_dump`: what debugfs shows.
 
 #![deny(unsafe_code)]
 
 mod abi;
 mod aperture;
+mod block;
 mod calls;
 mod capabilities;
+#[cfg(CONFIG_IOMMU_DEBUGFS)]
+mod debugfs;
 mod domain_ids;
+#[cfg(CONFIG_IOMMU_DEBUGFS)]
+mod domain_list;
+#[cfg(not(CONFIG_IOMMU_DEBUGFS))]
+#[path = "domain_list_off.rs"]
+mod domain_list;
 mod endpoint;
 mod flush_range;
 mod instance;
@@ -31,6 +40,8 @@ mod ops;
 mod paging;
 mod probe;
 mod statics;
+#[cfg(CONFIG_IOMMU_DEBUGFS)]
+mod table_dump;
 mod translation;
 
 use kernel::{

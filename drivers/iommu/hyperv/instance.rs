@@ -14,10 +14,17 @@ use super::{
         Levels, //
     },
     calls,
-    capabilities::Capabilities,
+    capabilities::{
+        AtsSupport,
+        Capabilities, //
+    },
     domain_ids::{
         DomainId,
         DomainIds, //
+    },
+    domain_list::{
+        DomainList,
+        Listed, //
     },
     endpoint::Endpoint,
     flush_range::Cover,
@@ -43,7 +50,10 @@ use kernel::{
     prelude::*,
     sync::{
         atomic::{
-            ordering::Relaxed,
+            ordering::{
+                Full,
+                Relaxed, //
+            },
             AtomicFlag, //
         },
         new_spinlock_irq,
@@ -62,6 +72,8 @@ pub(crate) struct Instance {
     capabilities: Capabilities,
     #[pin]
     ids: DomainIds,
+    #[pin]
+    domains: DomainList,
     /// The domain that lets nothing through; devices are detached instead when there is none.
     blocking: SetOnce<DomainId>,
     /// The domain that translates nothing; devices cannot be attached to it when there is none.
@@ -70,6 +82,8 @@ pub(crate) struct Instance {
     no_list_flush: AtomicFlag,
     /// The host has refused a 5-level table.
     no_five_levels: AtomicFlag,
+    /// The system shuts down: devices are only blocked any more.
+    shut_down: AtomicFlag,
     /// Every device that was probed and not released.
     #[pin]
     endpoints: SpinLockIrq<List<Endpoint>>,
@@ -101,10 +115,12 @@ impl Instance {
             pin_init!(Instance {
                 capabilities,
                 ids <- DomainIds::new(),
+                domains <- DomainList::new(),
                 blocking: SetOnce::new(),
                 identity: SetOnce::new(),
                 no_list_flush: AtomicFlag::new(false),
                 no_five_levels: AtomicFlag::new(false),
+                shut_down: AtomicFlag::new(false),
                 endpoints <- new_spinlock_irq!(List::new()),
             }),
             GFP_KERNEL,
@@ -142,6 +158,21 @@ impl Instance {
         self.capabilities.page_sizes
     }
 
+    /// Whether devices may be allowed to ask for translations.
+    pub(crate) fn offers_ats(&self) -> bool {
+        self.capabilities.ats == AtsSupport::Offered
+    }
+
+    /// Whether devices are only blocked any more.
+    pub(crate) fn is_shut_down(&self) -> bool {
+        self.shut_down.load(Relaxed)
+    }
+
+    /// The paging domains.
+    pub(crate) fn domains(&self) -> &DomainList {
+        &self.domains
+    }
+
     /// The blocking domain; when it could not be had so far, once more with an attempt at it.
     ///
     /// Context: may sleep.
@@ -150,6 +181,18 @@ impl Instance {
             self.make_static(&self.blocking, Translation::Blocking, "blocking");
         }
         self.blocking.copy()
+    }
+
+    /// The blocking domain, if it could be had so far.
+    #[cfg(CONFIG_IOMMU_DEBUGFS)]
+    pub(crate) fn blocking(&self) -> Option<DomainId> {
+        self.blocking.copy()
+    }
+
+    /// Whether ranges are flushed by lists; the host may not know them.
+    #[cfg(CONFIG_IOMMU_DEBUGFS)]
+    pub(crate) fn has_list_flush(&self) -> bool {
+        !self.no_list_flush.load(Relaxed)
     }
 
     /// The identity domain.
@@ -213,6 +256,10 @@ impl Instance {
     ///
     /// Context: may sleep.
     pub(crate) fn delete_domain(&self, id: DomainId) -> Deleted {
+        if self.is_shut_down() {
+            // That was done, or will be, there.
+            return Deleted::No;
+        }
         match calls::delete(id) {
             Ok(()) => {
                 self.ids.give_back(id);
@@ -236,11 +283,18 @@ impl Instance {
     ///
     /// That of the last resort, the flush of the whole domain.
     #[inline]
-    pub(crate) fn flush_range(&self, id: DomainId, cover: &Cover) -> Result<(), HypercallError> {
+    pub(crate) fn flush_range(
+        &self,
+        id: DomainId,
+        cover: &Cover,
+        listed: &Listed,
+    ) -> Result<(), HypercallError> {
         if self.no_list_flush.load(Relaxed) {
-            return calls::flush(id);
+            return self.flush_all(id, listed);
         }
-        match calls::flush_list(id, cover) {
+        let result = calls::flush_list(id, cover);
+        listed.count_list(cover.as_slice().len(), &result);
+        match result {
             Ok(()) => Ok(()),
             Err(failure) => {
                 if failure.is(Status::INVALID_HYPERCALL_CODE) {
@@ -256,9 +310,23 @@ impl Instance {
                         FlushDeviceDomainList::NAME
                     );
                 }
-                calls::flush(id)
+                self.flush_all(id, listed)
             }
         }
+    }
+
+    /// Drops all that is cached of a domain.
+    ///
+    /// Context: any.
+    ///
+    /// # Errors
+    ///
+    /// [`HypercallError`].
+    #[inline]
+    pub(crate) fn flush_all(&self, id: DomainId, listed: &Listed) -> Result<(), HypercallError> {
+        let result = calls::flush(id);
+        listed.count_whole(&result);
+        result
     }
 
     /// The last resort when a domain cannot be flushed: its devices are blocked, before memory that
@@ -280,6 +348,46 @@ impl Instance {
         pr_err!(
             "domain {id} cannot be flushed: {failure}; {blocked} devices blocked, {lost} not\n"
         );
+    }
+
+    /// The system shuts down: leaves all devices blocked, whoever still has them, so that none does
+    /// DMA into the memory of a kernel that is started next, and no domain but the blocking one.
+    ///
+    /// Context: may sleep.
+    pub(crate) fn shut_down(&self) {
+        // The flag first, then the devices: none enters a domain after it. See `Endpoint::attach`.
+        self.shut_down.xchg(true, Full);
+        let blocking = self.want_blocking();
+        let mut lost = 0;
+        for endpoint in self.endpoints.lock().iter() {
+            if endpoint.block_now(blocking).is_err() {
+                lost += 1;
+            }
+        }
+        if lost != 0 {
+            pr_err!("{lost} devices are not blocked at shutdown\n");
+            return;
+        }
+        // The hypervisor keeps domains until it is told otherwise, whatever kernel comes next.
+        self.ids.each_taken(|id| {
+            if Some(id) != blocking {
+                let _ = calls::delete(id);
+            }
+        });
+    }
+
+    /// Calls `f` for each device, until it fails.
+    ///
+    /// Context: any; `f` must not sleep.
+    #[cfg(CONFIG_IOMMU_DEBUGFS)]
+    pub(crate) fn each_endpoint<E>(
+        &self,
+        mut f: impl FnMut(&Endpoint) -> Result<(), E>,
+    ) -> Result<(), E> {
+        for endpoint in self.endpoints.lock().iter() {
+            f(&endpoint)?;
+        }
+        Ok(())
     }
 
     /// Enters a device.

@@ -127,6 +127,7 @@ mod tests {
         assert_eq!(capabilities::CAP_PRESENT, HV_IOMMU_CAP_PRESENT.into());
         assert_eq!(capabilities::CAP_S1, HV_IOMMU_CAP_S1.into());
         assert_eq!(capabilities::CAP_S1_5LVL, HV_IOMMU_CAP_S1_5LVL.into());
+        assert_eq!(capabilities::CAP_ATS, HV_IOMMU_CAP_ATS.into());
         assert_eq!(
             translation::TRANSLATION_ENABLED,
             HV_DEVICE_DOMAIN_TRANSLATION_ENABLED.into()
@@ -253,6 +254,26 @@ mod tests {
         ids.give_back(second);
         assert_eq!(ids.take()?.as_u32(), 2);
         assert_eq!(ids.take()?.as_u32(), 200);
+        Ok(())
+    }
+
+    #[test]
+    fn taken_numbers_are_those_that_were_not_given_back() -> Result {
+        let ids = KBox::pin_init(DomainIds::new(), GFP_KERNEL)?;
+        let (mut count, mut sum) = (0, 0);
+        ids.each_taken(|_| count += 1);
+        assert_eq!(count, 0);
+        for _ in 1..=100 {
+            ids.take()?;
+        }
+        let last = ids.take()?;
+        ids.give_back(last);
+        ids.each_taken(|id| {
+            count += 1;
+            sum += id.as_u32();
+        });
+        assert_eq!(count, 100);
+        assert_eq!(sum, 5050);
         Ok(())
     }
 }

@@ -17,6 +17,7 @@ use super::{
 use kernel::{
     device,
     iommu::{
+        ats::Ats,
         device::IommuDevice,
         domain::NewDomain,
         ops::{
@@ -35,7 +36,10 @@ use kernel::{
         Iova,
     },
     prelude::*,
-    sync::Arc,
+    syscore::{
+        Registration,
+        Shutdown, //
+    },
 };
 
 /// Where message-signalled interrupts go on x86; never translated.
@@ -46,8 +50,18 @@ const MSI_WINDOW_BYTES: usize = 0x10_0000;
 /// The driver.
 pub(crate) struct PvIommu;
 
+impl Shutdown for PvIommu {
+    fn shutdown() {
+        if let Ok(instance) = Instance::get() {
+            instance.shut_down();
+        }
+    }
+}
+
 /// The one IOMMU of the partition, as the core knows it.
 pub(crate) static DEVICE: IommuDevice<PvIommu> = IommuDevice::new();
+/// What happens at shutdown.
+pub(crate) static SHUTDOWN: Registration<PvIommu> = Registration::new();
 /// The driver's operations.
 pub(crate) static OPS: Ops<PvIommu> = Ops::new(&IDENTITY, &BLOCKING);
 
@@ -65,9 +79,9 @@ impl Driver for PvIommu {
         }
     }
 
-    fn probe_device(dev: &device::Device) -> Result<Probed<PvIommu>> {
+    fn probe_device(dev: &device::Device, ats: Option<Ats>) -> Result<Probed<PvIommu>> {
         let instance = Instance::get()?;
-        let endpoint = Endpoint::new(instance, dev)?;
+        let endpoint = Endpoint::new(instance, dev, ats)?;
         let probed = Probed {
             iommu: &DEVICE,
             endpoint: endpoint.clone_arc(),
@@ -76,15 +90,15 @@ impl Driver for PvIommu {
         Ok(probed)
     }
 
-    fn release_device(endpoint: Arc<Endpoint>) {
+    fn release_device(target: &AttachTarget<'_, PvIommu>) {
         if let Ok(instance) = Instance::get() {
-            endpoint.block_unless_blocked(instance);
-            instance.remove_endpoint(&endpoint);
+            Endpoint::block_unless_blocked(target, instance);
+            instance.remove_endpoint(target.endpoint());
         }
     }
 
-    fn default_domain(target: &AttachTarget<'_, PvIommu>) -> DefaultDomain {
-        match target.endpoint.admission() {
+    fn default_domain(endpoint: &Endpoint) -> DefaultDomain {
+        match endpoint.admission() {
             Admission::Granted => DefaultDomain::Any,
             // One that `alloc_domain` can refuse.
             Admission::Unknown => DefaultDomain::Translating,
@@ -95,9 +109,9 @@ impl Driver for PvIommu {
         regions.add(MSI_WINDOW, MSI_WINDOW_BYTES, ReservedKind::Msi)
     }
 
-    fn alloc_domain(target: &AttachTarget<'_, PvIommu>) -> Result<NewDomain<Domain>> {
-        match target.endpoint.admission() {
-            Admission::Granted => Domain::allocate(target.dev),
+    fn alloc_domain(dev: &device::Device, endpoint: &Endpoint) -> Result<NewDomain<Domain>> {
+        match endpoint.admission() {
+            Admission::Granted => Domain::allocate(dev),
             // The core blocks the device then, and lets go of it.
             Admission::Unknown => Err(ENODEV),
         }

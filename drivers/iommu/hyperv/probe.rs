@@ -17,7 +17,8 @@ use super::{
     instance::Instance,
     ops::{
         DEVICE,
-        OPS, //
+        OPS,
+        SHUTDOWN, //
     },
 };
 use kernel::{
@@ -68,7 +69,10 @@ pub(crate) fn probe() -> Result {
     DEVICE.register(&OPS, NAME).inspect_err(|error| {
         pr_err!("cannot be registered: errno {}\n", error.to_errno());
     })?;
+    SHUTDOWN.register();
     announce(&report, &capabilities);
+    #[cfg(CONFIG_IOMMU_DEBUGFS)]
+    super::debugfs::publish(report);
     Ok(())
 }
 

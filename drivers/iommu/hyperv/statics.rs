@@ -3,6 +3,10 @@
 //! The identity and the blocking domain.
 
 use super::{
+    endpoint::{
+        Endpoint,
+        TranslatedRequests, //
+    },
     instance::Instance,
     ops::PvIommu, //
 };
@@ -28,8 +32,12 @@ impl StaticDomainOps for Identity {
 
     fn attach(target: &AttachTarget<'_, PvIommu>) -> Result {
         // There was a message when it could not be made.
-        let identity = Instance::get()?.identity().ok_or(ENODEV)?;
-        target.endpoint.attach(identity, || false)
+        let instance = Instance::get()?;
+        let identity = instance.identity().ok_or(ENODEV)?;
+        let endpoint = target.endpoint();
+        endpoint.attach(identity, TranslatedRequests::Forbidden, || {
+            instance.is_shut_down()
+        })
     }
 }
 
@@ -42,7 +50,7 @@ impl StaticDomainOps for Blocking {
     const KIND: StaticKind = StaticKind::Blocking;
 
     fn attach(target: &AttachTarget<'_, PvIommu>) -> Result {
-        target.endpoint.block(Instance::get()?)
+        Endpoint::block(target, Instance::get()?)
     }
 }
 

@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Keeping a device from doing DMA, by one means or another.
+
+use super::{
+    abi::{
+        AttachDeviceDomain,
+        DetachDeviceDomain, //
+    },
+    calls,
+    domain_ids::DomainId, //
+};
+use kernel::{
+    device,
+    hyperv::{
+        hypercall::Call,
+        logical_device::LogicalDeviceId,
+        status::{
+            HypercallError,
+            Status, //
+        },
+    },
+    prelude::*,
+};
+
+/// How a device was kept from doing DMA.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Blocked {
+    /// It is in the blocking domain.
+    Attached,
+    /// It is in no domain, which blocks it, too.
+    Detached,
+    /// The host has taken it away.
+    Gone,
+}
+
+/// A device could be neither attached to the blocking domain nor detached.
+#[derive(Clone, Copy)]
+pub(crate) struct NotBlocked {
+    attach: Option<HypercallError>,
+    detach: HypercallError,
+}
+
+/// Whether `failure` says that the hypervisor does not have the device. That it is this status is
+/// our reading of its name; no document says so.
+pub(crate) fn says_no_such_device(failure: HypercallError) -> bool {
+    failure.is(Status::INVALID_DEVICE_ID)
+}
+
+/// Whether the host has taken the device away. One refusal is not believed: a second call, of
+/// another kind, must agree.
+pub(crate) fn is_gone(id: LogicalDeviceId, failure: HypercallError) -> bool {
+    says_no_such_device(failure) && calls::get_device_iommu(id).is_err_and(says_no_such_device)
+}
+
+/// Keeps a device from doing DMA, by the blocking domain or else by detaching it.
+pub(crate) fn block(
+    id: LogicalDeviceId,
+    blocking: Option<DomainId>,
+) -> Result<Blocked, NotBlocked> {
+    let attach = match blocking.map(|domain| calls::attach(domain, id)) {
+        None => None,
+        Some(Ok(())) => return Ok(Blocked::Attached),
+        Some(Err(failure)) if failure.is(Status::DEVICE_ALREADY_IN_DOMAIN) => {
+            return Ok(Blocked::Attached);
+        }
+        Some(Err(failure)) if is_gone(id, failure) => return Ok(Blocked::Gone),
+        Some(Err(failure)) => Some(failure),
+    };
+    match calls::detach(id) {
+        Ok(()) => Ok(Blocked::Detached),
+        Err(detach) => Err(NotBlocked { attach, detach }),
+    }
+}
+
+/// Says what is not as it should be.
+///
+/// # Errors
+///
+/// [`EIO`]: the device may still do DMA.
+pub(crate) fn report(dev: &device::Device, result: Result<Blocked, NotBlocked>) -> Result {
+    match result {
+        Ok(Blocked::Attached) => Ok(()),
+        Ok(Blocked::Detached) => {
+            dev_warn!(dev, "IOMMU: not in the blocking domain, detached instead\n");
+            Ok(())
+        }
+        Ok(Blocked::Gone) => {
+            dev_info!(dev, "IOMMU: the host has taken the device away\n");
+            Ok(())
+        }
+        Err(NotBlocked {
+            attach: Some(attach),
+            detach,
+        }) => {
+            dev_err!(
+                dev,
+                "IOMMU: DMA is not blocked but by the device: {}: {attach}, {}: {detach}\n",
+                AttachDeviceDomain::NAME,
+                DetachDeviceDomain::NAME
+            );
+            Err(EIO)
+        }
+        Err(NotBlocked {
+            attach: None,
+            detach,
+        }) => {
+            dev_err!(
+                dev,
+                "IOMMU: DMA is not blocked but by the device: {}: {detach}\n",
+                DetachDeviceDomain::NAME
+            );
+            Err(EIO)
+        }
+    }
+}
