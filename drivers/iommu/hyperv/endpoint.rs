@@ -118,8 +118,11 @@ impl_list_item! {
 enum Attached {
     /// It is in the domain; ATS may have failed.
     Yes(Result),
-    /// The domain is not to be used any more.
+    /// The domain is not to be used any more; the device is where it was.
     Refused,
+    /// The same, of a device that is blocked. The core cannot take a refusal after a reset, when it
+    /// attaches a device to the domain that its group is in; blocked is as safe as refused.
+    StaysBlocked,
     /// The host has taken the device away.
     Gone,
     Failed(HypercallError),
@@ -225,6 +228,13 @@ impl Endpoint {
                 Ok(())
             }
             Attached::Refused => Err(ENODEV),
+            Attached::StaysBlocked => {
+                dev_warn!(
+                    self.dev,
+                    "IOMMU: stays blocked, domain {id} is not to be used any more\n"
+                );
+                Ok(())
+            }
             Attached::Gone => {
                 // Whatever driver still has it sees that by itself; nothing is left to protect.
                 dev_info!(self.dev, "IOMMU: the host has taken the device away\n");
@@ -254,7 +264,10 @@ impl Endpoint {
         // Under the lock: a domain is refused first, and its devices are blocked then, each under
         // its own lock. Either this sees the refusal, or that sees the device.
         if refused() {
-            return Attached::Refused;
+            return match state.place {
+                Place::Blocked(_) => Attached::StaysBlocked,
+                Place::Initial | Place::In(_) => Attached::Refused,
+            };
         }
         let had_ats = requests == TranslatedRequests::Forbidden && state.switch_ats_off();
         match calls::attach(id, self.id) {

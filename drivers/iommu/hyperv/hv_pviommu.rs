@@ -31,6 +31,8 @@ mod domain_list;
 #[cfg(not(CONFIG_IOMMU_DEBUGFS))]
 #[path = "domain_list_off.rs"]
 mod domain_list;
+#[cfg(all(CONFIG_HYPERV_PVIOMMU_KUNIT_TEST, CONFIG_IOMMU_DEBUGFS))]
+mod domain_list_kunit;
 mod endpoint;
 mod flush_range;
 mod instance;

@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! KUnit tests of the list of domains.
+
+use super::{
+    aperture::Levels,
+    domain_ids::DomainIds,
+    domain_list::{
+        DomainList,
+        Unlisted, //
+    },
+    table_dump::Table, //
+};
+use kernel::{
+    hyperv::status::HypercallError,
+    prelude::*,
+    sync::atomic::ordering::Relaxed, //
+};
+
+#[allow(unsafe_code)]
+#[kunit_tests(hv_pviommu_domain_list)]
+mod tests {
+    use super::*;
+
+    fn numbers(list: &DomainList) -> Result<KVec<u32>> {
+        let mut numbers = KVec::new();
+        list.each(|id, _| numbers.push(id, GFP_KERNEL).map_err(Error::from))?;
+        Ok(numbers)
+    }
+
+    #[test]
+    fn domains_are_listed_by_number_until_they_leave() -> Result {
+        let ids = KBox::pin_init(DomainIds::new(), GFP_KERNEL)?;
+        let list = KBox::pin_init(DomainList::new(), GFP_KERNEL)?;
+        let (low, high) = (ids.take()?, ids.take()?);
+        let second = Unlisted::new(0x2000, Levels::Five)?.enter(&list, high);
+        let first = Unlisted::new(0x1000, Levels::Four)?.enter(&list, low);
+        assert!(numbers(&list)?[..] == [low.as_u32(), high.as_u32()]);
+        let table = list.with(high.as_u32(), |record| record.table);
+        let expected = Table {
+            root: 0x2000,
+            levels: Levels::Five,
+        };
+        assert!(table == Some(expected));
+        second.leave(&list, high);
+        assert!(numbers(&list)?[..] == [low.as_u32()]);
+        assert!(list.with(high.as_u32(), |_| ()).is_none());
+        first.leave(&list, low);
+        assert!(numbers(&list)?.is_empty());
+        Ok(())
+    }
+
+    #[test]
+    fn a_number_may_be_taken_before_the_one_who_had_it_leaves() -> Result {
+        let ids = KBox::pin_init(DomainIds::new(), GFP_KERNEL)?;
+        let list = KBox::pin_init(DomainList::new(), GFP_KERNEL)?;
+        let id = ids.take()?;
+        let old = Unlisted::new(0x1000, Levels::Four)?.enter(&list, id);
+        let new = Unlisted::new(0x2000, Levels::Four)?.enter(&list, id);
+        old.leave(&list, id);
+        let root = list.with(id.as_u32(), |record| record.table.root);
+        assert_eq!(root, Some(0x2000));
+        new.leave(&list, id);
+        assert!(numbers(&list)?.is_empty());
+        Ok(())
+    }
+
+    #[test]
+    fn hypercalls_are_counted_and_retired_domains_stay() -> Result {
+        let ids = KBox::pin_init(DomainIds::new(), GFP_KERNEL)?;
+        let list = KBox::pin_init(DomainList::new(), GFP_KERNEL)?;
+        let id = ids.take()?;
+        let listed = Unlisted::new(0x1000, Levels::Four)?.enter(&list, id);
+        listed.count_list(3, &Ok(()));
+        listed.count_list(2, &Err(HypercallError::NoProgress));
+        listed.count_whole(&Err(HypercallError::Unavailable));
+        assert_eq!(
+            list.with(id.as_u32(), |record| record.is_retired()),
+            Some(false)
+        );
+        listed.retire();
+        let seen = list.with(id.as_u32(), |record| {
+            let counters = &record.counters;
+            (
+                counters.lists.load(Relaxed),
+                counters.descriptors.load(Relaxed),
+                counters.wholes.load(Relaxed),
+                counters.failures.load(Relaxed),
+                record.is_retired(),
+            )
+        });
+        assert_eq!(seen, Some((2, 5, 1, 2, true)));
+        Ok(())
+    }
+}
