@@ -73,6 +73,11 @@ pub(crate) fn block(
     }
 }
 
+/// Says that the host has taken a device away.
+pub(crate) fn report_gone(dev: &device::Device) {
+    dev_info!(dev, "IOMMU: the host has taken the device away\n");
+}
+
 /// Says what is not as it should be.
 ///
 /// # Errors
@@ -86,7 +91,7 @@ pub(crate) fn report(dev: &device::Device, result: Result<Blocked, NotBlocked>) 
             Ok(())
         }
         Ok(Blocked::Gone) => {
-            dev_info!(dev, "IOMMU: the host has taken the device away\n");
+            report_gone(dev);
             Ok(())
         }
         Err(NotBlocked {

@@ -11,6 +11,7 @@ use super::{
         block,
         is_gone,
         report,
+        report_gone,
         says_no_such_device,
         Blocked,
         NotBlocked, //
@@ -195,6 +196,11 @@ impl Endpoint {
         self.state.lock().place
     }
 
+    /// Whether the host was seen to have taken the device away, which is said once.
+    fn is_gone(&self) -> bool {
+        self.place() == Place::Blocked(Blocked::Gone)
+    }
+
     /// Whether the hypervisor lets us attach the device.
     pub(crate) fn admission(&self) -> Admission {
         self.admission
@@ -217,6 +223,7 @@ impl Endpoint {
         if self.admission == Admission::Unknown {
             return Err(ENODEV);
         }
+        let was_gone = self.is_gone();
         match self.try_attach(id, requests, refused) {
             Attached::Yes(Ok(())) => Ok(()),
             Attached::Yes(Err(error)) => {
@@ -237,7 +244,9 @@ impl Endpoint {
             }
             Attached::Gone => {
                 // Whatever driver still has it sees that by itself; nothing is left to protect.
-                dev_info!(self.dev, "IOMMU: the host has taken the device away\n");
+                if !was_gone {
+                    report_gone(&self.dev);
+                }
                 Ok(())
             }
             Attached::Failed(failure) => {
@@ -335,9 +344,12 @@ impl Endpoint {
     /// as its driver leaves it at that.
     pub(crate) fn block(target: &AttachTarget<'_, PvIommu>, instance: &Instance) -> Result {
         let this = target.endpoint();
+        let was_gone = this.is_gone();
         let result = this.block_now(instance.want_blocking());
-        if result.is_err() {
-            target.stop_bus_mastering();
+        match result {
+            Ok(Blocked::Gone) if was_gone => return Ok(()),
+            Ok(_) => {}
+            Err(_) => target.stop_bus_mastering(),
         }
         report(&this.dev, result)
     }
