@@ -47,6 +47,13 @@ pub enum Command {
     Mark = 12,
     /// EBX = GPA page number: reads a 64-bit word of guest memory at byte offset EDX (8-byte aligned) of that page.
     PeekGuest = 13,
+    /// EBX = a domain id; EDX = a range of guest memory in units of 1 MiB: its start 15:0, its length 31:16. Value: how
+    /// many leaf entries of the domain's table point into the range. [`Reply::Refused`] for a domain without a table,
+    /// or with one that is too large to be searched.
+    LeavesInto = 14,
+    /// Says more about the next [`Command::Inject`]: EBX = [`Qualifier`], EDX = its value. [`Reply::Refused`] for a value
+    /// out of range.
+    Qualify = 15,
 }
 
 /// The answer's code, in EAX.
@@ -89,6 +96,26 @@ pub enum Counter {
     Buses = 9,
     /// Attach calls that changed a device's translation.
     Switches = 10,
+    /// Devices that were in a domain which does not block them when the guest dropped its VMBus connection.
+    Abandoned = 11,
+    /// Invalidations of devices' own TLBs (ATS) that flushes implied.
+    DeviceTlbFlushes = 12,
+    /// 4-KiB pages that they covered.
+    DeviceTlbPages = 13,
+}
+
+/// What [`Command::Qualify`] says about the rule that is added next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Qualifier {
+    /// It is only about calls that name this domain.
+    Domain = 0,
+    /// For a rep call: so many elements are carried out before it is answered.
+    Elements = 1,
+    /// The call is carried out, after so many turns of an empty loop.
+    Slow = 2,
+    /// The device that the call names is withdrawn before it is carried out; the value says nothing.
+    DeviceGone = 3,
 }
 
 /// What [`Command::Fault`] tells.
@@ -115,6 +142,8 @@ pub enum DeviceField {
     Translation = 1,
     /// Requester id on the physical bus.
     Rid = 2,
+    /// Whether the function's own TLB is on (ATS): 1 when it is.
+    DeviceTlb = 3,
 }
 
 /// What [`Command::Domain`] tells.
@@ -144,13 +173,15 @@ macro_rules! from_u32 {
 from_u32! {
     Command {
         Ping, Counter, Fault, Device, Domain, Inject, InjectClear, Rescind, Offer, Eject, Unplug, Walk, Mark, PeekGuest,
+        LeavesInto, Qualify,
     }
+    Qualifier { Domain, Elements, Slow, DeviceGone }
     Counter {
         Calls, Status, FlushDescriptors, FlushPages, DmaFaults, LiveDomains, AttachedDevices, Injected, Violations,
-        Buses, Switches,
+        Buses, Switches, Abandoned, DeviceTlbFlushes, DeviceTlbPages,
     }
     FaultField { Take, Iova, Device, Reason }
-    DeviceField { Domain, Translation, Rid }
+    DeviceField { Domain, Translation, Rid, DeviceTlb }
     DomainField { Flags, Root, Devices }
 }
 
@@ -161,12 +192,14 @@ mod tests {
     #[test]
     fn numbers_become_variants() {
         assert_eq!(Command::try_from(0), Ok(Command::Ping));
-        assert_eq!(Command::try_from(13), Ok(Command::PeekGuest));
-        assert_eq!(Command::try_from(14), Err(()));
-        assert_eq!(Counter::try_from(10), Ok(Counter::Switches));
-        assert_eq!(Counter::try_from(11), Err(()));
+        assert_eq!(Command::try_from(14), Ok(Command::LeavesInto));
+        assert_eq!(Command::try_from(15), Ok(Command::Qualify));
+        assert_eq!(Command::try_from(16), Err(()));
+        assert_eq!(Qualifier::try_from(4), Err(()));
+        assert_eq!(Counter::try_from(13), Ok(Counter::DeviceTlbPages));
+        assert_eq!(Counter::try_from(14), Err(()));
         assert_eq!(FaultField::try_from(3), Ok(FaultField::Reason));
-        assert_eq!(DeviceField::try_from(2), Ok(DeviceField::Rid));
+        assert_eq!(DeviceField::try_from(3), Ok(DeviceField::DeviceTlb));
         assert_eq!(DomainField::try_from(3), Err(()));
     }
 }

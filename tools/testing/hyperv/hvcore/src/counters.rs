@@ -29,6 +29,12 @@ pub struct Counters {
     pub violations: u64,
     /// Attach calls that changed a device's translation.
     pub switches: u64,
+    /// Devices whose DMA the guest had not blocked when it dropped its VMBus connection.
+    pub abandoned: u64,
+    /// Invalidations of devices' own TLBs that flushes implied.
+    pub device_tlb_flushes: u64,
+    /// 4-KiB pages that they covered.
+    pub device_tlb_pages: u64,
 }
 
 /// Whether something happens for the first time.
@@ -53,6 +59,9 @@ impl Counters {
             injected: 0,
             violations: 0,
             switches: 0,
+            abandoned: 0,
+            device_tlb_flushes: 0,
+            device_tlb_pages: 0,
         }
     }
 

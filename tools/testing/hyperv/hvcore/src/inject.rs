@@ -3,10 +3,11 @@
 
 use alloc::vec::Vec;
 use core::fmt;
-use core::num::NonZeroU16;
+use core::num::{NonZeroU16, NonZeroU32};
 use core::str::FromStr;
 
 use crate::hypercall::codes::CallCode;
+use crate::ids::DomainId;
 use crate::status::Status;
 
 /// Most rules at once.
@@ -30,9 +31,23 @@ pub enum OutputBlock {
     Garbage,
 }
 
+/// What becomes of a call that a rule applies to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Effect {
+    /// It is answered instead of being carried out.
+    #[default]
+    Answered,
+    /// It is carried out after so many turns of an empty loop; the rule's status and output say nothing.
+    Slow(NonZeroU32),
+    /// The device that it names is withdrawn, and only then it is carried out; the rule's status and output say nothing.
+    DeviceGone,
+}
+
 /// How a call is answered instead of being carried out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Action {
+    /// Whether it is answered at all.
+    pub effect: Effect,
     /// The status. Success without `elements` is a lie: nothing was done.
     pub status: Status,
     /// The output block.
@@ -41,12 +56,14 @@ pub struct Action {
     pub elements: Option<NonZeroU16>,
 }
 
-/// A rule. Its text form is `CODE:STATUS:FIRST:COUNT[:garbage][:reps=N]`: code and status in hexadecimal, the others
-/// in decimal, COUNT may be `all`.
+/// A rule. Its text form is `CODE:STATUS:FIRST:COUNT[:domain=N][:slow=N][:gone][:garbage][:reps=N]`: code and status in
+/// hexadecimal, the others in decimal, COUNT may be `all`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rule {
     /// Which calls.
     pub code: CallCode,
+    /// Only those that name this domain.
+    pub domain: Option<DomainId>,
     /// First call that the rule answers, 1 being the next one.
     pub first: NonZeroU16,
     /// How many.
@@ -55,14 +72,27 @@ pub struct Rule {
     pub action: Action,
 }
 
+impl Action {
+    /// The call does nothing and ends with a status.
+    pub const fn status(status: Status) -> Action {
+        Action { effect: Effect::Answered, status, output: OutputBlock::Untouched, elements: None }
+    }
+}
+
 impl Rule {
     /// A host that does not know list flushes.
     pub const LIST_FLUSH_UNKNOWN: Rule = Rule {
         code: CallCode::FLUSH_DEVICE_DOMAIN_LIST,
+        domain: None,
         first: NonZeroU16::MIN,
         occurrences: Occurrences::All,
-        action: Action { status: Status::INVALID_HYPERCALL_CODE, output: OutputBlock::Untouched, elements: None },
+        action: Action::status(Status::INVALID_HYPERCALL_CODE),
     };
+
+    /// Whether the rule is about such a call.
+    fn concerns(&self, code: CallCode, domain: Option<DomainId>) -> bool {
+        self.code == code && (self.domain.is_none() || self.domain == domain)
+    }
 
     /// Whether the rule answers the `n`th call (from 1) since it was added.
     fn applies_to(&self, n: u64) -> bool {
@@ -81,6 +111,14 @@ impl fmt::Display for Rule {
             Occurrences::All => f.write_str(":all")?,
             Occurrences::Times(times) => write!(f, ":{times}")?,
         }
+        if let Some(DomainId(domain)) = self.domain {
+            write!(f, ":domain={domain}")?;
+        }
+        match self.action.effect {
+            Effect::Answered => {}
+            Effect::Slow(turns) => write!(f, ":slow={turns}")?,
+            Effect::DeviceGone => f.write_str(":gone")?,
+        }
         if self.action.output == OutputBlock::Garbage {
             f.write_str(":garbage")?;
         }
@@ -97,7 +135,9 @@ pub struct ParseRuleError;
 
 impl fmt::Display for ParseRuleError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("CODE:STATUS:FIRST:COUNT[:garbage][:reps=N] or list-flush-unknown expected")
+        f.write_str(
+            "CODE:STATUS:FIRST:COUNT[:domain=N][:slow=N][:gone][:garbage][:reps=N] or list-flush-unknown expected",
+        )
     }
 }
 
@@ -116,15 +156,18 @@ impl FromStr for Rule {
             Some("all") => Occurrences::All,
             count => Occurrences::Times(decimal(count)?),
         };
-        let mut action = Action { status, output: OutputBlock::Untouched, elements: None };
+        let (mut action, mut domain) = (Action::status(status), None);
         for part in parts {
-            match part.strip_prefix("reps=") {
-                Some(elements) => action.elements = Some(decimal(Some(elements))?),
+            match part.split_once('=') {
                 None if part == "garbage" => action.output = OutputBlock::Garbage,
-                None => return Err(ParseRuleError),
+                None if part == "gone" => action.effect = Effect::DeviceGone,
+                Some(("reps", elements)) => action.elements = Some(decimal(Some(elements))?),
+                Some(("slow", turns)) => action.effect = Effect::Slow(decimal(Some(turns))?),
+                Some(("domain", id)) => domain = Some(DomainId(decimal::<NonZeroU32>(Some(id))?.get())),
+                _ => return Err(ParseRuleError),
             }
         }
-        Ok(Rule { code, first, occurrences, action })
+        Ok(Rule { code, domain, first, occurrences, action })
     }
 }
 
@@ -137,8 +180,19 @@ fn hexadecimal(text: Option<&str>) -> Result<u16, ParseRuleError> {
     }
 }
 
-fn decimal(text: Option<&str>) -> Result<NonZeroU16, ParseRuleError> {
+fn decimal<T: FromStr>(text: Option<&str>) -> Result<T, ParseRuleError> {
     text.and_then(|digits| digits.parse().ok()).ok_or(ParseRuleError)
+}
+
+/// What a test interface that adds a rule in steps has said of it so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Qualifiers {
+    /// See [`Rule::domain`].
+    pub domain: Option<DomainId>,
+    /// See [`Action::elements`].
+    pub elements: Option<NonZeroU16>,
+    /// See [`Action::effect`].
+    pub effect: Effect,
 }
 
 /// The table is full.
@@ -184,10 +238,11 @@ impl Injector {
         self.rules.len()
     }
 
-    /// To be asked once per call: how to answer it; `None`: carry it out. The oldest rule that applies decides.
-    pub fn check(&mut self, code: CallCode) -> Option<Action> {
+    /// To be asked once per call, with the domain that it names: how to answer it; `None`: carry it out. The oldest
+    /// rule that applies decides.
+    pub fn check(&mut self, code: CallCode, domain: Option<DomainId>) -> Option<Action> {
         let mut action = None;
-        for active in self.rules.iter_mut().filter(|active| active.rule.code == code) {
+        for active in self.rules.iter_mut().filter(|active| active.rule.concerns(code, domain)) {
             active.seen = active.seen.saturating_add(1);
             if active.rule.applies_to(active.seen) {
                 action = action.or(Some(active.rule.action));
@@ -207,14 +262,18 @@ pub(crate) mod strategy {
         let times = prop_oneof![Just(Occurrences::All), any::<NonZeroU16>().prop_map(Occurrences::Times)];
         let output = prop_oneof![Just(OutputBlock::Untouched), Just(OutputBlock::Garbage)];
         let elements = proptest::option::of(any::<NonZeroU16>());
-        (any::<u16>(), any::<u16>(), any::<NonZeroU16>(), times, output, elements).prop_map(
-            |(code, status, first, occurrences, output, elements)| Rule {
-                code: CallCode(code),
-                first,
-                occurrences,
-                action: Action { status: Status(status), output, elements },
-            },
-        )
+        let effect =
+            prop_oneof![Just(Effect::Answered), Just(Effect::DeviceGone), any::<NonZeroU32>().prop_map(Effect::Slow)];
+        let domain = proptest::option::of(any::<NonZeroU32>().prop_map(|id| DomainId(id.get())));
+        let calls = (any::<u16>(), domain, any::<NonZeroU16>(), times);
+        let answer = (effect, any::<u16>().prop_map(Status), output, elements);
+        (calls, answer).prop_map(|((code, domain, first, occurrences), (effect, status, output, elements))| Rule {
+            code: CallCode(code),
+            domain,
+            first,
+            occurrences,
+            action: Action { effect, status, output, elements },
+        })
     }
 }
 
@@ -228,7 +287,7 @@ mod tests {
         for rule in rules {
             injector.add(rule.parse().unwrap()).unwrap();
         }
-        let answers = core::iter::repeat_with(|| injector.check(CallCode(code)));
+        let answers = core::iter::repeat_with(|| injector.check(CallCode(code), None));
         answers.take(calls).map(|action| action.map_or(0, |action| action.status.0)).collect()
     }
 
@@ -242,6 +301,15 @@ mod tests {
     }
 
     #[test]
+    fn a_rule_can_be_about_one_domain() {
+        let mut injector = Injector::new();
+        injector.add("d1:71:2:1:domain=7".parse().unwrap()).unwrap();
+        let mut applies = |domain| injector.check(CallCode(0xd1), domain).is_some();
+        let domains = [Some(7), Some(8), None, Some(7), Some(7)];
+        assert_eq!(domains.map(|domain| applies(domain.map(DomainId))), [false, false, false, true, false]);
+    }
+
+    #[test]
     fn text_form() {
         let rule: Rule = "0x125:0x2:1:all:garbage".parse().unwrap();
         assert_eq!(rule.action.output, OutputBlock::Garbage);
@@ -249,6 +317,10 @@ mod tests {
         let rule: Rule = "d1:0:4:1:reps=2".parse().unwrap();
         assert_eq!(rule.action.elements.map(NonZeroU16::get), Some(2));
         assert_eq!("d1:2:1:all".parse(), Ok(Rule::LIST_FLUSH_UNKNOWN));
+        let rule: Rule = "b2:0:3:1:gone".parse().unwrap();
+        assert_eq!(rule.action.effect, Effect::DeviceGone);
+        let rule: Rule = "b1:0:1:all:domain=4:slow=9".parse().unwrap();
+        assert_eq!((rule.domain, rule.to_string().as_str()), (Some(DomainId(4)), "b1:0:1:all:domain=4:slow=9"));
         for text in [
             "",
             "b2",
@@ -260,6 +332,9 @@ mod tests {
             "b2:57:1:1:x",
             "b2:+5:1:1",
             "b2:57:1:1:reps=0",
+            "b2:57:1:1:slow=0",
+            "b2:57:1:1:gone=1",
+            "b2:57:1:1:domain=x",
             "b2:57:1:65536",
             ":5:1:1",
             "b2::1:1",
@@ -276,7 +351,7 @@ mod tests {
         }
         assert_eq!(injector.add(Rule::LIST_FLUSH_UNKNOWN), Err(TableFull));
         injector.clear();
-        assert_eq!((injector.count(), injector.check(CallCode(0xd1))), (0, None));
+        assert_eq!((injector.count(), injector.check(CallCode(0xd1), None)), (0, None));
     }
 
     proptest! {

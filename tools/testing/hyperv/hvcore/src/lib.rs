@@ -15,6 +15,7 @@ pub mod control;
 pub mod counters;
 pub mod guid;
 pub mod hypercall;
+pub mod identity;
 pub mod ids;
 pub mod inject;
 pub mod iommu;

@@ -9,6 +9,7 @@ use core::fmt;
 use core::str::FromStr;
 
 use crate::guid::ParseGuidError;
+use crate::identity::Identity;
 use crate::ids::{BusIndex, DeviceIndex, Guid};
 use crate::inject::{self, Rule};
 use crate::iommu::capabilities::{Capabilities, Presence, Switch};
@@ -24,6 +25,8 @@ pub struct Options {
     pub vmbus: vmbus::Version,
     /// `vpci=MAJOR.MINOR`: newest vPCI version accepted.
     pub vpci: vpci::Version,
+    /// `partition=guest|isolated|root|l1vh`: what the guest is told that it is.
+    pub identity: Identity,
     /// `pviommu=present|absent|off`, `s1=on|off`, `s1-5lvl=on|off`, `ats=on|off`, `iova-width=0..255` (bits),
     /// `page-sizes=HEX` (bit n: pages of `1 << n` bytes).
     pub capabilities: Capabilities,
@@ -38,7 +41,7 @@ pub struct Options {
     pub assign: Vec<Vec<Slot>>,
     /// `guid=BUS:GUID`, repeatable: instance GUID of a vPCI bus.
     pub guids: Vec<(BusIndex, Guid)>,
-    /// `drop-flush=on|off`: whether flushes invalidate nothing.
+    /// `drop-flush=on|off|device-tlb`: whether flushes invalidate nothing, or nothing in the devices.
     pub invalidation: Invalidation,
     /// `log=error|info|trace`: how much is logged.
     pub log: LogLevel,
@@ -49,6 +52,7 @@ impl Default for Options {
         Options {
             vmbus: vmbus::Version::V6_0,
             vpci: vpci::Version::V1_4,
+            identity: Identity::Guest,
             capabilities: Capabilities {
                 presence: Presence::Present,
                 stage1: Switch::On,
@@ -143,6 +147,7 @@ impl Options {
         match key {
             "vmbus" => self.vmbus = version(value, vmbus::Version::from_parts)?,
             "vpci" => self.vpci = version(value, vpci::Version::from_parts)?,
+            "partition" => self.identity = choice(value, "guest, isolated, root or l1vh", &IDENTITY)?,
             "pviommu" => capabilities.presence = choice(value, "present, absent or off", &PRESENCE)?,
             "s1" => capabilities.stage1 = switch(value)?,
             "s1-5lvl" => capabilities.five_levels = switch(value)?,
@@ -155,7 +160,7 @@ impl Options {
             "quota" => self.quota = parsed(value, "a number")?,
             "assign" => self.assign = list(value, bus)?,
             "guid" => self.guids.push(bus_guid(value)?),
-            "drop-flush" => self.invalidation = choice(value, ON_OFF, &DROP_FLUSH)?,
+            "drop-flush" => self.invalidation = choice(value, "on, off or device-tlb", &DROP_FLUSH)?,
             "log" => self.log = choice(value, "error, info or trace", &LOG)?,
             _ => return Err(Reason::KnownKey),
         }
@@ -167,10 +172,13 @@ const ON_OFF: &str = "on or off";
 const NUMBERS: &str = "numbers separated by commas";
 const SLOTS: &str = "DEV.FN[+DEV.FN][,DEV.FN...] with at most 8 functions per bus";
 
+const IDENTITY: [(&str, Identity); 4] =
+    [("guest", Identity::Guest), ("isolated", Identity::Isolated), ("root", Identity::Root), ("l1vh", Identity::L1vh)];
 const PRESENCE: [(&str, Presence); 3] =
     [("present", Presence::Present), ("absent", Presence::Absent), ("off", Presence::Off)];
 const SWITCH: [(&str, Switch); 2] = [("on", Switch::On), ("off", Switch::Off)];
-const DROP_FLUSH: [(&str, Invalidation); 2] = [("on", Invalidation::Dropped), ("off", Invalidation::Performed)];
+const DROP_FLUSH: [(&str, Invalidation); 3] =
+    [("on", Invalidation::Dropped), ("off", Invalidation::Performed), ("device-tlb", Invalidation::DeviceTlbsDropped)];
 const LOG: [(&str, LogLevel); 3] = [("error", LogLevel::Error), ("info", LogLevel::Info), ("trace", LogLevel::Trace)];
 
 fn choice<T: Copy>(value: &str, expected: &'static str, choices: &[(&str, T)]) -> Result<T, Reason> {
@@ -238,6 +246,7 @@ impl fmt::Display for Options {
         let mut words = Words { f, separator: "" };
         words.changed("vmbus", &self.vmbus, &default.vmbus, &self.vmbus)?;
         words.changed("vpci", &self.vpci, &default.vpci, &self.vpci)?;
+        words.changed("partition", &self.identity, &default.identity, &name(&self.identity, &IDENTITY))?;
         words.changed("pviommu", &now.presence, &was.presence, &name(&now.presence, &PRESENCE))?;
         words.changed("s1", &now.stage1, &was.stage1, &name(&now.stage1, &SWITCH))?;
         words.changed("s1-5lvl", &now.five_levels, &was.five_levels, &name(&now.five_levels, &SWITCH))?;
@@ -311,12 +320,13 @@ mod tests {
 
     #[test]
     fn every_key() {
-        let line = "vmbus=5.3 vpci=1.2 pviommu=off s1=off s1-5lvl=on ats=on iova-width=255 page-sizes=0x201000 \
-                    unmanaged=1,3 inject=b2:57:1:all inject=d1:5:2:1:garbage quota=7 assign=03.0,04.0+04.1,1f.7 \
+        let line = "vmbus=5.3 vpci=1.2 partition=l1vh pviommu=off s1=off s1-5lvl=on ats=on iova-width=255 \
+                    page-sizes=0x201000 unmanaged=1,3 inject=b2:57:1:all inject=d1:5:2:1:garbage quota=7 assign=03.0,04.0+04.1,1f.7 \
                     guid=1:44c4f61d-4444-4400-9d52-802e27ede19f drop-flush=on log=trace";
         let options = parse(line);
         assert_eq!(options.vmbus, vmbus::Version::V5_3);
         assert_eq!(options.vpci, vpci::Version::V1_2);
+        assert_eq!(options.identity, Identity::L1vh);
         let capabilities = Capabilities {
             presence: Presence::Off,
             stage1: Switch::Off,
@@ -389,19 +399,23 @@ mod tests {
             guids,
             prop::sample::select(&vmbus::Version::ALL[..]),
             prop::sample::select(&vpci::Version::ALL[..]),
+            prop::sample::select(&IDENTITY[..]),
             prop::sample::select(&[LogLevel::Error, LogLevel::Info, LogLevel::Trace][..]),
         )
-            .prop_map(|(capabilities, unmanaged, inject, quota, assign, guids, vmbus, vpci, log)| Options {
-                vmbus,
-                vpci,
-                capabilities,
-                unmanaged: unmanaged.into_iter().map(DeviceIndex).collect(),
-                inject,
-                quota,
-                assign,
-                guids: guids.into_iter().map(|(bus, guid)| (BusIndex(bus), Guid(guid))).collect(),
-                invalidation: if quota % 2 == 0 { Invalidation::Performed } else { Invalidation::Dropped },
-                log,
+            .prop_map(|(capabilities, unmanaged, inject, quota, assign, guids, vmbus, vpci, identity, log)| {
+                Options {
+                    vmbus,
+                    vpci,
+                    identity: identity.1,
+                    capabilities,
+                    unmanaged: unmanaged.into_iter().map(DeviceIndex).collect(),
+                    inject,
+                    quota,
+                    assign,
+                    guids: guids.into_iter().map(|(bus, guid)| (BusIndex(bus), Guid(guid))).collect(),
+                    invalidation: DROP_FLUSH[quota as usize % DROP_FLUSH.len()].1,
+                    log,
+                }
             })
     }
 

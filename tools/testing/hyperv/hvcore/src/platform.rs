@@ -61,7 +61,8 @@ pub enum PagingLevels {
     Five,
 }
 
-/// The tag under which the physical IOMMU caches a domain's translations (VT-d DID), 1..=0xffff.
+/// The tag under which the physical IOMMU caches a domain's translations, 1..=0xffff. On VT-d, [`crate::vtd::did`]
+/// makes domain ids of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct CacheTag(pub u16);
 
@@ -80,6 +81,15 @@ pub struct DmaFault {
     pub reason: u8,
     /// True for a device read of memory, false for a write.
     pub is_read: bool,
+}
+
+/// Whether a function may keep translations in a TLB of its own (ATS).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DeviceTlb {
+    /// The guest has switched ATS on.
+    Enabled,
+    /// It has not, or the function has none.
+    Disabled,
 }
 
 /// How urgent a log line is; a platform may drop the lower ones.
@@ -169,6 +179,9 @@ pub trait Platform {
     /// Invalidates exactly the naturally aligned block of `1 << page_shift` 4-KiB pages at `iova` under `tag`,
     /// paging-structure entries that cover it included; complete on return. `page_shift` 0..=52.
     fn flush_pages(&mut self, tag: CacheTag, iova: Iova, page_shift: u8);
+
+    /// Whether the function's own TLB is on, as its configuration space says.
+    fn device_tlb(&self, device: DeviceIndex) -> DeviceTlb;
 
     /// Invalidates a device's own TLB for the block of `1 << page_shift` pages at `iova` (52: everything), when the
     /// device has ATS enabled; complete on return.

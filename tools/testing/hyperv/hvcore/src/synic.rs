@@ -22,14 +22,17 @@ const MSR_SVERSION: u32 = 0x4000_0081;
 const MSR_SIEFP: u32 = 0x4000_0082;
 const MSR_SIMP: u32 = 0x4000_0083;
 const MSR_EOM: u32 = 0x4000_0084;
+const MSR_SIRBP: u32 = 0x4000_0085;
 const MSR_SINT_FIRST: u32 = 0x4000_0090;
 const MSR_SINT_LAST: u32 = 0x4000_009f;
 
 const SYNIC_VERSION: u64 = 1;
 const SINT_MASKED: u64 = 1 << 16;
 const SINT_POLLING: u64 = 1 << 18;
+/// A partition that creates others wants their intercepts there; there are none.
+const SINT_AS_INTERCEPT: u64 = 1 << 19;
 /// Bits of a SINT register that this controller implements; auto-EOI is not one, as the guest owns its local APICs.
-const SINT_IMPLEMENTED: u64 = 0xff | SINT_MASKED | SINT_POLLING;
+const SINT_IMPLEMENTED: u64 = 0xff | SINT_MASKED | SINT_POLLING | SINT_AS_INTERCEPT;
 
 /// Bytes of a message slot, and of a SINT's event flags.
 const SLOT_BYTES: u64 = 256;
@@ -142,6 +145,8 @@ struct VpSynic {
     control: u64,
     event_flags: PageRegister,
     messages: PageRegister,
+    /// Where partitions that create others get events of theirs; nothing is ever put there.
+    event_rings: PageRegister,
     sources: [Source; SINT_COUNT],
 }
 
@@ -151,6 +156,7 @@ impl VpSynic {
             control: 0,
             event_flags: PageRegister::default(),
             messages: PageRegister::default(),
+            event_rings: PageRegister::default(),
             sources: core::array::from_fn(|_| Source { register: SINT_MASKED, queue: VecDeque::new() }),
         }
     }
@@ -229,6 +235,7 @@ impl Synic {
             MSR_SIEFP => Some(vp.event_flags.0),
             MSR_SIMP => Some(vp.messages.0),
             MSR_EOM => Some(0),
+            MSR_SIRBP => Some(vp.event_rings.0),
             MSR_SINT_FIRST..=MSR_SINT_LAST => Some(vp.sources[(msr - MSR_SINT_FIRST) as usize].register),
             _ => None,
         }
@@ -248,6 +255,7 @@ impl Synic {
             MSR_SIEFP => state.event_flags.set(platform, value),
             MSR_SIMP => state.messages.set(platform, value),
             MSR_EOM => true,
+            MSR_SIRBP => state.event_rings.set(platform, value),
             MSR_SINT_FIRST..=MSR_SINT_LAST => {
                 let usable = value & (SINT_MASKED | SINT_POLLING) != 0 || value & 0xff >= 16;
                 let good = value & !SINT_IMPLEMENTED == 0 && usable;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 //! A machine made of vectors, for tests.
 
-use alloc::collections::{BTreeMap, VecDeque};
+use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::string::{String, ToString};
 use alloc::vec;
 use alloc::vec::Vec;
@@ -9,7 +9,7 @@ use core::fmt;
 
 use crate::ids::{DeviceIndex, Gpa, Iova, Rid, VpIndex};
 use crate::platform::{
-    AccessSize, BadGpa, CacheTag, DmaFault, FunctionInfo, LogLevel, Platform, RemapHandle, Translation,
+    AccessSize, BadGpa, CacheTag, DeviceTlb, DmaFault, FunctionInfo, LogLevel, Platform, RemapHandle, Translation,
 };
 
 /// Bytes of guest RAM of a [`MockPlatform`] by default, from address 0.
@@ -65,6 +65,8 @@ pub struct MockPlatform {
     pub remap: BTreeMap<RemapHandle, (DeviceIndex, VpIndex, u8)>,
     /// Number of interrupt-remapping entries.
     pub remap_limit: u16,
+    /// Functions whose own TLB is on.
+    pub device_tlbs: BTreeSet<DeviceIndex>,
     /// Number of virtual processors.
     pub vps: u32,
 }
@@ -102,6 +104,7 @@ impl MockPlatform {
             lines: Vec::new(),
             remap: BTreeMap::new(),
             remap_limit: 64,
+            device_tlbs: BTreeSet::new(),
             vps: 2,
         }
     }
@@ -243,6 +246,14 @@ impl Platform for MockPlatform {
     fn flush_pages(&mut self, tag: CacheTag, iova: Iova, page_shift: u8) {
         assert!(page_shift <= 52, "page shift {page_shift}");
         self.events.push(Event::FlushPages(tag, iova, page_shift));
+    }
+
+    fn device_tlb(&self, device: DeviceIndex) -> DeviceTlb {
+        if self.device_tlbs.contains(&device) {
+            DeviceTlb::Enabled
+        } else {
+            DeviceTlb::Disabled
+        }
     }
 
     fn flush_device_tlb(&mut self, device: DeviceIndex, iova: Iova, page_shift: u8) {

@@ -13,9 +13,10 @@ const VERSION: u32 = 0x4000_0002;
 const FEATURES: u32 = 0x4000_0003;
 const HINTS: u32 = 0x4000_0004;
 const LIMITS: u32 = 0x4000_0005;
+const ISOLATION: u32 = 0x4000_000c;
 const LAST_HYPERVISOR_LEAF: u32 = 0x4000_ffff;
 /// Highest leaf that means anything.
-const HIGHEST: u32 = LIMITS;
+const HIGHEST: u32 = ISOLATION;
 
 /// Features, EAX.
 mod feature_a {
@@ -106,7 +107,7 @@ fn hypervisor(leaf: u32) -> Answer {
                 | feature_a::VP_INDEX
                 | feature_a::FREQUENCY_MSRS
                 | feature_a::TSC_INVARIANT,
-            ebx: feature_b::POST_MESSAGES | feature_b::SIGNAL_EVENTS,
+            ebx: feature_b::POST_MESSAGES | feature_b::SIGNAL_EVENTS | machine::identity().privileges(),
             ecx: 0,
             edx: feature_d::FREQUENCY_MSRS | feature_d::S1_DEVICE_DOMAINS,
         },
@@ -116,6 +117,7 @@ fn hypervisor(leaf: u32) -> Answer {
             ..Answer::default()
         },
         LIMITS => Answer { eax: MAX_PROCESSORS, ebx: MAX_PROCESSORS, ..Answer::default() },
+        ISOLATION => Answer { ebx: machine::identity().isolation(), ..Answer::default() },
         _ => Answer::default(),
     }
 }

@@ -69,7 +69,8 @@ pub fn access(port: u16, direction: Direction) -> u32 {
     u32::MAX
 }
 
-fn guest_power_off() -> ! {
+/// The guest switched itself off.
+pub fn guest_power_off() -> ! {
     machine::summary();
     log!("minihv", "guest powered off after {} exits", svm::total_exits());
     power::stop(Outcome::PowerOff)

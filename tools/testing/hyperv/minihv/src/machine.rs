@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 //! The partition and the hardware below it, under one lock.
 
+use hvcore::identity::Identity;
 use hvcore::ids::VpIndex;
 use hvcore::partition::Partition;
 use hvcore::synic::MsrOutcome;
@@ -21,11 +22,12 @@ static FIXED: Once<Fixed> = Once::new();
 struct Fixed {
     memory: GuestMemory,
     processors: u32,
+    identity: Identity,
 }
 
 /// Makes the machine known. Called once, before the guest runs.
-pub fn init(partition: Partition, hardware: Hardware) {
-    FIXED.call_once(|| Fixed { memory: hardware.memory.clone(), processors: hardware.processors });
+pub fn init(partition: Partition, hardware: Hardware, identity: Identity) {
+    FIXED.call_once(|| Fixed { memory: hardware.memory.clone(), processors: hardware.processors, identity });
     MACHINE.call_once(|| Mutex::new(Machine { partition, hardware }));
 }
 
@@ -47,6 +49,11 @@ pub fn guest_memory() -> &'static GuestMemory {
 /// Number of processors.
 pub fn processor_count() -> u32 {
     fixed().processors
+}
+
+/// What the guest is told that it is.
+pub fn identity() -> Identity {
+    fixed().identity
 }
 
 /// A hypercall: control word, input and output addresses (or fast input). Returns the result word.

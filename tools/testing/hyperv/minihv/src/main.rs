@@ -10,6 +10,7 @@ extern crate alloc;
 
 mod apic;
 mod boot;
+mod bridge;
 mod console;
 mod cpuid;
 mod heap;
@@ -97,6 +98,7 @@ extern "C" fn boot_processor_main(start_info: u32) -> ! {
         Ok(entry) => entry,
         Err(error) => fatal!("{error}"),
     };
+    let identity = options.identity;
     let infos: Vec<FunctionInfo> = functions.iter().map(pci::Function::info).collect();
     let mut hardware = Hardware { memory: guest_memory, functions, vtd, processors };
     let mut partition = match Partition::new(options, processors, &infos) {
@@ -104,23 +106,24 @@ extern "C" fn boot_processor_main(start_info: u32) -> ! {
         Err(error) => fatal!("{error}"),
     };
     partition.start(&mut hardware);
-    machine::init(partition, hardware);
+    machine::init(partition, hardware, identity);
     log!("minihv", "starting the guest");
     smp::run(&mut Vcpu::new(VpIndex(0), &shared), Some(Start::Kernel(entry)))
 }
 
-/// The functions of physical bus 0 that the options name, in their order.
+/// The functions of physical bus 0 that the options name, in their order. A root port stands for the one behind it.
 fn assigned_functions(options: &Options) -> Vec<pci::Function> {
     let Some(config) = pci::ConfigSpace::find() else {
         fatal!("no PCI Express configuration space: start QEMU with -machine q35")
     };
     let mut functions: Vec<pci::Function> = Vec::new();
     for slot in options.assigned() {
-        let rid = bus_0(slot);
-        if functions.iter().any(|function| function.rid() == rid) {
+        let Some(function) = pci::Function::probe(config, bus_0(slot)) else {
+            fatal!("assign: there is no function {slot}")
+        };
+        if functions.iter().any(|other| other.rid() == function.rid()) {
             fatal!("assign: {slot} is named twice")
         }
-        let Some(function) = pci::Function::probe(config, rid) else { fatal!("assign: there is no function {slot}") };
         log!(
             "pci",
             "{slot} is {:08x}, class {:06x}",

@@ -19,6 +19,7 @@ const MSR_VM_HSAVE_PA: u32 = 0xc001_0117;
 const HV_X64_MSR_GUEST_OS_ID: u32 = 0x4000_0000;
 const HV_X64_MSR_HYPERCALL: u32 = 0x4000_0001;
 const HV_X64_MSR_VP_INDEX: u32 = 0x4000_0002;
+const HV_X64_MSR_REFERENCE_TSC: u32 = 0x4000_0021;
 const HV_X64_MSR_TSC_FREQUENCY: u32 = 0x4000_0022;
 const HV_X64_MSR_APIC_FREQUENCY: u32 = 0x4000_0023;
 const HV_X64_MSR_EOI: u32 = 0x4000_0070;
@@ -29,6 +30,8 @@ const HV_X64_MSR_TSC_INVARIANT_CONTROL: u32 = 0x4000_0118;
 
 /// HYPERCALL: the page is in force.
 const HYPERCALL_ENABLE: u64 = 1;
+/// REFERENCE_TSC: the page is in force.
+const REFERENCE_TSC_ENABLE: u64 = 1;
 /// `vmmcall; ret`
 const HYPERCALL_CODE: [u8; 4] = [0x0f, 0x01, 0xd9, 0xc3];
 
@@ -69,6 +72,8 @@ pub fn read(vcpu: &mut Vcpu, msr: u32) -> Result<u64, Refused> {
         HV_X64_MSR_GUEST_OS_ID => Ok(GUEST_OS_ID.load(Ordering::SeqCst)),
         HV_X64_MSR_HYPERCALL => Ok(HYPERCALL.load(Ordering::SeqCst)),
         HV_X64_MSR_VP_INDEX => Ok(u64::from(vcpu.index.0)),
+        // There is no such page, but a kernel that makes way for the next one switches it off all the same.
+        HV_X64_MSR_REFERENCE_TSC => Ok(0),
         HV_X64_MSR_TSC_FREQUENCY => Ok(time::hertz()),
         HV_X64_MSR_APIC_FREQUENCY => Ok(time::LAPIC_TIMER_HZ),
         HV_X64_MSR_ICR => Ok(lapic::interrupt_command()),
@@ -96,6 +101,8 @@ pub fn write(vcpu: &mut Vcpu, msr: u32, value: u64) -> Result<(), Refused> {
             Ok(())
         }
         HV_X64_MSR_HYPERCALL => write_hypercall(value),
+        HV_X64_MSR_REFERENCE_TSC if value & REFERENCE_TSC_ENABLE == 0 => Ok(()),
+        HV_X64_MSR_REFERENCE_TSC => Err(refuse(vcpu, msr, "write")),
         HV_X64_MSR_EOI => {
             lapic::end_of_interrupt();
             Ok(())

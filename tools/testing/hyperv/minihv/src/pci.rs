@@ -2,9 +2,10 @@
 //! Physical PCI functions: configuration space, probing, reset.
 
 use hvcore::ids::Rid;
-use hvcore::platform::{AccessSize, FunctionInfo};
+use hvcore::platform::{AccessSize, DeviceTlb, FunctionInfo};
 use x86_64::instructions::port::Port;
 
+use crate::bridge::Bridge;
 use crate::time;
 
 const CONFIG_ADDRESS: u16 = 0xcf8;
@@ -97,11 +98,21 @@ pub struct Function {
 }
 
 impl Function {
-    /// Probes and resets the function at `rid`; `None` when there is none.
+    /// Probes and resets the function at `rid`, or, when that is a root port, the one behind it; `None` when there is
+    /// none.
     pub fn probe(config: ConfigSpace, rid: Rid) -> Option<Function> {
         let read = |offset| config.read(rid, offset, AccessSize::Dword);
         if read(VENDOR_DEVICE) == ABSENT {
             return None;
+        }
+        if let Some(bridge) = Bridge::find(config, rid) {
+            bridge.open();
+            // One level: a bridge behind a bridge is no device for the guest.
+            let inner = Rid(u16::from(bridge.secondary_bus()) << 8);
+            return match Bridge::find(config, inner) {
+                None => Function::probe(config, inner),
+                Some(_) => None,
+            };
         }
         let info = FunctionInfo {
             rid,
@@ -139,9 +150,12 @@ impl Function {
     }
 
     /// Whether the guest has switched the function's TLB on.
-    pub fn ats_enabled(&self) -> bool {
+    pub fn device_tlb(&self) -> DeviceTlb {
         const ENABLE: u32 = 1 << 15;
-        self.ats.is_some_and(|ats| self.read(ats + 6, AccessSize::Word) & ENABLE != 0)
+        match self.ats {
+            Some(ats) if self.read(ats + 6, AccessSize::Word) & ENABLE != 0 => DeviceTlb::Enabled,
+            _ => DeviceTlb::Disabled,
+        }
     }
 
     /// Reads the function's configuration space.

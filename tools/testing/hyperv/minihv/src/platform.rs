@@ -7,7 +7,7 @@ use core::sync::atomic::{fence, Ordering};
 
 use hvcore::ids::{DeviceIndex, Gpa, Iova, VpIndex};
 use hvcore::platform::{
-    AccessSize, BadGpa, CacheTag, DmaFault, FunctionInfo, LogLevel, Platform, RemapHandle, Translation,
+    AccessSize, BadGpa, CacheTag, DeviceTlb, DmaFault, FunctionInfo, LogLevel, Platform, RemapHandle, Translation,
 };
 
 use crate::console;
@@ -99,8 +99,8 @@ impl Platform for Hardware {
         self.vtd.remap_free(handle);
     }
 
-    fn set_translation(&mut self, device: DeviceIndex, translation: Translation, tag: CacheTag, old_tag: CacheTag) {
-        self.vtd.set_translation(device, translation, tag, old_tag);
+    fn set_translation(&mut self, device: DeviceIndex, translation: Translation, tag: CacheTag, _old_tag: CacheTag) {
+        self.vtd.set_translation(device, translation, tag);
         self.flush_device_tlb(device, Iova(0), WHOLE_SPACE_SHIFT);
     }
 
@@ -112,9 +112,13 @@ impl Platform for Hardware {
         self.vtd.flush_pages(tag, iova, page_shift);
     }
 
+    fn device_tlb(&self, device: DeviceIndex) -> DeviceTlb {
+        self.function(device).device_tlb()
+    }
+
     fn flush_device_tlb(&mut self, device: DeviceIndex, iova: Iova, page_shift: u8) {
         let function = self.function(device);
-        if function.ats_enabled() {
+        if function.device_tlb() == DeviceTlb::Enabled {
             let rid = function.rid();
             self.vtd.flush_device_tlb(rid, iova, page_shift);
         }

@@ -246,6 +246,15 @@ impl Domains {
         Some((device.attachment, self.in_force(device.attachment).1, device.config.index))
     }
 
+    /// Whether nothing that the guest set up lets a device do DMA: it is blocked, or was never attached.
+    pub fn is_out_of_reach(&self, index: DeviceIndex) -> bool {
+        let device = self.devices.iter().find(|device| device.config.index == index);
+        device.is_none_or(|device| match device.attachment {
+            Attachment::Default | Attachment::Detached => true,
+            Attachment::Domain(_) => self.in_force(device.attachment).1 == Translation::Blocked,
+        })
+    }
+
     /// The guest's number of a device.
     pub fn logical_id(&self, index: DeviceIndex) -> Option<LogicalDeviceId> {
         self.devices.iter().map(|device| device.config).find(|config| config.index == index).map(|config| config.id)

@@ -7,7 +7,7 @@ use crate::counters::Counters;
 use crate::hypercall::control_word::Outcome;
 use crate::hypercall::dispatch::{RepList, Request};
 use crate::ids::{DomainId, Iova};
-use crate::platform::{CacheTag, Platform};
+use crate::platform::{CacheTag, DeviceTlb, Platform};
 use crate::status::Status;
 
 /// Whether flushes do what they say.
@@ -15,6 +15,8 @@ use crate::status::Status;
 pub enum Invalidation {
     /// They do.
     Performed,
+    /// They leave the devices' own TLBs as they are.
+    DeviceTlbsDropped,
     /// They answer success and invalidate nothing: a test that still passes then tests nothing.
     Dropped,
 }
@@ -37,7 +39,7 @@ impl<'a> Flusher<'a> {
     /// the elements before it are flushed then, and the outcome tells how many.
     pub fn call(&self, platform: &mut impl Platform, counters: &mut Counters, request: &Request) -> Outcome {
         match request.list {
-            None => layout::flush(&request.input).and_then(|id| self.whole(platform, id)).into(),
+            None => layout::flush(&request.input).and_then(|id| self.whole(platform, counters, id)).into(),
             Some(list) => match self.target(layout::flush_list(&request.input)) {
                 Ok((id, tag)) => self.list(platform, counters, id, tag, list),
                 Err(status) => Outcome { status, reps_completed: list.indices().start },
@@ -50,12 +52,12 @@ impl<'a> Flusher<'a> {
         Ok((id, self.domains.tag(id)?))
     }
 
-    fn whole(&self, platform: &mut impl Platform, id: DomainId) -> Result<(), Status> {
+    fn whole(&self, platform: &mut impl Platform, counters: &mut Counters, id: DomainId) -> Result<(), Status> {
         let tag = self.domains.tag(id)?;
-        if self.invalidation == Invalidation::Performed {
+        if self.invalidation != Invalidation::Dropped {
             platform.flush_domain(tag);
-            self.device_tlbs(platform, id, Iova(0), FlushRange::EVERYTHING);
         }
+        self.device_tlbs(platform, counters, id, Iova(0), FlushRange::EVERYTHING);
         Ok(())
     }
 
@@ -74,17 +76,32 @@ impl<'a> Flusher<'a> {
             };
             Counters::add(&mut counters.flush_descriptors, 1);
             Counters::add(&mut counters.flush_pages, range.pages());
-            if self.invalidation == Invalidation::Performed {
+            if self.invalidation != Invalidation::Dropped {
                 platform.flush_pages(tag, range.iova(), range.page_shift());
-                self.device_tlbs(platform, id, range.iova(), range.page_shift());
             }
+            self.device_tlbs(platform, counters, id, range.iova(), range.page_shift());
         }
         Outcome { status: Status::SUCCESS, reps_completed: list.indices().end }
     }
 
-    fn device_tlbs(&self, platform: &mut impl Platform, id: DomainId, iova: Iova, page_shift: u8) {
+    /// The guest has no call of its own for the devices' TLBs: both kinds of flush imply them, for the same range.
+    fn device_tlbs(
+        &self,
+        platform: &mut impl Platform,
+        counters: &mut Counters,
+        id: DomainId,
+        iova: Iova,
+        page_shift: u8,
+    ) {
+        if self.invalidation != Invalidation::Performed {
+            return;
+        }
         for device in self.domains.attached(id) {
-            platform.flush_device_tlb(device, iova, page_shift);
+            if platform.device_tlb(device) == DeviceTlb::Enabled {
+                platform.flush_device_tlb(device, iova, page_shift);
+                Counters::add(&mut counters.device_tlb_flushes, 1);
+                Counters::add(&mut counters.device_tlb_pages, 1 << page_shift);
+            }
         }
     }
 }

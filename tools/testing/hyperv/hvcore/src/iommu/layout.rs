@@ -80,6 +80,19 @@ pub fn named_device(call: IommuCall, input: &Input) -> Option<LogicalDeviceId> {
     device_id(input.u64(offset)).ok()
 }
 
+/// The domain that a call's input names, whatever else is wrong with it; `None` for a call that names none.
+pub fn named_domain(call: IommuCall, input: &Input) -> Option<DomainId> {
+    match call {
+        IommuCall::GetCapabilities | IommuCall::GetDeviceProperty | IommuCall::Detach => None,
+        IommuCall::Create
+        | IommuCall::Configure
+        | IommuCall::Attach
+        | IommuCall::Delete
+        | IommuCall::Flush
+        | IommuCall::FlushList => Some(DomainId(input.u32(0x14))),
+    }
+}
+
 /// Input of GET_LOGICAL_DEVICE_PROPERTY, for the one property there is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DeviceProperty {

@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 //! A software walk of a guest's stage-1 table, to compare with what the hardware does.
 
+use alloc::vec;
+use core::ops::Range;
+
 use crate::ids::{Gpa, Iova};
 use crate::platform::{PagingLevels, Platform};
 
@@ -40,10 +43,7 @@ const BITS_PER_LEVEL: u32 = 9;
 /// # Errors
 /// See [`Fault`].
 pub fn walk(platform: &impl Platform, root: Gpa, levels: PagingLevels, iova: Iova) -> Result<Leaf, Fault> {
-    let top = match levels {
-        PagingLevels::Four => 4u8,
-        PagingLevels::Five => 5,
-    };
+    let top = top_level(levels);
     let unused_bits = 64 - 12 - BITS_PER_LEVEL * u32::from(top);
     if ((iova.0 << unused_bits) as i64 >> unused_bits) as u64 != iova.0 {
         return Err(Fault::NonCanonical);
@@ -71,6 +71,50 @@ pub fn walk(platform: &impl Platform, root: Gpa, levels: PagingLevels, iova: Iov
     }
     // Not reached: level 1 always ends the walk.
     Err(Fault::NotPresent(1))
+}
+
+/// A table that is not searched to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TooLarge;
+
+/// Counts the leaves of a table that point into `range`, whatever address they map.
+///
+/// # Errors
+/// [`TooLarge`] after 65536 tables: one of them may contain itself.
+pub fn leaves_into(
+    platform: &impl Platform,
+    root: Gpa,
+    levels: PagingLevels,
+    range: &Range<u64>,
+) -> Result<u64, TooLarge> {
+    const TABLES_MAX: usize = 1 << 16;
+    let mut waiting = vec![(root.0 & ADDRESS, top_level(levels))];
+    let (mut searched, mut found) = (0, 0);
+    while let Some((table, level)) = waiting.pop() {
+        searched += 1;
+        if searched > TABLES_MAX {
+            return Err(TooLarge);
+        }
+        for index in 0..512 {
+            // A table outside of RAM has no entries.
+            let Some(entry) = read_entry(platform, table, index).filter(|entry| entry & PRESENT != 0) else { continue };
+            if level > 1 && entry & LARGE == 0 {
+                waiting.push((entry & ADDRESS, level - 1));
+                continue;
+            }
+            let bytes = 1u64 << (12 + (u32::from(level) - 1) * BITS_PER_LEVEL);
+            let start = entry & ADDRESS & !(bytes - 1);
+            found += u64::from(start < range.end && range.start < start.saturating_add(bytes));
+        }
+    }
+    Ok(found)
+}
+
+fn top_level(levels: PagingLevels) -> u8 {
+    match levels {
+        PagingLevels::Four => 4,
+        PagingLevels::Five => 5,
+    }
 }
 
 fn read_entry(platform: &impl Platform, table: u64, index: u64) -> Option<u64> {

@@ -1,17 +1,17 @@
 // SPDX-License-Identifier: GPL-2.0
 //! The test interface ([`crate::control`]): what each command does.
 
-use core::num::NonZeroU16;
+use core::num::{NonZeroU16, NonZeroU32};
 
 use super::Partition;
-use crate::control::{Command, Counter, DeviceField, DomainField, FaultField, Reply, PING_VALUE};
+use crate::control::{Command, Counter, DeviceField, DomainField, FaultField, Qualifier, Reply, PING_VALUE};
 use crate::counters::Counters;
 use crate::hypercall::codes::CallCode;
 use crate::ids::{BusIndex, DeviceIndex, DomainId, Gpa, Iova, LogicalDeviceId, Rid};
-use crate::inject::{Action, Occurrences, OutputBlock, Rule};
+use crate::inject::{Action, Effect, Occurrences, OutputBlock, Qualifiers, Rule};
 use crate::iommu::domains::Attachment;
 use crate::iommu::{layout, walk};
-use crate::platform::{DmaFault, LogLevel, PagingLevels, Platform, Translation};
+use crate::platform::{DeviceTlb, DmaFault, LogLevel, PagingLevels, Platform, Translation};
 use crate::status::Status;
 use crate::vmbus::OfferError;
 use crate::vpci::{Plug, Slot};
@@ -44,14 +44,15 @@ impl Partition {
             }
             Command::Device => {
                 let field = DeviceField::try_from(edx).map_err(|()| Reply::NoSuchObject)?;
-                self.device_field(LogicalDeviceId(ebx.into()), field)
+                self.device_field(platform, LogicalDeviceId(ebx.into()), field)
             }
             Command::Domain => {
                 let field = DomainField::try_from(edx).map_err(|()| Reply::NoSuchObject)?;
                 self.domain_field(DomainId(ebx), field)
             }
             Command::Inject => {
-                self.injector.add(decode_rule(ebx, edx)?).map_err(|_| Reply::Refused)?;
+                let qualifiers = core::mem::take(&mut self.qualifiers);
+                self.injector.add(decode_rule(ebx, edx, qualifiers)?).map_err(|_| Reply::Refused)?;
                 Ok(self.injector.count() as u64)
             }
             Command::InjectClear => {
@@ -82,6 +83,12 @@ impl Partition {
                 Ok(0)
             }
             Command::PeekGuest => peek(platform, ebx, edx),
+            Command::LeavesInto => self.leaves_into(platform, ebx, edx),
+            Command::Qualify => {
+                let qualifier = Qualifier::try_from(ebx).map_err(|()| Reply::NoSuchObject)?;
+                qualify(&mut self.qualifiers, qualifier, edx)?;
+                Ok(0)
+            }
         }
     }
 
@@ -102,6 +109,9 @@ impl Partition {
             Counter::Violations => Ok(self.violations()),
             Counter::Buses => Ok(self.vmbus.bus_count() as u64),
             Counter::Switches => Ok(counters.switches),
+            Counter::Abandoned => Ok(counters.abandoned),
+            Counter::DeviceTlbFlushes => Ok(counters.device_tlb_flushes),
+            Counter::DeviceTlbPages => Ok(counters.device_tlb_pages),
         }
     }
 
@@ -154,7 +164,7 @@ impl Partition {
         self.iommu.domains().logical_id(DeviceIndex(index))
     }
 
-    fn device_field(&self, id: LogicalDeviceId, field: DeviceField) -> Result<u64, Reply> {
+    fn device_field(&self, platform: &impl Platform, id: LogicalDeviceId, field: DeviceField) -> Result<u64, Reply> {
         let (attachment, translation, index) = self.iommu.domains().device(id).ok_or(Reply::NoSuchObject)?;
         Ok(match field {
             DeviceField::Domain => match attachment {
@@ -167,6 +177,7 @@ impl Partition {
                 Translation::Stage1 { levels: PagingLevels::Four, .. } => 4,
                 Translation::Stage1 { levels: PagingLevels::Five, .. } => 5,
             },
+            DeviceField::DeviceTlb => (platform.device_tlb(index) == DeviceTlb::Enabled).into(),
             DeviceField::Rid => self.devices.get(index.0).ok_or(Reply::NoSuchObject)?.rid.0.into(),
         })
     }
@@ -190,7 +201,7 @@ impl Partition {
         Ok(0)
     }
 
-    fn set_plug(&mut self, platform: &mut impl Platform, bus: BusIndex, plug: Plug) -> Result<u64, Reply> {
+    pub(super) fn set_plug(&mut self, platform: &mut impl Platform, bus: BusIndex, plug: Plug) -> Result<u64, Reply> {
         self.vmbus.set_unplugged(bus, plug).map_err(refusal)?;
         for device in self.devices_on(bus) {
             match plug {
@@ -211,6 +222,19 @@ impl Partition {
             Some(_) => Err(Reply::Refused),
         }
     }
+
+    fn leaves_into(&self, platform: &impl Platform, ebx: u32, edx: u32) -> Result<u64, Reply> {
+        const MIB: u64 = 1 << 20;
+        let start = u64::from(edx & 0xffff) * MIB;
+        let range = start..start + u64::from(edx >> 16) * MIB;
+        match self.iommu.domains().translation(DomainId(ebx)) {
+            None => Err(Reply::NoSuchObject),
+            Some(Some(Translation::Stage1 { root, levels })) => {
+                walk::leaves_into(platform, root, levels, &range).map_err(|walk::TooLarge| Reply::Refused)
+            }
+            Some(_) => Err(Reply::Refused),
+        }
+    }
 }
 
 fn bus(index: u32) -> BusIndex {
@@ -224,17 +248,30 @@ fn refusal(error: OfferError) -> Reply {
     }
 }
 
-fn decode_rule(ebx: u32, edx: u32) -> Result<Rule, Reply> {
+fn qualify(qualifiers: &mut Qualifiers, qualifier: Qualifier, value: u32) -> Result<(), Reply> {
+    let refused = || Reply::Refused;
+    match qualifier {
+        Qualifier::Domain => qualifiers.domain = Some(DomainId(value)),
+        Qualifier::Elements => qualifiers.elements = Some(NonZeroU16::new(value as u16).ok_or_else(refused)?),
+        Qualifier::Slow => qualifiers.effect = Effect::Slow(NonZeroU32::new(value).ok_or_else(refused)?),
+        Qualifier::DeviceGone => qualifiers.effect = Effect::DeviceGone,
+    }
+    Ok(())
+}
+
+fn decode_rule(ebx: u32, edx: u32, qualifiers: Qualifiers) -> Result<Rule, Reply> {
     const ALL: u16 = 0x7fff;
     let positive = |number: u32| NonZeroU16::new(number as u16).ok_or(Reply::Refused);
     let times = positive(edx >> 16 & 0x7fff)?;
     let occurrences = if times.get() == ALL { Occurrences::All } else { Occurrences::Times(times) };
     let output = if edx >> 31 == 0 { OutputBlock::Untouched } else { OutputBlock::Garbage };
+    let Qualifiers { domain, elements, effect } = qualifiers;
     Ok(Rule {
         code: CallCode(ebx as u16),
+        domain,
         first: positive(edx & 0xffff)?,
         occurrences,
-        action: Action { status: Status((ebx >> 16) as u16), output, elements: None },
+        action: Action { effect, status: Status((ebx >> 16) as u16), output, elements },
     })
 }
 

@@ -4,7 +4,9 @@
 mod buses;
 mod calls;
 mod control;
+mod device_tlb;
 mod faults;
+mod injection;
 mod summary;
 #[cfg(test)]
 mod tests;
@@ -14,12 +16,11 @@ use core::fmt;
 
 use crate::counters::{Counters, Occurrence};
 use crate::hypercall::control_word::{ControlWord, Outcome};
-use crate::hypercall::dispatch::{Call, Request};
-use crate::ids::{BusIndex, DeviceIndex, Rid, VpIndex};
-use crate::inject::{Action, Injector, OutputBlock, TableFull};
-use crate::iommu::capabilities::Presence;
+use crate::hypercall::dispatch::{Call, IommuCall, Request};
+use crate::ids::{BusIndex, DeviceIndex, DomainId, Rid, VpIndex};
+use crate::inject::{Injector, Qualifiers, TableFull};
 use crate::iommu::domains::{DeviceConfig, Managed};
-use crate::iommu::{self, Iommu};
+use crate::iommu::{self, layout, Iommu};
 use crate::options::Options;
 use crate::platform::{FunctionInfo, LogLevel, Platform};
 use crate::report::{Event, ResetCause};
@@ -77,6 +78,10 @@ pub struct Partition {
     vmbus: Vmbus,
     iommu: Iommu,
     injector: Injector,
+    /// For the next rule that the test interface adds.
+    qualifiers: Qualifiers,
+    /// Domains whose creation a rule answered: the guest cannot know for certain that they do not exist.
+    uncertain: Vec<DomainId>,
     counters: Counters,
     faults: FaultLog,
     /// By device index.
@@ -118,6 +123,8 @@ impl Partition {
             vmbus: Vmbus::new(config).map_err(PartitionError::Buses)?,
             iommu: Iommu::new(iommu_config, &iommu_devices),
             injector,
+            qualifiers: Qualifiers::default(),
+            uncertain: Vec::new(),
             counters: Counters::new(),
             faults: FaultLog::new(),
             devices,
@@ -178,48 +185,6 @@ impl Partition {
         outcome
     }
 
-    fn call(&mut self, platform: &mut impl Platform, vp: VpIndex, mut request: Request) -> Outcome {
-        // A host without the IOMMU's calls has none of them to fail either.
-        let absent = request.spec.code.is_iommu() && self.iommu.presence() == Presence::Absent;
-        match self.injector.check(request.spec.code).filter(|_| !absent) {
-            None => self.carry_out(platform, vp, &request),
-            Some(action) => self.answer_by_rule(platform, vp, &mut request, action),
-        }
-    }
-
-    fn answer_by_rule(
-        &mut self,
-        platform: &mut impl Platform,
-        vp: VpIndex,
-        request: &mut Request,
-        action: Action,
-    ) -> Outcome {
-        Counters::add(&mut self.counters.injected, 1);
-        platform.log(LogLevel::Info, format_args!("inject: {}: {}", request.spec.code, action.status));
-        if let (OutputBlock::Garbage, Some(gpa)) = (action.output, request.output) {
-            const GARBAGE: [u8; 64] = [0xa5; 64];
-            let bytes = GARBAGE.get(..request.spec.output_bytes).unwrap_or(&GARBAGE);
-            // The block was checked to be guest RAM; if it is not any more, there is nothing to spoil.
-            let _ = platform.write(gpa, bytes);
-        }
-        let Some(mut list) = request.list else { return action.status.into() };
-        let reps_completed = match (action.elements, action.status) {
-            (Some(elements), _) => {
-                list.limit(elements.get());
-                request.list = Some(list);
-                let outcome = self.carry_out(platform, vp, request);
-                if !outcome.status.is_success() {
-                    return outcome;
-                }
-                outcome.reps_completed
-            }
-            // A lie must not leave the guest in its rep loop for ever.
-            (None, Status::SUCCESS) => list.indices().end,
-            (None, _) => list.indices().start,
-        };
-        Outcome { status: action.status, reps_completed }
-    }
-
     fn carry_out(&mut self, platform: &mut impl Platform, vp: VpIndex, request: &Request) -> Outcome {
         match request.spec.call {
             Call::PostMessage => self.post_message(platform, vp, &request.input).into(),
@@ -229,8 +194,14 @@ impl Partition {
             Call::MmioWrite => self.mmio_write(platform, &request.input).into(),
             Call::Iommu(call) => {
                 let outcome = self.iommu.call(platform, &mut self.counters, call, request);
-                if self.iommu.is_violation(call, request, outcome.status) {
+                if self.iommu.is_violation(call, request, outcome.status) && !self.is_uncertain(call, request) {
                     self.violation(platform, format_args!("{}: {}", request.spec.code, outcome.status));
+                }
+                if let (IommuCall::Attach | IommuCall::Detach, Status::SUCCESS) = (call, outcome.status) {
+                    let device = layout::named_device(call, &request.input);
+                    if let Some((_, _, index)) = device.and_then(|id| self.iommu.domains().device(id)) {
+                        self.check_device_tlb(platform, index);
+                    }
                 }
                 outcome
             }
@@ -248,6 +219,7 @@ impl Partition {
             match event {
                 Event::FunctionReset { device, cause } => self.follow_reset(platform, device, cause),
                 Event::FunctionReturned { device } => self.iommu.domains_mut().reset(platform, device),
+                Event::ExtendedConfigWritten { device } => self.check_device_tlb(platform, device),
             }
         }
     }
@@ -257,7 +229,12 @@ impl Partition {
             ResetCause::PoweredOff => {}
             ResetCause::Ejected | ResetCause::Rescinded => self.drop_device(platform, device),
             // The next kernel finds its devices where the last one left them: no public text says otherwise.
-            ResetCause::Unloaded => self.iommu.domains_mut().replug(device),
+            ResetCause::Unloaded => {
+                if !self.iommu.domains().is_out_of_reach(device) {
+                    Counters::add(&mut self.counters.abandoned, 1);
+                }
+                self.iommu.domains_mut().replug(device);
+            }
         }
     }
 

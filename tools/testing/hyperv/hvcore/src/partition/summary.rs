@@ -26,6 +26,9 @@ impl Partition {
             ("violations", self.violations()),
             ("buses", self.vmbus.bus_count() as u64),
             ("switches", counters.switches),
+            ("abandoned", counters.abandoned),
+            ("device-tlb-flushes", counters.device_tlb_flushes),
+            ("device-tlb-pages", counters.device_tlb_pages),
         ];
         for (name, value) in plain {
             platform.log(report, format_args!("counter {name} {value}"));

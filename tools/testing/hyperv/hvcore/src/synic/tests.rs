@@ -43,12 +43,12 @@ fn registers_after_reset() {
     let synic = Synic::new(1);
     let read = |msr| synic.msr_read(VpIndex(0), msr);
     assert_eq!(read(MSR_SCONTROL), Some(0));
-    assert_eq!(read(MSR_SVERSION), Some(1));
+    assert_eq!((read(MSR_SVERSION), read(MSR_SIRBP)), (Some(1), Some(0)));
     assert_eq!((read(MSR_SIEFP), read(MSR_SIMP), read(MSR_EOM)), (Some(0), Some(0), Some(0)));
     for msr in 0x4000_0090..=0x4000_009f {
         assert_eq!(read(msr), Some(0x10000));
     }
-    for msr in [0x4000_007f, 0x4000_0085, 0x4000_008f, 0x4000_00a0] {
+    for msr in [0x4000_007f, 0x4000_0086, 0x4000_008f, 0x4000_00a0] {
         assert_eq!(read(msr), None);
     }
     assert_eq!(synic.msr_read(VpIndex(1), MSR_SCONTROL), None);
@@ -67,9 +67,10 @@ fn values_that_fault_change_nothing() {
         (MSR_SIMP, outside | 1),
         (MSR_SIEFP, u64::MAX),
         (MSR_SIEFP, outside | 1),
+        (MSR_SIRBP, outside | 1),
         (MSR_SINT_FIRST, 15),
         (MSR_SINT_FIRST, 0x2_00f3),
-        (MSR_SINT_FIRST, 0x8_00f3),
+        (MSR_SINT_FIRST, 0x10_00f3),
         (MSR_SINT_FIRST, 0x1f3),
         (MSR_SINT_LAST, (1 << 32) | 0xf3),
     ] {
@@ -77,7 +78,9 @@ fn values_that_fault_change_nothing() {
         assert_eq!(synic.msr_write(&mut platform, VpIndex(0), msr, value), MsrOutcome::Fault, "{msr:#x} {value:#x}");
         assert_eq!(synic.msr_read(VpIndex(0), msr), before);
     }
-    assert_eq!(synic.msr_write(&mut platform, VpIndex(0), 0x4000_0085, 0), MsrOutcome::NotMine);
+    assert_eq!(synic.msr_write(&mut platform, VpIndex(0), 0x4000_0086, 0), MsrOutcome::NotMine);
+    assert_eq!(synic.msr_write(&mut platform, VpIndex(0), MSR_SIRBP, 0x3001), MsrOutcome::Handled);
+    assert_eq!(synic.msr_read(VpIndex(0), MSR_SIRBP), Some(0x3001));
     assert_eq!(synic.msr_write(&mut platform, VpIndex(1), MSR_SCONTROL, 0), MsrOutcome::NotMine);
 }
 
@@ -252,7 +255,7 @@ mod racing {
     use super::{FreesSlotUnderWay, SLOT};
     use crate::ids::{DeviceIndex, Gpa, Iova, VpIndex};
     use crate::platform::{
-        AccessSize, BadGpa, CacheTag, DmaFault, FunctionInfo, LogLevel, Platform, RemapHandle, Translation,
+        AccessSize, BadGpa, CacheTag, DeviceTlb, DmaFault, FunctionInfo, LogLevel, Platform, RemapHandle, Translation,
     };
 
     impl Platform for FreesSlotUnderWay {
@@ -310,6 +313,9 @@ mod racing {
         }
         fn flush_pages(&mut self, tag: CacheTag, iova: Iova, page_shift: u8) {
             self.0.flush_pages(tag, iova, page_shift)
+        }
+        fn device_tlb(&self, device: DeviceIndex) -> DeviceTlb {
+            self.0.device_tlb(device)
         }
         fn flush_device_tlb(&mut self, device: DeviceIndex, iova: Iova, page_shift: u8) {
             self.0.flush_device_tlb(device, iova, page_shift)

@@ -85,7 +85,7 @@ impl Setup {
     fn resets(&mut self) -> Vec<(usize, ResetCause)> {
         let cause = |event: Event| match event {
             Event::FunctionReset { device, cause } => (device.0, cause),
-            Event::FunctionReturned { .. } => panic!("{event:?}"),
+            Event::FunctionReturned { .. } | Event::ExtendedConfigWritten { .. } => panic!("{event:?}"),
         };
         self.report.take_events().into_iter().map(cause).collect()
     }

@@ -3,13 +3,15 @@
 
 use crate::ids::Gpa;
 use crate::platform::{AccessSize, Platform};
-use crate::report::Report;
+use crate::report::{Event, Report};
 use crate::status::Status;
 
 use super::bus::{Bus, Function, Power, Presence};
 use super::config::{all_ones, bytes_of, filter_read, lets_write_through, visible_bars, DeviceKind};
 use super::{Plug, Slot, WINDOW_BYTES};
 
+/// First register of the extended configuration space.
+const EXTENDED_CONFIG: u16 = 0x100;
 /// Offset of the page that shows the selected function.
 const CONFIG_PAGE: u16 = 0x1000;
 
@@ -54,10 +56,13 @@ impl Bus {
             Err(status) => return status,
             Ok(None) => self.selector = value,
             Ok(Some(register)) => {
-                if let Some(function) = self.selected() {
-                    let bars = visible_bars(platform.function_info(function.device).bar_probe);
+                if let Some(device) = self.selected().map(|function| function.device) {
+                    let bars = visible_bars(platform.function_info(device).bar_probe);
                     if lets_write_through(&bars, register) {
-                        platform.config_write(function.device, register, size, value & all_ones(size));
+                        platform.config_write(device, register, size, value & all_ones(size));
+                    }
+                    if register >= EXTENDED_CONFIG {
+                        report.event(Event::ExtendedConfigWritten { device });
                     }
                 }
             }

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 //! Invalidation descriptors, in their 256-bit form (IQA.DW = 1).
 
+use super::did::Did;
 use super::PhysAddr;
 use crate::ids::{Iova, Rid};
-use crate::platform::{CacheTag, RemapHandle};
+use crate::platform::RemapHandle;
 
 /// Bytes of a descriptor.
 pub const DESCRIPTOR_BYTES: usize = 32;
@@ -23,7 +24,7 @@ const fn granularity(g: u64) -> u64 {
     g << 4
 }
 
-fn domain(did: CacheTag) -> u64 {
+fn domain(did: Did) -> u64 {
     u64::from(did.0) << 16
 }
 
@@ -46,23 +47,23 @@ impl Descriptor {
     pub const IEC_GLOBAL: [u64; 4] = [INTERRUPT_ENTRY, 0, 0, 0];
 
     /// The context entry of one device, which was used under `did`.
-    pub fn context_device(did: CacheTag, rid: Rid) -> [u64; 4] {
+    pub fn context_device(did: Did, rid: Rid) -> [u64; 4] {
         [CONTEXT | granularity(3) | domain(did) | source(rid), 0, 0, 0]
     }
 
     /// PASID entries for PASID 0 under `did`.
-    pub fn pasid_selective(did: CacheTag) -> [u64; 4] {
+    pub fn pasid_selective(did: Did) -> [u64; 4] {
         [PASID_CACHE | granularity(1) | domain(did), 0, 0, 0]
     }
 
     /// All first-stage translations for PASID 0 under `did`, paging structures included.
-    pub fn iotlb_pasid(did: CacheTag) -> [u64; 4] {
+    pub fn iotlb_pasid(did: Did) -> [u64; 4] {
         [PASID_IOTLB | granularity(2) | domain(did), 0, 0, 0]
     }
 
     /// The aligned block of `1 << am` 4-KiB pages around `iova` for PASID 0 under `did`, paging structures included.
     /// `am` must not exceed the IOMMU's limit ([`super::registers::Capabilities::max_address_mask`]) and 63.
-    pub fn iotlb_pages(did: CacheTag, iova: Iova, am: u8) -> [u64; 4] {
+    pub fn iotlb_pages(did: Did, iova: Iova, am: u8) -> [u64; 4] {
         [PASID_IOTLB | granularity(3) | domain(did), block_base(iova, am) | u64::from(am & 0x3f), 0, 0]
     }
 
@@ -110,7 +111,7 @@ fn device_tlb_range(iova: Iova, shift: u8) -> u64 {
 ///
 /// A block that spans the whole of a 48-bit address space (`page_shift` 36 and more) is one descriptor for everything
 /// under `did`.
-pub fn iotlb_block(did: CacheTag, iova: Iova, page_shift: u8, max_am: u8) -> impl Iterator<Item = [u64; 4]> {
+pub fn iotlb_block(did: Did, iova: Iova, page_shift: u8, max_am: u8) -> impl Iterator<Item = [u64; 4]> {
     const WHOLE_SPACE: u8 = 36;
     let am = page_shift.min(max_am);
     let base = block_base(iova, page_shift);
@@ -128,7 +129,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    const DID: CacheTag = CacheTag(0x1234);
+    const DID: Did = Did(0x1234);
     const RID: Rid = Rid(0x00f8);
 
     #[test]
@@ -190,8 +191,8 @@ mod tests {
 
         #[test]
         fn arbitrary_values_never_panic(did: u16, iova: u64, am: u8) {
-            Descriptor::iotlb_pages(CacheTag(did), Iova(iova), am);
-            prop_assert!(iotlb_block(CacheTag(did), Iova(iova), am, 18).next().is_some());
+            Descriptor::iotlb_pages(Did(did), Iova(iova), am);
+            prop_assert!(iotlb_block(Did(did), Iova(iova), am, 18).next().is_some());
         }
     }
 

@@ -4,6 +4,7 @@
 //! Arithmetic only. Who reads or writes the memory and the registers is [`crate::platform`]'s implementation.
 
 pub mod context;
+pub mod did;
 pub mod fault;
 pub mod interrupt;
 pub mod invalidation;

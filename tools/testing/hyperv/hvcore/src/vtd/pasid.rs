@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 //! PASID directories and tables. Requests without PASID use PASID 0: entry 0 of both.
 
+use super::did::Did;
 use super::PhysAddr;
-use crate::platform::CacheTag;
 
 /// Bytes of a table entry.
 pub const ENTRY_BYTES: usize = 64;
@@ -34,7 +34,7 @@ impl Entry {
     pub const ABSENT: [u64; 8] = [0; 8];
 
     /// Translates by the 4-level first-stage table at `root` (4-KiB aligned); results are cached under `did`.
-    pub fn first_stage(root: PhysAddr, did: CacheTag) -> [u64; 8] {
+    pub fn first_stage(root: PhysAddr, did: Did) -> [u64; 8] {
         [PRESENT | AW_48 | PGTT_FIRST_STAGE, u64::from(did.0), root.frame(), 0, 0, 0, 0, 0]
     }
 }
@@ -47,7 +47,7 @@ mod tests {
     fn layout() {
         assert_eq!(DirectoryEntry::to_table(PhysAddr(0x7000)), 0x7001);
         assert_eq!(
-            Entry::first_stage(PhysAddr(0x1_2345_6000), CacheTag(0x4321)),
+            Entry::first_stage(PhysAddr(0x1_2345_6000), Did(0x4321)),
             [0x49, 0x4321, 0x1_2345_6000, 0, 0, 0, 0, 0]
         );
         assert_eq!(Entry::ABSENT, [0; 8]);
@@ -55,7 +55,7 @@ mod tests {
 
     #[test]
     fn stray_address_bits_stay_out() {
-        let words = Entry::first_stage(PhysAddr(0xfff0_0000_0000_2fff), CacheTag(1));
+        let words = Entry::first_stage(PhysAddr(0xfff0_0000_0000_2fff), Did(1));
         assert_eq!(words[2], 0x2000);
     }
 }

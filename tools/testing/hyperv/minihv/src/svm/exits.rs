@@ -3,6 +3,9 @@
 
 use core::sync::atomic::{AtomicU64, Ordering};
 
+use hvcore::hypercall::control_word::ControlWord;
+use hvcore::identity::Identity;
+
 use super::vcpu::{Register, Vcpu};
 use super::vmcb::{exit, Event};
 use crate::console::{fatal, log};
@@ -12,6 +15,8 @@ use crate::{boot, cpuid, machine, msr, npt, paging, startup};
 const CPUID_BYTES: u64 = 2;
 const MSR_BYTES: u64 = 2;
 const VMMCALL_BYTES: u64 = 3;
+/// The call by which a root partition, and no other, switches the machine off.
+const ENTER_SLEEP_STATE: u16 = 0x84;
 
 static TOTAL: AtomicU64 = AtomicU64::new(0);
 
@@ -96,12 +101,11 @@ fn vmmcall(vcpu: &mut Vcpu) {
     if vcpu.save().cpl != 0 || !msr::hypercalls_enabled() {
         return vcpu.inject(Event::InvalidOpcode);
     }
-    let result = machine::hypercall(
-        vcpu.index,
-        vcpu.register(Register::Rcx),
-        vcpu.register(Register::Rdx),
-        vcpu.register(Register::R8),
-    );
+    let control = vcpu.register(Register::Rcx);
+    if machine::identity() == Identity::Root && ControlWord::code_of(control).0 == ENTER_SLEEP_STATE {
+        io::guest_power_off();
+    }
+    let result = machine::hypercall(vcpu.index, control, vcpu.register(Register::Rdx), vcpu.register(Register::R8));
     vcpu.save().rax = result;
     vcpu.skip(VMMCALL_BYTES);
 }

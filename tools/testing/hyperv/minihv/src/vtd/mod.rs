@@ -4,6 +4,7 @@
 use hvcore::ids::{DeviceIndex, Iova, Rid, VpIndex};
 use hvcore::platform::{CacheTag, DmaFault, PagingLevels, RemapHandle, Translation};
 use hvcore::vtd::context::TranslationRequests;
+use hvcore::vtd::did::Dids;
 use hvcore::vtd::invalidation::{self, Descriptor};
 use hvcore::vtd::registers::{self as reg, Capabilities};
 use hvcore::vtd::{pasid, PhysAddr};
@@ -23,10 +24,10 @@ use faults::FaultLog;
 use interrupts::RemapTable;
 use queue::InvalidationQueue;
 use registers::Registers;
-use tables::Tables;
+use tables::{TableOwner, Tables};
 
 /// The QEMU device that has everything minihv asks for.
-pub const QEMU_DEVICE: &str = "-device intel-iommu,x-scalable-mode=on,x-flts=on,intremap=on,aw-bits=48";
+pub const QEMU_DEVICE: &str = "-device intel-iommu,x-scalable-mode=on,x-flts=on,intremap=on,device-iotlb=on,aw-bits=48";
 
 /// What is missing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,6 +60,7 @@ pub struct Vtd {
     capabilities: Capabilities,
     queue: InvalidationQueue,
     tables: Tables,
+    dids: Dids,
     identity: PhysAddr,
     remap: RemapTable,
     faults: FaultLog,
@@ -100,39 +102,45 @@ impl Vtd {
         let identity = tables::identity(memory, largest);
         log!("vtd", "on, {} functions, {} domain ids", functions.len(), capabilities.domain_count());
         let faults = FaultLog::new(capabilities);
-        Ok(Vtd { registers, capabilities, queue, tables, identity, remap, faults })
+        let dids = Dids::new(functions.len());
+        Ok(Vtd { registers, capabilities, queue, tables, dids, identity, remap, faults })
     }
 
-    /// Switches a function's translation in one step and drops what is cached under `old_tag`.
-    ///
-    /// The IOMMU cannot drop one device's translations only: other devices of the old domain refill theirs.
-    pub fn set_translation(&mut self, device: DeviceIndex, translation: Translation, tag: CacheTag, old: CacheTag) {
-        let Some(rid) = self.tables.rid(device) else { return };
+    /// Switches a function's translation in one step and drops what is cached for the function. What is cached under
+    /// `tag` for other functions stays.
+    pub fn set_translation(&mut self, device: DeviceIndex, translation: Translation, tag: CacheTag) {
+        let (Some(rid), Some(did)) = (self.tables.rid(device), self.dids.of(device)) else { return };
         let entry = match translation {
-            Translation::Bypass => pasid::Entry::first_stage(self.identity, tag),
+            Translation::Bypass => pasid::Entry::first_stage(self.identity, did),
             Translation::Blocked => pasid::Entry::ABSENT,
-            Translation::Stage1 { root, levels: PagingLevels::Four } => pasid::Entry::first_stage(root.into(), tag),
+            Translation::Stage1 { root, levels: PagingLevels::Four } => pasid::Entry::first_stage(root.into(), did),
             Translation::Stage1 { levels: PagingLevels::Five, .. } => {
                 log!("vtd", "five-level tables are not supported by this IOMMU: {:#06x} is blocked", rid.0);
                 pasid::Entry::ABSENT
             }
         };
-        self.tables.set(device, entry);
+        let owner = match translation {
+            Translation::Stage1 { .. } => TableOwner::Guest,
+            Translation::Bypass | Translation::Blocked => TableOwner::Hypervisor,
+        };
+        self.tables.set(device, entry, owner);
+        self.dids.set(device, tag);
         self.queue.submit(
             &mut self.registers,
-            [Descriptor::context_device(old, rid), Descriptor::pasid_selective(old), Descriptor::iotlb_pasid(old)],
+            [Descriptor::context_device(did, rid), Descriptor::pasid_selective(did), Descriptor::iotlb_pasid(did)],
         );
     }
 
     /// Drops everything cached under `tag`.
     pub fn flush_domain(&mut self, tag: CacheTag) {
-        self.queue.submit(&mut self.registers, [Descriptor::iotlb_pasid(tag)]);
+        self.queue.submit(&mut self.registers, self.dids.under(tag).map(Descriptor::iotlb_pasid));
     }
 
     /// Drops the aligned block of `1 << page_shift` pages at `iova` under `tag`.
     pub fn flush_pages(&mut self, tag: CacheTag, iova: Iova, page_shift: u8) {
-        let block = invalidation::iotlb_block(tag, iova, page_shift, self.capabilities.max_address_mask());
-        self.queue.submit(&mut self.registers, block);
+        let max = self.capabilities.max_address_mask();
+        let blocks = self.dids.under(tag).flat_map(|did| invalidation::iotlb_block(did, iova, page_shift, max));
+        self.queue.submit(&mut self.registers, blocks);
     }
 
     /// Drops the block from the function's own TLB.

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-//! Root, context and PASID tables. All functions are on bus 0.
+//! Root, context and PASID tables.
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
@@ -16,9 +16,24 @@ const WORD_BYTES: usize = 8;
 /// The tables that the root pointer leads to.
 pub struct Tables {
     root: &'static mut TablePage,
+    buses: Vec<BusTables>,
+    functions: Vec<FunctionTables>,
+}
+
+/// Whose table a device's requests go through.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TableOwner {
+    /// The guest's.
+    Guest,
+    /// The hypervisor's, or none.
+    Hypervisor,
+}
+
+/// The context tables of one bus.
+struct BusTables {
+    bus: usize,
     lower: &'static mut TablePage,
     upper: &'static mut TablePage,
-    functions: Vec<FunctionTables>,
 }
 
 /// A function's PASID tables exist twice: the context entry, one 64-bit word, switches from one to the other, so that
@@ -45,24 +60,29 @@ impl PasidSet {
 }
 
 impl Tables {
-    /// Tables in which nothing gets through; `functions` in the order of their [`DeviceIndex`].
+    /// Tables in which nothing gets through; `functions` in the order of their [`DeviceIndex`], with what becomes of
+    /// their requests for translations while there is a table to answer from.
     pub fn new(functions: impl IntoIterator<Item = (Rid, TranslationRequests)>) -> Tables {
-        let mut tables = Tables {
-            root: Box::leak(TablePage::new()),
-            lower: Box::leak(TablePage::new()),
-            upper: Box::leak(TablePage::new()),
-            functions: Vec::new(),
-        };
-        let halves = [tables.lower.address(), tables.upper.address()].map(|address| Some(PhysAddr(address)));
-        let first = root::index(Rid(0)) * root::ENTRY_BYTES / WORD_BYTES;
-        for (i, word) in root::Entry::to_tables(halves[0], halves[1]).into_iter().enumerate() {
-            tables.root.store(first + i, word);
-        }
+        let mut tables = Tables { root: Box::leak(TablePage::new()), buses: Vec::new(), functions: Vec::new() };
         for (rid, requests) in functions {
+            tables.add_bus(root::index(rid));
             let sets = [PasidSet::new(), PasidSet::new()];
             tables.functions.push(FunctionTables { rid, requests, sets, active: 0 });
         }
         tables
+    }
+
+    fn add_bus(&mut self, bus: usize) {
+        if self.buses.iter().any(|tables| tables.bus == bus) {
+            return;
+        }
+        let tables = BusTables { bus, lower: Box::leak(TablePage::new()), upper: Box::leak(TablePage::new()) };
+        let halves = [tables.lower.address(), tables.upper.address()].map(|address| Some(PhysAddr(address)));
+        let first = bus * root::ENTRY_BYTES / WORD_BYTES;
+        for (i, word) in root::Entry::to_tables(halves[0], halves[1]).into_iter().enumerate() {
+            self.root.store(first + i, word);
+        }
+        self.buses.push(tables);
     }
 
     /// Physical address of the root table.
@@ -76,18 +96,25 @@ impl Tables {
     }
 
     /// Puts `entry` in force for a function's requests, in one step. What the IOMMU has cached is the caller's.
-    pub fn set(&mut self, device: DeviceIndex, entry: [u64; 8]) {
+    pub fn set(&mut self, device: DeviceIndex, entry: [u64; 8], owner: TableOwner) {
         let Some(function) = self.functions.get_mut(device.0) else { return };
         function.active ^= 1;
         let set = &mut function.sets[function.active];
         for (i, word) in entry.into_iter().enumerate() {
             set.table.store(i, word);
         }
-        let words = context::Entry::with_pasid_directory(PhysAddr(set.directory.address()), function.requests);
+        // Without a table of the guest there is nothing to answer from, and what a device kept must not get through.
+        let requests = match owner {
+            TableOwner::Guest => function.requests,
+            TableOwner::Hypervisor => TranslationRequests::Refused,
+        };
+        let words = context::Entry::with_pasid_directory(PhysAddr(set.directory.address()), requests);
         let (half, index) = context::index(function.rid);
+        let bus = root::index(function.rid);
+        let Some(tables) = self.buses.iter_mut().find(|tables| tables.bus == bus) else { return };
         let table = match half {
-            Half::Lower => &mut *self.lower,
-            Half::Upper => &mut *self.upper,
+            Half::Lower => &mut *tables.lower,
+            Half::Upper => &mut *tables.upper,
         };
         // The first word makes the entry valid, so it goes last.
         for (i, word) in words.into_iter().enumerate().rev() {

@@ -63,7 +63,7 @@ proptest! {
     }
 
     #[test]
-    fn test_interface(commands in prop::collection::vec((0u32..16, any::<u32>(), any::<u32>(), 0u32..4), 1..40)) {
+    fn test_interface(commands in prop::collection::vec((0u32..17, any::<u32>(), any::<u32>(), 0u32..4), 1..40)) {
         let mut guest = Guest::new("");
         guest.domain(1, PAGING);
         for (command, ebx, edx, small) in commands {
@@ -80,7 +80,7 @@ proptest! {
         let mut guest = Guest::new("");
         for (vp, msr, value) in writes {
             guest.partition.msr_write(&mut guest.platform, VpIndex(vp), msr, value);
-            let mine = matches!(msr, 0x4000_0080..=0x4000_0084 | 0x4000_0090..=0x4000_009f);
+            let mine = matches!(msr, 0x4000_0080..=0x4000_0085 | 0x4000_0090..=0x4000_009f);
             prop_assert_eq!(guest.partition.msr_read(VpIndex(vp), msr).is_some(), mine);
         }
     }

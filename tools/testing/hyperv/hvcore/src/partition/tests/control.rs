@@ -13,7 +13,7 @@ const REFUSED: u32 = 3;
 fn ping_and_unknown_commands() {
     let mut guest = Guest::new("");
     assert_eq!(guest.control(Command::Ping, 0, 0), 0x4d69_6e69_4876_0001);
-    for command in [14, 0x100, u32::MAX] {
+    for command in [16, 0x100, u32::MAX] {
         let reply = guest.partition.control(&mut guest.platform, command, 0, 0);
         assert_eq!(reply, (UNKNOWN_COMMAND, 0));
     }
@@ -34,7 +34,7 @@ fn devices_and_domains() {
     assert_eq!(guest.detach(DEVICE_1), Status(0));
     assert_eq!([0, 1].map(|field| device(&mut guest, field)), [0, 1]);
     assert_eq!(guest.refused(Command::Device, 0x1234, 0), NO_SUCH_OBJECT);
-    assert_eq!(guest.refused(Command::Device, DEVICE_1 as u32, 3), NO_SUCH_OBJECT);
+    assert_eq!(guest.refused(Command::Device, DEVICE_1 as u32, 4), NO_SUCH_OBJECT);
 
     assert_eq!(guest.attach(7, DEVICE_0), Status(0));
     let domain = |guest: &mut Guest, id| [0, 1, 2].map(|field| guest.control(Command::Domain, id, field));
@@ -56,7 +56,7 @@ fn counters() {
     assert_eq!(guest.counter(Counter::Calls, 0xb1), 2);
     assert_eq!(guest.counter(Counter::Status, 0), 1);
     assert_eq!(guest.counter(Counter::Status, 0x65), 1);
-    assert_eq!(guest.refused(Command::Counter, 11, 0), NO_SUCH_OBJECT);
+    assert_eq!(guest.refused(Command::Counter, 14, 0), NO_SUCH_OBJECT);
     assert_eq!(guest.refused(Command::Counter, Counter::Calls as u32, 0x400), NO_SUCH_OBJECT);
     // An unknown call is no IOMMU call.
     assert_eq!(guest.counter(Counter::Status, 2), 0);
@@ -158,6 +158,31 @@ fn walks_and_peeks() {
 }
 
 #[test]
+fn leaves_into_a_range_are_counted() {
+    let mut guest = Guest::new("");
+    guest.domain(5, PAGING);
+    guest.domain(6, BLOCKED);
+    // A page at 3 MiB and a block of 2 MiB at 6 MiB.
+    for (table, index, entry) in [(0, 1, 0x2_1027), (1, 1, 0x2_2027), (2, 3, 0x2_3027), (2, 9, 0x60_00e7)] {
+        guest.platform.put_u64(ROOT + table * 0x1000 + index * 8, entry);
+    }
+    guest.platform.put_u64(ROOT + 0x3000 + 5 * 8, 0x30_0067);
+    let leaves = |guest: &mut Guest, first: u32, count: u32| guest.control(Command::LeavesInto, 5, count << 16 | first);
+    assert_eq!(
+        [(0, 3), (3, 1), (4, 2), (5, 2), (7, 1), (8, 9), (0, 0xffff)].map(|(a, b)| leaves(&mut guest, a, b)),
+        [0, 1, 0, 1, 1, 0, 2]
+    );
+    assert_eq!(guest.refused(Command::LeavesInto, 6, 1 << 16), REFUSED);
+    assert_eq!(guest.refused(Command::LeavesInto, 7, 1 << 16), NO_SUCH_OBJECT);
+    // A table that is its own next table has no end.
+    guest.platform.put_u64(ROOT, ROOT | 1);
+    for index in 1..512 {
+        guest.platform.put_u64(ROOT + index * 8, ROOT | 1);
+    }
+    assert_eq!(guest.refused(Command::LeavesInto, 5, 1 << 16), REFUSED);
+}
+
+#[test]
 fn marks() {
     let mut guest = Guest::new("");
     guest.control(Command::Mark, u32::from_le_bytes(*b"step"), u32::from_le_bytes(*b" 1\0\0"));
@@ -191,6 +216,9 @@ fn summary_lines() {
         "counter violations 0",
         "counter buses 2",
         "counter switches 1",
+        "counter abandoned 0",
+        "counter device-tlb-flushes 0",
+        "counter device-tlb-pages 0",
     ];
     assert_eq!(lines, expected);
 }

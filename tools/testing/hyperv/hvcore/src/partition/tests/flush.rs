@@ -4,7 +4,7 @@
 use super::*;
 use crate::ids::Iova;
 
-/// A guest whose two devices are in paging domain 1; returns the domain's tag.
+/// A guest whose two devices are in paging domain 1, with ATS; returns the domain's tag.
 fn attached(options: &str) -> (Guest, CacheTag) {
     let mut guest = Guest::new(options);
     guest.domain(1, PAGING);
@@ -12,6 +12,7 @@ fn attached(options: &str) -> (Guest, CacheTag) {
     let (_, _, tag, _) = guest.switch();
     assert_eq!(guest.attach(1, DEVICE_1), Status(0));
     assert_eq!(guest.switch().2, tag);
+    guest.platform.device_tlbs.extend([DeviceIndex(0), DeviceIndex(1)]);
     (guest, tag)
 }
 
@@ -25,6 +26,7 @@ fn whole_domain() {
         Event::FlushDeviceTlb(DeviceIndex(1), Iova(0), 52),
     ];
     assert_eq!(guest.events(), expected);
+    guest.platform.device_tlbs.remove(&DeviceIndex(0));
     assert_eq!(guest.detach(DEVICE_0), Status(0));
     guest.events();
     assert_eq!(guest.flush(1), Status(0));
@@ -45,6 +47,8 @@ fn lists() {
     assert_eq!(guest.events(), expected.concat());
     assert_eq!(guest.counter(Counter::FlushDescriptors, 0), 2);
     assert_eq!(guest.counter(Counter::FlushPages, 0), 513);
+    assert_eq!(guest.counter(Counter::DeviceTlbFlushes, 0), 4);
+    assert_eq!(guest.counter(Counter::DeviceTlbPages, 0), 2 * 513);
     assert_eq!(guest.flush_list(1, &[0x34]), (Status(0), 1));
     assert_eq!(guest.events()[0], Event::FlushPages(tag, Iova(0), 52));
 }
@@ -104,4 +108,44 @@ fn dropped_flushes_answer_success() {
     assert_eq!(guest.flush_list(1, &[0x1000, 0x2000]), (Status(0), 2));
     assert_eq!(guest.events(), []);
     assert_eq!(guest.flush_list(1, &[0x1001]), (Status(5), 0));
+}
+
+#[test]
+fn device_tlbs_that_are_off_are_left_alone() {
+    let (mut guest, tag) = attached("");
+    guest.platform.device_tlbs.remove(&DeviceIndex(1));
+    assert_eq!(guest.flush_list(1, &[0x1000]), (Status(0), 1));
+    let expected = [Event::FlushPages(tag, Iova(0x1000), 0), Event::FlushDeviceTlb(DeviceIndex(0), Iova(0x1000), 0)];
+    assert_eq!(guest.events(), expected);
+    assert_eq!(guest.counter(Counter::DeviceTlbFlushes, 0), 1);
+}
+
+#[test]
+fn device_tlbs_can_be_left_out() {
+    let (mut guest, tag) = attached("drop-flush=device-tlb");
+    assert_eq!(guest.flush(1), Status(0));
+    assert_eq!(guest.flush_list(1, &[0x1000]), (Status(0), 1));
+    assert_eq!(guest.events(), [Event::FlushDomain(tag), Event::FlushPages(tag, Iova(0x1000), 0)]);
+    assert_eq!(guest.counter(Counter::DeviceTlbFlushes, 0), 0);
+}
+
+#[test]
+fn ats_behind_anything_but_a_table_is_a_violation() {
+    let (mut guest, _) = attached("");
+    guest.domain(2, BLOCKED);
+    guest.domain(3, BYPASS);
+    guest.domain(4, PAGING);
+    let steps: [(fn(&mut Guest) -> Status, u64); 4] = [
+        (|guest| guest.attach(4, DEVICE_0), 0),
+        (|guest| guest.attach(2, DEVICE_0), 1),
+        (|guest| guest.attach(3, DEVICE_0), 2),
+        (|guest| guest.detach(DEVICE_0), 3),
+    ];
+    for (step, violations) in steps {
+        assert_eq!(step(&mut guest), Status(0));
+        assert_eq!(guest.counter(Counter::Violations, 0), violations);
+    }
+    guest.platform.device_tlbs.clear();
+    assert_eq!(guest.attach(2, DEVICE_0), Status(0));
+    assert_eq!(guest.counter(Counter::Violations, 0), 3);
 }

@@ -2,6 +2,7 @@
 //! Fault injection.
 
 use super::*;
+use crate::control::Qualifier;
 use crate::ids::Iova;
 
 #[test]
@@ -106,4 +107,51 @@ fn rules_by_the_test_interface() {
         guest.control(Command::Inject, 0x0005_0125, 0x0001_0001);
     }
     assert_eq!(guest.refused(Command::Inject, 0x0005_0125, 0x0001_0001), 3);
+}
+
+#[test]
+fn a_rule_can_be_added_in_steps() {
+    let mut guest = Guest::new("");
+    guest.domain(1, PAGING);
+    guest.domain(2, PAGING);
+    guest.control(Command::Qualify, Qualifier::Domain as u32, 2);
+    guest.control(Command::Qualify, Qualifier::Elements as u32, 1);
+    guest.control(Command::Inject, 0x71 << 16 | 0xd1, 1 << 16 | 1);
+    assert_eq!(guest.flush_list(1, &[0x1000, 0x2000]), (Status(0), 2));
+    assert_eq!(guest.flush_list(2, &[0x1000, 0x2000]), (Status(0x71), 1));
+    // What was said was about that one rule.
+    guest.control(Command::Inject, 0x71 << 16 | 0xd1, 1 << 16 | 1);
+    assert_eq!(guest.flush_list(1, &[0x1000]), (Status(0x71), 0));
+}
+
+#[test]
+fn a_slow_call_is_carried_out() {
+    let mut guest = Guest::new("inject=b2:0:1:1:slow=3");
+    guest.domain(1, PAGING);
+    assert_eq!(guest.attach(1, DEVICE_0), Status(0));
+    assert_eq!(guest.control(Command::Device, DEVICE_0 as u32, 0), 1);
+    assert_eq!(guest.counter(Counter::Injected, 0), 1);
+}
+
+#[test]
+fn a_device_can_go_at_a_call() {
+    let mut guest = Guest::new("inject=b2:0:2:1:gone");
+    guest.domain(1, PAGING);
+    guest.domain(2, BLOCKED);
+    assert_eq!(guest.attach(1, DEVICE_0), Status(0));
+    assert_eq!(guest.attach(2, DEVICE_0), Status(0x57));
+    assert_eq!(guest.attach(1, DEVICE_0), Status(0x57));
+    assert_eq!(guest.control(Command::Device, DEVICE_0 as u32, 1), 1);
+    assert_eq!(guest.counter(Counter::Violations, 0), 0);
+}
+
+#[test]
+fn a_domain_that_may_exist_can_be_deleted() {
+    let mut guest = Guest::new("inject=b1:78:1:1");
+    let domain = [SELF, 0, 7 << 32 | 1];
+    assert_eq!(guest.call(0xb1, &[domain[0], domain[1], domain[2], 0]), Status(0x78));
+    assert_eq!(guest.call(0xc5, &domain), Status(5));
+    assert_eq!(guest.counter(Counter::Violations, 0), 0);
+    assert_eq!(guest.call(0xc5, &[SELF, 0, 8 << 32 | 1]), Status(5));
+    assert_eq!(guest.counter(Counter::Violations, 0), 1);
 }

@@ -112,6 +112,15 @@ fn a_device_comes_up() {
     assert_eq!(guest.call(0x107, &[WINDOW + 0x1004, 2, 0xffff_ffff_ffff_0006]), Status(0));
     assert_eq!(guest.events(), [Event::ConfigWrite(DeviceIndex(0), 4, AccessSize::Word, 6)]);
     assert_eq!(guest.counter(Counter::Violations, 0), 0);
+
+    // No table stands behind the device: its own TLB must stay off.
+    assert_eq!(guest.call(0x107, &[WINDOW + 0x1106, 2, 0]), Status(0));
+    assert_eq!(guest.counter(Counter::Violations, 0), 0);
+    guest.platform.device_tlbs.insert(DeviceIndex(0));
+    assert_eq!(guest.call(0x107, &[WINDOW + 0x1004, 2, 6]), Status(0));
+    assert_eq!(guest.counter(Counter::Violations, 0), 0);
+    assert_eq!(guest.call(0x107, &[WINDOW + 0x1106, 2, 0x8000]), Status(0));
+    assert_eq!(guest.counter(Counter::Violations, 0), 1);
 }
 
 #[test]
@@ -154,6 +163,26 @@ fn a_new_connection_keeps_the_domains() {
     guest.domain(2, BYPASS);
     assert_eq!(guest.attach(2, DEVICE_0), Status(0));
     assert_eq!(guest.delete(1), Status(0));
+}
+
+/// Such a kernel is better off when they do nothing until it has attached them.
+#[test]
+fn devices_that_are_left_unblocked_are_counted() {
+    let mut guest = Guest::with_synic("");
+    let mut abandoned = |domain: Option<u32>| {
+        guest.connect();
+        guest.offers();
+        if let Some(domain) = domain {
+            assert_eq!(guest.attach(domain, DEVICE_0), Status(0));
+        }
+        guest.post(&bytes(&[16, 0]));
+        guest.messages();
+        if domain.is_none() {
+            [(1, PAGING), (2, BLOCKED), (3, BYPASS)].map(|(id, settings)| guest.domain(id, settings));
+        }
+        guest.counter(Counter::Abandoned, 0)
+    };
+    assert_eq!([None, Some(1), Some(2), Some(3)].map(&mut abandoned), [0, 1, 1, 2]);
 }
 
 #[test]

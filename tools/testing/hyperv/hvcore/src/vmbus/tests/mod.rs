@@ -254,7 +254,7 @@ impl Guest {
     fn resets(&mut self) -> Vec<(usize, ResetCause)> {
         let reset = |event| match event {
             Event::FunctionReset { device, cause } => (device.0, cause),
-            Event::FunctionReturned { .. } => panic!("{event:?}"),
+            Event::FunctionReturned { .. } | Event::ExtendedConfigWritten { .. } => panic!("{event:?}"),
         };
         self.vmbus.take_events().into_iter().map(reset).collect()
     }
