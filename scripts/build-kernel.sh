@@ -17,6 +17,7 @@ usage() {
 	module       debug with pci-hyperv as a module
 	pviommu-off  debug without the driver
 	rust-off     debug without Rust
+	rt           debug, fully preemptible (PREEMPT_RT)
 
 	JOBS=N limits the parallel compilers (default: one for each processor).
 	END
@@ -27,7 +28,7 @@ readonly OBJECTS_GUESS=1950	# build steps of a cold build, until one has been co
 fragments() {
 	case $1 in
 	release | debug) echo base "$1" ;;
-	module | pviommu-off | rust-off) echo base debug "$1" ;;
+	module | pviommu-off | rust-off | rt) echo base debug "$1" ;;
 	*)
 		usage >&2
 		exit 2

@@ -1,6 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
-# Builds the runner (hvrun), the hypervisor (minihv) and the guest's program (hvguest) in build/cargo.
+# Builds the runner (hvrun), the hypervisor (minihv), the guest's program (hvguest) and the samples in build/cargo.
 set -euo pipefail
 # shellcheck source=scripts/lib.sh
 . "${BASH_SOURCE[0]%/*}/lib.sh"
@@ -14,10 +14,19 @@ build() {
 	RUSTFLAGS=$flags "$CARGO" build --locked --release --target $HV_TARGET --target-dir "$HV_BUILD/cargo/$name" -p "$@"
 }
 
+# The samples are a package of their own, as a user copies it.
+build_samples() {
+	local directory=$HV_BUILD/cargo/samples
+	cd "$HV_SAMPLES"
+	RUSTFLAGS='-C target-feature=+crt-static' "$CARGO" build --locked --release --target $HV_TARGET --target-dir "$directory"
+	rm -rf -- "$SAMPLES"
+	install -D -t "$SAMPLES" -- "$directory/$HV_TARGET/release"/{iommufd-dma,nvme-user}
+}
+
 case ${1:-} in
 '') ;;
 -h | --help)
-	echo "usage: scripts/build-tools.sh    builds hvrun, minihv and hvguest in build/cargo"
+	echo "usage: scripts/build-tools.sh    builds hvrun, minihv, hvguest and the samples in build/cargo"
 	exit 0
 	;;
 *) die "unknown argument $1" ;;
@@ -28,3 +37,4 @@ HV_PROGRESS=cargo_progress
 # The guest has no C library: its program brings its own, and the runner shares its compiled crates.
 stage "tools: runner and guest program" "$HV_LOGS/tools-static.log" build static '-C target-feature=+crt-static' hvrun -p hvguest
 stage "tools: minihv" "$HV_LOGS/tools-minihv.log" build minihv '' minihv
+stage "tools: samples" "$HV_LOGS/tools-samples.log" build_samples

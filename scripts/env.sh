@@ -27,6 +27,7 @@ HV_SRC=$HV_BUILD/src		# pristine kernel source
 HV_LINUX=$HV_BUILD/linux	# the same with this project laid over it
 HV_WORKSPACE=$HV_TOP/tools/testing/hyperv
 HV_CONFIGS=$HV_WORKSPACE/configs
+HV_SAMPLES=$HV_TOP/samples/hyperv-pviommu
 
 # Compilers. The kernel's inlined Rust helpers need clang and rustc to share one LLVM.
 LLVM=-19
@@ -65,3 +66,7 @@ kmake() {
 HVRUN=$HV_BUILD/cargo/static/$HV_TARGET/release/hvrun
 MINIHV=$HV_BUILD/cargo/minihv/$HV_TARGET/release/minihv
 HVGUEST=$HV_BUILD/cargo/static/$HV_TARGET/release/hvguest
+SAMPLES=$HV_BUILD/cargo/samples/programs	# a directory of programs
+
+# What build-kselftest.sh leaves behind: a directory of programs.
+KSELFTEST=$HV_BUILD/kselftest/programs

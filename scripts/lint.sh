@@ -13,7 +13,7 @@ usage() {
 
 	shellcheck      shell scripts
 	rustfmt         Rust: the kernel's style in the kernel's directories, the workspace's own elsewhere
-	clippy          the tools' workspace, warnings are errors
+	clippy          the tools' workspace and the samples, warnings are errors
 	checkpatch      kernel style of files and patches
 	spdx            every file names its licence
 	words           nothing unfinished is left behind
@@ -52,6 +52,8 @@ lint_clippy() {
 	# Not "cargo clippy": that looks for its subcommand in ~/.cargo/bin first.
 	/usr/bin/cargo-clippy clippy --locked --all-targets --target-dir "$HV_BUILD/cargo/clippy" -- -D warnings
 	/usr/bin/cargo-clippy clippy --locked --release --target $HV_TARGET --target-dir "$HV_BUILD/cargo/clippy" -p minihv -- -D warnings
+	cd "$HV_SAMPLES"
+	/usr/bin/cargo-clippy clippy --locked --all-targets --target-dir "$HV_BUILD/cargo/clippy" -- -D warnings
 }
 
 lint_checkpatch() {

@@ -48,4 +48,4 @@ lock_build
 if [[ $out == */shell ]]; then exec 9>&-; fi
 trap - EXIT INT TERM HUP
 exec "$HVRUN" run --kernel "$HV_BUILD/kernel/release/arch/x86/boot/bzImage" --minihv "$MINIHV" --guest "$HVGUEST" \
-	--out "$out" "${options[@]}"
+	--samples "$SAMPLES" --out "$out" "${options[@]}"

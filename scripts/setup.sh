@@ -15,6 +15,7 @@ readonly PACKAGES=(
 	gcc:/usr/bin/gcc libc6-dev:/usr/include/stdio.h make:/usr/bin/make patch:/usr/bin/patch
 	flex:/usr/bin/flex bison:/usr/bin/bison bc:/usr/bin/bc perl:/usr/bin/perl
 	libelf-dev:/usr/include/libelf.h libssl-dev:/usr/include/openssl/ssl.h
+	libcap-dev:/usr/include/sys/capability.h uuid-dev:/usr/include/uuid/uuid.h
 	cpio:/usr/bin/cpio kmod:/sbin/depmod rsync:/usr/bin/rsync xz-utils:/usr/bin/xz
 	busybox-static:/bin/busybox fio:/usr/bin/fio acpica-tools:/usr/bin/iasl
 	shellcheck:/usr/bin/shellcheck gpgv:/usr/bin/gpgv ca-certificates:/etc/ssl/certs/ca-certificates.crt

@@ -9,7 +9,7 @@ usage() {
 	cat <<-END
 	usage: scripts/test.sh [--all] [OPTION OF hvrun...]
 
-	--all    also the kernel variants: module, pviommu-off, rust-off
+	--all    also the cases that take long, and the kernel variants: module, pviommu-off, rust-off, rt
 
 	In the environment: SUITE=NAME runs one suite (host, apply, or one of the guest's), LIST=1 lists the suites,
 	KDIR, CPUS, MEMORY, KEEP=1, JOBS.
@@ -18,10 +18,14 @@ usage() {
 
 passed=0 failed=0
 variants=(debug)
+tools=(--minihv "$MINIHV" --guest "$HVGUEST" --samples "$SAMPLES" --kselftest "$KSELFTEST" --out "$HV_BUILD/test")
 options=()
 while (($#)); do
 	case $1 in
-	--all) variants=(debug module pviommu-off rust-off) ;;
+	--all)
+		variants=(debug module pviommu-off rust-off rt)
+		options+=(--all)
+		;;
 	-h | --help)
 		usage
 		exit 0
@@ -48,8 +52,12 @@ count() {
 }
 
 host_tests() {
+	local rc=0
 	cd "$HV_WORKSPACE"
-	"$CARGO" test --locked --no-fail-fast --target-dir "$HV_BUILD/cargo/test"
+	"$CARGO" test --locked --no-fail-fast --target-dir "$HV_BUILD/cargo/test" || rc=1
+	cd "$HV_SAMPLES"
+	"$CARGO" test --locked --no-fail-fast --target-dir "$HV_BUILD/cargo/samples" || rc=1
+	return $rc
 }
 
 # count_log LOG RC: the verdict line at the end of a log.
@@ -90,13 +98,21 @@ run_guests() {
 		fi
 		kernels+=(--kernel-variant "$variant=$HV_BUILD/kernel/$variant")
 	done
+	if wanted vfio || wanted iommufd; then
+		rc=0
+		"$HV_TOP/scripts/build-kselftest.sh" || rc=$?
+		if ((rc != 0)); then
+			count 0 1 "$rc"
+			return
+		fi
+	fi
 	rc=0
 	"$HV_TOP/scripts/build-tools.sh" || rc=$?
 	if ((rc != 0 || ${#kernels[@]} == 0)); then
 		count 0 1 1
 		return
 	fi
-	"$HVRUN" test "${kernels[@]}" --minihv "$MINIHV" --guest "$HVGUEST" --out "$HV_BUILD/test" "${options[@]}" 2>&1 |
+	"$HVRUN" test "${kernels[@]}" "${tools[@]}" "${options[@]}" 2>&1 |
 		tee "$log" || rc=$?
 	count_log "$log" "$rc"
 }
@@ -109,7 +125,7 @@ if [[ ${LIST:-} == 1 ]]; then
 	echo "apply: laying the project over a tree and taking it away"
 	kernels=()
 	for variant in "${variants[@]}"; do kernels+=(--kernel-variant "$variant=$HV_BUILD/kernel/$variant"); done
-	"$HVRUN" test "${kernels[@]}" --minihv "$MINIHV" --guest "$HVGUEST" --out "$HV_BUILD/test" --list
+	"$HVRUN" test "${kernels[@]}" "${tools[@]}" "${options[@]}" --list
 	exit
 fi
 if wanted host; then run_host; fi
