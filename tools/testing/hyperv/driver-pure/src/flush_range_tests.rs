@@ -24,6 +24,9 @@ fn check(first: u64, last: u64) {
         next = page + pages;
     }
 
+    let last_byte = next.checked_mul(4096).map_or(u64::MAX, |end| end - 1);
+    assert_eq!(cover.bounds(), (blocks[0].0 << 12, last_byte), "{blocks:x?}");
+
     let (first_page, last_page) = (first >> 12, last >> 12);
     assert!(blocks[0].0 <= first_page, "{first:#x}..={last:#x} starts before {blocks:x?}");
     assert!(next > last_page, "{first:#x}..={last:#x} ends behind {blocks:x?}");

@@ -14,8 +14,12 @@ mod capabilities;
 #[path = "../../../../../drivers/iommu/hyperv/flush_range.rs"]
 mod flush_range;
 #[rustfmt::skip] // The kernel's style.
+#[path = "../../../../../drivers/iommu/hyperv/table_dump.rs"]
+mod table_dump;
+#[rustfmt::skip] // The kernel's style.
 #[path = "../../../../../drivers/iommu/hyperv/translation.rs"]
 mod translation;
 
 mod aperture_tests;
 mod flush_range_tests;
+mod table_dump_tests;

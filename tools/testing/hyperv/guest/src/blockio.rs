@@ -11,7 +11,7 @@ use nix::sys::mman::{mmap_anonymous, munmap, MapFlags, ProtFlags};
 /// Transfer sizes, in bytes: 4 KiB to 1 MiB, with odd numbers of pages among them.
 const SIZES: [usize; 7] = [4096, 3 * 4096, 16384, 17 * 4096, 131_072, 33 * 4096, 1 << 20];
 const LARGEST: usize = 1 << 20;
-/// Rounds over all sizes.
+/// Rounds over all sizes of an ordinary check.
 const ROUNDS: u64 = 3;
 
 /// Page-aligned memory, as direct I/O wants it.
@@ -47,18 +47,74 @@ fn fill(buffer: &mut [u8], position: u64) {
     }
 }
 
+/// What [`Disk::write`] puts at `position`: `bytes` bytes, a multiple of 8.
+pub fn pattern(position: u64, bytes: usize) -> Vec<u8> {
+    let mut buffer = vec![0; bytes];
+    fill(&mut buffer, position);
+    buffer
+}
+
+/// A block device, open for direct I/O of up to 1 MiB at a time.
+pub struct Disk {
+    file: File,
+    name: String,
+    buffer: Aligned,
+}
+
+impl Disk {
+    /// Opens it.
+    ///
+    /// # Errors
+    /// When it is not there or somebody else has it for himself.
+    pub fn open(device: &Path) -> Result<Disk> {
+        let name = device.display().to_string();
+        let mut options = OpenOptions::new();
+        let file = options.read(true).write(true).custom_flags(libc::O_DIRECT).open(device);
+        Ok(Disk { file: file.with_context(|| name.clone())?, name, buffer: Aligned::new()? })
+    }
+
+    /// Writes the pattern of this place.
+    ///
+    /// # Errors
+    /// The I/O error.
+    pub fn write(&mut self, at: u64, bytes: usize) -> Result<()> {
+        let data = &mut self.buffer.bytes()[..bytes];
+        fill(data, at);
+        self.file.write_all_at(data, at).with_context(|| format!("writing {bytes} bytes at {at}"))
+    }
+
+    /// Reads, and compares with the pattern of this place.
+    ///
+    /// # Errors
+    /// The I/O error or the first difference.
+    pub fn expect(&mut self, at: u64, bytes: usize) -> Result<()> {
+        let read = &mut self.buffer.bytes()[..bytes];
+        read.fill(0xee);
+        self.file.read_exact_at(read, at).with_context(|| format!("reading {bytes} bytes at {at}"))?;
+        if let Some(offset) = read.iter().zip(&pattern(at, bytes)).position(|(a, b)| a != b) {
+            bail!("{}: {bytes} bytes at {at} differ from offset {offset} on", self.name);
+        }
+        Ok(())
+    }
+}
+
 /// Writes and reads back with direct I/O, all sizes one after another, comparing every byte. Returns the number of
 /// bytes that were compared.
 ///
 /// # Errors
 /// The first I/O error or the first difference.
 pub fn verify(device: &Path) -> Result<u64> {
-    let name = || device.display().to_string();
-    let disk: File =
-        OpenOptions::new().read(true).write(true).custom_flags(libc::O_DIRECT).open(device).with_context(name)?;
-    let (mut written, mut read, mut expected) = (Aligned::new()?, Aligned::new()?, vec![0; LARGEST]);
+    verify_rounds(device, ROUNDS)
+}
+
+/// The same with so many rounds over all sizes.
+///
+/// # Errors
+/// The first I/O error or the first difference.
+pub fn verify_rounds(device: &Path, rounds: u64) -> Result<u64> {
+    let mut disk = Disk::open(device)?;
     let extents = || {
-        let sizes = (0..ROUNDS).flat_map(|_| SIZES);
+        let sizes = (0..rounds).flat_map(|_| SIZES);
         sizes.scan(0_u64, |next, size| {
             let at = *next;
             *next += size as u64;
@@ -66,17 +122,11 @@ pub fn verify(device: &Path) -> Result<u64> {
         })
     };
     for (at, size) in extents() {
-        fill(&mut written.bytes()[..size], at);
-        disk.write_all_at(&written.bytes()[..size], at).with_context(|| format!("writing {size} bytes at {at}"))?;
+        disk.write(at, size)?;
     }
     let mut compared = 0;
     for (at, size) in extents() {
-        read.bytes()[..size].fill(0xee);
-        disk.read_exact_at(&mut read.bytes()[..size], at).with_context(|| format!("reading {size} bytes at {at}"))?;
-        fill(&mut expected[..size], at);
-        if let Some(offset) = read.bytes()[..size].iter().zip(&expected).position(|(a, b)| a != b) {
-            bail!("{}: {size} bytes at {at} differ from offset {offset} on", name());
-        }
+        disk.expect(at, size)?;
         compared += size as u64;
     }
     Ok(compared)

@@ -2,10 +2,13 @@
 //! Client of minihv's test interface (a CPUID leaf, see [`hvcore::control`]).
 
 use core::arch::asm;
+use core::ops::Range;
 
 use anyhow::{bail, Result};
-use hvcore::control::{Command, Counter, DeviceField, DomainField, FaultField, Reply, LEAF, PING_VALUE};
-use hvcore::ids::{DomainId, Gpa, Iova, LogicalDeviceId};
+use hvcore::control::{Command, Counter, DeviceField, DomainField, FaultField, Qualifier, Reply, LEAF, PING_VALUE};
+use hvcore::ids::{BusIndex, DomainId, Gpa, Iova, LogicalDeviceId};
+use hvcore::platform::DeviceTlb;
+use hvcore::vpci::Slot;
 
 /// Proof that minihv answers; all its commands hang off this.
 #[derive(Clone, Copy, Debug)]
@@ -31,6 +34,43 @@ pub enum DeviceTranslation {
 /// A present leaf entry of a guest's I/O page table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Leaf(pub u64);
+
+/// Whether a device is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Plug {
+    /// It works.
+    Connected = 0,
+    /// Configuration space reads all ones, hypercalls do not know it.
+    Unplugged = 1,
+}
+
+/// Hypercalls that are to fail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Injection {
+    /// The call code.
+    pub call: u16,
+    /// The status that is answered instead.
+    pub status: u16,
+    /// The first call that fails, counted from now; 1 is the next one.
+    pub first: u16,
+    /// How many fail in a row; `None` for all from there on.
+    pub times: Option<u16>,
+}
+
+/// How a call that is not carried out as usual goes wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// It is answered with the status.
+    Answered,
+    /// The same, with garbage in its output block.
+    Garbage,
+    /// So many elements of its list are carried out, then it is answered with the status.
+    Partial(u16),
+    /// It is carried out after so many turns of an empty loop.
+    Slow(u32),
+    /// The device that it names is withdrawn before it is carried out.
+    DeviceGone,
+}
 
 /// A DMA fault as minihv reports it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -110,6 +150,77 @@ impl Minihv {
         }))
     }
 
+    /// Withdraws a bus's offer, as Hyper-V does on servicing.
+    ///
+    /// # Errors
+    /// When there is no such bus, or it is not offered.
+    pub fn rescind(self, bus: BusIndex) -> Result<()> {
+        self.must(Command::Rescind, u32::try_from(bus.0)?, 0).map(|_| ())
+    }
+
+    /// Offers a bus again.
+    ///
+    /// # Errors
+    /// When there is no such bus, or the guest has not released it yet.
+    pub fn offer(self, bus: BusIndex) -> Result<()> {
+        self.must(Command::Offer, u32::try_from(bus.0)?, 0).map(|_| ())
+    }
+
+    /// Asks the guest to let go of one function of a bus.
+    ///
+    /// # Errors
+    /// When there is no such function, or the guest has not opened the bus.
+    pub fn eject(self, bus: BusIndex, slot: Slot) -> Result<()> {
+        self.must(Command::Eject, u32::try_from(bus.0)?, slot.to_wire()).map(|_| ())
+    }
+
+    /// Makes the device fail as if it were unplugged, or work again.
+    ///
+    /// # Errors
+    /// When there is no such bus.
+    pub fn plug(self, bus: BusIndex, plug: Plug) -> Result<()> {
+        self.must(Command::Unplug, plug as u32, u32::try_from(bus.0)?).map(|_| ())
+    }
+
+    /// Makes hypercalls fail from now on, until the rule is used up or [`Minihv::clear_injections`].
+    ///
+    /// # Errors
+    /// When there are too many rules already, or a number does not fit.
+    pub fn inject(self, injection: Injection) -> Result<()> {
+        self.inject_effect(injection, Effect::Answered, None)
+    }
+
+    /// Makes hypercalls go wrong from now on, as [`Minihv::inject`]; with `domain`, only those that name it.
+    ///
+    /// # Errors
+    /// When there are too many rules already, or a number does not fit.
+    pub fn inject_effect(self, injection: Injection, effect: Effect, domain: Option<DomainId>) -> Result<()> {
+        const ALL: u32 = 0x7fff;
+        const GARBAGE: u32 = 1 << 31;
+        let qualify = |qualifier: Qualifier, value: u32| self.must(Command::Qualify, qualifier as u32, value);
+        if let Some(DomainId(id)) = domain {
+            qualify(Qualifier::Domain, id)?;
+        }
+        let mut edx = u32::from(injection.first) | injection.times.map_or(ALL, u32::from) << 16;
+        match effect {
+            Effect::Answered => {}
+            Effect::Garbage => edx |= GARBAGE,
+            Effect::Partial(elements) => qualify(Qualifier::Elements, elements.into()).map(|_| ())?,
+            Effect::Slow(turns) => qualify(Qualifier::Slow, turns).map(|_| ())?,
+            Effect::DeviceGone => qualify(Qualifier::DeviceGone, 0).map(|_| ())?,
+        }
+        let ebx = u32::from(injection.call) | u32::from(injection.status) << 16;
+        self.must(Command::Inject, ebx, edx).map(|_| ())
+    }
+
+    /// Ends all injections.
+    ///
+    /// # Errors
+    /// When minihv does not answer as documented.
+    pub fn clear_injections(self) -> Result<()> {
+        self.must(Command::InjectClear, 0, 0).map(|_| ())
+    }
+
     fn device(self, id: LogicalDeviceId, field: DeviceField) -> Result<u64> {
         self.must(Command::Device, id.0 as u32, field as u32)
     }
@@ -136,12 +247,42 @@ impl Minihv {
         })
     }
 
+    /// Whether a function's own TLB is on (ATS), as minihv reads it from the physical function.
+    ///
+    /// # Errors
+    /// When there is no such device.
+    pub fn device_tlb(self, id: LogicalDeviceId) -> Result<DeviceTlb> {
+        Ok(match self.device(id, DeviceField::DeviceTlb)? {
+            0 => DeviceTlb::Disabled,
+            _ => DeviceTlb::Enabled,
+        })
+    }
+
     /// Guest physical address of a domain's root table.
     ///
     /// # Errors
     /// When there is no such domain.
     pub fn domain_root(self, domain: DomainId) -> Result<Gpa> {
         Ok(Gpa(self.must(Command::Domain, domain.0, DomainField::Root as u32)?))
+    }
+
+    /// Whether there is a domain of this number.
+    ///
+    /// # Errors
+    /// When minihv does not answer as documented.
+    pub fn domain_exists(self, domain: DomainId) -> Result<bool> {
+        Ok(self.ask(Command::Domain, domain.0, DomainField::Devices as u32)?.is_some())
+    }
+
+    /// How many leaves of a domain's table point into a range of guest memory, which is widened to whole MiB.
+    ///
+    /// # Errors
+    /// When there is no such domain, it has no table, or the range lies above 64 GiB.
+    pub fn leaves_into(self, domain: DomainId, range: Range<Gpa>) -> Result<u64> {
+        const MIB: u64 = 1 << 20;
+        let first = u16::try_from(range.start.0 / MIB)?;
+        let count = u16::try_from(range.end.0.div_ceil(MIB) - u64::from(first))?;
+        self.must(Command::LeavesInto, domain.0, u32::from(count) << 16 | u32::from(first))
     }
 
     /// The leaf entry that a domain's table holds for an address; `None` when it is not mapped.
@@ -173,6 +314,11 @@ impl Leaf {
             0 => (self.0 & Self::ADDRESS) | (iova.0 & 0xfff) == gpa.0,
             _ => fits(21) || fits(30),
         }
+    }
+
+    /// Whether the entry maps more than 4 KiB.
+    pub fn is_large(self) -> bool {
+        self.0 & Self::LARGE != 0
     }
 
     /// The physical page (4 KiB) or block that the entry points at.

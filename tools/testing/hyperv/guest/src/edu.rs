@@ -20,6 +20,10 @@ mod register {
     pub const COMMAND: usize = 0x98;
 }
 
+/// Offset in BAR 0 of a register that keeps what is written to it: the source address of the next transfer. Its lower
+/// 32 bits can be read in an access of their own, its upper ones cannot.
+pub const SCRATCH: usize = register::SOURCE;
+
 /// Where the device's buffer lies in its own address space.
 const BUFFER: u64 = 0x40000;
 const START: u32 = 1;
@@ -44,6 +48,16 @@ impl Edu {
             bail!("BAR 0 does not look like edu: identification {id:#x}");
         }
         Ok(Edu { bar })
+    }
+
+    /// Writes [`SCRATCH`].
+    pub fn set_scratch(&self, value: u32) {
+        self.bar.write64(SCRATCH, u64::from(value));
+    }
+
+    /// Reads the lower half of [`SCRATCH`].
+    pub fn scratch(&self) -> u32 {
+        self.bar.read32(SCRATCH)
     }
 
     fn transfer(&self, source: u64, destination: u64, command: u32) -> Result<()> {

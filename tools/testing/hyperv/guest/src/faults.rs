@@ -49,7 +49,7 @@ impl Faults {
                 Faults::KernelLog(log)
             }
         };
-        while faults.next()?.is_some() {}
+        faults.take_all()?;
         Ok(faults)
     }
 
@@ -103,6 +103,18 @@ impl Faults {
             bail!("wrong fault reported: {report:x?}, expected {expected:x?}");
         }
         Ok(())
+    }
+
+    /// Takes what was reported since the last call; returns the number.
+    ///
+    /// # Errors
+    /// When the source cannot be read.
+    pub fn take_all(&mut self) -> Result<usize> {
+        let mut count = 0;
+        while self.next()?.is_some() {
+            count += 1;
+        }
+        Ok(count)
     }
 
     /// Checks that nothing was reported since the last call.

@@ -11,12 +11,13 @@ use anyhow::{bail, Context, Result};
 use nix::mount::{mount, MsFlags};
 use nix::sys::reboot::{reboot, RebootMode};
 
-const MOUNTS: [(&str, &str, &str); 5] = [
+const MOUNTS: [(&str, &str, &str); 6] = [
     ("devtmpfs", "/dev", "devtmpfs"),
     ("proc", "/proc", "proc"),
     ("sysfs", "/sys", "sysfs"),
     ("tmpfs", "/tmp", "tmpfs"),
     ("debugfs", "/sys/kernel/debug", "debugfs"),
+    ("tracefs", "/sys/kernel/tracing", "tracefs"),
 ];
 
 /// Mounts the usual pseudo file systems. One that the kernel lacks (debugfs, tmpfs) is left out silently; the checks

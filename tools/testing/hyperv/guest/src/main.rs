@@ -4,20 +4,32 @@
 //! As process 1 it sets the machine up, runs the scenario named on the kernel's command line, reports in KTAP and
 //! switches the machine off. From a shell it runs scenarios and shows what minihv knows.
 
+mod bench;
 mod blockio;
+mod census;
 mod checks;
 mod cli;
 mod control;
+mod debugfs;
 mod edu;
 mod faults;
 mod fio;
+mod hotplug;
 mod init;
+mod iommufd;
+mod kernel_log;
+mod kexec;
+mod kselftest;
+mod mapbench;
 mod memory;
 mod mmio;
+mod nvme_admin;
 mod options;
 mod pci;
 mod report;
 mod scenario;
+mod tracing;
+mod type1;
 mod vfio;
 
 use anyhow::Result;
@@ -41,6 +53,9 @@ fn main() -> std::process::ExitCode {
     init::mount_all();
     let mut reporter = Reporter::to_kernel_log();
     if let Err(error) = first_process(&mut reporter) {
+        reporter.note(&format!("Bail out! {error:#}"));
+    }
+    if let Err(error) = kexec::leave() {
         reporter.note(&format!("Bail out! {error:#}"));
     }
     init::power_off()

@@ -13,6 +13,57 @@ use nix::sys::mman::{mlock, mmap_anonymous, munmap, MapFlags, ProtFlags};
 /// Bytes per page.
 pub const PAGE: usize = 4096;
 
+/// A stretch of this process' address space that no reference points into: memory for devices, or a device's own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct UserRange {
+    address: u64,
+    bytes: u64,
+}
+
+impl UserRange {
+    /// The `bytes` bytes from `base` on.
+    ///
+    /// # Safety
+    /// They must be mapped, and no reference may point to them: the kernel can be told to let a device at them.
+    pub unsafe fn new(base: NonNull<u8>, bytes: usize) -> UserRange {
+        UserRange { address: base.as_ptr() as u64, bytes: bytes as u64 }
+    }
+
+    /// Virtual address.
+    pub fn address(self) -> u64 {
+        self.address
+    }
+
+    /// Length in bytes.
+    pub fn bytes(self) -> u64 {
+        self.bytes
+    }
+}
+
+/// Sizes of pages that the kernel keeps pools of (hugetlb).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HugePage {
+    /// 2 MiB.
+    TwoMiB,
+    /// 1 GiB.
+    OneGiB,
+}
+
+impl HugePage {
+    /// Base-2 logarithm of the number of bytes.
+    pub fn shift(self) -> u32 {
+        match self {
+            HugePage::TwoMiB => 21,
+            HugePage::OneGiB => 30,
+        }
+    }
+
+    /// Number of 4 KiB pages.
+    pub fn pages(self) -> usize {
+        (1 << self.shift()) / PAGE
+    }
+}
+
 /// Page-aligned, populated, locked anonymous memory.
 pub struct DmaBuffer {
     base: NonNull<u8>,
@@ -56,6 +107,31 @@ impl DmaBuffer {
         Ok(buffer)
     }
 
+    /// Allocates one zeroed huge page.
+    ///
+    /// # Errors
+    /// When the kernel's pool of such pages is empty.
+    pub fn huge(size: HugePage) -> Result<DmaBuffer> {
+        let bytes = NonZeroUsize::new(size.pages() * PAGE).context("empty buffer")?;
+        let huge = MapFlags::from_bits_retain((size.shift() << libc::MAP_HUGE_SHIFT) as i32);
+        let flags = MapFlags::MAP_PRIVATE | MapFlags::MAP_POPULATE | MapFlags::MAP_HUGETLB | huge;
+        // SAFETY: as in `new`.
+        let base = unsafe { mmap_anonymous(None, bytes, ProtFlags::PROT_READ | ProtFlags::PROT_WRITE, flags) }
+            .with_context(|| format!("no huge page of {size:?} is free"))?;
+        Ok(DmaBuffer { base: base.cast(), pages: size.pages() })
+    }
+
+    /// Pages `first..first + count`.
+    ///
+    /// # Panics
+    /// When they are not all in the buffer: a bug of the caller.
+    pub fn range(&self, first: usize, count: usize) -> UserRange {
+        assert!(count > 0 && first + count <= self.pages, "range outside the buffer");
+        let base = NonNull::new(self.pointer(first)).expect("pages are not at address 0");
+        // SAFETY: just checked to lie within the mapping; no reference to this memory ever exists.
+        unsafe { UserRange::new(base, count * PAGE) }
+    }
+
     /// Number of pages.
     pub fn pages(&self) -> usize {
         self.pages
@@ -82,6 +158,27 @@ impl DmaBuffer {
             // SAFETY: within the page; volatile because a device reads it. No reference to this memory ever exists.
             unsafe { start.add(offset).write_volatile(value) };
         }
+    }
+
+    fn word_pointer(&self, page: usize, index: usize) -> *mut u64 {
+        assert!(index < PAGE / 8, "word {index} of a page");
+        // SAFETY: just checked to lie within the page, which is aligned.
+        unsafe { self.pointer(page).cast::<u64>().add(index) }
+    }
+
+    /// Sets the 64-bit word number `index` of a page.
+    ///
+    /// # Panics
+    /// When page or word are outside: a bug of the caller.
+    pub fn set_word(&self, page: usize, index: usize, value: u64) {
+        // SAFETY: within the page; volatile because a device reads it. No reference to this memory ever exists.
+        unsafe { self.word_pointer(page, index).write_volatile(value) }
+    }
+
+    /// The 64-bit word number `index` of a page. Panics like [`DmaBuffer::set_word`].
+    pub fn word(&self, page: usize, index: usize) -> u64 {
+        // SAFETY: as in `set_word`; a device writes it.
+        unsafe { self.word_pointer(page, index).read_volatile() }
     }
 
     /// What a page holds now.

@@ -8,6 +8,8 @@ use std::ptr::NonNull;
 use anyhow::{Context, Result};
 use nix::sys::mman::{mmap, munmap, MapFlags, ProtFlags};
 
+use crate::memory::UserRange;
+
 /// A mapped BAR.
 pub struct MappedBar {
     base: NonNull<u8>,
@@ -26,6 +28,12 @@ impl MappedBar {
         let base = unsafe { mmap(None, length, protection, MapFlags::MAP_SHARED, file, i64::try_from(offset)?) }
             .context("mmap of a BAR")?;
         Ok(MappedBar { base: base.cast(), bytes })
+    }
+
+    /// The whole of it, as a target of another device's DMA.
+    pub fn range(&self) -> UserRange {
+        // SAFETY: the mapping of this many bytes; it is only ever accessed by volatile reads and writes.
+        unsafe { UserRange::new(self.base, self.bytes) }
     }
 
     fn register<T>(&self, offset: usize) -> *mut T {

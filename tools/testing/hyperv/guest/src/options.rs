@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Context, Result};
+use hvcore::ids::DomainId;
 
 /// What the kernel calls the type of a device's default domain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,6 +46,16 @@ pub struct Options {
     pub levels: u64,
     /// `hvtest.devices=`: number of PCI functions that must show up before the checks start.
     pub devices: usize,
+    /// `hvtest.next=a,b`: scenarios of the kernels that this one leaves for, one after the other.
+    pub next: Vec<String>,
+    /// `hvtest.tell=word,word`: words that the next kernel is told besides.
+    pub tell: Vec<String>,
+    /// `hvtest.kernel=`: number of this kernel in this boot of the machine; the first one is 1.
+    pub kernel: u64,
+    /// `hvtest.domains=1,2`: the domains that the kernel before this one left.
+    pub domains: Vec<DomainId>,
+    /// `hvtest.rounds=`: how often something that is repeated is done.
+    pub rounds: u64,
     /// `hvtest.modules=a,b`: modules to load before the checks.
     pub modules: Vec<String>,
 }
@@ -63,6 +74,10 @@ impl Options {
         let number = |key: &str| -> Result<Option<u64>> {
             words.get(key).map(|v| v.parse().with_context(|| format!("hvtest.{key}={v}"))).transpose()
         };
+        let list = |key: &str| words.get(key).map_or_else(Vec::new, |list| split_list(list));
+        let domain = |id: String| -> Result<DomainId> {
+            Ok(DomainId(id.parse().with_context(|| format!("hvtest.domains: {id}"))?))
+        };
         let mode = match words.get("mode").copied() {
             None | Some("strict") => DomainMode::Strict,
             Some("deferred") => DomainMode::Deferred,
@@ -77,7 +92,12 @@ impl Options {
             force_dac: command_line.split_whitespace().any(|word| word == "iommu.forcedac=1"),
             levels: number("levels")?.unwrap_or(4),
             devices: usize::try_from(number("devices")?.unwrap_or(0))?,
-            modules: words.get("modules").map_or_else(Vec::new, |list| list.split(',').map(str::to_owned).collect()),
+            next: list("next"),
+            tell: list("tell"),
+            kernel: number("kernel")?.unwrap_or(1),
+            domains: list("domains").into_iter().map(domain).collect::<Result<_>>()?,
+            rounds: number("rounds")?.unwrap_or(3),
+            modules: list("modules"),
         })
     }
 
@@ -88,6 +108,11 @@ impl Options {
     pub fn from_kernel() -> Result<Options> {
         Options::parse(&std::fs::read_to_string("/proc/cmdline").context("/proc/cmdline")?)
     }
+}
+
+/// The elements of a comma-separated list; none for the empty string.
+fn split_list(list: &str) -> Vec<String> {
+    list.split(',').filter(|element| !element.is_empty()).map(str::to_owned).collect()
 }
 
 #[cfg(test)]
@@ -101,7 +126,18 @@ mod tests {
         )
         .unwrap();
         assert_eq!((o.scenario.as_str(), o.mode, o.aperture_bits), ("dma", DomainMode::Deferred, Some(39)));
+        assert_eq!((o.next, o.kernel, o.domains, o.rounds), (vec![], 1, vec![], 3));
         assert_eq!((o.levels, o.devices, o.modules), (4, 0, vec!["pci-hyperv".to_owned()]));
+    }
+
+    #[test]
+    fn what_the_kernel_before_tells() {
+        let o = Options::parse("hvtest.kernel=2 hvtest.domains=1,7 hvtest.next=a,b hvtest.rounds=9 hvtest.tell=x=1,y")
+            .unwrap();
+        assert_eq!((o.kernel, o.domains, o.rounds), (2, vec![DomainId(1), DomainId(7)], 9));
+        assert_eq!((o.next, o.tell), (split_list("a,b"), split_list("x=1,y")));
+        assert!(Options::parse("hvtest.domains=").unwrap().domains.is_empty());
+        assert!(Options::parse("hvtest.domains=x").is_err());
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{bail, Context, Result};
-use hvcore::ids::LogicalDeviceId;
+use hvcore::ids::{BusIndex, LogicalDeviceId};
 
 use crate::mmio::MappedBar;
 
@@ -62,17 +62,12 @@ pub fn all() -> Result<Vec<PciFunction>> {
     let Ok(entries) = fs::read_dir(Path::new(BUS).join("devices")) else { return Ok(Vec::new()) };
     let mut found = Vec::new();
     for entry in entries {
-        let entry = entry?;
-        let path = fs::canonicalize(entry.path())?;
-        let id = |file: &str| -> Result<u16> { Ok(u16::try_from(read_hex(&path.join(file))?)?) };
-        let function = PciFunction {
-            address: entry.file_name().to_string_lossy().into_owned(),
-            id: PciId { vendor: id("vendor")?, device: id("device")? },
-            class: read_hex(&path.join("class"))?,
-            path,
-        };
-        if function.base_class() != 0x06 {
-            found.push(function);
+        let entry = entry?.path();
+        match PciFunction::read(&entry) {
+            // It goes this very moment.
+            Err(_) if !entry.exists() => {}
+            Ok(function) if function.base_class() == 0x06 => {}
+            function => found.push(function?),
         }
     }
     found.sort_by(|a, b| a.address.cmp(&b.address));
@@ -104,7 +99,26 @@ pub fn logical_id(guid: &str, function: u8) -> Option<LogicalDeviceId> {
     Some(LogicalDeviceId((data2 << 16) | (data3 & 0xfff8) | u64::from(function & 7)))
 }
 
+/// The number of the bus that the VMBus instance `guid` announces: minihv puts it into the last two bytes.
+fn bus_index(guid: &str) -> Option<BusIndex> {
+    logical_id(guid, 0)?;
+    let digits = guid.get(guid.len() - 4..)?;
+    usize::from_str_radix(digits, 16).ok().map(BusIndex)
+}
+
 impl PciFunction {
+    /// The function of an entry of sysfs' list of devices.
+    fn read(entry: &Path) -> Result<PciFunction> {
+        let path = fs::canonicalize(entry)?;
+        let id = |file: &str| -> Result<u16> { Ok(u16::try_from(read_hex(&path.join(file))?)?) };
+        Ok(PciFunction {
+            address: entry.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default(),
+            id: PciId { vendor: id("vendor")?, device: id("device")? },
+            class: read_hex(&path.join("class"))?,
+            path,
+        })
+    }
+
     fn base_class(&self) -> u32 {
         self.class >> 16
     }
@@ -119,7 +133,7 @@ impl PciFunction {
     fn is_ready(&self) -> bool {
         let has_driver = |name: &str| Path::new(BUS).join("drivers").join(name).exists();
         if self.is_nvme() && has_driver("nvme") {
-            self.nvme_namespace().is_ok_and(|namespace| namespace.exists())
+            self.nvme_namespace().is_ok_and(|namespace| File::open(namespace).is_ok())
         } else if self.id.vendor == VIRTIO && has_driver("virtio-pci") {
             self.driver().is_some()
         } else {
@@ -131,6 +145,11 @@ impl PciFunction {
     pub fn logical_id(&self) -> Option<LogicalDeviceId> {
         let function = self.address.rsplit('.').next()?.parse().ok()?;
         self.path.iter().filter_map(|part| part.to_str()).find_map(|part| logical_id(part, function))
+    }
+
+    /// minihv's number of the bus that the function sits on; `None` for a function that does not sit on a VMBus device.
+    pub fn bus(&self) -> Option<BusIndex> {
+        self.path.iter().filter_map(|part| part.to_str()).find_map(bus_index)
     }
 
     /// A file of the function's sysfs directory.
@@ -257,6 +276,8 @@ mod tests {
     #[test]
     fn logical_id_of_a_guid() {
         assert_eq!(logical_id("44c4f61d-1ee7-6053-9d52-802e27ede19f", 2), Some(LogicalDeviceId(0x1ee7_6052)));
+        assert_eq!(bus_index("69637076-1ee7-6050-6d69-6e6968760012"), Some(BusIndex(0x12)));
+        assert_eq!(bus_index("pci1ee7:00"), None);
         assert_eq!(logical_id("pci1ee7:00", 0), None);
         assert_eq!(logical_id("44c4f61d-1ee7-6053-9d52-802e27ede1", 0), None);
     }

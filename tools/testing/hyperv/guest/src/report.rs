@@ -13,6 +13,9 @@ pub const PREFIX: &str = "hvtest: ";
 /// Longest text in one kernel log record, in bytes (the kernel's limit is 1024 with its own decoration).
 const LINE_MAX: usize = 800;
 
+/// What a nested report is indented by.
+const INDENT: &str = "    ";
+
 /// How a check ended when nothing went wrong.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
@@ -37,20 +40,27 @@ pub struct Tally {
 pub struct Reporter {
     kernel_log: Option<File>,
     tally: Tally,
+    /// How many reports are open inside the outermost one.
+    depth: usize,
 }
 
 impl Reporter {
     /// Reports into the kernel log, or to standard output where that cannot be opened.
     pub fn to_kernel_log() -> Reporter {
-        Reporter { kernel_log: OpenOptions::new().write(true).open("/dev/kmsg").ok(), tally: Tally::default() }
+        Reporter {
+            kernel_log: OpenOptions::new().write(true).open("/dev/kmsg").ok(),
+            tally: Tally::default(),
+            depth: 0,
+        }
     }
 
     /// Reports to standard output.
     pub fn to_stdout() -> Reporter {
-        Reporter { kernel_log: None, tally: Tally::default() }
+        Reporter { kernel_log: None, tally: Tally::default(), depth: 0 }
     }
 
     fn line(&mut self, text: &str) {
+        let text = format!("{}{text}", INDENT.repeat(self.depth));
         let clean: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(LINE_MAX).collect();
         let written = match &mut self.kernel_log {
             // One write is one record; <6> is KERN_INFO.
@@ -68,6 +78,25 @@ impl Reporter {
         self.line(&format!("1..{count}"));
     }
 
+    /// Starts the report of `count` tests that the next result of the current report consists of. They count one by
+    /// one for the runner, but not in the totals of the checks.
+    pub fn enter(&mut self, name: &str, count: usize) {
+        self.depth += 1;
+        self.line("KTAP version 1");
+        self.line(&format!("# Subtest: {name}"));
+        self.line(&format!("1..{count}"));
+    }
+
+    /// How many reports are open inside the outermost one.
+    pub fn depth(&self) -> usize {
+        self.depth
+    }
+
+    /// Ends every report that was entered since [`Reporter::depth`] was `depth`.
+    pub fn leave(&mut self, depth: usize) {
+        self.depth = depth;
+    }
+
     /// A diagnostic line.
     pub fn note(&mut self, text: &str) {
         self.line(&format!("# {text}"));
@@ -75,9 +104,11 @@ impl Reporter {
 
     /// The result of check number `number` (from 1).
     pub fn result(&mut self, number: usize, name: &str, result: &anyhow::Result<Outcome>) {
+        let mut nested = Tally::default();
+        let tally = if self.depth == 0 { &mut self.tally } else { &mut nested };
         let line = match result {
             Ok(Outcome::Pass(detail)) => {
-                self.tally.passed += 1;
+                tally.passed += 1;
                 if detail.is_empty() {
                     format!("ok {number} {name}")
                 } else {
@@ -85,11 +116,11 @@ impl Reporter {
                 }
             }
             Ok(Outcome::Skip(reason)) => {
-                self.tally.skipped += 1;
+                tally.skipped += 1;
                 format!("ok {number} {name} # SKIP {reason}")
             }
             Err(error) => {
-                self.tally.failed += 1;
+                tally.failed += 1;
                 format!("not ok {number} {name} # {error:#}")
             }
         };

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
-//! VFIO with a type 1 container: a user-space driver's view of the IOMMU.
+//! VFIO: a user-space driver's view of a device and of its I/O address space, which is either a type 1 container or
+//! one of iommufd's.
 
 use std::fs::{File, OpenOptions};
 use std::os::fd::{AsRawFd, FromRawFd};
@@ -9,151 +10,142 @@ use std::path::Path;
 use anyhow::{bail, Context, Result};
 use hvcore::ids::Iova;
 use nix::errno::Errno;
+use nix::sys::eventfd::{EfdFlags, EventFd};
 use vfio_bindings::bindings::vfio::{
-    vfio_group_status, vfio_iommu_type1_dma_map, vfio_iommu_type1_dma_unmap, vfio_iommu_type1_info, vfio_iova_range,
-    vfio_region_info, VFIO_TYPE1v2_IOMMU, VFIO_BASE, VFIO_DMA_MAP_FLAG_READ, VFIO_DMA_MAP_FLAG_WRITE,
-    VFIO_GROUP_FLAGS_VIABLE, VFIO_IOMMU_INFO_CAPS, VFIO_IOMMU_TYPE1_INFO_CAP_IOVA_RANGE, VFIO_PCI_BAR0_REGION_INDEX,
-    VFIO_PCI_CONFIG_REGION_INDEX, VFIO_TYPE,
+    vfio_device_feature, vfio_region_info, VFIO_BASE, VFIO_DEVICE_FEATURE_GET, VFIO_IRQ_SET_ACTION_TRIGGER,
+    VFIO_IRQ_SET_DATA_EVENTFD, VFIO_PCI_BAR0_REGION_INDEX, VFIO_PCI_CONFIG_REGION_INDEX, VFIO_TYPE,
 };
 
-use crate::memory::{DmaBuffer, PAGE};
+use crate::iommufd::{self, Cdev};
+use crate::memory::{DmaBuffer, UserRange, PAGE};
 use crate::mmio::MappedBar;
 use crate::pci::{write_sysfs, PciFunction};
-
-const UNSAFE_INTERRUPTS: &str = "/sys/module/vfio_iommu_type1/parameters/allow_unsafe_interrupts";
+use crate::type1;
 
 /// Request numbers: offsets from `VFIO_BASE` in the kernel's uapi header.
-mod request {
+pub mod request {
     pub const SET_IOMMU: u32 = 2;
     pub const GROUP_GET_STATUS: u32 = 3;
     pub const GROUP_SET_CONTAINER: u32 = 4;
     pub const GROUP_GET_DEVICE_FD: u32 = 6;
     pub const DEVICE_GET_REGION_INFO: u32 = 8;
+    pub const DEVICE_SET_IRQS: u32 = 10;
+    pub const DEVICE_RESET: u32 = 11;
+    pub const DEVICE_FEATURE: u32 = 17;
+    pub const DEVICE_BIND_IOMMUFD: u32 = 18;
+    pub const DEVICE_ATTACH_IOMMUFD_PT: u32 = 19;
+    pub const DEVICE_DETACH_IOMMUFD_PT: u32 = 20;
     pub const IOMMU_GET_INFO: u32 = 12;
     pub const IOMMU_MAP_DMA: u32 = 13;
     pub const IOMMU_UNMAP_DMA: u32 = 14;
 }
+
+/// The interrupt index by which the kernel asks for a device.
+const VFIO_PCI_REQ_IRQ_INDEX: u32 = 4;
+/// `VFIO_DEVICE_FEATURE_DMA_BUF`: part of a region as a dma-buf.
+const FEATURE_DMA_BUF: u32 = 11;
 
 /// Issues one VFIO request.
 ///
 /// # Safety
 /// `argument` must be what the request expects: a plain number, or a pointer to a structure that the kernel may read
 /// and write, with its `argsz` telling the size.
-unsafe fn vfio(file: &File, number: u32, argument: usize) -> nix::Result<i32> {
+pub unsafe fn vfio(file: &File, number: u32, argument: usize) -> nix::Result<i32> {
     let code = (u64::from(VFIO_TYPE) << 8) | u64::from(VFIO_BASE + number);
     // SAFETY: the caller vouches for the argument; the descriptor is open.
     Errno::result(unsafe { libc::ioctl(file.as_raw_fd(), code as libc::Ioctl, argument) })
 }
 
 /// Size of a request structure, for its `argsz` field.
-fn argsz<T>() -> u32 {
+pub fn argsz<T>() -> u32 {
     size_of::<T>() as u32
 }
 
-/// A container with one group and one device in it: its own I/O address space.
-pub struct Session {
-    // Fields drop in this order: the device first.
-    device: File,
-    _group: File,
-    container: File,
-}
-
 /// Opens a file for reading and writing, naming it in the error.
-fn open(path: &Path) -> Result<File> {
+pub fn open(path: &Path) -> Result<File> {
     OpenOptions::new().read(true).write(true).open(path).with_context(|| path.display().to_string())
 }
 
-impl Session {
-    /// Binds the function to vfio-pci and opens it with an empty address space.
+/// The errno at the root of an error; `None` when it came about otherwise.
+pub fn errno(error: &anyhow::Error) -> Option<Errno> {
+    let from_io = || error.root_cause().downcast_ref::<std::io::Error>()?.raw_os_error().map(Errno::from_raw);
+    error.root_cause().downcast_ref::<Errno>().copied().or_else(from_io)
+}
+
+/// Which of the kernel's two interfaces an address space comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BackEnd {
+    /// `/dev/vfio/GROUP` and a type 1 container.
+    Type1,
+    /// `/dev/vfio/devices/vfioN` and `/dev/iommu`.
+    Iommufd,
+}
+
+/// What an interface does with devices whose interrupts are not isolated from each other (all that pci-hyperv has).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UnsafeInterrupts {
+    /// It takes them.
+    Allowed,
+    /// It refuses them: the kernel's default.
+    Refused,
+}
+
+impl BackEnd {
+    /// Both.
+    pub const ALL: [BackEnd; 2] = [BackEnd::Type1, BackEnd::Iommufd];
+
+    /// Sets the interface's module parameter `allow_unsafe_interrupts`.
     ///
     /// # Errors
-    /// The first step that fails.
-    pub fn open(function: &PciFunction) -> Result<Session> {
-        write_sysfs(Path::new(UNSAFE_INTERRUPTS), "1")?;
-        function.bind("vfio-pci")?;
-        let number = function.group().context("the device has no IOMMU group")?;
-        let container = open(Path::new("/dev/vfio/vfio"))?;
-        let group = open(&Path::new("/dev/vfio").join(number.to_string()))?;
-
-        let mut status = vfio_group_status { argsz: argsz::<vfio_group_status>(), flags: 0 };
-        // SAFETY: the structure is writable and argsz tells its size.
-        unsafe { vfio(&group, request::GROUP_GET_STATUS, &raw mut status as usize) }.context("group status")?;
-        if status.flags & VFIO_GROUP_FLAGS_VIABLE == 0 {
-            bail!("group {number} is not viable: another device of it has a host driver");
-        }
-        let descriptor = container.as_raw_fd();
-        // SAFETY: the request reads one int.
-        unsafe { vfio(&group, request::GROUP_SET_CONTAINER, &raw const descriptor as usize) }
-            .context("set container")?;
-        // SAFETY: the request takes a number.
-        unsafe { vfio(&container, request::SET_IOMMU, VFIO_TYPE1v2_IOMMU as usize) }.context("set type 1 v2")?;
-        let name = std::ffi::CString::new(function.address.as_str())?;
-        // SAFETY: the request reads a NUL-terminated string, which outlives the call.
-        let device = unsafe { vfio(&group, request::GROUP_GET_DEVICE_FD, name.as_ptr() as usize) }
-            .context("opening the device")?;
-        // SAFETY: the kernel just handed out this descriptor to us alone.
-        let device = unsafe { File::from_raw_fd(device) };
-        Ok(Session { device, _group: group, container })
-    }
-
-    /// Maps pages `first..first + count` of `buffer` at `iova`, readable and writable.
-    ///
-    /// # Errors
-    /// The kernel's errno.
-    pub fn map(&self, iova: Iova, buffer: &DmaBuffer, first: usize, count: usize) -> nix::Result<()> {
-        assert!(count > 0 && first + count <= buffer.pages(), "mapping outside the buffer");
-        let request = vfio_iommu_type1_dma_map {
-            argsz: argsz::<vfio_iommu_type1_dma_map>(),
-            flags: VFIO_DMA_MAP_FLAG_READ | VFIO_DMA_MAP_FLAG_WRITE,
-            vaddr: buffer.address(first),
-            iova: iova.0,
-            size: (count * PAGE) as u64,
+    /// When the kernel does not have the interface.
+    pub fn set_unsafe_interrupts(self, policy: UnsafeInterrupts) -> Result<()> {
+        let module = match self {
+            BackEnd::Type1 => "vfio_iommu_type1",
+            BackEnd::Iommufd => "iommufd",
         };
-        // SAFETY: the structure describes a range inside `buffer`, whose memory no reference points to; the pages
-        // stay pinned by the kernel while they are mapped, even if the buffer goes away first.
-        unsafe { vfio(&self.container, request::IOMMU_MAP_DMA, &raw const request as usize) }.map(|_| ())
-    }
-
-    /// Unmaps what one call of [`Session::map`] mapped.
-    ///
-    /// # Errors
-    /// The kernel's errno, or a range that was not mapped as asked.
-    pub fn unmap(&self, iova: Iova, count: usize) -> Result<()> {
-        let bytes = (count * PAGE) as u64;
-        let mut request = vfio_iommu_type1_dma_unmap {
-            argsz: argsz::<vfio_iommu_type1_dma_unmap>(),
-            iova: iova.0,
-            size: bytes,
-            ..Default::default()
+        let value = match policy {
+            UnsafeInterrupts::Allowed => "1",
+            UnsafeInterrupts::Refused => "0",
         };
-        // SAFETY: the structure is writable and argsz tells its size.
-        unsafe { vfio(&self.container, request::IOMMU_UNMAP_DMA, &raw mut request as usize) }.context("unmap")?;
-        if request.size != bytes {
-            bail!("unmapped {:#x} bytes instead of {bytes:#x}", request.size);
-        }
-        Ok(())
+        write_sysfs(&Path::new("/sys/module").join(module).join("parameters/allow_unsafe_interrupts"), value)
     }
+}
 
-    /// The ranges of addresses that may be mapped, both ends included.
+/// The kernel's request to let go of a device.
+pub struct Notice(EventFd);
+
+impl Notice {
+    /// Whether the kernel has asked since the last call.
     ///
     /// # Errors
-    /// When the kernel does not tell.
-    pub fn iova_ranges(&self) -> Result<Vec<(Iova, Iova)>> {
-        let mut buffer = [0_u64; 128];
-        let bytes = size_of_val(&buffer);
-        buffer[0] = bytes as u64;
-        // SAFETY: the buffer starts with argsz = its size, is writable, and aligned for the structures inside.
-        unsafe { vfio(&self.container, request::IOMMU_GET_INFO, buffer.as_mut_ptr() as usize) }
-            .context("IOMMU info")?;
-        let raw: Vec<u8> = buffer.iter().flat_map(|word| word.to_ne_bytes()).collect();
-        parse_iova_ranges(&raw).context("the IOMMU info has no IOVA ranges")
+    /// When the event cannot be read.
+    pub fn has_fired(&self) -> Result<bool> {
+        match self.0.read() {
+            Ok(_) => Ok(true),
+            Err(Errno::EAGAIN) => Ok(false),
+            Err(error) => Err(error).context("reading the event"),
+        }
+    }
+}
+
+/// An open device: its regions.
+pub struct Device(File);
+
+impl Device {
+    /// Takes the file that VFIO handed out, or a character device.
+    pub fn new(file: File) -> Device {
+        Device(file)
+    }
+
+    /// The file, for requests.
+    pub fn file(&self) -> &File {
+        &self.0
     }
 
     fn region(&self, index: u32) -> Result<vfio_region_info> {
         let mut info = vfio_region_info { argsz: argsz::<vfio_region_info>(), index, ..Default::default() };
         // SAFETY: the structure is writable and argsz tells its size.
-        unsafe { vfio(&self.device, request::DEVICE_GET_REGION_INFO, &raw mut info as usize) }
-            .context("region info")?;
+        unsafe { vfio(&self.0, request::DEVICE_GET_REGION_INFO, &raw mut info as usize) }.context("region info")?;
         Ok(info)
     }
 
@@ -164,9 +156,9 @@ impl Session {
     pub fn enable_bus_master(&self) -> Result<()> {
         let at = self.region(VFIO_PCI_CONFIG_REGION_INDEX)?.offset + 4;
         let mut command = [0; 2];
-        self.device.read_exact_at(&mut command, at).context("reading COMMAND")?;
+        self.0.read_exact_at(&mut command, at).context("reading COMMAND")?;
         command[0] |= 6;
-        self.device.write_all_at(&command, at).context("writing COMMAND")
+        self.0.write_all_at(&command, at).context("writing COMMAND")
     }
 
     /// Maps the whole of BAR 0.
@@ -175,64 +167,215 @@ impl Session {
     /// When the kernel refuses.
     pub fn map_bar0(&self) -> Result<MappedBar> {
         let info = self.region(VFIO_PCI_BAR0_REGION_INDEX)?;
-        MappedBar::map(&self.device, info.offset, usize::try_from(info.size)?)
+        MappedBar::map(&self.0, info.offset, usize::try_from(info.size)?)
+    }
+
+    /// Has the kernel say when the device is to be let go of.
+    ///
+    /// # Errors
+    /// The kernel's errno.
+    pub fn notice_of_removal(&self) -> Result<Notice> {
+        /// `struct vfio_irq_set` with one descriptor behind it.
+        #[repr(C)]
+        struct Request {
+            argsz: u32,
+            flags: u32,
+            index: u32,
+            start: u32,
+            count: u32,
+            event: i32,
+        }
+        let event = EventFd::from_flags(EfdFlags::EFD_NONBLOCK | EfdFlags::EFD_CLOEXEC).context("eventfd")?;
+        let argument = Request {
+            argsz: argsz::<Request>(),
+            flags: VFIO_IRQ_SET_DATA_EVENTFD | VFIO_IRQ_SET_ACTION_TRIGGER,
+            index: VFIO_PCI_REQ_IRQ_INDEX,
+            start: 0,
+            count: 1,
+            event: event.as_raw_fd(),
+        };
+        // SAFETY: the structure is as long as argsz says, and the kernel takes its own reference to the event.
+        unsafe { vfio(&self.0, request::DEVICE_SET_IRQS, &raw const argument as usize) }
+            .context("the notice of removal")?;
+        Ok(Notice(event))
+    }
+
+    /// Resets the function.
+    ///
+    /// # Errors
+    /// The kernel's errno; `EINVAL` when the function has no reset.
+    pub fn reset(&self) -> nix::Result<()> {
+        // SAFETY: the request takes no argument.
+        unsafe { vfio(&self.0, request::DEVICE_RESET, 0) }.map(|_| ())
+    }
+
+    /// The first `bytes` bytes of BAR 0 as a dma-buf, by which another device can be let at them.
+    ///
+    /// # Errors
+    /// The kernel's errno.
+    pub fn export_bar0(&self, bytes: u64) -> nix::Result<File> {
+        /// `struct vfio_device_feature` with `struct vfio_device_feature_dma_buf` of one range behind it.
+        #[repr(C)]
+        struct Request {
+            argsz: u32,
+            feature: u32,
+            region: u32,
+            open_flags: u32,
+            flags: u32,
+            ranges: u32,
+            offset: u64,
+            length: u64,
+        }
+        const _: () = assert!(size_of::<vfio_device_feature>() == 8 && size_of::<Request>() == 40);
+        let mut argument = Request {
+            argsz: argsz::<Request>(),
+            feature: VFIO_DEVICE_FEATURE_GET | FEATURE_DMA_BUF,
+            region: VFIO_PCI_BAR0_REGION_INDEX,
+            open_flags: (libc::O_RDWR | libc::O_CLOEXEC) as u32,
+            flags: 0,
+            ranges: 1,
+            offset: 0,
+            length: bytes,
+        };
+        // SAFETY: the structure is writable and argsz tells its size.
+        let file = unsafe { vfio(&self.0, request::DEVICE_FEATURE, &raw mut argument as usize) }?;
+        // SAFETY: the kernel just handed out this descriptor to us alone.
+        Ok(unsafe { File::from_raw_fd(file) })
     }
 }
 
-/// Finds the IOVA ranges in an IOMMU info block with capability chain.
-fn parse_iova_ranges(info: &[u8]) -> Option<Vec<(Iova, Iova)>> {
-    let bytes = |at: usize, len: usize| info.get(at..at.checked_add(len)?);
-    let u16_at = |at: usize| Some(u16::from_ne_bytes(bytes(at, 2)?.try_into().ok()?));
-    let u32_at = |at: usize| Some(u32::from_ne_bytes(bytes(at, 4)?.try_into().ok()?));
-    let u64_at = |at: usize| Some(u64::from_ne_bytes(bytes(at, 8)?.try_into().ok()?));
-    if u32_at(4)? & VFIO_IOMMU_INFO_CAPS == 0 {
-        return None;
-    }
-    let mut at = u32_at(std::mem::offset_of!(vfio_iommu_type1_info, cap_offset))? as usize;
-    // The chain ends with 0; the block bounds its length.
-    for _ in 0..info.len() / 8 {
-        if at == 0 {
-            return None;
-        }
-        if u32::from(u16_at(at)?) == VFIO_IOMMU_TYPE1_INFO_CAP_IOVA_RANGE {
-            let size = size_of::<vfio_iova_range>();
-            let range = |i: usize| Some((Iova(u64_at(at + 16 + size * i)?), Iova(u64_at(at + 24 + size * i)?)));
-            return (0..u32_at(at + 8)? as usize).map(range).collect();
-        }
-        at = u32_at(at + 4)? as usize;
-    }
-    None
+// Fields of both drop in this order: the device first.
+enum Access {
+    Type1 { device: Device, space: type1::Space },
+    Iommufd { cdev: Cdev, space: iommufd::Space },
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+/// One device in an I/O address space of its own.
+pub struct Session(Access);
 
-    #[test]
-    fn ranges_come_out_of_the_chain() {
-        let mut info = vec![0_u8; 128];
-        info[4] = VFIO_IOMMU_INFO_CAPS as u8;
-        info[16] = 24; // first capability
-        info[24] = 3; // some other one ...
-        info[28] = 40; // ... followed by ours
-        info[40] = 1;
-        info[48] = 2;
-        info[56..64].copy_from_slice(&0_u64.to_ne_bytes());
-        info[64..72].copy_from_slice(&0xfedf_ffff_u64.to_ne_bytes());
-        info[72..80].copy_from_slice(&0xfef0_0000_u64.to_ne_bytes());
-        info[80..88].copy_from_slice(&0x7f_ffff_ffff_u64.to_ne_bytes());
-        let ranges = parse_iova_ranges(&info).unwrap();
-        assert_eq!(ranges, [(Iova(0), Iova(0xfedf_ffff)), (Iova(0xfef0_0000), Iova(0x7f_ffff_ffff))]);
-        info[48] = 200;
-        assert_eq!(parse_iova_ranges(&info), None);
+impl Session {
+    /// Allows it, binds the function to vfio-pci and opens it by either interface, with an empty address space.
+    ///
+    /// # Errors
+    /// The first step that fails; [`errno`] finds the kernel's answer.
+    pub fn open_by(function: &PciFunction, back_end: BackEnd) -> Result<Session> {
+        back_end.set_unsafe_interrupts(UnsafeInterrupts::Allowed)?;
+        function.bind("vfio-pci")?;
+        Session::open_bound(function, back_end)
     }
 
-    #[test]
-    fn a_chain_in_a_circle_ends() {
-        let mut info = vec![0_u8; 64];
-        info[4] = VFIO_IOMMU_INFO_CAPS as u8;
-        info[16] = 24;
-        info[28] = 24;
-        assert_eq!(parse_iova_ranges(&info), None);
+    /// Opens a function that vfio-pci has, under whatever policy is in force.
+    ///
+    /// # Errors
+    /// The first step that fails; [`errno`] finds the kernel's answer.
+    pub fn open_bound(function: &PciFunction, back_end: BackEnd) -> Result<Session> {
+        Ok(Session(match back_end {
+            BackEnd::Type1 => {
+                let space = type1::Space::new(function)?;
+                Access::Type1 { device: space.take(function)?, space }
+            }
+            BackEnd::Iommufd => {
+                let space = iommufd::Space::new()?;
+                Access::Iommufd { cdev: space.take(function)?, space }
+            }
+        }))
+    }
+
+    /// The device.
+    pub fn device(&self) -> &Device {
+        match &self.0 {
+            Access::Type1 { device, .. } => device,
+            Access::Iommufd { cdev, .. } => cdev.device(),
+        }
+    }
+
+    /// Takes a device that is bound and attached.
+    pub fn from_iommufd(cdev: Cdev, space: iommufd::Space) -> Session {
+        Session(Access::Iommufd { cdev, space })
+    }
+
+    /// Device and address space, where they are iommufd's.
+    ///
+    /// # Errors
+    /// When they are not.
+    pub fn iommufd(&self) -> Result<(&Cdev, &iommufd::Space)> {
+        match &self.0 {
+            Access::Type1 { .. } => bail!("this device was opened by its group"),
+            Access::Iommufd { cdev, space } => Ok((cdev, space)),
+        }
+    }
+
+    /// The container, where the device was opened by its group.
+    ///
+    /// # Errors
+    /// When it was not.
+    pub fn type1(&self) -> Result<&type1::Space> {
+        match &self.0 {
+            Access::Type1 { space, .. } => Ok(space),
+            Access::Iommufd { .. } => bail!("this device was opened by iommufd"),
+        }
+    }
+
+    /// Maps memory of this process at `iova`, readable and writable.
+    ///
+    /// # Errors
+    /// The kernel's errno.
+    pub fn map_range(&self, iova: Iova, memory: UserRange) -> nix::Result<()> {
+        match &self.0 {
+            Access::Type1 { space, .. } => space.container.map(iova, memory),
+            Access::Iommufd { space, .. } => space.iommufd.map(space.ioas, iova, memory),
+        }
+    }
+
+    /// Maps pages `first..first + count` of `buffer` at `iova`, readable and writable.
+    ///
+    /// # Errors
+    /// The kernel's errno.
+    pub fn map(&self, iova: Iova, buffer: &DmaBuffer, first: usize, count: usize) -> nix::Result<()> {
+        self.map_range(iova, buffer.range(first, count))
+    }
+
+    /// Unmaps what one mapping of `count` pages mapped.
+    ///
+    /// # Errors
+    /// The kernel's errno, or a range that was not mapped as asked.
+    pub fn unmap(&self, iova: Iova, count: usize) -> Result<()> {
+        let bytes = (count * PAGE) as u64;
+        let unmapped = match &self.0 {
+            Access::Type1 { space, .. } => space.container.unmap(iova, bytes),
+            Access::Iommufd { space, .. } => space.iommufd.unmap(space.ioas, iova, bytes),
+        };
+        let unmapped = unmapped.context("unmap")?;
+        if unmapped != bytes {
+            bail!("unmapped {unmapped:#x} bytes instead of {bytes:#x}");
+        }
+        Ok(())
+    }
+
+    /// The ranges of addresses that may be mapped, both ends included.
+    ///
+    /// # Errors
+    /// When the kernel does not tell.
+    pub fn iova_ranges(&self) -> Result<Vec<(Iova, Iova)>> {
+        match &self.0 {
+            Access::Type1 { space, .. } => space.container.iova_ranges(),
+            Access::Iommufd { space, .. } => space.iommufd.iova_ranges(space.ioas).context("IOVA ranges"),
+        }
+    }
+
+    /// Switches memory decoding and bus mastering on.
+    ///
+    /// # Errors
+    /// When configuration space cannot be read or written.
+    pub fn enable_bus_master(&self) -> Result<()> {
+        self.device().enable_bus_master()
+    }
+
+    /// Maps the whole of BAR 0.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn map_bar0(&self) -> Result<MappedBar> {
+        self.device().map_bar0()
     }
 }

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::{bail, Context, Result};
 use hvcore::options::Options;
 
+use crate::case::Pack;
 use crate::console::Follower;
 use crate::device::Devices;
 use crate::image::{write_bundle, Kernel};
@@ -44,6 +45,10 @@ pub struct Tools {
     pub busybox: PathBuf,
     /// fio.
     pub fio: PathBuf,
+    /// Directory with the kernel's own tests, where they were built.
+    pub kselftest: Option<PathBuf>,
+    /// Directory with the programs of samples/, where they were built.
+    pub samples: Option<PathBuf>,
 }
 
 /// How long a guest may take.
@@ -53,6 +58,13 @@ pub struct Patience {
     pub total: Duration,
     /// Without a new byte in any log.
     pub silent: Duration,
+}
+
+impl Patience {
+    /// The same, or more from start to end if `total` says so.
+    pub fn at_least(self, total: Option<Duration>) -> Patience {
+        Patience { total: total.map_or(self.total, |total| total.max(self.total)), ..self }
+    }
 }
 
 /// What becomes of the disks, the initramfs and the bundle.
@@ -95,6 +107,8 @@ pub struct Plan {
     pub hypervisor: Options,
     /// Whether fio is packed.
     pub fio: Fio,
+    /// More files for the guest.
+    pub packs: Vec<Pack>,
     /// The guest's console.
     pub console: Console,
     /// VT-d trace.
@@ -167,6 +181,18 @@ impl Plan {
             archive.add_modules(modules)?;
         }
         let initramfs = directory.join("initramfs.cpio");
+        for pack in &self.packs {
+            match pack {
+                Pack::Kernel => {}
+                Pack::Kselftest => archive.add_programs("kselftest", tools.kselftest.as_deref())?,
+                Pack::Samples => archive.add_programs("samples", tools.samples.as_deref())?,
+            }
+        }
+        for depth in 0..self.packs.iter().filter(|pack| **pack == Pack::Kernel).count() {
+            let inner = directory.join(format!("inner-{depth}.cpio"));
+            archive.write(&inner)?;
+            archive.add_second_boot(&self.kernel.image, &inner);
+        }
         archive.write(&initramfs)?;
         let command_line = self.command_line(tools);
         let Some(elf) = &tools.minihv else {

@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 //! One row of the table of test boots.
 
+use std::time::Duration;
+
 use crate::expect::Expectation;
-use crate::verdict::Demands;
+use crate::verdict::{Demands, Excuse};
 
 /// Which build of the kernel a case needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -15,11 +17,13 @@ pub enum Variant {
     PviommuOff,
     /// Without Rust (CONFIG_RUST=n).
     RustOff,
+    /// Fully preemptible (PREEMPT_RT).
+    Rt,
 }
 
 impl Variant {
     /// All of them.
-    pub const ALL: [Variant; 4] = [Variant::Debug, Variant::Module, Variant::PviommuOff, Variant::RustOff];
+    pub const ALL: [Variant; 5] = [Variant::Debug, Variant::Module, Variant::PviommuOff, Variant::RustOff, Variant::Rt];
 
     /// The name on the command line.
     pub fn name(self) -> &'static str {
@@ -28,8 +32,30 @@ impl Variant {
             Variant::Module => "module",
             Variant::PviommuOff => "pviommu-off",
             Variant::RustOff => "rust-off",
+            Variant::Rt => "rt",
         }
     }
+}
+
+/// When a case runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Tier {
+    /// Always.
+    Quick,
+    /// Only when everything is asked for: it takes long.
+    Thorough,
+}
+
+/// What the guest's root file system holds besides the guest program and busybox.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pack {
+    /// The guest's own kernel, as `/boot/kernel`, and the root file system as it is without it, as
+    /// `/boot/initramfs`: for a second boot from inside. Twice: the second boot can do the same once more.
+    Kernel,
+    /// The kernel's own tests of VFIO and iommufd, in `/kselftest`.
+    Kselftest,
+    /// The programs of samples/, in `/samples`.
+    Samples,
 }
 
 /// A boot and what must come of it.
@@ -39,10 +65,16 @@ pub struct Case {
     pub suite: &'static str,
     /// Name, unique in its suite.
     pub name: &'static str,
+    /// When it runs.
+    pub tier: Tier,
     /// Kernel.
     pub variant: Variant,
     /// Number of processors, where the case is about it.
     pub cpus: Option<u32>,
+    /// RAM with QEMU's suffix, where the case needs its own amount.
+    pub memory: Option<&'static str>,
+    /// More files for the guest.
+    pub packs: Vec<Pack>,
     /// Devices, as on the command line.
     pub devices: Vec<&'static str>,
     /// Scenario of the guest program.
@@ -51,6 +83,8 @@ pub struct Case {
     pub append: Vec<String>,
     /// minihv's options.
     pub hypervisor: &'static str,
+    /// Time limit, where the case needs more than the usual one.
+    pub limit: Option<Duration>,
     /// What must be true afterwards.
     pub demands: Demands,
 }
@@ -61,12 +95,16 @@ impl Case {
         Case {
             suite,
             name,
+            tier: Tier::Quick,
             variant: Variant::Debug,
             cpus: None,
+            memory: None,
+            packs: Vec::new(),
             devices: vec!["nvme", "edu", "virtio-blk"],
             scenario,
             append: Vec::new(),
             hypervisor: "",
+            limit: None,
             demands: Demands::default(),
         }
     }
@@ -79,6 +117,27 @@ impl Case {
     /// Number of processors.
     pub fn cpus(self, cpus: u32) -> Case {
         Case { cpus: Some(cpus), ..self }
+    }
+
+    /// RAM, with QEMU's suffix.
+    pub fn memory(self, memory: &'static str) -> Case {
+        Case { memory: Some(memory), ..self }
+    }
+
+    /// Runs only when everything is asked for.
+    pub fn thorough(self) -> Case {
+        Case { tier: Tier::Thorough, ..self }
+    }
+
+    /// May take so many minutes, even if the usual limit is shorter.
+    pub fn minutes(self, minutes: u64) -> Case {
+        Case { limit: Some(Duration::from_secs(60 * minutes)), ..self }
+    }
+
+    /// Adds files to the guest.
+    pub fn pack(mut self, pack: Pack) -> Case {
+        self.packs.push(pack);
+        self
     }
 
     /// Other devices.
@@ -103,9 +162,27 @@ impl Case {
         self
     }
 
+    /// Leaves for more kernels, each with its own scenario and report.
+    pub fn followed_by(mut self, scenarios: &[&'static str]) -> Case {
+        self.demands.more_reports = scenarios.len();
+        self.append(&format!("hvtest.next={}", scenarios.join(",")))
+    }
+
+    /// Takes splats that match this pattern for a part of the test.
+    pub fn splat(mut self, pattern: &str) -> Case {
+        self.demands.splats.push(pattern.to_owned());
+        self
+    }
+
     /// Demands that a check of the guest program fails.
     pub fn must_fail(mut self, check: &str) -> Case {
         self.demands.failing.push(check.to_owned());
+        self
+    }
+
+    /// Lets checks whose whole name matches this pattern be skipped, for a reason that matches the other one.
+    pub fn may_skip(mut self, check: &str, reason: &str) -> Case {
+        self.demands.excuses.push(Excuse { check: check.to_owned(), reason: reason.to_owned() });
         self
     }
 

@@ -48,6 +48,12 @@ pub struct ToolArgs {
     /// fio; its shared libraries are found by ldd.
     #[arg(long, value_name = "FILE", default_value = "/usr/bin/fio")]
     pub fio: PathBuf,
+    /// Directory with the kernel's own tests of VFIO and iommufd, built [default: none].
+    #[arg(long, value_name = "DIR")]
+    pub kselftest: Option<PathBuf>,
+    /// Directory with the statically linked programs of samples/ [default: none].
+    #[arg(long, value_name = "DIR")]
+    pub samples: Option<PathBuf>,
     /// The emulator.
     #[arg(long, value_name = "PROGRAM", default_value = "qemu-system-x86_64")]
     pub qemu: PathBuf,
@@ -79,7 +85,7 @@ pub struct GuestArgs {
 const DEVICE_HELP: &str = "\
 A device: KIND[,option=value...]; repeatable, in this order. Kinds: nvme, edu, virtio-blk, virtio-rng, virtio-net.
 Each gets a PCI domain of its own; '+' joins functions on one bus: edu+edu. The option size= (256M) is the size of a
-disk's empty image; all others go to QEMU's -device";
+disk's empty image; all others go to QEMU's -device. ats=on puts the device behind a port of its own";
 
 /// Arguments of `boot`.
 #[derive(Args)]
@@ -161,13 +167,16 @@ pub struct TestArgs {
     /// Only cases whose suite/name contains this; repeatable.
     #[arg(long = "case", value_name = "TEXT")]
     pub cases: Vec<String>,
+    /// Also the cases that take long.
+    #[arg(long)]
+    pub all: bool,
     /// List the cases instead of running them.
     #[arg(long)]
     pub list: bool,
     /// Number of processors, except for cases that are about their number.
     #[arg(long, value_name = "N", default_value_t = 2)]
     pub cpus: u32,
-    /// A kernel's build directory: debug, module, pviommu-off or rust-off; modules are taken from `modules` in it.
+    /// A kernel's build directory: debug, module, pviommu-off, rust-off or rt; modules are taken from `modules` in it.
     /// Cases whose kernel is not given are left out.
     #[arg(long = "kernel-variant", value_name = "NAME=DIR")]
     pub variants: Vec<String>,

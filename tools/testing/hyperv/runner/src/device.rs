@@ -80,6 +80,11 @@ impl Function {
         matches!(self.kind, Kind::Nvme | Kind::VirtioBlk)
     }
 
+    /// Whether the device must sit behind a PCI Express port: on the root bus, QEMU's virtio devices have no ATS.
+    fn needs_port(&self) -> bool {
+        self.options.iter().any(|option| option == "ats=on")
+    }
+
     /// QEMU's device model with the options that DMA translation needs.
     fn model(&self, index: usize) -> String {
         // virtio devices use the IOMMU only when told so, and only the modern transport can be told.
@@ -106,6 +111,9 @@ impl FromStr for Bus {
             text.split('+').map(str::parse).collect::<Result<_>>().with_context(|| format!("device {text:?}"))?;
         if functions.len() > FUNCTIONS_MAX {
             bail!("device {text:?}: at most {FUNCTIONS_MAX} functions on a bus");
+        }
+        if functions.len() > 1 && functions.iter().any(Function::needs_port) {
+            bail!("device {text:?}: with ats=on a function is alone on its bus");
         }
         Ok(Bus(functions))
     }
@@ -192,7 +200,15 @@ impl Devices {
                 }
                 Kind::Nvme | Kind::Edu | Kind::VirtioBlk => {}
             }
-            let mut device = format!("{},addr={slot:x}.{number}", function.model(index));
+            let mut device = function.model(index);
+            if function.needs_port() {
+                // The port takes the slot; minihv hands out what is behind it.
+                let port = format!("pcie-root-port,id=port{index},chassis={slot},addr={slot:x}.0");
+                arguments.extend(["-device".to_owned(), port]);
+                device.push_str(&format!(",bus=port{index},addr=0.0"));
+            } else {
+                device.push_str(&format!(",addr={slot:x}.{number}"));
+            }
             if number == 0 && bus.0.len() > 1 {
                 device.push_str(",multifunction=on");
             }
@@ -250,12 +266,23 @@ mod tests {
     #[test]
     fn options_are_handed_on() {
         let arguments = devices(&["virtio-blk,ats=on"]).arguments(Path::new("/d"));
-        assert!(arguments.last().unwrap().ends_with(",addr=4.0,ats=on"));
+        assert!(arguments.last().unwrap().ends_with(",bus=port0,addr=0.0,ats=on"));
+        let at = arguments.iter().position(|a| a == "pcie-root-port,id=port0,chassis=4,addr=4.0");
+        assert!(at.is_some_and(|at| at < arguments.len() - 1));
+        assert!(devices(&["virtio-blk,x=y"]).arguments(Path::new("/d")).last().unwrap().ends_with(",addr=4.0,x=y"));
     }
 
     #[test]
     fn nonsense_is_refused() {
-        for bad in ["floppy", "nvme,fast", "nvme,addr=3", "", "edu+", "edu+edu+edu+edu+edu+edu+edu+edu+edu"] {
+        for bad in [
+            "floppy",
+            "nvme,fast",
+            "nvme,addr=3",
+            "",
+            "edu+",
+            "edu+virtio-blk,ats=on",
+            "edu+edu+edu+edu+edu+edu+edu+edu+edu",
+        ] {
             assert!(bad.parse::<Bus>().is_err(), "{bad:?}");
         }
         let many: Vec<Bus> = (0..28).map(|_| "edu".parse().unwrap()).collect();

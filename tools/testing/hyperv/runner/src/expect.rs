@@ -11,6 +11,8 @@ use regex::Regex;
 pub enum Times {
     /// Exactly once.
     Once,
+    /// So often.
+    Exactly(usize),
     /// Not at all.
     Never,
 }
@@ -24,6 +26,13 @@ pub struct Expectation {
     pub pattern: String,
     /// How often.
     pub times: Times,
+}
+
+impl Expectation {
+    /// The same so often.
+    pub fn times(self, times: Times) -> Expectation {
+        Expectation { times, ..self }
+    }
 }
 
 fn once(meaning: &str, pattern: String) -> Expectation {
@@ -133,8 +142,13 @@ pub fn judge(expectations: &[Expectation], messages: &[&str]) -> Result<Vec<Stri
         let found: Vec<&&str> = messages.iter().filter(|m| counts(m) && pattern.is_match(m)).collect();
         match (expectation.times, found.as_slice()) {
             (Times::Once, [_]) | (Times::Never, []) => {}
-            (Times::Once, []) => complaints.push(format!("{}: no such line in the kernel log", expectation.meaning)),
-            (Times::Once, [..]) => complaints.push(format!("{}: {} such lines", expectation.meaning, found.len())),
+            (Times::Exactly(count), lines) if lines.len() == count => {}
+            (Times::Once | Times::Exactly(_), []) => {
+                complaints.push(format!("{}: no such line in the kernel log", expectation.meaning));
+            }
+            (Times::Once | Times::Exactly(_), [..]) => {
+                complaints.push(format!("{}: {} such lines", expectation.meaning, found.len()));
+            }
             (Times::Never, [line, ..]) => complaints.push(format!("{}: but it says {line:?}", expectation.meaning)),
         }
     }
@@ -154,6 +168,12 @@ mod tests {
         assert_eq!(judge(&[aperture(47, 5)], &[LINE]).unwrap().len(), 1);
         assert_eq!(judge(&[aperture(47, 4)], &[LINE, LINE]).unwrap().len(), 1);
         assert_eq!(judge(&[driver_silent()], &[LINE]).unwrap().len(), 1);
+        let twice = driver_up().times(Times::Exactly(2));
+        let complaints = |lines: &[&str]| judge(std::slice::from_ref(&twice), lines).unwrap().len();
+        assert_eq!(
+            [complaints(&[]), complaints(&[LINE]), complaints(&[LINE; 2]), complaints(&[LINE; 3])],
+            [1, 1, 0, 1]
+        );
     }
 
     #[test]

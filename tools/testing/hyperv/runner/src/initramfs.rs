@@ -107,6 +107,30 @@ impl Initramfs {
         Ok(())
     }
 
+    /// Adds every file of a directory, in `place`.
+    ///
+    /// # Errors
+    /// When there is no such directory.
+    pub fn add_programs(&mut self, place: &str, directory: Option<&Path>) -> Result<()> {
+        let directory = directory.with_context(|| format!("no directory was given for {place}"))?;
+        let entries = fs::read_dir(directory).with_context(|| directory.display().to_string())?;
+        for entry in entries {
+            let path = entry?.path();
+            if !path.is_file() {
+                continue;
+            }
+            let name = path.file_name().and_then(|n| n.to_str()).context("program name")?.to_owned();
+            self.insert(&format!("{place}/{name}"), Entry::Copy(path));
+        }
+        Ok(())
+    }
+
+    /// Adds what a second boot from inside the guest needs.
+    pub fn add_second_boot(&mut self, kernel: &Path, initramfs: &Path) {
+        self.insert("boot/kernel", Entry::Copy(kernel.to_owned()));
+        self.insert("boot/initramfs", Entry::Copy(initramfs.to_owned()));
+    }
+
     /// Writes the archive; returns the number of bytes.
     ///
     /// # Errors

@@ -70,6 +70,7 @@ impl Job {
             append: format!("{words} {}", self.append),
             hypervisor: self.hypervisor.clone(),
             fio: Fio::Packed,
+            packs: Vec::new(),
             console: Console::Log,
             trace: Trace::Off,
             patience: self.patience,

@@ -28,7 +28,7 @@ use anyhow::{bail, Context, Result};
 use clap::Parser;
 
 use crate::boot::{Leftovers, Patience, Tools};
-use crate::case::Variant;
+use crate::case::{Tier, Variant};
 use crate::cli::{Action, Cli, GuestArgs, RunArgs, TestArgs, ToolArgs};
 use crate::image::Kernel;
 use crate::job::{Job, Outcome};
@@ -65,7 +65,15 @@ impl ToolArgs {
             Some(guest) => guest.clone(),
             None => Self::beside("hvguest")?,
         };
-        Ok(Tools { qemu: self.qemu.clone(), minihv, guest, busybox: self.busybox.clone(), fio: self.fio.clone() })
+        Ok(Tools {
+            qemu: self.qemu.clone(),
+            minihv,
+            guest,
+            busybox: self.busybox.clone(),
+            fio: self.fio.clone(),
+            kselftest: self.kselftest.clone(),
+            samples: self.samples.clone(),
+        })
     }
 
     fn logs(&self) -> PathBuf {
@@ -131,6 +139,7 @@ fn test(args: &TestArgs) -> Result<Outcome> {
     let selection = Selection {
         suites: args.suites.clone(),
         cases: args.cases.clone(),
+        tier: if args.all { Tier::Thorough } else { Tier::Quick },
         kernels,
         logs: args.tools.logs(),
         memory: args.guest.memory.clone(),

@@ -121,7 +121,7 @@ impl Machine {
             }
         }
         // First-stage translation with interrupt remapping; 48 bits is all that this model's first stage walks.
-        put(&["-device", "intel-iommu,x-scalable-mode=on,x-flts=on,intremap=on,aw-bits=48"]);
+        put(&["-device", "intel-iommu,x-scalable-mode=on,x-flts=on,intremap=on,device-iotlb=on,aw-bits=48"]);
         if self.trace == Trace::Vtd {
             put(&["-trace", "vtd_*", "-D", &logs.trace.display().to_string()]);
         }

@@ -4,6 +4,7 @@
 use anyhow::{Context, Result};
 
 use crate::boot::Plan;
+use crate::case::Pack;
 use crate::cli::BootArgs;
 use crate::console::message;
 use crate::device::Devices;
@@ -30,6 +31,7 @@ fn plan(args: &BootArgs) -> Result<Plan> {
         append: format!("hvtest.scenario={scenario} {}", args.append).trim_end().to_owned(),
         hypervisor: args.hypervisor.parse()?,
         fio: if WITH_FIO.contains(&scenario) { Fio::Packed } else { Fio::Left },
+        packs: args.tools.samples.iter().map(|_| Pack::Samples).collect(),
         console: if args.shell { Console::Terminal } else { Console::Log },
         trace: if args.trace { Trace::Vtd } else { Trace::Off },
         patience: args.guest.patience(),

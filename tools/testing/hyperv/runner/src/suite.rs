@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{bail, Context, Result};
 
 use crate::boot::{Leftovers, Patience, Plan, Tools};
-use crate::case::{Case, Variant};
+use crate::case::{Case, Tier, Variant};
 use crate::cases::{self, SUITES};
 use crate::device::{Bus, Devices};
 use crate::image::Kernel;
@@ -24,6 +24,8 @@ const TAIL: usize = 30;
 pub struct Selection {
     /// Suites to run; all when empty.
     pub suites: Vec<String>,
+    /// Up to which tier cases run; those that are named by `cases` run whatever their tier.
+    pub tier: Tier,
     /// Only cases whose `suite/name` contains one of these; all when empty.
     pub cases: Vec<String>,
     /// The kernels that were given.
@@ -63,6 +65,7 @@ impl Selection {
         let wanted = |case: &Case| {
             let path = case.path();
             (self.suites.is_empty() || self.suites.iter().any(|s| s == case.suite))
+                && (case.tier <= self.tier || !self.cases.is_empty())
                 && (self.cases.is_empty() || self.cases.iter().any(|c| path.contains(c.as_str())))
         };
         let chosen: Vec<Case> = cases::all().into_iter().filter(wanted).collect();
@@ -79,14 +82,15 @@ fn plan(case: &Case, kernel: &Kernel, selection: &Selection) -> Result<Plan> {
         name: case.path(),
         kernel: kernel.clone(),
         cpus: case.cpus.unwrap_or(selection.cpus),
-        memory: selection.memory.clone(),
+        memory: case.memory.unwrap_or(&selection.memory).to_owned(),
         devices: Devices::new(&buses)?,
         append: case.command_line(),
         hypervisor: case.hypervisor.parse().with_context(|| case.path())?,
         fio: Fio::Left,
+        packs: case.packs.clone(),
         console: Console::Log,
         trace: Trace::Off,
-        patience: selection.patience,
+        patience: selection.patience.at_least(case.limit),
     })
 }
 
@@ -105,9 +109,13 @@ fn log_directory(logs: &Path, case: &Case) -> PathBuf {
 
 fn describe(verdict: &Verdict) -> String {
     let (guest, kernel) = (verdict.guest.count(Status::Pass), verdict.kernel.count(Status::Pass));
+    let skipped = match verdict.guest.count(Status::Skip) {
+        0 => String::new(),
+        skipped => format!(", {skipped} skipped"),
+    };
     match kernel {
-        0 => format!("{guest} checks"),
-        _ => format!("{guest} checks, {kernel} KUnit tests"),
+        0 => format!("{guest} checks{skipped}"),
+        _ => format!("{guest} checks{skipped}, {kernel} KUnit tests"),
     }
 }
 
@@ -149,7 +157,11 @@ pub fn run(selection: &Selection, tools: &Tools) -> Result<Totals> {
 /// When nothing fits.
 pub fn list(selection: &Selection) -> Result<()> {
     for case in selection.cases()? {
-        println!("{:35} {:11} scenario {}", case.path(), case.variant.name(), case.scenario);
+        let tier = match case.tier {
+            Tier::Quick => "",
+            Tier::Thorough => "  (only with --all)",
+        };
+        println!("{:35} {:11} scenario {}{tier}", case.path(), case.variant.name(), case.scenario);
     }
     Ok(())
 }

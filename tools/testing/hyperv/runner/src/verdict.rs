@@ -7,7 +7,7 @@ use regex::Regex;
 use crate::boot::{End, Record};
 use crate::console::message;
 use crate::expect::{judge, Expectation};
-use crate::ktap::{Parser, Report, Status};
+use crate::ktap::{Parser, Report, Status, Test};
 use crate::splat::Detector;
 
 /// Prefix of the guest program's report.
@@ -19,6 +19,15 @@ const POWER_DOWN: &str = "reboot: Power down";
 /// Splats named in a complaint.
 const SPLATS_SHOWN: usize = 3;
 
+/// A check that may be skipped for a reason, as long as it gives that reason.
+#[derive(Clone, Debug)]
+pub struct Excuse {
+    /// Pattern for the check's whole name.
+    pub check: String,
+    /// Pattern for the reason.
+    pub reason: String,
+}
+
 /// Which results are right.
 #[derive(Clone, Debug, Default)]
 pub struct Demands {
@@ -28,8 +37,12 @@ pub struct Demands {
     pub failing: Vec<String>,
     /// Checks of the guest program that may be skipped; all others may not.
     pub skippable: Vec<String>,
+    /// The same by pattern, for one reason each.
+    pub excuses: Vec<Excuse>,
     /// Patterns of splats that are part of the test.
     pub splats: Vec<String>,
+    /// Reports besides the first one: those of kernels that this one leaves for, in the same boot.
+    pub more_reports: usize,
     /// Patterns that must each match a test which the kernel's own tests report.
     pub kernel_tests: Vec<String>,
 }
@@ -82,33 +95,52 @@ pub fn verdict(record: &Record, demands: &Demands) -> Result<Verdict> {
         }
     }
     let (guest, kernel) = (guest.finish(), kernel.finish());
+    let reports = 1 + demands.more_reports;
     if totals == 0 {
         complaints.push("the guest program did not finish".to_owned());
+    } else if totals != reports {
+        complaints.push(format!("{totals} of {reports} kernels reported to the end"));
     } else if !messages.iter().any(|m| m.ends_with(POWER_DOWN)) {
         complaints.push("the guest did not power down".to_owned());
     }
-    complaints.extend(guest_complaints(&guest, demands));
+    complaints.extend(guest_complaints(&guest, demands)?);
     complaints.extend(kernel_complaints(&kernel, demands)?);
     complaints.extend(splat_complaints(&detector, &messages));
-    complaints.extend(record.hypervisor.iter().filter(|l| l.contains("panicked at")).map(|l| format!("minihv: {l}")));
+    // The guest's own check sees no violations after it, at shutdown for one.
+    let alarming = |line: &&String| line.contains("panicked at") || line.contains("] violation: ");
+    complaints.extend(record.hypervisor.iter().filter(alarming).map(|line| format!("minihv: {line}")));
     complaints.extend(judge(&demands.log, &messages).context("expectations")?);
     Ok(Verdict { guest, kernel, complaints })
 }
 
-fn guest_complaints(report: &Report, demands: &Demands) -> Vec<String> {
+/// Whether one of the excuses holds for a skipped check.
+fn excused(test: &Test, excuses: &[Excuse]) -> Result<bool> {
+    for Excuse { check, reason } in excuses {
+        if Regex::new(&format!("^(?:{check})$")).context("excuses")?.is_match(&test.name)
+            && Regex::new(reason).context("excuses")?.is_match(&test.detail)
+        {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+fn guest_complaints(report: &Report, demands: &Demands) -> Result<Vec<String>> {
     let mut complaints = report.problems.clone();
     for test in &report.tests {
         let (name, detail) = (&test.name, &test.detail);
         match test.status {
             Status::Fail if !demands.failing.contains(name) => complaints.push(format!("{name}: {detail}")),
             Status::Pass if demands.failing.contains(name) => complaints.push(format!("{name} passed but must fail")),
-            Status::Skip if !demands.skippable.contains(name) => complaints.push(format!("{name} skipped: {detail}")),
+            Status::Skip if !demands.skippable.contains(name) && !excused(test, &demands.excuses)? => {
+                complaints.push(format!("{name} skipped: {detail}"));
+            }
             Status::Pass | Status::Fail | Status::Skip => {}
         }
     }
     let missing = demands.failing.iter().filter(|name| !report.tests.iter().any(|t| &t.name == *name));
     complaints.extend(missing.map(|name| format!("{name} did not run")));
-    complaints
+    Ok(complaints)
 }
 
 fn kernel_complaints(report: &Report, demands: &Demands) -> Result<Vec<String>> {
@@ -182,6 +214,38 @@ mod tests {
         assert_eq!(complaints(&format!("{GOOD}\n[    2.0] BUG: bad thing"), &none).len(), 1);
         let wanted = Demands { kernel_tests: vec!["^other".to_owned()], ..Demands::default() };
         assert_eq!(complaints(GOOD, &wanted).len(), 1);
+    }
+
+    #[test]
+    fn an_excuse_holds_for_its_reason_only() {
+        let skipped = GOOD.replace("ok 2 b", "ok 2 b # SKIP no such device");
+        let excused = |check: &str, reason: &str| {
+            let excuses = vec![Excuse { check: check.to_owned(), reason: reason.to_owned() }];
+            complaints(&skipped, &Demands { excuses, ..Demands::default() }).len()
+        };
+        assert_eq!([excused("b", "no such"), excused("b", "other"), excused("", "no such")], [0, 1, 1]);
+        let broken = vec![Excuse { check: "(".to_owned(), reason: String::new() }];
+        let demands = Demands { excuses: broken, ..Demands::default() };
+        assert!(verdict(&record(&skipped, End::Exited), &demands).is_err());
+    }
+
+    #[test]
+    fn every_kernel_of_a_boot_must_report() {
+        let second = GOOD.split_once("[    1.000000] hvtest: KTAP").unwrap().1;
+        let both = format!("{GOOD}\n[    0.0] hvtest: KTAP{second}");
+        let two = Demands { more_reports: 1, ..Demands::default() };
+        assert_eq!(complaints(&both, &two), Vec::<String>::new());
+        assert_eq!(complaints(&both, &Demands::default()), ["2 of 1 kernels reported to the end"]);
+        assert_eq!(complaints(GOOD, &two), ["1 of 2 kernels reported to the end"]);
+        let broken = both.replacen("ok 2 b", "not ok 2 b # broken", 1);
+        assert_eq!(complaints(&broken, &two), ["b: broken"]);
+    }
+
+    #[test]
+    fn violations_are_seen_without_the_guest() {
+        let mut record = record(GOOD, End::Exited);
+        record.hypervisor = ["[1.0] violation: ATS", "[2.0] counter violations 1"].map(str::to_owned).to_vec();
+        assert_eq!(verdict(&record, &Demands::default()).unwrap().complaints, ["minihv: [1.0] violation: ATS"]);
     }
 
     #[test]

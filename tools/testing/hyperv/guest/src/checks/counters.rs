@@ -10,7 +10,7 @@ use crate::report::Outcome;
 use crate::scenario::Context;
 
 /// Call codes (include/hyperv/hv_pviommu.h).
-mod call {
+pub mod call {
     pub const CREATE_DEVICE_DOMAIN: u32 = 0xb1;
     pub const ATTACH_DEVICE_DOMAIN: u32 = 0xb2;
     pub const FLUSH_DEVICE_DOMAIN: u32 = 0xd0;
@@ -23,6 +23,14 @@ fn no_minihv() -> Result<Outcome> {
 
 fn calls(minihv: Minihv, code: u32) -> Result<u64> {
     minihv.counter(Counter::Calls, code)
+}
+
+/// Flush calls of both kinds so far.
+///
+/// # Errors
+/// When minihv does not answer as documented.
+pub fn flush_calls(minihv: Minihv) -> Result<u64> {
+    Ok(calls(minihv, call::FLUSH_DEVICE_DOMAIN)? + calls(minihv, call::FLUSH_DEVICE_DOMAIN_LIST)?)
 }
 
 /// Domains were made, devices attached and the caches flushed the way the mode promises.

@@ -1,10 +1,32 @@
 // SPDX-License-Identifier: GPL-2.0
 //! The checks, one concern per file.
 
+pub mod ats;
+pub mod bar;
+pub mod binding;
+pub mod cdev;
+pub mod concurrency;
 pub mod counters;
+pub mod cpus;
+pub mod domains;
+pub mod dump;
 pub mod groups;
+pub mod hotplug;
 pub mod identity;
+pub mod kexec;
+pub mod kselftest;
+pub mod large;
+pub mod leaks;
+pub mod matrix;
 pub mod nvme;
+pub mod observe;
+pub mod ownership;
 pub mod protection;
+pub mod refusal;
+pub mod reset;
+pub mod revocation;
+pub mod samples;
+pub mod sleep;
+pub mod trace;
 pub mod virtio;
 pub mod width;

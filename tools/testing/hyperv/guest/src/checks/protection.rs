@@ -1,104 +1,21 @@
 // SPDX-License-Identifier: GPL-2.0
 //! DMA protection, tried with edu: what is mapped works, what is not does not, and is reported.
-//!
-//! The NVMe controller is no witness: the emulated one reports success for data pages that it could not reach.
 
 use anyhow::{bail, Context as _, Result};
 use hvcore::ids::Iova;
 
+use crate::bench::{at, Bench, BASE, CANARY, FROM_DEVICE, OTHER, SECRET};
 use crate::edu::{Edu, BAR_BYTES};
 use crate::faults::{Access, Faults};
 use crate::memory::DmaBuffer;
-use crate::pci::{self, PciFunction};
+use crate::pci;
 use crate::report::Outcome;
 use crate::scenario::Context;
-use crate::vfio::Session;
-
-/// Where the checks map, in bytes: above guest RAM, so that no IOVA is its own physical address.
-const BASE: u64 = 0x20_4000_0000;
-const PAGE: u64 = crate::memory::PAGE as u64;
-
-/// Byte patterns. All differ, so that a page tells who wrote it last.
-const SECRET: u8 = 0xa5;
-const CANARY: u8 = 0x11;
-const FROM_DEVICE: u8 = 0xd7;
-const OTHER: u8 = 0x2b;
-
-/// The address of page `page` of the checks' window.
-fn at(page: u64) -> Iova {
-    Iova(BASE + page * PAGE)
-}
-
-/// edu in a fresh, empty VFIO address space, with memory to try on.
-pub struct Bench {
-    /// The device's sysfs side.
-    pub function: PciFunction,
-    /// The device.
-    pub edu: Edu,
-    /// Its address space.
-    pub session: Session,
-    /// Memory.
-    pub buffer: DmaBuffer,
-    faults: Faults,
-}
-
-impl Bench {
-    /// Binds edu to vfio-pci and allocates `pages` pages.
-    ///
-    /// # Errors
-    /// When a step fails.
-    pub fn open(context: &Context<'_>, pages: usize) -> Result<Bench> {
-        let function = pci::find(pci::EDU)?;
-        let session = Session::open(&function)?;
-        session.enable_bus_master()?;
-        let edu = Edu::new(session.map_bar0()?)?;
-        let faults = Faults::listen(context.minihv)?;
-        Ok(Bench { function, edu, session, buffer: DmaBuffer::new(pages)?, faults })
-    }
-
-    /// Puts a pattern into the device's buffer, through a mapping that works.
-    fn arm(&self, through: Iova, page: usize, value: u8) -> Result<()> {
-        self.buffer.fill(page, value);
-        self.edu.load(through)
-    }
-
-    /// The device writes `iova` and is stopped; `page` must keep its content.
-    fn blocked_write(&mut self, iova: Iova, page: usize, what: &str) -> Result<()> {
-        self.buffer.fill(page, CANARY);
-        self.faults.prepare();
-        self.edu.store(iova)?;
-        self.buffer.expect(page, CANARY, what)?;
-        self.faults.expect(&self.function, iova, Access::Write)
-    }
-
-    /// The device reads `iova` and is stopped; what it has then must not be `page`'s content. `back` is a mapped
-    /// address, that of page `back_page`, through which the device's buffer is inspected.
-    fn blocked_read(&mut self, iova: Iova, page: usize, back: Iova, back_page: usize) -> Result<()> {
-        self.arm(back, back_page, OTHER)?;
-        self.buffer.fill(page, SECRET);
-        self.faults.prepare();
-        self.edu.load(iova)?;
-        self.faults.expect(&self.function, iova, Access::Read)?;
-        self.buffer.fill(back_page, CANARY);
-        self.edu.store(back)?;
-        if self.buffer.expect(back_page, SECRET, "").is_ok() {
-            bail!("the device read memory through an address that is not mapped");
-        }
-        Ok(())
-    }
-
-    /// The device reads `iova` (page `page`) and writes it back after the page was wiped.
-    fn round_trip(&self, iova: Iova, page: usize, value: u8, what: &str) -> Result<()> {
-        self.arm(iova, page, value)?;
-        self.buffer.fill(page, 0);
-        self.edu.store(iova)?;
-        self.buffer.expect(page, value, what)
-    }
-}
+use crate::vfio::BackEnd;
 
 /// Mapped addresses work in both directions.
-pub fn mapped(context: &mut Context<'_>) -> Result<Outcome> {
-    let mut bench = Bench::open(context, 3)?;
+pub fn mapped(context: &mut Context<'_>, back_end: BackEnd) -> Result<Outcome> {
+    let mut bench = Bench::open_by(context, back_end, 3)?;
     bench.session.map(at(0), &bench.buffer, 0, 3)?;
     for page in 0..3 {
         bench.round_trip(at(page as u64), page, FROM_DEVICE ^ page as u8, "the page that the device wrote")?;
@@ -108,8 +25,8 @@ pub fn mapped(context: &mut Context<'_>) -> Result<Outcome> {
 }
 
 /// Addresses that were never mapped are out of reach: neighbours of a mapping, and the memory's physical address.
-pub fn unmapped(context: &mut Context<'_>) -> Result<Outcome> {
-    let mut bench = Bench::open(context, 3)?;
+pub fn unmapped(context: &mut Context<'_>, back_end: BackEnd) -> Result<Outcome> {
+    let mut bench = Bench::open_by(context, back_end, 3)?;
     bench.session.map(at(8), &bench.buffer, 0, 1)?;
     let physical = bench.buffer.physical(1)?;
     for iova in [at(9), at(7), Iova(physical.0)] {
@@ -122,8 +39,8 @@ pub fn unmapped(context: &mut Context<'_>) -> Result<Outcome> {
 }
 
 /// A translation that the device has used is gone as soon as it is unmapped.
-pub fn stale(context: &mut Context<'_>) -> Result<Outcome> {
-    let mut bench = Bench::open(context, 3)?;
+pub fn stale(context: &mut Context<'_>, back_end: BackEnd) -> Result<Outcome> {
+    let mut bench = Bench::open_by(context, back_end, 3)?;
     // Sizes that need descriptors of different reach; every page is warmed and tried.
     for (first, count) in [(16, 1), (33, 2)] {
         bench.session.map(at(first), &bench.buffer, 0, count)?;
@@ -139,8 +56,8 @@ pub fn stale(context: &mut Context<'_>) -> Result<Outcome> {
 }
 
 /// The same address mapped to other memory reaches the new memory only.
-pub fn remap(context: &mut Context<'_>) -> Result<Outcome> {
-    let mut bench = Bench::open(context, 2)?;
+pub fn remap(context: &mut Context<'_>, back_end: BackEnd) -> Result<Outcome> {
+    let mut bench = Bench::open_by(context, back_end, 2)?;
     bench.session.map(at(40), &bench.buffer, 0, 1)?;
     bench.round_trip(at(40), 0, OTHER, "the first page")?;
     bench.session.unmap(at(40), 1)?;
@@ -155,8 +72,8 @@ pub fn remap(context: &mut Context<'_>) -> Result<Outcome> {
 }
 
 /// Unmapping one page leaves the ones on both sides usable.
-pub fn neighbour(context: &mut Context<'_>) -> Result<Outcome> {
-    let mut bench = Bench::open(context, 3)?;
+pub fn neighbour(context: &mut Context<'_>, back_end: BackEnd) -> Result<Outcome> {
+    let mut bench = Bench::open_by(context, back_end, 3)?;
     for page in 0..3 {
         bench.session.map(at(50 + page), &bench.buffer, page as usize, 1)?;
     }

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{bail, Context as _, Result};
 
 use crate::blockio;
+use crate::hotplug;
 use crate::pci::{PciFunction, VIRTIO};
 use crate::report::Outcome;
 use crate::scenario::Context;
@@ -23,9 +24,16 @@ fn virtio_child(function: &PciFunction) -> Option<String> {
     function.child("", is_device).ok().filter(|child| function.file(child).join("driver").exists())
 }
 
+/// The disk of a function whose driver has it.
+fn disk(function: &PciFunction, child: &str) -> Result<PathBuf> {
+    Ok(Path::new("/dev").join(function.child(&format!("{child}/block"), |_| true)?))
+}
+
 fn block(function: &PciFunction, child: &str) -> Result<String> {
-    let disk = function.child(&format!("{child}/block"), |_| true)?;
-    let path: PathBuf = Path::new("/dev").join(disk);
+    // The device's driver is there before the disk is.
+    let what = format!("the disk of {}", function.address);
+    hotplug::wait_until(&what, || Ok(disk(function, child).is_ok_and(|path| path.exists())))?;
+    let path = disk(function, child)?;
     let compared = blockio::verify(&path)?;
     Ok(format!("{} {}: {} KiB compared", function.address, path.display(), compared >> 10))
 }

@@ -5,7 +5,7 @@ use anyhow::{bail, Context as _, Result};
 use hvcore::ids::Iova;
 use nix::errno::Errno;
 
-use crate::checks::protection::Bench;
+use crate::bench::Bench;
 use crate::memory::PAGE;
 use crate::report::Outcome;
 use crate::scenario::Context;
@@ -25,9 +25,8 @@ pub fn aperture(context: &mut Context<'_>) -> Result<Outcome> {
     }
     let top = Iova(end - PAGE as u64);
     bench.session.map(top, &bench.buffer, 0, 1).with_context(|| format!("mapping the last page {:#x}", top.0))?;
-    if let (Some(minihv), Some(id)) = (context.minihv, bench.function.logical_id()) {
-        let domain = minihv.device_domain(id)?.context("edu is in no domain")?;
-        let leaf = minihv.walk(domain, top)?.context("the last page is not in the table")?;
+    if let Some(minihv) = context.minihv {
+        let leaf = bench.leaf(minihv, top)?.context("the last page is not in the table")?;
         if !leaf.sends(top, bench.buffer.physical(0)?) {
             bail!("the table sends the last page to {:#x}", leaf.address().0);
         }

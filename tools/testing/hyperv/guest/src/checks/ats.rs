@@ -1,0 +1,215 @@
+// SPDX-License-Identifier: GPL-2.0
+//! ATS: when a device may ask for translations and keep them, and that flushes reach what it keeps.
+//!
+//! QEMU's virtio devices have the capability but, without a vhost back end, keep nothing: no DMA of theirs can show a
+//! stale entry. What can be seen are the enable bit, in configuration space and at the hypervisor, and the
+//! invalidations that the hypervisor sends to the device.
+
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+
+use anyhow::{bail, Context as _, Result};
+use hvcore::control::Counter;
+use hvcore::hypercall::codes::CallCode;
+use hvcore::platform::DeviceTlb;
+use hvcore::status::Status;
+
+use crate::bench::at;
+use crate::control::{Injection, Minihv};
+use crate::hotplug;
+use crate::iommufd::{Cdev, Iommufd};
+use crate::memory::DmaBuffer;
+use crate::pci::{self, PciFunction, VIRTIO};
+use crate::report::Outcome;
+use crate::scenario::{Context, DEVICE_PATIENCE};
+use crate::vfio::{BackEnd, Session, UnsafeInterrupts};
+
+const EXTENDED_CAPABILITIES: u64 = 0x100;
+const CONFIG_BYTES: u64 = 0x1000;
+const CAPABILITY_ATS: u32 = 0x000f;
+/// Offset of the control register in the capability.
+const CONTROL: u64 = 6;
+const ENABLE: u16 = 1 << 15;
+
+/// The control register of a function's ATS capability; `None` when it has none.
+fn control(function: &PciFunction) -> Result<Option<u16>> {
+    let config = File::open(function.file("config")).context("config")?;
+    let mut at = EXTENDED_CAPABILITIES;
+    // Every capability takes 4 bytes at least, which bounds the list.
+    for _ in 0..CONFIG_BYTES / 4 {
+        let mut header = [0; 4];
+        if config.read_at(&mut header, at).context("config")? < header.len() {
+            return Ok(None);
+        }
+        let header = u32::from_le_bytes(header);
+        if header & 0xffff == CAPABILITY_ATS {
+            let mut register = [0; 2];
+            config.read_exact_at(&mut register, at + CONTROL).context("config")?;
+            return Ok(Some(u16::from_le_bytes(register)));
+        }
+        at = u64::from(header >> 20);
+        if at < EXTENDED_CAPABILITIES {
+            return Ok(None);
+        }
+    }
+    bail!("{}: the list of extended capabilities is a loop", function.address)
+}
+
+/// The one function with ATS.
+fn subject(context: &Context<'_>) -> Result<(PciFunction, Minihv)> {
+    let minihv = context.minihv()?;
+    for function in &context.functions {
+        if function.id.vendor == VIRTIO && control(function)?.is_some() {
+            return Ok((function.clone(), minihv));
+        }
+    }
+    bail!("no virtio function has the ATS capability")
+}
+
+/// Compares the enable bit, as the guest and as the hypervisor see it, with what it should be.
+fn expect(function: &PciFunction, minihv: Minihv, expected: DeviceTlb, when: &str) -> Result<()> {
+    let register = control(function)?.with_context(|| format!("{when}: the ATS capability is gone"))?;
+    let seen = if register & ENABLE != 0 { DeviceTlb::Enabled } else { DeviceTlb::Disabled };
+    let below = minihv.device_tlb(function.logical_id().context("no logical id")?)?;
+    if (seen, below) != (expected, expected) {
+        bail!("{when}: ATS is {seen:?} for the guest and {below:?} for the hypervisor, expected {expected:?}");
+    }
+    Ok(())
+}
+
+/// A device that a kernel driver has, behind a translating domain, uses ATS.
+pub fn on(context: &mut Context<'_>) -> Result<Outcome> {
+    let (function, minihv) = subject(context)?;
+    expect(&function, minihv, DeviceTlb::Enabled, "with its driver")?;
+    Ok(Outcome::Pass(function.address))
+}
+
+/// In an identity domain, or on a host that does not offer ATS, it does not.
+pub fn off(context: &mut Context<'_>) -> Result<Outcome> {
+    let (function, minihv) = subject(context)?;
+    expect(&function, minihv, DeviceTlb::Disabled, "with its driver")?;
+    Ok(Outcome::Pass(function.address))
+}
+
+/// The kernel's own I/O makes the hypervisor invalidate what the device could keep.
+pub fn kernel_io_flushes(context: &mut Context<'_>) -> Result<Outcome> {
+    let (_, minihv) = subject(context)?;
+    let before = minihv.counter(Counter::DeviceTlbFlushes, 0)?;
+    super::virtio::io(context)?;
+    match minihv.counter(Counter::DeviceTlbFlushes, 0)? - before {
+        0 => bail!("no invalidation reached the device during its I/O"),
+        count => Ok(Outcome::Pass(format!("{count} invalidations"))),
+    }
+}
+
+/// Every device TLB invalidation that an unmap causes, as numbers of calls and of pages.
+fn invalidations(minihv: Minihv, work: impl FnOnce() -> Result<()>) -> Result<(u64, u64)> {
+    let read = || -> Result<(u64, u64)> {
+        Ok((minihv.counter(Counter::DeviceTlbFlushes, 0)?, minihv.counter(Counter::DeviceTlbPages, 0)?))
+    };
+    let before = read()?;
+    work()?;
+    let after = read()?;
+    Ok((after.0 - before.0, after.1 - before.1))
+}
+
+/// What is unmapped is invalidated in the device, too, exactly.
+pub fn unmap_reaches_device(context: &mut Context<'_>) -> Result<Outcome> {
+    /// Numbers of pages that take one descriptor, and several.
+    const SIZES: [usize; 3] = [1, 16, 33];
+    let (function, minihv) = subject(context)?;
+    for back_end in BackEnd::ALL {
+        let session = Session::open_by(&function, back_end)?;
+        let buffer = DmaBuffer::new(SIZES[2])?;
+        for pages in SIZES {
+            session.map(at(64), &buffer, 0, pages)?;
+            let (calls, covered) = invalidations(minihv, || session.unmap(at(64), pages))?;
+            if calls == 0 || covered != pages as u64 {
+                bail!("{back_end:?}: {pages} pages unmapped, {calls} device TLB invalidations for {covered} pages");
+            }
+        }
+    }
+    function.unbind()?;
+    function.bind("virtio-pci")?;
+    Ok(Outcome::Pass(format!("{SIZES:?} pages")))
+}
+
+/// On and off as user space takes the device, moves it and lets go of it.
+pub fn user_space(context: &mut Context<'_>) -> Result<Outcome> {
+    let (function, minihv) = subject(context)?;
+    let expect = |expected, when| expect(&function, minihv, expected, when);
+    function.bind("vfio-pci")?;
+    expect(DeviceTlb::Enabled, "in the default domain, without user")?;
+
+    BackEnd::Iommufd.set_unsafe_interrupts(UnsafeInterrupts::Allowed)?;
+    let iommufd = Iommufd::open()?;
+    let (first, second) = (iommufd.allocate_ioas()?, iommufd.allocate_ioas()?);
+    let cdev = Cdev::open(&function)?;
+    cdev.bind(&iommufd).context("binding the device to iommufd")?;
+    expect(DeviceTlb::Disabled, "blocked, taken by user space")?;
+    cdev.attach(first).context("attach")?;
+    expect(DeviceTlb::Enabled, "attached")?;
+    cdev.attach(second).context("moving to another address space")?;
+    expect(DeviceTlb::Enabled, "moved")?;
+    cdev.detach().context("detach")?;
+    expect(DeviceTlb::Disabled, "blocked after a detach")?;
+    cdev.attach(first).context("attach again")?;
+    expect(DeviceTlb::Enabled, "attached again")?;
+    drop(cdev);
+    expect(DeviceTlb::Enabled, "back in the default domain")?;
+
+    let session = Session::open_by(&function, BackEnd::Type1)?;
+    expect(DeviceTlb::Enabled, "in a container")?;
+    session.device().reset().context("reset")?;
+    expect(DeviceTlb::Enabled, "after a reset")?;
+    drop(session);
+    expect(DeviceTlb::Enabled, "after the container")?;
+    function.unbind()?;
+    function.bind("virtio-pci")?;
+    expect(DeviceTlb::Enabled, "with its driver again")?;
+    Ok(Outcome::Pass("9 states by two interfaces, one reset".to_owned()))
+}
+
+/// The host withdraws the device while it uses ATS, and offers it again.
+pub fn comes_back(context: &mut Context<'_>) -> Result<Outcome> {
+    let (function, minihv) = subject(context)?;
+    let bus = hotplug::withdraw(minihv, &function)?;
+    hotplug::offer(minihv, bus, 1)?;
+    context.functions = pci::wait_for_devices(context.options.devices, DEVICE_PATIENCE)?;
+    on(context)
+}
+
+/// In an identity system, user space's domains translate: ATS is on for as long as they last.
+pub fn user_space_in_identity(context: &mut Context<'_>) -> Result<Outcome> {
+    let (function, minihv) = subject(context)?;
+    for back_end in BackEnd::ALL {
+        let session = Session::open_by(&function, back_end)?;
+        expect(&function, minihv, DeviceTlb::Enabled, "in a domain of user space")?;
+        drop(session);
+        expect(&function, minihv, DeviceTlb::Disabled, "back in the identity domain")?;
+    }
+    function.unbind()?;
+    function.bind("virtio-pci")?;
+    expect(&function, minihv, DeviceTlb::Disabled, "with its driver again")?;
+    Ok(Outcome::Pass(String::new()))
+}
+
+/// No flush works: the device is blocked at once, without ATS; a domain that works brings both back.
+pub fn failed_flush(context: &mut Context<'_>) -> Result<Outcome> {
+    let (function, minihv) = subject(context)?;
+    let session = Session::open_by(&function, BackEnd::Type1)?;
+    let buffer = DmaBuffer::new(1)?;
+    session.map(at(64), &buffer, 0, 1)?;
+    for code in [CallCode::FLUSH_DEVICE_DOMAIN_LIST, CallCode::FLUSH_DEVICE_DOMAIN] {
+        minihv.inject(Injection { call: code.0, status: Status::OPERATION_FAILED.0, first: 1, times: None })?;
+    }
+    let unmapped = session.unmap(at(64), 1);
+    minihv.clear_injections()?;
+    unmapped?;
+    expect(&function, minihv, DeviceTlb::Disabled, "blocked as nothing could be flushed")?;
+    drop(session);
+    expect(&function, minihv, DeviceTlb::Enabled, "in the default domain again")?;
+    function.unbind()?;
+    function.bind("virtio-pci")?;
+    Ok(Outcome::Pass(String::new()))
+}

@@ -1,0 +1,205 @@
+// SPDX-License-Identifier: GPL-2.0
+//! Many domains: one after the other, and at once. All are made by iommufd for edu, with the mappings of one IOAS.
+
+use anyhow::{bail, Context as _, Result};
+use hvcore::control::Counter;
+use hvcore::ids::DomainId;
+use nix::errno::Errno;
+
+use super::leaks::{io_page_table_bytes, memory_info};
+use crate::bench::{at, Bench, FROM_DEVICE};
+use crate::control::Minihv;
+use crate::iommufd::{Cdev, DeviceId, HwptId, Space};
+use crate::memory::DmaBuffer;
+use crate::pci;
+use crate::report::Outcome;
+use crate::scenario::Context;
+use crate::vfio::{BackEnd, Session, UnsafeInterrupts};
+
+/// Each so many-th domain gets the device for a while.
+const ATTACH_EVERY: u64 = 25;
+/// Rounds before memory is measured, so that every cache and pool has grown to what it needs.
+const WARM_UP: u64 = 50;
+/// Most domains that live at once.
+const ALIVE_MAX: u64 = 1000;
+/// What memory may change by for reasons of its own: the allocators' pools.
+const NOISE_BYTES: u64 = 8 << 20;
+/// The same for the memory of page tables, to which the kernel's own DMA adds and from which it takes.
+const TABLE_NOISE_BYTES: u64 = 64 << 10;
+
+/// edu with iommufd, one page mapped in its IOAS, and what minihv counts.
+struct Workshop {
+    bench: Bench,
+    device: DeviceId,
+    minihv: Minihv,
+    /// Domains that the device's own address space and the rest of the guest have.
+    baseline: u64,
+}
+
+impl Workshop {
+    fn open(context: &Context<'_>) -> Result<Workshop> {
+        let minihv = context.minihv()?;
+        let function = pci::find(pci::EDU)?;
+        BackEnd::Iommufd.set_unsafe_interrupts(UnsafeInterrupts::Allowed)?;
+        function.bind("vfio-pci")?;
+        let (space, cdev) = (Space::new()?, Cdev::open(&function)?);
+        let device = cdev.bind(&space.iommufd).context("binding the device to iommufd")?;
+        cdev.attach(space.ioas).context("attaching the device to an IOAS")?;
+        let bench = Bench::new(context, function, Session::from_iommufd(cdev, space), DmaBuffer::new(1)?)?;
+        bench.session.map(at(0), &bench.buffer, 0, 1)?;
+        let baseline = minihv.counter(Counter::LiveDomains, 0)?;
+        Ok(Workshop { bench, device, minihv, baseline })
+    }
+
+    fn make(&self) -> Result<HwptId, Errno> {
+        let (_, space) = self.bench.iommufd().map_err(|_| Errno::ENODEV)?;
+        space.iommufd.allocate_hwpt(self.device, space.ioas)
+    }
+
+    fn destroy(&self, hwpt: HwptId) -> Result<()> {
+        self.bench.iommufd()?.1.iommufd.destroy_hwpt(hwpt).context("destroying a domain")
+    }
+
+    /// Puts the device into a domain; its number at the hypervisor.
+    fn enter(&self, hwpt: HwptId) -> Result<DomainId> {
+        self.bench.iommufd()?.0.attach_hwpt(hwpt).context("attaching to a domain")?;
+        let id = self.bench.function.logical_id().context("edu has no logical id")?;
+        let domain = self.minihv.device_domain(id)?.context("edu is in no domain")?;
+        let leaf = self.minihv.walk(domain, at(0))?.with_context(|| format!("domain {} is empty", domain.0))?;
+        if !leaf.sends(at(0), self.bench.buffer.physical(0)?) {
+            bail!("domain {} sends the page to {:#x}", domain.0, leaf.address().0);
+        }
+        Ok(domain)
+    }
+
+    /// Puts the device back into its own domain.
+    fn leave(&self) -> Result<()> {
+        let (cdev, space) = self.bench.iommufd()?;
+        cdev.attach(space.ioas).context("attaching to the first domain")
+    }
+
+    fn expect_alive(&self, count: u64, when: &str) -> Result<()> {
+        let live = self.minihv.counter(Counter::LiveDomains, 0)?;
+        if live != self.baseline + count {
+            bail!("{when}: {live} domains live, expected {} + {count}", self.baseline);
+        }
+        Ok(())
+    }
+}
+
+/// Domains come and go, one at a time: the numbers are used again, and nothing is left on either side.
+pub fn cycles(context: &mut Context<'_>) -> Result<Outcome> {
+    let rounds = context.options.rounds;
+    let workshop = Workshop::open(context)?;
+    let (mut tables, mut free) = (0, 0);
+    let mut numbers = Vec::new();
+    for round in 0..WARM_UP + rounds {
+        if round == WARM_UP {
+            (tables, free) = (io_page_table_bytes()?, memory_info("MemFree")?);
+        }
+        let hwpt = workshop.make().with_context(|| format!("domain {round}"))?;
+        workshop.expect_alive(1, "after a create")?;
+        if round % ATTACH_EVERY == 0 {
+            let domain = workshop.enter(hwpt)?;
+            workshop.leave()?;
+            if !numbers.contains(&domain) {
+                numbers.push(domain);
+            }
+        }
+        workshop.destroy(hwpt)?;
+        workshop.expect_alive(0, "after a delete")?;
+    }
+    if let [_, _, ..] = numbers[..] {
+        bail!("a number that is free is not used again: {numbers:?}");
+    }
+    let tables_grown = io_page_table_bytes()?.saturating_sub(tables);
+    if tables_grown > TABLE_NOISE_BYTES {
+        bail!("{tables_grown} bytes more in page tables after {rounds} rounds");
+    }
+    let grown = free.saturating_sub(memory_info("MemFree")?);
+    if grown > NOISE_BYTES {
+        bail!("{grown} bytes less free after {rounds} rounds");
+    }
+    workshop.bench.round_trip(at(0), 0, FROM_DEVICE, "the page after it all")?;
+    Ok(Outcome::Pass(format!(
+        "{rounds} rounds, number {} each time, page tables +{tables_grown}, free memory -{grown} bytes",
+        numbers.first().map_or(0, |domain| domain.0)
+    )))
+}
+
+/// Many domains live at once, each with its own number and its own table; some go and others come meanwhile.
+pub fn alive_at_once(context: &mut Context<'_>) -> Result<Outcome> {
+    let count = (context.options.rounds / 3).min(ALIVE_MAX);
+    let workshop = Workshop::open(context)?;
+    let tables = io_page_table_bytes()?;
+    let mut domains = Vec::new();
+    for number in 1..=count {
+        domains.push(workshop.make().with_context(|| format!("domain {number}"))?);
+        // minihv refuses a number twice, so that as many numbers as domains are in use.
+        workshop.expect_alive(number, "while they are made")?;
+    }
+    let mut numbers = Vec::new();
+    for &hwpt in domains.iter().step_by(ATTACH_EVERY as usize) {
+        numbers.push(workshop.enter(hwpt)?);
+    }
+    workshop.bench.round_trip(at(0), 0, FROM_DEVICE, "the page by the last domain")?;
+    workshop.leave()?;
+    numbers.sort();
+    numbers.dedup();
+    if numbers.len() != domains.iter().step_by(ATTACH_EVERY as usize).count() {
+        bail!("domains share numbers: {numbers:?}");
+    }
+    let grown = io_page_table_bytes()?.saturating_sub(tables);
+    // Each has a root of its own, and tables down to the mapped page.
+    if grown < count * 4096 {
+        bail!("{count} domains have {grown} bytes of page tables");
+    }
+    // Every second one goes; as many come, into the gaps.
+    for hwpt in domains.iter_mut().step_by(2) {
+        workshop.destroy(*hwpt)?;
+        *hwpt = workshop.make().context("into a gap")?;
+    }
+    workshop.expect_alive(count, "after half of them were replaced")?;
+    for hwpt in domains {
+        workshop.destroy(hwpt)?;
+    }
+    workshop.expect_alive(0, "after all were deleted")?;
+    let left = io_page_table_bytes()?.saturating_sub(tables);
+    if left > TABLE_NOISE_BYTES {
+        bail!("{left} bytes are left of {grown} in page tables");
+    }
+    Ok(Outcome::Pass(format!("{count} domains with {grown} bytes of page tables, {left} left")))
+}
+
+/// The host gives no more domains: the error is the documented one, what exists goes on working, and a domain that
+/// goes makes room for another one.
+pub fn quota(context: &mut Context<'_>) -> Result<Outcome> {
+    const MANY: usize = 200;
+    let workshop = Workshop::open(context)?;
+    let mut domains = Vec::new();
+    let errno = loop {
+        match workshop.make() {
+            Ok(hwpt) => domains.push(hwpt),
+            Err(errno) => break errno,
+        }
+        if domains.len() > MANY {
+            bail!("{MANY} domains, and the host gives more");
+        }
+    };
+    if errno != Errno::EIO {
+        bail!("the domain beyond the quota: {errno} instead of EIO");
+    }
+    let last = domains.pop().context("not one domain")?;
+    workshop.expect_alive(domains.len() as u64 + 1, "at the quota")?;
+    workshop.enter(last)?;
+    workshop.bench.round_trip(at(0), 0, FROM_DEVICE, "the page at the quota")?;
+    workshop.leave()?;
+    workshop.destroy(last)?;
+    domains.push(workshop.make().context("in place of a deleted one")?);
+    let made = domains.len();
+    for hwpt in domains {
+        workshop.destroy(hwpt)?;
+    }
+    workshop.expect_alive(0, "after all were deleted")?;
+    Ok(Outcome::Pass(format!("{made} domains, then {errno}")))
+}

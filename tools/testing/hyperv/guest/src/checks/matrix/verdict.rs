@@ -1,0 +1,204 @@
+// SPDX-License-Identifier: GPL-2.0
+//! Runs a cell and compares what came of it with what must.
+
+use anyhow::{bail, ensure, Context as _, Result};
+use hvcore::control::Counter;
+use hvcore::ids::DomainId;
+
+use super::cells::{expected, undisturbed, Cell, Expected, Leftover};
+use super::drive::{Attention, Drive, Seen};
+use crate::control::{Injection, Minihv};
+use crate::kernel_log::KernelLog;
+
+/// Said once in a boot; the runner counts it.
+const SAID_ONCE: &str = "the whole domain is flushed instead";
+
+/// What is true before a cell.
+pub struct Judge {
+    minihv: Minihv,
+    log: KernelLog,
+    /// Domains that live when nothing is going on.
+    live: u64,
+    /// The number that a new domain gets.
+    number: DomainId,
+    /// Higher numbers that other devices' domains have.
+    taken: Vec<DomainId>,
+}
+
+/// How many numbers above that of a new domain are looked at for other devices' domains.
+const NEIGHBOURS: u32 = 64;
+
+/// What is left of the rounds of a cell.
+#[derive(Default)]
+struct Balance {
+    domains: u64,
+    numbers: u32,
+}
+
+impl Judge {
+    /// Takes the present state for sound.
+    pub fn new(minihv: Minihv, drive: &mut dyn Drive) -> Result<Judge> {
+        drive.begin()?;
+        let number = drive.free_number()?;
+        let mut taken = Vec::new();
+        for id in (number.0 + 1..=number.0 + NEIGHBOURS).map(DomainId) {
+            if minihv.domain_exists(id)? {
+                taken.push(id);
+            }
+        }
+        Ok(Judge { minihv, log: KernelLog::follow()?, live: minihv.counter(Counter::LiveDomains, 0)?, number, taken })
+    }
+
+    /// Runs a cell: so many rounds that the call goes wrong in the last but one. In words, what was seen of it.
+    pub fn run(&mut self, drive: &mut dyn Drive, cell: &Cell) -> Result<String> {
+        let result = self.rounds(drive, cell);
+        // Whatever happened, the next cell starts without rules.
+        self.minihv.clear_injections()?;
+        let said = result?;
+        Ok(said)
+    }
+
+    fn rounds(&mut self, drive: &mut dyn Drive, cell: &Cell) -> Result<String> {
+        let operation = cell.operation;
+        drive.begin()?;
+        self.log.take()?;
+        let count = |counter| self.minihv.counter(counter, 0);
+        let (injected, violations) = (count(Counter::Injected)?, count(Counter::Violations)?);
+        let hit = cell.occurrence.number();
+        let injection = Injection {
+            call: operation.call().0,
+            status: cell.status.0,
+            first: (hit - 1) * operation.calls_per_round() + operation.call_in_round(),
+            times: Some(1),
+        };
+        self.minihv.inject_effect(injection, cell.effect, None)?;
+        let mut balance = Balance::default();
+        let mut said = String::new();
+        for round in 1..=hit + 1 {
+            let (wanted, attention) = match round == hit {
+                true => (expected(cell), Attention::Watch),
+                false => (undisturbed(operation), Attention::Glance),
+            };
+            let seen = drive.round(operation, attention).with_context(|| format!("round {round}"))?;
+            let lines = self.log.take()?;
+            compare(&wanted, seen, &lines).with_context(|| format!("round {round}"))?;
+            balance.add(wanted.leftover);
+            if round == hit {
+                said = describe(seen, &lines);
+            }
+        }
+        let answered = count(Counter::Injected)? - injected;
+        let due = 1 + operation.helpers() * u64::from(hit + 1);
+        ensure!(answered == due, "{answered} calls went wrong instead of {due}");
+        let broken = count(Counter::Violations)? - violations;
+        ensure!(broken == 0, "{broken} violations of the interface");
+        self.minihv.clear_injections()?;
+        self.settle(drive, &balance)?;
+        Ok(said)
+    }
+
+    /// Nothing is left but what is documented.
+    fn settle(&mut self, drive: &mut dyn Drive, balance: &Balance) -> Result<()> {
+        let number = drive.free_number()?;
+        let above = (self.number.0..).map(DomainId).filter(|id| !self.taken.contains(id));
+        let due = above.take(balance.numbers as usize + 1).last().context("no number is left")?;
+        self.number = number;
+        ensure!(number == due, "a new domain gets number {} instead of {}", number.0, due.0);
+        let (live, due) = (self.minihv.counter(Counter::LiveDomains, 0)?, self.live + balance.domains);
+        self.live = live;
+        ensure!(live == due, "{live} domains live instead of {due}");
+        let lines = self.log.take()?;
+        compare_lines(&[], 0, &lines).context("after the cell")
+    }
+}
+
+impl Balance {
+    fn add(&mut self, leftover: Leftover) {
+        let (numbers, domains) = match leftover {
+            Leftover::Nothing => (0, 0),
+            Leftover::Number => (1, 0),
+            Leftover::Domain => (1, 1),
+        };
+        self.numbers += numbers;
+        self.domains += domains;
+    }
+}
+
+/// What was seen, in a few words.
+fn describe(seen: Seen, lines: &[String]) -> String {
+    let errno = seen.errno.map_or_else(|| "success".to_owned(), |errno| format!("{errno:?}"));
+    let messages = lines.iter().filter(|line| is_drivers(line)).count();
+    let warnings = lines.iter().filter(|line| is_warning(line)).count();
+    format!("{errno}, device: {:?}, {messages} messages, {warnings} warnings", seen.place)
+}
+
+fn compare(wanted: &Expected, seen: Seen, lines: &[String]) -> Result<()> {
+    ensure!(seen.errno == wanted.errno, "user space was told {:?} instead of {:?}", seen.errno, wanted.errno);
+    ensure!(seen.place == wanted.place, "the device is {:?} instead of {:?}", seen.place, wanted.place);
+    compare_lines(&wanted.messages, wanted.warnings, lines)
+}
+
+/// Each message once, and nothing else from the driver or that says that something is wrong.
+fn compare_lines(messages: &[String], warnings: usize, lines: &[String]) -> Result<()> {
+    let mut said: Vec<&String> = lines.iter().filter(|line| is_drivers(line) && !line.contains(SAID_ONCE)).collect();
+    for message in messages {
+        let Some(at) = said.iter().position(|line| matches(message, line)) else {
+            bail!("no message {message:?} among {said:?}")
+        };
+        said.remove(at);
+    }
+    ensure!(said.is_empty(), "unexpected messages: {said:?}");
+    let seen: Vec<&String> = lines.iter().filter(|line| is_warning(line)).collect();
+    ensure!(seen.len() == warnings, "{} warnings instead of {warnings}: {seen:?}", seen.len());
+    Ok(())
+}
+
+/// Whether the driver said this line.
+fn is_drivers(line: &str) -> bool {
+    line.starts_with("hv_pviommu: ") || line.contains(" IOMMU: ")
+}
+
+/// Whether the line starts the report of something that must not be. All but the IOMMU core's warnings fail the boot
+/// anyway; here they are counted for the cell that they belong to.
+fn is_warning(line: &str) -> bool {
+    ["WARNING: ", "BUG: ", "Oops: "].iter().any(|start| line.starts_with(start))
+}
+
+/// Whether a line has the parts of a message, one after the other; a star stands between parts.
+fn matches(message: &str, line: &str) -> bool {
+    let mut rest = line;
+    message.split('*').all(|part| match rest.find(part) {
+        Some(at) => {
+            rest = &rest[at + part.len()..];
+            true
+        }
+        None => false,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lines(text: &[&str]) -> Vec<String> {
+        text.iter().map(|line| (*line).to_owned()).collect()
+    }
+
+    #[test]
+    fn every_line_of_the_driver_is_accounted_for() {
+        let log =
+            lines(&["hv_pviommu: domain 7 cannot be flushed: 0x71 X; 1 devices blocked, 0 not", "nvme nvme0: ok"]);
+        let wanted = lines(&["cannot be flushed*; 1 devices blocked, 0 not"]);
+        assert!(compare_lines(&wanted, 0, &log).is_ok());
+        assert!(compare_lines(&[], 0, &log).is_err());
+        assert!(compare_lines(&lines(&["1 devices*cannot be flushed"]), 0, &log).is_err());
+        assert!(compare_lines(&[wanted.clone(), wanted].concat(), 0, &log).is_err());
+    }
+
+    #[test]
+    fn warnings_are_counted() {
+        let log = lines(&["WARNING: drivers/iommu/iommu.c:157 at f+0x0, CPU#0: init/1", "pci 0000:00:00.0: IOMMU: no"]);
+        assert!(compare_lines(&lines(&["IOMMU: no"]), 1, &log).is_ok());
+        assert!(compare_lines(&lines(&["IOMMU: no"]), 0, &log).is_err());
+    }
+}

@@ -1,0 +1,115 @@
+// SPDX-License-Identifier: GPL-2.0
+//! The host takes a device away from user space that holds it, as it does when it services a virtual function.
+
+use anyhow::{bail, Context as _, Result};
+
+use crate::bench::{at, Bench, FROM_DEVICE, OTHER};
+use crate::census::Census;
+use crate::control::{DeviceTranslation, Minihv, Plug};
+use crate::hotplug::{bind, functions, offer, wait_until, wait_until_empty};
+use crate::memory::DmaBuffer;
+use crate::pci;
+use crate::report::Outcome;
+use crate::scenario::Context;
+use crate::vfio::{BackEnd, Session};
+
+/// How the device is lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Loss {
+    /// The host withdraws it; user space gives it back.
+    Withdrawn,
+    /// The host withdraws it and offers it again before user space has given it back.
+    OfferedAgain,
+    /// It fails, the host withdraws it, user space gives it back.
+    Torn,
+    /// It fails, user space gives it back, the host withdraws it.
+    TornAndClosed,
+}
+
+fn held(context: &Context<'_>, minihv: Minihv, back_end: BackEnd, loss: Loss) -> Result<()> {
+    let before = Census::take(minihv)?;
+    let bench = Bench::open_by(context, back_end, 4)?;
+    bench.session.map(at(0), &bench.buffer, 0, 2)?;
+    bench.session.map(at(8), &bench.buffer, 2, 2)?;
+    bench.round_trip(at(0), 0, FROM_DEVICE, "the page that the device wrote")?;
+    let while_held = Census::take(minihv)?;
+    if while_held.pinned < before.pinned + 4 {
+        bail!("mapped pages are not pinned: {} before, {} now", before.pinned, while_held.pinned);
+    }
+    let notice = bench.session.device().notice_of_removal()?;
+    let id = bench.function.logical_id().context("edu has no logical id")?;
+    let bus = bench.function.bus().context("edu does not sit on a VMBus device")?;
+
+    if matches!(loss, Loss::Torn | Loss::TornAndClosed) {
+        minihv.plug(bus, Plug::Unplugged)?;
+    }
+    if loss != Loss::TornAndClosed {
+        minihv.rescind(bus)?;
+        wait_until("user space is asked to let go", || notice.has_fired())?;
+        if functions(bus)?.is_empty() {
+            bail!("the device went while user space had it");
+        }
+    }
+    let translation = minihv.device_translation(id)?;
+    if translation != DeviceTranslation::Blocked {
+        bail!("translation of the lost device is {translation:?}");
+    }
+    if loss == Loss::OfferedAgain {
+        minihv.offer(bus)?;
+    }
+    // The address space is usable to its end; the second mapping is left to the close.
+    bench.session.unmap(at(0), 2).context("unmapping without the device")?;
+    bench.session.map(at(4), &bench.buffer, 0, 1).context("mapping without the device")?;
+    let Bench { session, buffer, edu, .. } = bench;
+    // Mapped registers hold the device, too.
+    drop(edu);
+    drop(session);
+    if loss == Loss::TornAndClosed {
+        minihv.rescind(bus)?;
+    }
+    if loss == Loss::OfferedAgain {
+        // The old function and the new one look alike; only the new one works.
+        let works = || minihv.device_translation(id).is_ok_and(|t| matches!(t, DeviceTranslation::Stage1(_)));
+        wait_until("the device is back", || Ok(works() && functions(bus)?.len() == 1))?;
+    } else {
+        wait_until_empty(bus)?;
+        wait_until("device and group are gone", || {
+            let away = Census::take(minihv)?;
+            Ok((away.functions, away.groups) == (before.functions - 1, before.groups - 1))
+        })?;
+        // The memory is still there: it was not its end that unpinned it.
+        wait_until("no page is pinned", || Ok(Census::take(minihv)?.pinned == before.pinned))?;
+        offer(minihv, bus, 1)?;
+    }
+    drop(buffer);
+    let function = pci::find(pci::EDU)?;
+    wait_until("the device is in a group", || Ok(function.group().is_some()))?;
+    bind(&function, "vfio-pci")?;
+    let session = Session::open_by(&function, back_end)?;
+    let bench = Bench::new(context, function, session, DmaBuffer::new(1)?)?;
+    bench.session.map(at(0), &bench.buffer, 0, 1)?;
+    bench.round_trip(at(0), 0, OTHER, "the page that the device wrote after its return")?;
+    drop(bench);
+    before.wait_for_return(minihv)
+}
+
+fn by_both_interfaces(context: &mut Context<'_>, losses: [Loss; 2]) -> Result<Outcome> {
+    let minihv = context.minihv()?;
+    pci::find(pci::EDU)?.bind("vfio-pci")?;
+    for back_end in BackEnd::ALL {
+        for loss in losses {
+            held(context, minihv, back_end, loss).with_context(|| format!("{back_end:?}, {loss:?}"))?;
+        }
+    }
+    Ok(Outcome::Pass(format!("type 1 and iommufd: {losses:?}; gone, unpinned, back, mapped anew")))
+}
+
+/// The device works until the host withdraws it.
+pub fn orderly(context: &mut Context<'_>) -> Result<Outcome> {
+    by_both_interfaces(context, [Loss::Withdrawn, Loss::OfferedAgain])
+}
+
+/// The device fails before user space hears of it.
+pub fn torn(context: &mut Context<'_>) -> Result<Outcome> {
+    by_both_interfaces(context, [Loss::Torn, Loss::TornAndClosed])
+}

@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: GPL-2.0
+//! Devices that the host withdraws and offers again.
+
+use std::fs::File;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use anyhow::{bail, Context, Result};
+use hvcore::ids::BusIndex;
+use hvcore::vpci::Slot;
+
+use crate::control::Minihv;
+use crate::pci::{self, PciFunction};
+
+/// How long the guest may take to let go of a device, or to find one. Nothing but a hang is that slow.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Waits for something.
+///
+/// # Errors
+/// When it does not happen, or asking fails.
+pub fn wait_until(what: &str, mut done: impl FnMut() -> Result<bool>) -> Result<()> {
+    let deadline = Instant::now() + PATIENCE;
+    while !done()? {
+        if Instant::now() > deadline {
+            bail!("{what}: not within {} s", PATIENCE.as_secs());
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    Ok(())
+}
+
+/// The functions that sit on a bus now.
+///
+/// # Errors
+/// When sysfs is not there.
+pub fn functions(bus: BusIndex) -> Result<Vec<PciFunction>> {
+    Ok(pci::all()?.into_iter().filter(|f| f.bus() == Some(bus)).collect())
+}
+
+/// Waits until the guest has let go of every function of a bus.
+///
+/// # Errors
+/// When it does not.
+pub fn wait_until_empty(bus: BusIndex) -> Result<()> {
+    wait_until(&format!("bus {} is empty", bus.0), || Ok(functions(bus)?.is_empty()))
+}
+
+/// The host withdraws the function's bus; returns when the guest has let go of it.
+///
+/// # Errors
+/// When it does not go.
+pub fn withdraw(minihv: Minihv, function: &PciFunction) -> Result<BusIndex> {
+    let bus = function.bus().context("the function does not sit on a VMBus device")?;
+    minihv.rescind(bus)?;
+    wait_until_empty(bus)?;
+    Ok(bus)
+}
+
+/// The host asks for a function back; returns when the guest has said that it has let go of it. Its bus stays.
+///
+/// # Errors
+/// When it does not go.
+pub fn eject(minihv: Minihv, function: &PciFunction) -> Result<BusIndex> {
+    let bus = function.bus().context("the function does not sit on a VMBus device")?;
+    let id = function.logical_id().context("the function has no logical id")?;
+    // The function number is the low part of the id; the device number is always 0.
+    let slot = Slot::new(0, (id.0 & 7) as u8).context("slot")?;
+    minihv.eject(bus, slot)?;
+    let is_there = || -> Result<bool> { Ok(functions(bus)?.iter().any(|f| f.address == function.address)) };
+    wait_until(&format!("{} goes", function.address), || Ok(!is_there()?))?;
+    wait_until("the ejection is complete", || Ok(minihv.device_domain(id)?.is_none()))?;
+    Ok(bus)
+}
+
+/// The host offers a bus again; returns when `count` functions are there, whatever drivers make of them.
+///
+/// # Errors
+/// When they do not come.
+pub fn offer(minihv: Minihv, bus: BusIndex, count: usize) -> Result<Vec<PciFunction>> {
+    // The guest's last message about the old channel may still be under way.
+    wait_until(&format!("bus {} can be offered", bus.0), || Ok(minihv.offer(bus).is_ok()))?;
+    wait_until(&format!("{count} functions on bus {}", bus.0), || Ok(functions(bus)?.len() == count))?;
+    functions(bus)
+}
+
+/// Gives a function that has just appeared to a driver. sysfs shows it a moment before drivers may have it.
+///
+/// # Errors
+/// When the driver does not take it.
+pub fn bind(function: &PciFunction, driver: &str) -> Result<()> {
+    let mut last = Ok(());
+    wait_until("a driver takes the function", || {
+        last = function.bind(driver);
+        Ok(last.is_ok())
+    })
+    .or(last)
+}
+
+/// Where the first namespace of an NVMe controller is, once it is there.
+///
+/// # Errors
+/// When it does not appear.
+pub fn namespace(controller: &PciFunction) -> Result<PathBuf> {
+    // The file is there a moment before it can be opened.
+    let ready = || controller.nvme_namespace().is_ok_and(|path| File::open(path).is_ok());
+    wait_until(&format!("{} has a namespace", controller.address), || Ok(ready()))?;
+    controller.nvme_namespace()
+}

@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: GPL-2.0
+//! What the kernel says while a check runs.
+
+use std::fs::{File, OpenOptions};
+use std::io::{ErrorKind, Read, Seek, SeekFrom};
+use std::os::unix::fs::OpenOptionsExt;
+
+use anyhow::{Context, Result};
+
+use crate::report;
+
+/// Longest record that the kernel hands out.
+const RECORD_MAX: usize = 8192;
+
+/// A reader of the kernel log.
+pub struct KernelLog(File);
+
+impl KernelLog {
+    /// Starts at the end: older lines are passed over.
+    ///
+    /// # Errors
+    /// When there is no `/dev/kmsg`.
+    pub fn follow() -> Result<KernelLog> {
+        let mut options = OpenOptions::new();
+        let mut file = options.read(true).custom_flags(libc::O_NONBLOCK).open("/dev/kmsg").context("/dev/kmsg")?;
+        file.seek(SeekFrom::End(0)).context("/dev/kmsg")?;
+        Ok(KernelLog(file))
+    }
+
+    /// The lines since the last call, without those of this program's report.
+    ///
+    /// # Errors
+    /// When the log cannot be read, or lines were lost.
+    pub fn take(&mut self) -> Result<Vec<String>> {
+        let mut lines = Vec::new();
+        let mut record = [0; RECORD_MAX];
+        loop {
+            match self.0.read(&mut record) {
+                Ok(length) => {
+                    let text = String::from_utf8_lossy(&record[..length]).into_owned();
+                    lines.extend(message(&text).filter(|line| !line.starts_with(report::PREFIX)).map(str::to_owned));
+                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(lines),
+                Err(error) => return Err(error).context("/dev/kmsg"),
+            }
+        }
+    }
+}
+
+/// The text of a record, `6,1234,5678,-;text` with lines of further fields after it.
+fn message(record: &str) -> Option<&str> {
+    record.split_once(';')?.1.lines().next()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_of_a_record() {
+        let record =
+            "3,500,1000,-;vfio-pci 0000:00:05.0: IOMMU: no; really\n SUBSYSTEM=pci\n DEVICE=+pci:0000:00:05.0\n";
+        assert_eq!(message(record), Some("vfio-pci 0000:00:05.0: IOMMU: no; really"));
+        assert_eq!(message("no record"), None);
+    }
+}

@@ -1,0 +1,145 @@
+// SPDX-License-Identifier: GPL-2.0
+//! Another kernel in place of this one: loading it, and leaving for it.
+//!
+//! The kernel and its root file system lie in `/boot` (the runner puts them there for cases that ask for it). A kernel
+//! that was loaded runs once the report is complete: at once, or after a crash that is caused on purpose.
+
+use std::ffi::CString;
+use std::fs::{self, File};
+use std::os::fd::AsRawFd;
+
+use anyhow::{Context, Result};
+use hvcore::ids::DomainId;
+use nix::errno::Errno;
+use nix::sys::reboot::{reboot, RebootMode};
+
+const KERNEL: &str = "/boot/kernel";
+const INITRAMFS: &str = "/boot/initramfs";
+const SYSRQ: &str = "/proc/sysrq-trigger";
+
+/// What a second kernel is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// It takes over from this one.
+    Successor,
+    /// It runs in its own, reserved memory after this one has crashed.
+    Crash,
+}
+
+impl Purpose {
+    /// The file that tells whether a kernel for this purpose is loaded.
+    fn loaded(self) -> &'static str {
+        match self {
+            Purpose::Successor => "/sys/kernel/kexec_loaded",
+            Purpose::Crash => "/sys/kernel/kexec_crash_loaded",
+        }
+    }
+
+    /// Whether such a kernel is loaded; never on a kernel without kexec.
+    fn is_loaded(self) -> bool {
+        fs::read_to_string(self.loaded()).is_ok_and(|text| text.trim() == "1")
+    }
+
+    /// `kexec_file_load(2)`'s flags.
+    fn flags(self) -> usize {
+        const KEXEC_FILE_ON_CRASH: usize = 2;
+        match self {
+            Purpose::Successor => 0,
+            Purpose::Crash => KEXEC_FILE_ON_CRASH,
+        }
+    }
+
+    /// Words that go with it.
+    fn words(self) -> &'static [&'static str] {
+        match self {
+            Purpose::Successor => &[],
+            Purpose::Crash => &["nr_cpus=1", "reset_devices"],
+        }
+    }
+}
+
+/// What the next kernel is told besides what this one was told.
+#[derive(Clone, Debug)]
+pub struct Next<'a> {
+    /// The scenarios of the kernels to come, the next one's first.
+    pub scenarios: &'a [String],
+    /// Words for it alone.
+    pub words: &'a [String],
+    /// The number of the next kernel in this boot of the machine, from 2.
+    pub kernel: u64,
+    /// The domains that this kernel leaves behind.
+    pub domains: &'a [DomainId],
+}
+
+/// The next kernel's command line, made of the running one's.
+fn command_line(current: &str, purpose: Purpose, next: &Next<'_>) -> Result<String> {
+    const OWN: [&str; 6] =
+        ["hvtest.scenario=", "hvtest.next=", "hvtest.tell=", "hvtest.kernel=", "hvtest.domains=", "crashkernel="];
+    let (scenario, later) = next.scenarios.split_first().context("hvtest.next= names no scenario")?;
+    let ids: Vec<String> = next.domains.iter().map(|id| id.0.to_string()).collect();
+    let kept = current.split_whitespace().filter(|word| !OWN.iter().any(|own| word.starts_with(own)));
+    let mut words: Vec<String> = kept.chain(purpose.words().iter().copied()).map(str::to_owned).collect();
+    words.extend_from_slice(next.words);
+    words.push(format!("hvtest.scenario={scenario}"));
+    words.push(format!("hvtest.kernel={}", next.kernel));
+    words.push(format!("hvtest.domains={}", ids.join(",")));
+    if !later.is_empty() {
+        words.push(format!("hvtest.next={}", later.join(",")));
+    }
+    Ok(words.join(" "))
+}
+
+/// Loads the kernel in `/boot`.
+///
+/// # Errors
+/// When there is none, or the running kernel refuses it.
+pub fn load(purpose: Purpose, next: &Next<'_>) -> Result<()> {
+    let current = fs::read_to_string("/proc/cmdline").context("/proc/cmdline")?;
+    let line = CString::new(command_line(&current, purpose, next)?)?;
+    let kernel = File::open(KERNEL).context(KERNEL)?;
+    let initramfs = File::open(INITRAMFS).context(INITRAMFS)?;
+    let (bytes, flags) = (line.as_bytes_with_nul().len(), purpose.flags());
+    // SAFETY: both descriptors are open, and the line is `bytes` bytes long with the NUL at its end.
+    let result = unsafe {
+        libc::syscall(libc::SYS_kexec_file_load, kernel.as_raw_fd(), initramfs.as_raw_fd(), bytes, line.as_ptr(), flags)
+    };
+    Errno::result(result).with_context(|| format!("kexec_file_load for {purpose:?}"))?;
+    Ok(())
+}
+
+/// Leaves for the kernel that was loaded. Returns when none was.
+///
+/// # Errors
+/// When the running kernel refuses to go.
+pub fn leave() -> Result<()> {
+    if Purpose::Crash.is_loaded() {
+        fs::write(SYSRQ, "c").context(SYSRQ)?;
+    } else if Purpose::Successor.is_loaded() {
+        reboot(RebootMode::RB_KEXEC).context("reboot by kexec")?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_next_kernel_is_told_what_is_new() {
+        let current = "console=ttyS0 crashkernel=256M iommu.strict=1 hvtest.scenario=one hvtest.next=two,three\n";
+        let scenarios = ["two".to_owned(), "three".to_owned()];
+        let next = Next { scenarios: &scenarios, words: &[], kernel: 2, domains: &[DomainId(1), DomainId(7)] };
+        assert_eq!(
+            command_line(current, Purpose::Successor, &next).unwrap(),
+            "console=ttyS0 iommu.strict=1 hvtest.scenario=two hvtest.kernel=2 hvtest.domains=1,7 hvtest.next=three"
+        );
+        let last = Next { scenarios: &scenarios[1..], words: &["off".to_owned()], kernel: 3, domains: &[] };
+        assert_eq!(
+            command_line("quiet hvtest.kernel=2 hvtest.domains=1 hvtest.tell=off", Purpose::Crash, &last).unwrap(),
+            "quiet nr_cpus=1 reset_devices off hvtest.scenario=three hvtest.kernel=3 hvtest.domains="
+        );
+        assert!(
+            command_line("", Purpose::Crash, &Next { scenarios: &[], words: &[], kernel: 2, domains: &[] }).is_err()
+        );
+    }
+}

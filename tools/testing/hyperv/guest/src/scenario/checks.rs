@@ -1,0 +1,130 @@
+// SPDX-License-Identifier: GPL-2.0
+//! The checks by name.
+
+use super::{check, Check};
+use crate::checks::{
+    ats, bar, binding, cdev, concurrency, counters, cpus, domains, dump, groups, hotplug, identity, kexec, kselftest,
+    large, leaks, nvme, observe, ownership, protection, refusal, reset, revocation, samples, sleep, trace, virtio,
+    width,
+};
+use crate::vfio::BackEnd;
+
+pub const DEVICES: Check = check("devices-present", groups::devices_present);
+pub const GROUPS: Check = check("iommu-groups", groups::group_types);
+pub const NVME_QUICK: Check = check("nvme-verified-io", nvme::quick_io);
+pub const NVME_FIO: Check = check("nvme-fio-verified", nvme::fio_jobs);
+pub const NVME_IOVA: Check = check("nvme-queue-addresses-are-iovas", nvme::queue_addresses);
+pub const VIRTIO: Check = check("virtio-io", virtio::io);
+pub const COUNTERS: Check = check("hypervisor-counters", counters::translated_io);
+pub const VIOLATIONS: Check = check("no-protocol-violations", counters::no_violations);
+pub const NO_FAULTS: Check = check("no-stray-dma-faults", counters::no_faults);
+pub const RAW_BLOCKED: Check = check("edu-unmapped-is-blocked", protection::raw_unmapped);
+pub const VFIO_MAPPED: Check = check("vfio-mapped-both-ways", |c| protection::mapped(c, BackEnd::Type1));
+pub const VFIO_UNMAPPED: Check = check("vfio-unmapped-is-blocked", |c| protection::unmapped(c, BackEnd::Type1));
+pub const VFIO_STALE: Check = check("vfio-unmap-flushes", |c| protection::stale(c, BackEnd::Type1));
+pub const VFIO_REMAP: Check = check("vfio-remap-reaches-new-memory", |c| protection::remap(c, BackEnd::Type1));
+pub const VFIO_NEIGHBOUR: Check = check("vfio-unmap-spares-neighbour", |c| protection::neighbour(c, BackEnd::Type1));
+pub const VFIO_FLUSH_FAILURE: Check = check("vfio-failed-flush-blocks", protection::flush_failure);
+pub const VFIO_WALK: Check = check("vfio-table-holds-physical-address", protection::table_walk);
+pub const IDENTITY_EDU: Check = check("edu-reaches-physical-address", identity::edu_untranslated);
+pub const APERTURE: Check = check("aperture", width::aperture);
+pub const LIST_FALLBACK: Check = check("list-flush-tried-once", counters::list_flush_tried_once);
+pub const REFUSED: Check = check("unknown-device-is-blocked", refusal::unknown_device);
+pub const NO_DEVICES: Check = check("no-vpci-devices", groups::no_devices);
+pub const IN_USE: Check = check("devices-in-use", kexec::keep_busy);
+pub const SUCCESSOR_LOADED: Check = check("next-kernel-loaded", kexec::load_successor);
+pub const CRASH_KERNEL_LOADED: Check = check("crash-kernel-loaded", kexec::load_crash_kernel);
+pub const DEVICES_WERE_BLOCKED: Check = check("previous-kernel-blocked-devices", kexec::devices_were_blocked);
+pub const NUMBERS_TAKEN: Check = check("taken-domain-numbers-skipped", kexec::numbers_were_taken);
+pub const DOMAINS_BOUNDED: Check = check("live-domains-bounded", kexec::domains_are_bounded);
+pub const CRASH_KERNEL: Check = check("crash-kernel-runs", kexec::is_crash_kernel);
+pub const OLD_TABLES: Check = check("old-tables-spare-this-kernel", kexec::old_tables_spare_this_kernel);
+pub const HIBERNATION_REFUSED: Check = check("hibernation-refused", sleep::hibernation_refused);
+pub const HIBERNATION_ALLOWED: Check = check("hibernation-allowed", sleep::hibernation_allowed);
+pub const SUSPEND: Check = check("suspend-to-idle", sleep::suspend);
+pub const CPU_HOTPLUG: Check = check("processors-go-and-come-back", cpus::hotplug);
+
+pub const TYPE1_UNSAFE: Check = check("vfio-needs-permission", |c| cdev::unsafe_interrupts(c, BackEnd::Type1));
+pub const TYPE1_LIMITS: Check = check("vfio-iova-limits", |c| cdev::limits(c, BackEnd::Type1));
+pub const TYPE1_LARGE: Check = check("vfio-large-pages", |c| large::pages(c, BackEnd::Type1));
+pub const TYPE1_BAR: Check = check("vfio-device-memory", bar::by_address);
+pub const CDEV_UNSAFE: Check = check("cdev-needs-permission", |c| cdev::unsafe_interrupts(c, BackEnd::Iommufd));
+pub const CDEV_MAPPED: Check = check("cdev-mapped-both-ways", |c| protection::mapped(c, BackEnd::Iommufd));
+pub const CDEV_UNMAPPED: Check = check("cdev-unmapped-is-blocked", |c| protection::unmapped(c, BackEnd::Iommufd));
+pub const CDEV_STALE: Check = check("cdev-unmap-flushes", |c| protection::stale(c, BackEnd::Iommufd));
+pub const CDEV_REMAP: Check = check("cdev-remap-reaches-new-memory", |c| protection::remap(c, BackEnd::Iommufd));
+pub const CDEV_NEIGHBOUR: Check = check("cdev-unmap-spares-neighbour", |c| protection::neighbour(c, BackEnd::Iommufd));
+pub const CDEV_LIMITS: Check = check("cdev-iova-limits", |c| cdev::limits(c, BackEnd::Iommufd));
+pub const CDEV_LARGE: Check = check("cdev-large-pages", |c| large::pages(c, BackEnd::Iommufd));
+pub const CDEV_DETACH: Check = check("cdev-detach-and-move", cdev::detach);
+pub const CDEV_EARLY_MAP: Check = check("cdev-map-before-attach", cdev::map_before_attach);
+pub const CDEV_BAR_REFUSED: Check = check("cdev-device-memory-by-address-refused", bar::by_address_refused);
+pub const CDEV_DMA_BUF: Check = check("cdev-device-memory-by-dma-buf", bar::by_dma_buf);
+pub const INTERFACES_EXCLUDE: Check = check("group-and-cdev-exclude-each-other", ownership::interfaces_exclude);
+pub const ONE_USER: Check = check("second-user-refused", ownership::one_user);
+pub const KERNEL_FIRST: Check = check("kernel-driver-in-group-refuses-user", ownership::kernel_driver_first);
+pub const TYPE1_FIRST: Check =
+    check("vfio-user-in-group-refuses-kernel-driver", |c| ownership::user_space_first(c, BackEnd::Type1));
+pub const CDEV_FIRST: Check =
+    check("cdev-user-in-group-refuses-kernel-driver", |c| ownership::user_space_first(c, BackEnd::Iommufd));
+pub const ONE_SPACE: Check = check("group-has-one-address-space", ownership::one_space_per_group);
+
+pub const DOMAIN_CYCLES: Check = check("domains-come-and-go", domains::cycles);
+pub const DOMAINS_ALIVE: Check = check("domains-alive-at-once", domains::alive_at_once);
+pub const DOMAIN_QUOTA: Check = check("domains-beyond-quota", domains::quota);
+pub const KMEMLEAK: Check = check("no-kernel-memory-leak", leaks::kmemleak);
+pub const TURMOIL: Check = check("everything-at-once", concurrency::turmoil);
+pub const DMA_BENCHMARK: Check = check("dma-map-benchmark", concurrency::benchmark);
+
+pub const ATS_ON: Check = check("ats-on-behind-table", ats::on);
+pub const ATS_OFF: Check = check("ats-off", ats::off);
+pub const ATS_KERNEL_IO: Check = check("ats-kernel-io-flushes-device", ats::kernel_io_flushes);
+pub const ATS_UNMAP: Check = check("ats-unmap-flushes-device", ats::unmap_reaches_device);
+pub const ATS_USER: Check = check("ats-follows-user-space", ats::user_space);
+pub const ATS_FAILED_FLUSH: Check = check("ats-off-after-failed-flush", ats::failed_flush);
+pub const ATS_RETURN: Check = check("ats-on-after-removal", ats::comes_back);
+pub const ATS_IDENTITY_USER: Check = check("ats-in-identity-system", ats::user_space_in_identity);
+
+pub const HOTPLUG_CYCLES: Check = check("devices-come-and-go", hotplug::cycles);
+pub const SURPRISE: Check = check("device-torn-out", hotplug::surprise);
+pub const MULTI_FUNCTION: Check = check("functions-of-one-bus", hotplug::multi_function);
+pub const COLLIDING_NUMBERS: Check = check("colliding-domain-numbers", hotplug::colliding_numbers);
+pub const BINDING_LOOPS: Check = check("drivers-come-and-go", binding::loops);
+pub const FAILED_PROBE: Check = check("driver-refuses-device", binding::failed_probe);
+pub const RESET_NVME: Check = check("reset-keeps-mappings", reset::nvme);
+pub const RESET_ATS: Check = check("reset-blocks-device-with-ats", reset::with_ats);
+pub const REVOCATION: Check = check("device-revoked-from-user", revocation::orderly);
+pub const REVOCATION_TORN: Check = check("device-torn-from-user", revocation::torn);
+pub const SAMPLE_DMA: Check = check("sample-iommufd-dma", samples::iommufd_dma);
+pub const SAMPLE_DMA_REFUSES: Check = check("sample-iommufd-dma-says-what-is-missing", samples::iommufd_dma_refuses);
+pub const SAMPLE_DMA_STALE: Check = check("sample-iommufd-dma-sees-stale", samples::iommufd_dma_sees_stale);
+pub const SAMPLE_NVME: Check = check("sample-nvme-user", samples::nvme_user);
+
+pub const IOMMU_SYSFS: Check = check("iommu-sysfs-as-documented", observe::sysfs);
+pub const DEBUGFS_CAPABILITIES: Check = check("debugfs-capabilities", observe::capabilities);
+pub const DEBUGFS_DOMAINS: Check = check("debugfs-domains", observe::domains);
+pub const DUMP_EXACT: Check = check("table-dump-is-what-is-mapped", dump::exact);
+pub const DUMP_ABSURD: Check = check("table-dump-refuses-absurd-selections", dump::absurd_selections);
+pub const DUMP_CONCURRENT: Check = check("table-dump-survives-changes", dump::concurrent);
+pub const TRACE: Check = check("tracepoints-tell-what-happens", trace::sound);
+pub const TRACE_FAILING: Check = check("tracepoints-tell-failures", trace::failing);
+
+// Named like the programs: the suites of their tests are.
+pub const SELFTEST_SETUP: Check =
+    check("vfio_iommufd_setup_test", |c| kselftest::each_device(c, "vfio_iommufd_setup_test", &[]));
+pub const SELFTEST_DEVICE: Check =
+    check("vfio_pci_device_test", |c| kselftest::each_device(c, "vfio_pci_device_test", &[]));
+pub const SELFTEST_MMIO: Check =
+    check("vfio_dma_mapping_mmio_test", |c| kselftest::each_device(c, "vfio_dma_mapping_mmio_test", &[]));
+pub const SELFTEST_MAPPING: Check = check("vfio_dma_mapping_test", |c| kselftest::mapping(c, kselftest::Pages::Small));
+pub const SELFTEST_MAPPING_1G: Check =
+    check("vfio_dma_mapping_test", |c| kselftest::mapping(c, kselftest::Pages::OneGiB));
+pub const SELFTEST_DRIVER: Check =
+    check("vfio_pci_driver_test", |c| kselftest::each_device(c, "vfio_pci_driver_test", &[]));
+pub const SELFTEST_SRIOV: Check =
+    check("vfio_pci_sriov_uapi_test", |c| kselftest::each_device(c, "vfio_pci_sriov_uapi_test", &[]));
+pub const SELFTEST_PERF: Check =
+    check("vfio_pci_device_init_perf_test", |c| kselftest::all_devices(c, "vfio_pci_device_init_perf_test"));
+pub const SELFTEST_IOMMUFD: Check = check("iommufd", |c| kselftest::no_device(c, "iommufd", &[]));
+pub const SELFTEST_IOMMUFD_BASICS: Check = check("iommufd", kselftest::iommufd_basics);
+pub const SELFTEST_FAIL_NTH: Check = check("iommufd_fail_nth", |c| kselftest::no_device(c, "iommufd_fail_nth", &[]));

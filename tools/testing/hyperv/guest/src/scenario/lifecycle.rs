@@ -1,0 +1,43 @@
+// SPDX-License-Identifier: GPL-2.0
+//! Devices that come, go, change hands and are reset.
+
+use super::checks::{
+    BINDING_LOOPS, COLLIDING_NUMBERS, DEVICES, FAILED_PROBE, GROUPS, HOTPLUG_CYCLES, MULTI_FUNCTION, NO_FAULTS,
+    NVME_QUICK, RESET_ATS, RESET_NVME, REVOCATION, REVOCATION_TORN, SURPRISE, VIOLATIONS, VIRTIO,
+};
+use super::Scenario;
+
+/// The scenarios.
+pub const SCENARIOS: &[Scenario] = &[
+    Scenario {
+        name: "hotplug",
+        summary: "edu and one of two NVMe controllers come and go under I/O; hvtest.rounds= says how often",
+        checks: &[DEVICES, GROUPS, HOTPLUG_CYCLES, SURPRISE, NO_FAULTS, NVME_QUICK, VIOLATIONS],
+    },
+    Scenario {
+        name: "buses",
+        summary: "a bus with two functions, and two buses that ask for one PCI domain number",
+        checks: &[DEVICES, GROUPS, MULTI_FUNCTION, COLLIDING_NUMBERS, NO_FAULTS, VIOLATIONS],
+    },
+    Scenario {
+        name: "hands",
+        summary: "drivers come and go (hvtest.rounds= times) or refuse; functions are reset",
+        checks: &[
+            DEVICES,
+            GROUPS,
+            BINDING_LOOPS,
+            FAILED_PROBE,
+            RESET_NVME,
+            RESET_ATS,
+            NVME_QUICK,
+            VIRTIO,
+            NO_FAULTS,
+            VIOLATIONS,
+        ],
+    },
+    Scenario {
+        name: "revocation",
+        summary: "the host takes a device that user space holds",
+        checks: &[DEVICES, GROUPS, REVOCATION, REVOCATION_TORN, NVME_QUICK, NO_FAULTS, VIOLATIONS],
+    },
+];

@@ -1,0 +1,128 @@
+// SPDX-License-Identifier: GPL-2.0
+//! What becomes of the IOMMU when the kernel goes, sleeps, or is no ordinary guest.
+
+use super::checks::{
+    CPU_HOTPLUG, CRASH_KERNEL, CRASH_KERNEL_LOADED, DEVICES, DEVICES_WERE_BLOCKED, DOMAINS_BOUNDED, GROUPS,
+    HIBERNATION_ALLOWED, HIBERNATION_REFUSED, IDENTITY_EDU, IN_USE, NO_DEVICES, NO_FAULTS, NUMBERS_TAKEN, NVME_IOVA,
+    NVME_QUICK, OLD_TABLES, RAW_BLOCKED, SUCCESSOR_LOADED, SUSPEND, VFIO_MAPPED, VFIO_STALE, VFIO_UNMAPPED, VFIO_WALK,
+    VIOLATIONS, VIRTIO,
+};
+use super::Scenario;
+
+/// The scenarios. In those that leave for another kernel, loading it comes last: it is told of everything before.
+pub const SCENARIOS: &[Scenario] = &[
+    Scenario {
+        name: "kexec",
+        summary: "leaves for the next kernel with all devices in use",
+        checks: &[DEVICES, GROUPS, NVME_QUICK, VIOLATIONS, NO_FAULTS, IN_USE, SUCCESSOR_LOADED],
+    },
+    Scenario {
+        name: "kexec-passed",
+        summary: "the kernel after that, which leaves for yet another one",
+        checks: &[
+            DEVICES,
+            GROUPS,
+            DEVICES_WERE_BLOCKED,
+            NUMBERS_TAKEN,
+            DOMAINS_BOUNDED,
+            NVME_QUICK,
+            NO_FAULTS,
+            VIOLATIONS,
+            IN_USE,
+            SUCCESSOR_LOADED,
+        ],
+    },
+    Scenario {
+        name: "kexec-arrived",
+        summary: "the last kernel: translation and protection as after a cold start",
+        checks: &[
+            DEVICES,
+            GROUPS,
+            DEVICES_WERE_BLOCKED,
+            NUMBERS_TAKEN,
+            DOMAINS_BOUNDED,
+            NVME_QUICK,
+            NVME_IOVA,
+            VIRTIO,
+            NO_FAULTS,
+            RAW_BLOCKED,
+            VFIO_MAPPED,
+            VFIO_WALK,
+            VFIO_UNMAPPED,
+            VFIO_STALE,
+            VIOLATIONS,
+        ],
+    },
+    Scenario {
+        name: "kexec-edu",
+        summary: "leaves for the next kernel with edu alone, in use",
+        checks: &[DEVICES, GROUPS, VIOLATIONS, NO_FAULTS, IN_USE, SUCCESSOR_LOADED],
+    },
+    Scenario {
+        name: "kexec-arrived-without",
+        summary: "the last kernel does not use the IOMMU: its devices stay blocked",
+        checks: &[DEVICES, GROUPS, DEVICES_WERE_BLOCKED, NO_FAULTS, RAW_BLOCKED, VIOLATIONS],
+    },
+    Scenario {
+        name: "kexec-arrived-identity",
+        summary: "the last kernel, its devices in bypass as those of the one before",
+        checks: &[
+            DEVICES,
+            GROUPS,
+            DEVICES_WERE_BLOCKED,
+            NUMBERS_TAKEN,
+            DOMAINS_BOUNDED,
+            NVME_QUICK,
+            NO_FAULTS,
+            IDENTITY_EDU,
+            VFIO_MAPPED,
+            VFIO_STALE,
+            VIOLATIONS,
+        ],
+    },
+    Scenario {
+        name: "crash",
+        summary: "crashes with all devices in use",
+        checks: &[DEVICES, GROUPS, NVME_QUICK, VIOLATIONS, NO_FAULTS, IN_USE, CRASH_KERNEL_LOADED],
+    },
+    Scenario {
+        name: "crashed",
+        summary: "the kernel that runs after the crash",
+        checks: &[
+            CRASH_KERNEL,
+            OLD_TABLES,
+            DEVICES,
+            GROUPS,
+            NUMBERS_TAKEN,
+            NVME_QUICK,
+            NVME_IOVA,
+            VIRTIO,
+            NO_FAULTS,
+            RAW_BLOCKED,
+            VFIO_MAPPED,
+            VFIO_UNMAPPED,
+            VFIO_STALE,
+            VIOLATIONS,
+        ],
+    },
+    Scenario {
+        name: "sleep",
+        summary: "hibernation is refused, suspension survived, processors go and come back",
+        checks: &[DEVICES, GROUPS, HIBERNATION_REFUSED, SUSPEND, CPU_HOTPLUG, NO_FAULTS, VFIO_STALE, VIOLATIONS],
+    },
+    Scenario {
+        name: "cpu-hotplug",
+        summary: "processors go and come back",
+        checks: &[DEVICES, GROUPS, CPU_HOTPLUG, NO_FAULTS, VFIO_STALE, VIOLATIONS],
+    },
+    Scenario {
+        name: "switched-off",
+        summary: "the driver is switched off: no groups, devices untranslated, hibernation as without it",
+        checks: &[DEVICES, GROUPS, NVME_QUICK, VIRTIO, IDENTITY_EDU, HIBERNATION_ALLOWED, NO_FAULTS],
+    },
+    Scenario {
+        name: "no-devices",
+        summary: "a partition that has no vPCI devices: it boots, and there is no IOMMU",
+        checks: &[NO_DEVICES, GROUPS],
+    },
+];

@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: GPL-2.0
+//! Modes, hosts, widths and kernels.
+
+use super::{mode, with};
+use crate::case::{Case, Variant};
+use crate::expect;
+
+fn boot(name: &'static str, scenario: &'static str) -> Case {
+    Case::new("boot", name, scenario)
+}
+
+/// A host whose pvIOMMU is missing or useless: devices work untranslated.
+fn unmanaged(name: &'static str, hypervisor: &'static str) -> Case {
+    with(boot(name, "unmanaged"), &mode::UNMANAGED).hypervisor(hypervisor)
+}
+
+/// A host that reports some width of the I/O address space. QEMU's IOMMU walks no 5-level tables: there, nothing does DMA.
+fn width(name: &'static str, hypervisor: &'static str, bits: u32, levels: u32) -> Case {
+    let case = if levels > 4 { boot(name, "widths-no-dma").devices(&["edu"]) } else { boot(name, "widths") };
+    with(case, &mode::STRICT)
+        .hypervisor(hypervisor)
+        .append(&format!("hvtest.aperture={bits}"))
+        .append(&format!("hvtest.levels={levels}"))
+        .expect(expect::aperture(bits, levels))
+}
+
+fn modes() -> Vec<Case> {
+    vec![
+        with(boot("dma-strict", "dma"), &mode::STRICT).expect(expect::driver_up()),
+        with(boot("dma-fq", "dma"), &mode::DEFERRED).expect(expect::driver_up()),
+        with(boot("identity", "identity"), &mode::IDENTITY).expect(expect::driver_up()),
+        with(boot("one-cpu", "dma"), &mode::STRICT).cpus(1).expect(expect::driver_up()),
+        with(boot("forcedac", "dma"), &mode::STRICT).append("iommu.forcedac=1").expect(expect::driver_up()),
+        with(boot("virtio-rng", "dma"), &mode::STRICT).devices(&["nvme", "edu", "virtio-rng"]).thorough(),
+        with(boot("list-flush-unknown", "list-fallback"), &mode::STRICT)
+            .hypervisor("inject=d1:2:1:all")
+            .expect(expect::list_flush_unknown()),
+    ]
+}
+
+fn hosts() -> Vec<Case> {
+    vec![
+        unmanaged("host-without-pviommu", "pviommu=absent").expect(expect::driver_silent()),
+        unmanaged("host-with-pviommu-off", "pviommu=off").expect(expect::driver_silent()).thorough(),
+        unmanaged("host-without-stage1", "s1=off").expect(expect::no_stage1()).expect(expect::driver_down()),
+        unmanaged("host-without-4k-pages", "page-sizes=0x40200000")
+            .expect(expect::no_small_pages())
+            .expect(expect::driver_down()),
+    ]
+}
+
+fn widths() -> Vec<Case> {
+    vec![
+        unmanaged("width-0", "iova-width=0").expect(expect::width_refused()).expect(expect::driver_down()),
+        width("width-39", "iova-width=39", 39, 4).expect(expect::not_clamped()).thorough(),
+        width("width-47", "iova-width=47", 47, 4).expect(expect::not_clamped()).thorough(),
+        width("width-48", "iova-width=48", 47, 4).expect(expect::clamped()),
+        width("width-57-4-levels", "iova-width=57", 47, 4).expect(expect::clamped()).thorough(),
+        width("width-255-4-levels", "iova-width=255", 47, 4).expect(expect::clamped()).thorough(),
+        width("width-57-5-levels", "iova-width=57 s1-5lvl=on", 56, 5).expect(expect::clamped()),
+        width("width-64-5-levels", "iova-width=64 s1-5lvl=on", 56, 5).expect(expect::clamped()).thorough(),
+        width("width-255-5-levels", "iova-width=255 s1-5lvl=on", 56, 5).expect(expect::clamped()),
+    ]
+}
+
+fn kernels() -> Vec<Case> {
+    vec![
+        with(boot("pci-hyperv-as-module", "dma"), &mode::STRICT)
+            .variant(Variant::Module)
+            .append("hvtest.modules=pci-hyperv")
+            .expect(expect::driver_up()),
+        unmanaged("config-pviommu-off", "").variant(Variant::PviommuOff).expect(expect::driver_silent()),
+        unmanaged("config-rust-off", "").variant(Variant::RustOff).expect(expect::driver_silent()),
+    ]
+}
+
+/// The cases.
+pub fn cases() -> Vec<Case> {
+    [modes(), hosts(), widths(), kernels()].concat()
+}

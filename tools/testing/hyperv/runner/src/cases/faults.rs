@@ -1,0 +1,33 @@
+// SPDX-License-Identifier: GPL-2.0
+//! Hypercalls that fail.
+
+use super::{mode, with};
+use crate::case::Case;
+use crate::expect;
+
+/// The cases.
+pub fn cases() -> Vec<Case> {
+    let fault = |name, scenario| with(Case::new("faults", name, scenario), &mode::STRICT);
+    vec![
+        fault("domain-numbers-taken", "dma").hypervisor("inject=b1:65:1:3").expect(expect::driver_up()),
+        fault("no-blocking-domain-at-boot", "dma")
+            .hypervisor("inject=b1:b:1:1")
+            .expect(expect::driver_up())
+            .expect(expect::no_static_domain("blocking")),
+        fault("no-identity-domain", "dma")
+            .hypervisor("inject=b1:b:2:1")
+            .expect(expect::driver_up())
+            .expect(expect::no_static_domain("identity")),
+        fault("five-levels-refused", "dma")
+            .hypervisor("iova-width=57 s1-5lvl=on inject=ce:5:3:1")
+            .expect(expect::five_levels_refused()),
+        fault("device-cannot-be-asked", "refused-device")
+            .devices(&["edu", "nvme", "virtio-blk"])
+            .hypervisor("inject=127:71:1:1")
+            .expect(expect::device_refused()),
+        fault("no-flush-works", "failing-flush")
+            .devices(&["edu"])
+            .hypervisor("inject=d1:71:1:all inject=d0:71:1:all")
+            .expect(expect::domain_blocked()),
+    ]
+}

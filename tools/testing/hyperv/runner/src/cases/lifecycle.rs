@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: GPL-2.0
+//! Devices that come, go, change hands and are reset.
+
+use super::{mode, with};
+use crate::case::Case;
+use crate::expect::{Expectation, Times};
+
+fn lifecycle(name: &'static str, scenario: &'static str) -> Case {
+    let nothing = |meaning: &str, pattern: &str| Expectation {
+        meaning: meaning.to_owned(),
+        pattern: pattern.to_owned(),
+        times: Times::Never,
+    };
+    Case::new("lifecycle", name, scenario)
+        .expect(nothing("no logical id is registered twice", "has a logical device id already"))
+        .expect(nothing("no IOMMU call fails", r"IOMMU: .*HVCALL_|^hv_pviommu: .*: HVCALL_"))
+}
+
+/// One edu and two NVMe controllers.
+fn hotplug(name: &'static str, mode: &[&str], rounds: u32) -> Case {
+    with(lifecycle(name, "hotplug"), mode).devices(&["nvme", "nvme", "edu"]).append(&format!("hvtest.rounds={rounds}"))
+}
+
+/// How often `revocation` takes a device away from user space.
+const LOSSES: usize = 8;
+
+fn revocation(name: &'static str, mode: &[&str]) -> Case {
+    with(lifecycle(name, "revocation"), mode).devices(&["edu", "nvme"]).expect(Expectation {
+        meaning: "one line for each device that was taken".to_owned(),
+        pattern: "IOMMU: the host has taken the device away".to_owned(),
+        times: Times::Exactly(LOSSES),
+    })
+}
+
+/// The cases.
+pub fn cases() -> Vec<Case> {
+    vec![
+        hotplug("hotplug", &mode::STRICT, 10),
+        // The second bus asks for the first one's PCI domain number.
+        with(lifecycle("buses", "buses"), &mode::STRICT)
+            .devices(&["edu", "edu", "edu+edu"])
+            .hypervisor("guid=1:69637076-1ee7-6150-6d69-6e6968760001"),
+        with(lifecycle("hands", "hands"), &mode::STRICT)
+            .devices(&["nvme", "edu", "virtio-blk,ats=on"])
+            .hypervisor("ats=on")
+            .append("hvtest.rounds=50"),
+        revocation("revocation", &mode::STRICT),
+        hotplug("hotplug-long", &mode::STRICT, 200).minutes(40).thorough(),
+        hotplug("hotplug-deferred", &mode::DEFERRED, 20).cpus(4).thorough(),
+        revocation("revocation-deferred", &mode::DEFERRED).thorough(),
+    ]
+}

@@ -1,0 +1,119 @@
+// SPDX-License-Identifier: GPL-2.0
+//! The table of test boots, one file per suite. A new case is a new row there, and a new check in the guest program
+//! where it needs one.
+
+mod ats;
+mod boot;
+mod faults;
+mod kselftest;
+mod kunit;
+mod lifecycle;
+mod matrix;
+mod negative;
+mod observe;
+mod passthrough;
+mod power;
+mod stress;
+
+use crate::case::Case;
+
+/// Words for the kernel and for the guest program's idea of what it should see.
+pub mod mode {
+    pub const STRICT: [&str; 2] = ["iommu.strict=1", "hvtest.mode=strict"];
+    pub const DEFERRED: [&str; 2] = ["iommu.strict=0", "hvtest.mode=deferred"];
+    pub const IDENTITY: [&str; 2] = ["iommu=pt", "hvtest.mode=identity"];
+    pub const UNMANAGED: [&str; 1] = ["hvtest.mode=unmanaged"];
+}
+
+/// Suites in the order in which they run.
+pub const SUITES: [&str; 13] = [
+    "kunit",
+    "boot",
+    "faults",
+    "matrix",
+    "lifecycle",
+    "passthrough",
+    "negative",
+    "power",
+    "stress",
+    "ats",
+    "observe",
+    "vfio",
+    "iommufd",
+];
+
+/// Adds words to a case's kernel command line.
+fn with(case: Case, words: &[&str]) -> Case {
+    words.iter().fold(case, |case, word| case.append(word))
+}
+
+/// Huge pages of both sizes for user space. The machine has a hole below 4 GiB: it takes this much RAM for 1 GiB in one
+/// piece.
+fn with_huge_pages(case: Case) -> Case {
+    with(case.memory("4G"), &["hugepagesz=1G", "hugepages=1", "hugepagesz=2M", "hugepages=4"])
+}
+
+/// Every case, in the order of [`SUITES`].
+pub fn all() -> Vec<Case> {
+    [
+        kunit::cases(),
+        boot::cases(),
+        faults::cases(),
+        matrix::cases(),
+        lifecycle::cases(),
+        passthrough::cases(),
+        negative::cases(),
+        power::cases(),
+        stress::cases(),
+        ats::cases(),
+        observe::cases(),
+        kselftest::cases(),
+    ]
+    .concat()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::device::{Bus, Devices};
+    use crate::expect;
+    use hvcore::options::Options;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn every_row_makes_sense() {
+        let cases = all();
+        let paths: BTreeSet<String> = cases.iter().map(Case::path).collect();
+        assert_eq!(paths.len(), cases.len(), "names are unique");
+        for case in &cases {
+            assert!(SUITES.contains(&case.suite), "{}", case.path());
+            let options: Result<Options, _> = case.hypervisor.parse();
+            assert!(options.is_ok(), "{}: {options:?}", case.path());
+            let buses: Vec<Bus> = case.devices.iter().map(|d| d.parse().unwrap()).collect();
+            assert!(Devices::new(&buses).is_ok(), "{}", case.path());
+            assert!(expect::judge(&case.demands.log, &[]).is_ok(), "{}", case.path());
+        }
+    }
+
+    /// The table in Documentation names cases as ``suite/case``, with `*` for any end.
+    #[test]
+    fn the_requirements_name_cases_that_exist() {
+        let table = include_str!("../../../../../../Documentation/virt/hyperv/pviommu-requirements.rst");
+        let names = regex::Regex::new(r"``([a-z]+)/([a-z0-9-]+|\*|[a-z0-9-]+\*)``").unwrap();
+        let paths: Vec<String> = all().iter().map(Case::path).collect();
+        let mut found = 0;
+        for name in names.captures_iter(table) {
+            let (suite, case) = (&name[1], &name[2]);
+            if suite == "suite" {
+                continue;
+            }
+            let fits = |path: &String| match case.strip_suffix('*') {
+                Some(start) => path.starts_with(&format!("{suite}/{start}")),
+                None => *path == format!("{suite}/{case}"),
+            };
+            assert!(paths.iter().any(fits), "the table names {suite}/{case}");
+            found += 1;
+        }
+        assert!(found > 50, "{found} names");
+    }
+}

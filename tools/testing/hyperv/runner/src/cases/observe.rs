@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: GPL-2.0
+//! Tracepoints and debugfs.
+
+use super::{mode, with};
+use crate::case::Case;
+use crate::expect::{self, Expectation, Times};
+
+/// The attach that fails on purpose leaves the device blocked by other means.
+fn detached_instead() -> Expectation {
+    Expectation {
+        meaning: "the failing attach to the blocking domain is said".to_owned(),
+        pattern: r"^vfio-pci [0-9a-f:.]+: IOMMU: not in the blocking domain, detached instead".to_owned(),
+        times: Times::Once,
+    }
+}
+
+/// The flush that fails on purpose is made up for.
+fn flushed_instead() -> Expectation {
+    Expectation {
+        meaning: "the failing list flush is said".to_owned(),
+        pattern: r"^hv_pviommu: HVCALL_FLUSH_DEVICE_DOMAIN_LIST: 0x71 .*whole domain".to_owned(),
+        times: Times::Once,
+    }
+}
+
+/// An aperture that is narrower than most shows that nothing is made up.
+fn all_of_it() -> Case {
+    let case = Case::new("observe", "tracepoints-and-debugfs", "observe").cpus(2).hypervisor("iova-width=44");
+    with(with(case, &mode::STRICT), &["hugepagesz=2M", "hugepages=4"])
+        .expect(expect::aperture(44, 4))
+        .expect(detached_instead())
+        .expect(flushed_instead())
+}
+
+/// Events of flushes that never reach the hypervisor do not pass for its counts.
+fn dropped_flushes() -> Case {
+    // edu alone: without flushes, no driver comes up.
+    let case = Case::new("observe", "dropped-flushes-are-seen", "observe-trace").devices(&["edu"]);
+    with(case, &mode::STRICT).append("hv_pviommu.drop_flush=1").must_fail("tracepoints-tell-what-happens").thorough()
+}
+
+/// The cases.
+pub fn cases() -> Vec<Case> {
+    vec![all_of_it(), dropped_flushes()]
+}

@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: GPL-2.0
+//! Other kernels after this one, sleep, processors that come and go, and partitions that are no ordinary guests.
+
+use super::{mode, with};
+use crate::case::{Case, Pack};
+use crate::expect::{self, Expectation, Times};
+
+/// Makes the pauses of the kernel's own tests of sleep short.
+const SHORT_PAUSES: &str = "suspend.pm_test_delay=1";
+
+fn power(name: &'static str, scenario: &'static str) -> Case {
+    Case::new("power", name, scenario)
+}
+
+/// Nothing is said about domain numbers that an earlier kernel left taken.
+fn silent_about_taken_numbers() -> Expectation {
+    let pattern = r"^hv_pviommu: .*(0x65|ALREADY_EXISTS)".to_owned();
+    Expectation { meaning: "numbers that are taken are passed over silently".to_owned(), pattern, times: Times::Never }
+}
+
+fn veto(times: Times) -> Expectation {
+    let meaning = "the veto of hibernation is one line".to_owned();
+    Expectation { meaning, pattern: "no hibernation while the para-virtualized IOMMU".to_owned(), times }
+}
+
+/// The IOMMU is left alone, and that is said.
+fn confidential() -> Expectation {
+    let pattern = r"^hv_pviommu: not used: .*confidential".to_owned();
+    Expectation { meaning: "that the IOMMU is not used is one line".to_owned(), pattern, times: Times::Once }
+}
+
+/// What the kernel takes itself for.
+fn runs_as(kind: &str) -> Expectation {
+    let pattern = format!("^Hyper-V: running as {kind} partition");
+    Expectation { meaning: format!("the kernel runs as {kind}"), pattern, times: Times::Once }
+}
+
+/// A boot of several kernels, one after the other; each announces the IOMMU.
+fn kernels(case: Case, scenarios: &[&'static str]) -> Case {
+    let up = expect::driver_up().times(Times::Exactly(1 + scenarios.len()));
+    let case = scenarios.iter().fold(case, |case, _| case.pack(Pack::Kernel));
+    case.followed_by(scenarios).expect(up).expect(silent_about_taken_numbers())
+}
+
+fn successors() -> Vec<Case> {
+    let crash = power("kdump", "crash")
+        .append("crashkernel=320M")
+        .memory("1536M")
+        .splat(r"^Kernel panic - not syncing: sysrq triggered crash$")
+        .splat(r"^Call Trace:$");
+    vec![
+        kernels(with(power("kexec", "kexec"), &mode::STRICT), &["kexec-arrived"]),
+        kernels(with(power("kexec-twice-deferred", "kexec"), &mode::DEFERRED), &["kexec-passed", "kexec-arrived"])
+            .cpus(4)
+            .thorough(),
+        kernels(with(power("kexec-identity", "kexec"), &mode::IDENTITY), &["kexec-arrived-identity"]).thorough(),
+        // The second kernel is told that it has no groups; of words that come twice the last one counts.
+        with(power("kexec-to-kernel-without", "kexec-edu"), &mode::STRICT)
+            .devices(&["edu"])
+            .append("hvtest.tell=hv_pviommu=off,hvtest.mode=unmanaged")
+            .pack(Pack::Kernel)
+            .followed_by(&["kexec-arrived-without"])
+            .expect(expect::driver_up())
+            .thorough(),
+        kernels(with(crash, &mode::STRICT), &["crashed"]),
+    ]
+}
+
+fn sleep() -> Vec<Case> {
+    vec![
+        with(power("sleep-and-cpu-hotplug", "sleep"), &mode::STRICT)
+            .append(SHORT_PAUSES)
+            .cpus(4)
+            .expect(veto(Times::Once)),
+        with(power("cpu-hotplug-long", "cpu-hotplug"), &mode::DEFERRED).append("hvtest.rounds=20").cpus(4).thorough(),
+        with(power("switched-off", "switched-off"), &mode::UNMANAGED)
+            .append("hv_pviommu=off")
+            .append(SHORT_PAUSES)
+            .expect(veto(Times::Never))
+            .expect(expect::driver_silent())
+            .thorough(),
+    ]
+}
+
+fn partitions() -> Vec<Case> {
+    let unmanaged = |name, scenario, hypervisor| {
+        with(power(name, scenario), &mode::UNMANAGED).hypervisor(hypervisor).expect(expect::driver_down())
+    };
+    vec![
+        unmanaged("confidential-guest", "unmanaged", "partition=isolated").expect(confidential()),
+        unmanaged("l1vh-partition", "unmanaged", "partition=l1vh")
+            .expect(runs_as("L1VH"))
+            .expect(expect::driver_silent())
+            .thorough(),
+        // With more processors the root partition would have to create them. It has the machine's own devices, here
+        // none: the last word about their number counts.
+        unmanaged("root-partition", "no-devices", "partition=root")
+            .append("hvtest.devices=0")
+            .cpus(1)
+            .expect(runs_as("root"))
+            .expect(expect::driver_silent())
+            .thorough(),
+    ]
+}
+
+/// The cases.
+pub fn cases() -> Vec<Case> {
+    [successors(), sleep(), partitions()].concat()
+}

@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: GPL-2.0
+//! Many domains, several processors, a fully preemptible kernel.
+
+use super::{mode, with};
+use crate::case::{Case, Variant};
+use crate::expect::{self, Expectation, Times};
+
+/// The host gives no domain; said for each one that was asked for.
+fn no_new_domain() -> Expectation {
+    Expectation {
+        meaning: "the refused domain is an error".to_owned(),
+        pattern: r"^vfio-pci [0-9a-f:.]+: IOMMU: no new domain: HVCALL_CREATE_DEVICE_DOMAIN: 0x38 INSUFFICIENT_DEVICE_DOMAINS"
+            .to_owned(),
+        times: Times::Once,
+    }
+}
+
+fn stress(name: &'static str, scenario: &'static str, rounds: u32, words: &[&str]) -> Case {
+    with(Case::new("stress", name, scenario), words)
+        .append(&format!("hvtest.rounds={rounds}"))
+        .expect(expect::driver_up())
+}
+
+/// So many domains one after the other and a third of them, at most 1000, at once; with the kernel's search for memory
+/// that nobody can reach any more.
+fn domains(name: &'static str, rounds: u32) -> Case {
+    stress(name, "domains", rounds, &mode::STRICT).append("kmemleak=on")
+}
+
+fn turmoil(name: &'static str, rounds: u32, words: &[&str]) -> Case {
+    stress(name, "turmoil", rounds, words).cpus(4).devices(&["nvme", "edu", "edu", "nvme"])
+}
+
+/// The cases.
+pub fn cases() -> Vec<Case> {
+    vec![
+        domains("domains", 300),
+        domains("domains-10000", 10_000).memory("2G").thorough(),
+        stress("domain-quota", "domain-quota", 0, &mode::STRICT)
+            .hypervisor("quota=24")
+            .expect(no_new_domain())
+            .thorough(),
+        turmoil("four-processors", 4, &mode::STRICT),
+        turmoil("four-processors-long", 30, &mode::STRICT).thorough(),
+        turmoil("four-processors-deferred", 10, &mode::DEFERRED).thorough(),
+        with(Case::new("stress", "preempt-rt-dma", "dma"), &mode::STRICT)
+            .variant(Variant::Rt)
+            .expect(expect::driver_up())
+            .thorough(),
+        turmoil("preempt-rt-four-processors", 4, &mode::STRICT).variant(Variant::Rt).thorough(),
+    ]
+}
