@@ -13,6 +13,7 @@ use crate::{
     bindings,
     container_of,
     error::to_result,
+    ffi::c_int,
     pci, //
 };
 use crate::{
@@ -81,7 +82,7 @@ impl Ats {
             return Ok(());
         }
         // SAFETY: By the type invariant; ATS is off.
-        to_result(unsafe { bindings::pci_enable_ats(self.pdev(), unit as _) })
+        to_result(unsafe { bindings::pci_enable_ats(self.pdev(), unit as c_int) })
     }
 
     /// Switches it off. Whether it was on.
