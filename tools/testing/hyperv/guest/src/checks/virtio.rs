@@ -30,9 +30,9 @@ fn disk(function: &PciFunction, child: &str) -> Result<PathBuf> {
 }
 
 fn block(function: &PciFunction, child: &str) -> Result<String> {
-    // The device's driver is there before the disk is.
+    // The driver is there before the disk is, and the disk a moment before it can be opened.
     let what = format!("the disk of {}", function.address);
-    hotplug::wait_until(&what, || Ok(disk(function, child).is_ok_and(|path| path.exists())))?;
+    hotplug::wait_until(&what, || Ok(disk(function, child).is_ok_and(|path| File::open(path).is_ok())))?;
     let path = disk(function, child)?;
     let compared = blockio::verify(&path)?;
     Ok(format!("{} {}: {} KiB compared", function.address, path.display(), compared >> 10))
