@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{anyhow, Context, Result};
 use vfio_bindings::bindings::vfio::{
-    vfio_device_attach_iommufd_pt, vfio_device_bind_iommufd, vfio_region_info, VFIO_BASE, VFIO_PCI_BAR0_REGION_INDEX,
-    VFIO_PCI_CONFIG_REGION_INDEX, VFIO_TYPE,
+    vfio_device_attach_iommufd_pt, vfio_device_bind_iommufd, vfio_region_info, VFIO_BASE,
+    VFIO_PCI_BAR0_REGION_INDEX, VFIO_PCI_CONFIG_REGION_INDEX, VFIO_TYPE,
 };
 use vmm_sys_util::ioctl::ioctl_with_mut_ref;
 use vmm_sys_util::ioctl_io_nr;
@@ -19,7 +19,11 @@ use crate::{Registers, Space};
 
 ioctl_io_nr!(VFIO_DEVICE_GET_REGION_INFO, VFIO_TYPE as u32, VFIO_BASE + 8);
 ioctl_io_nr!(VFIO_DEVICE_BIND_IOMMUFD, VFIO_TYPE as u32, VFIO_BASE + 18);
-ioctl_io_nr!(VFIO_DEVICE_ATTACH_IOMMUFD_PT, VFIO_TYPE as u32, VFIO_BASE + 19);
+ioctl_io_nr!(
+    VFIO_DEVICE_ATTACH_IOMMUFD_PT,
+    VFIO_TYPE as u32,
+    VFIO_BASE + 19
+);
 
 /// An open device, attached to an I/O address space.
 pub struct Device {
@@ -30,10 +34,14 @@ pub struct Device {
 fn character_device(address: &str) -> Result<PathBuf> {
     let function = Path::new("/sys/bus/pci/devices").join(address);
     if !function.is_dir() {
-        return Err(anyhow!("there is no PCI device {address}; `lspci -D` lists them"));
+        return Err(anyhow!(
+            "there is no PCI device {address}; `lspci -D` lists them"
+        ));
     }
     let named = |entry: io::Result<fs::DirEntry>| Some(entry.ok()?.file_name());
-    let name = fs::read_dir(function.join("vfio-dev")).ok().and_then(|mut d| d.find_map(named));
+    let name = fs::read_dir(function.join("vfio-dev"))
+        .ok()
+        .and_then(|mut d| d.find_map(named));
     let name = name.with_context(|| {
         format!(
             "{address} is not bound to vfio-pci, which takes: \
@@ -70,7 +78,9 @@ impl Device {
     pub fn open(address: &str, space: &Space) -> Result<Device> {
         let path = character_device(address)?;
         let file = OpenOptions::new().read(true).write(true).open(&path);
-        let device = Device { file: file.with_context(|| path.display().to_string())? };
+        let device = Device {
+            file: file.with_context(|| path.display().to_string())?,
+        };
 
         let mut bind = vfio_device_bind_iommufd {
             argsz: size::<vfio_device_bind_iommufd>(),
@@ -104,8 +114,13 @@ impl Device {
     }
 
     fn region(&self, index: u32) -> Result<vfio_region_info> {
-        let mut info = vfio_region_info { argsz: size::<vfio_region_info>(), index, ..Default::default() };
-        self.request(VFIO_DEVICE_GET_REGION_INFO(), &mut info).context("reading a region's place")?;
+        let mut info = vfio_region_info {
+            argsz: size::<vfio_region_info>(),
+            index,
+            ..Default::default()
+        };
+        self.request(VFIO_DEVICE_GET_REGION_INFO(), &mut info)
+            .context("reading a region's place")?;
         Ok(info)
     }
 
@@ -115,9 +130,13 @@ impl Device {
         const MEMORY_AND_MASTER: u8 = 6;
         let command = self.region(VFIO_PCI_CONFIG_REGION_INDEX)?.offset + COMMAND;
         let mut value = [0; 2];
-        self.file.read_exact_at(&mut value, command).context("reading COMMAND")?;
+        self.file
+            .read_exact_at(&mut value, command)
+            .context("reading COMMAND")?;
         value[0] |= MEMORY_AND_MASTER;
-        self.file.write_all_at(&value, command).context("writing COMMAND")
+        self.file
+            .write_all_at(&value, command)
+            .context("writing COMMAND")
     }
 
     /// Maps the whole of BAR 0.

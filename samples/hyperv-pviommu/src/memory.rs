@@ -103,7 +103,10 @@ impl Memory {
     /// The address of `length` bytes at `offset`.
     fn at(&self, offset: usize, length: usize) -> *mut u8 {
         let end = offset.checked_add(length);
-        assert!(end.is_some_and(|end| end <= self.bytes), "{length} bytes at {offset:#x}");
+        assert!(
+            end.is_some_and(|end| end <= self.bytes),
+            "{length} bytes at {offset:#x}"
+        );
         // SAFETY: just checked to lie within the mapping.
         unsafe { self.base.as_ptr().add(offset) }
     }

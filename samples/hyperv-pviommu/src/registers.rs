@@ -26,7 +26,14 @@ impl Registers {
         let base = unsafe {
             let protection = libc::PROT_READ | libc::PROT_WRITE;
             let file = file.as_raw_fd();
-            libc::mmap(std::ptr::null_mut(), bytes, protection, libc::MAP_SHARED, file, offset)
+            libc::mmap(
+                std::ptr::null_mut(),
+                bytes,
+                protection,
+                libc::MAP_SHARED,
+                file,
+                offset,
+            )
         };
         if base == libc::MAP_FAILED {
             return Err(io::Error::last_os_error()).context("mapping a BAR");

@@ -7,7 +7,8 @@ use std::os::fd::{AsRawFd, RawFd};
 use anyhow::{bail, ensure, Context, Result};
 use iommufd_bindings::iommufd::{
     iommu_ioas_alloc, iommu_ioas_iova_ranges, iommu_ioas_map, iommu_ioas_unmap, iommu_iova_range,
-    iommufd_ioas_map_flags_IOMMU_IOAS_MAP_FIXED_IOVA, iommufd_ioas_map_flags_IOMMU_IOAS_MAP_READABLE,
+    iommufd_ioas_map_flags_IOMMU_IOAS_MAP_FIXED_IOVA,
+    iommufd_ioas_map_flags_IOMMU_IOAS_MAP_READABLE,
     iommufd_ioas_map_flags_IOMMU_IOAS_MAP_WRITEABLE, IOMMUFD_CMD_IOAS_IOVA_RANGES, IOMMUFD_TYPE,
 };
 use iommufd_ioctls::IommuFd;
@@ -16,7 +17,11 @@ use vmm_sys_util::ioctl_io_nr;
 
 use crate::Memory;
 
-ioctl_io_nr!(IOMMU_IOAS_IOVA_RANGES, IOMMUFD_TYPE as u32, IOMMUFD_CMD_IOAS_IOVA_RANGES);
+ioctl_io_nr!(
+    IOMMU_IOAS_IOVA_RANGES,
+    IOMMUFD_TYPE as u32,
+    IOMMUFD_CMD_IOAS_IOVA_RANGES
+);
 
 /// An address as a device uses it, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -54,9 +59,15 @@ impl Space {
     /// When the kernel has no iommufd, or this user may not open it.
     pub fn new() -> Result<Space> {
         let iommufd = IommuFd::new()?;
-        let mut request = iommu_ioas_alloc { size: size::<iommu_ioas_alloc>(), ..Default::default() };
+        let mut request = iommu_ioas_alloc {
+            size: size::<iommu_ioas_alloc>(),
+            ..Default::default()
+        };
         iommufd.alloc_iommu_ioas(&mut request)?;
-        Ok(Space { iommufd, ioas: request.out_ioas_id })
+        Ok(Space {
+            iommufd,
+            ioas: request.out_ioas_id,
+        })
     }
 
     /// Number of the address space in its context.
@@ -132,11 +143,17 @@ impl Space {
         };
         // SAFETY: the request's structure; its one address is that of an array with as many elements
         // as it says, which the kernel fills before the call returns.
-        let code = unsafe { ioctl_with_mut_ref(&self.iommufd, IOMMU_IOAS_IOVA_RANGES(), &mut request) };
+        let code =
+            unsafe { ioctl_with_mut_ref(&self.iommufd, IOMMU_IOAS_IOVA_RANGES(), &mut request) };
         if code != 0 {
-            bail!("reading the IOVA ranges: {}", std::io::Error::last_os_error());
+            bail!(
+                "reading the IOVA ranges: {}",
+                std::io::Error::last_os_error()
+            );
         }
         let found = found.iter().take(request.num_iovas as usize);
-        Ok(found.map(|range| (Iova(range.start), Iova(range.last))).collect())
+        Ok(found
+            .map(|range| (Iova(range.start), Iova(range.last)))
+            .collect())
     }
 }

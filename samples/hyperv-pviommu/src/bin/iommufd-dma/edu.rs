@@ -37,7 +37,10 @@ impl Edu {
     /// When it is some other device.
     pub fn new(registers: Registers) -> Result<Edu> {
         let id = registers.read32(IDENTIFICATION);
-        ensure!(id & 0xff == 0xed, "this is no edu device: its first register reads {id:#x}");
+        ensure!(
+            id & 0xff == 0xed,
+            "this is no edu device: its first register reads {id:#x}"
+        );
         Ok(Edu(registers))
     }
 
@@ -49,7 +52,10 @@ impl Edu {
         let deadline = Instant::now() + PATIENCE;
         while self.0.read32(DMA_COMMAND) & START != 0 {
             if Instant::now() > deadline {
-                bail!("the device does not finish a transfer in {} s", PATIENCE.as_secs());
+                bail!(
+                    "the device does not finish a transfer in {} s",
+                    PATIENCE.as_secs()
+                );
             }
             sleep(Duration::from_millis(2));
         }

@@ -49,7 +49,9 @@ impl Pages {
 }
 
 fn parse_iova(text: &str) -> Result<Iova, String> {
-    let digits = text.strip_prefix("0x").ok_or("a hexadecimal number, 0x...")?;
+    let digits = text
+        .strip_prefix("0x")
+        .ok_or("a hexadecimal number, 0x...")?;
     let address = u64::from_str_radix(digits, 16).map_err(|e| e.to_string())?;
     let step = PageSize::OneGiB.bytes() as u64;
     // Room for a huge page and for the window behind it.
@@ -101,7 +103,11 @@ impl Bench {
     fn open(arguments: &Arguments) -> Result<Bench> {
         let space = Space::new()?;
         let device = Device::open(&arguments.device, &space)?;
-        println!("{}: attached to I/O address space {}", arguments.device, space.id());
+        println!(
+            "{}: attached to I/O address space {}",
+            arguments.device,
+            space.id()
+        );
         for (first, last) in space.ranges()? {
             println!("usable addresses: {first} to {last}");
         }
@@ -109,7 +115,13 @@ impl Bench {
         let window = Memory::allocate(PageSize::Small, 1)?;
         let window_iova = arguments.iova + PageSize::OneGiB.bytes() as u64;
         space.map(window_iova, &window)?;
-        Ok(Bench { space, edu, window, window_iova, _device: device })
+        Ok(Bench {
+            space,
+            edu,
+            window,
+            window_iova,
+            _device: device,
+        })
     }
 
     /// Fills the device's buffer.
@@ -133,12 +145,16 @@ impl Bench {
         memory.write(offset, &cargo);
         self.edu.read_memory(target)?;
         if self.device_buffer()? != cargo {
-            return Err(Failure::Wrong(anyhow!("the device read something else at {target}")));
+            return Err(Failure::Wrong(anyhow!(
+                "the device read something else at {target}"
+            )));
         }
         memory.fill(offset, BUFFER_BYTES, 0);
         self.edu.write_memory(target)?;
         if memory.read(offset, BUFFER_BYTES) != cargo {
-            return Err(Failure::Wrong(anyhow!("the device wrote something else at {target}")));
+            return Err(Failure::Wrong(anyhow!(
+                "the device wrote something else at {target}"
+            )));
         }
         Ok(())
     }
@@ -197,7 +213,10 @@ fn run(arguments: &Arguments) -> Result<(), Failure> {
         println!("all is well");
         return Ok(());
     }
-    Err(Failure::Incomplete(format!("there were no pages of {}", left_out.join(", "))))
+    Err(Failure::Incomplete(format!(
+        "there were no pages of {}",
+        left_out.join(", ")
+    )))
 }
 
 fn main() -> ExitCode {
@@ -219,7 +238,12 @@ mod tests {
 
     #[test]
     fn contents_differ() {
-        let all = [Content::Cargo(0), Content::Cargo(4096), Content::Canary, Content::Secret];
+        let all = [
+            Content::Cargo(0),
+            Content::Cargo(4096),
+            Content::Canary,
+            Content::Secret,
+        ];
         for (i, a) in all.iter().enumerate() {
             assert!(all[..i].iter().all(|b| a.bytes() != b.bytes()));
         }

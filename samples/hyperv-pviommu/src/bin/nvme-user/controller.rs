@@ -125,16 +125,29 @@ impl Controller {
         let device = Device::open(address, &space)?;
         let registers = device.map_bar0()?;
         let capabilities = registers.read64(register::CAPABILITIES);
-        ensure!(capabilities >> 37 & 1 == 1, "no NVMe controller: capabilities {capabilities:#x}");
-        ensure!(capabilities >> 48 & 0xf == 0, "the controller does not take 4 KiB pages");
-        ensure!(capabilities & 0xffff >= u64::from(ENTRIES - 1), "the controller's queues are small");
+        ensure!(
+            capabilities >> 37 & 1 == 1,
+            "no NVMe controller: capabilities {capabilities:#x}"
+        );
+        ensure!(
+            capabilities >> 48 & 0xf == 0,
+            "the controller does not take 4 KiB pages"
+        );
+        ensure!(
+            capabilities & 0xffff >= u64::from(ENTRIES - 1),
+            "the controller's queues are small"
+        );
         let stride = 4 << (capabilities >> 32 & 0xf);
 
         stop(&registers)?;
         // Zeroed: no completion has the phase bit of the first round.
         let memory = Memory::allocate(PageSize::Small, layout::PAGES)?;
         space.map(BASE, &memory)?;
-        let admin = Place { number: 0, offset: layout::ADMIN, stride };
+        let admin = Place {
+            number: 0,
+            offset: layout::ADMIN,
+            stride,
+        };
         let [submission, completion] = QueuePair::addresses(admin, BASE);
         let size = u32::from(ENTRIES - 1);
         registers.write32(register::ADMIN_QUEUE_SIZES, size << 16 | size);
@@ -143,13 +156,21 @@ impl Controller {
         registers.write32(register::CONFIGURATION, ENABLED);
         wait(&registers, "enable", |status| status & 1 == 1)?;
 
-        let io = Place { number: 1, offset: layout::IO, stride };
+        let io = Place {
+            number: 1,
+            offset: layout::IO,
+            stride,
+        };
         let mut controller = Controller {
             registers,
             memory,
             admin: QueuePair::new(admin),
             io: QueuePair::new(io),
-            identity: Identity { model: String::new(), serial: String::new(), transfer_bytes: 0 },
+            identity: Identity {
+                model: String::new(),
+                serial: String::new(),
+                transfer_bytes: 0,
+            },
             _device: device,
             _space: space,
         };
@@ -166,7 +187,12 @@ impl Controller {
     fn identify(&mut self, namespace: u32, what: u32) -> Result<Vec<u8>> {
         let data = [(BASE + layout::IDENTITY as u64).0, 0];
         let arguments = [what, 0, 0];
-        self.command(Command { opcode: admin::IDENTIFY, namespace, data, arguments })?;
+        self.command(Command {
+            opcode: admin::IDENTIFY,
+            namespace,
+            data,
+            arguments,
+        })?;
         Ok(self.memory.read(layout::IDENTITY, PAGE))
     }
 
@@ -175,9 +201,15 @@ impl Controller {
         let transfer_bytes = match data[77] {
             // A power of two of pages; 0 is no limit.
             0 => DATA_BYTES,
-            shift => PAGE.checked_shl(u32::from(shift)).map_or(DATA_BYTES, |n| n.min(DATA_BYTES)),
+            shift => PAGE
+                .checked_shl(u32::from(shift))
+                .map_or(DATA_BYTES, |n| n.min(DATA_BYTES)),
         };
-        Ok(Identity { serial: text(&data[4..24]), model: text(&data[24..64]), transfer_bytes })
+        Ok(Identity {
+            serial: text(&data[4..24]),
+            model: text(&data[24..64]),
+            transfer_bytes,
+        })
     }
 
     fn create_io_queues(&mut self, place: Place) -> Result<()> {
@@ -188,7 +220,11 @@ impl Controller {
         let size_and_number = u32::from(ENTRIES - 1) << 16 | number;
         // One pair: numbers count from 0.
         let queues = [NUMBER_OF_QUEUES, 0, 0];
-        let set = Command { opcode: admin::SET_FEATURES, arguments: queues, ..Default::default() };
+        let set = Command {
+            opcode: admin::SET_FEATURES,
+            arguments: queues,
+            ..Default::default()
+        };
         self.command(set).context("asking for I/O queues")?;
         self.command(Command {
             opcode: admin::CREATE_COMPLETION,
@@ -217,28 +253,48 @@ impl Controller {
     /// # Errors
     /// When there is none of this number, or its blocks carry metadata.
     pub fn namespace(&mut self, id: u32) -> Result<Namespace> {
-        let data = self.identify(id, 0).with_context(|| format!("identifying namespace {id}"))?;
+        let data = self
+            .identify(id, 0)
+            .with_context(|| format!("identifying namespace {id}"))?;
         let blocks = u64::from_le_bytes(data[..8].try_into()?);
         ensure!(blocks > 0, "there is no namespace {id}");
         // Which of the formats is in use, and that format.
         let at = 128 + 4 * usize::from(data[26] & 0xf);
         let format = u32::from_le_bytes(data[at..at + 4].try_into()?);
-        ensure!(format & 0xffff == 0, "the blocks of namespace {id} carry metadata");
-        let block_bytes = 1_usize.checked_shl(format >> 16 & 0xff).context("size of a block")?;
-        ensure!((512..=PAGE).contains(&block_bytes), "blocks of {block_bytes} bytes");
-        Ok(Namespace { id, blocks, block_bytes })
+        ensure!(
+            format & 0xffff == 0,
+            "the blocks of namespace {id} carry metadata"
+        );
+        let block_bytes = 1_usize
+            .checked_shl(format >> 16 & 0xff)
+            .context("size of a block")?;
+        ensure!(
+            (512..=PAGE).contains(&block_bytes),
+            "blocks of {block_bytes} bytes"
+        );
+        Ok(Namespace {
+            id,
+            blocks,
+            block_bytes,
+        })
     }
 
     /// The places of the first `bytes` bytes of data, as commands have them: the first page, and the
     /// second page or else a list of the others.
     fn data_pages(&self, bytes: usize) -> [u64; 2] {
         let first = BASE + layout::DATA as u64;
-        let rest: Vec<u64> = (PAGE..bytes).step_by(PAGE).map(|at| (first + at as u64).0).collect();
+        let rest: Vec<u64> = (PAGE..bytes)
+            .step_by(PAGE)
+            .map(|at| (first + at as u64).0)
+            .collect();
         match rest[..] {
             [] => [first.0, 0],
             [second] => [first.0, second],
             _ => {
-                let list: Vec<u8> = rest.iter().flat_map(|address| address.to_le_bytes()).collect();
+                let list: Vec<u8> = rest
+                    .iter()
+                    .flat_map(|address| address.to_le_bytes())
+                    .collect();
                 self.memory.write(layout::PAGE_LIST, &list);
                 [first.0, (BASE + layout::PAGE_LIST as u64).0]
             }
@@ -246,21 +302,44 @@ impl Controller {
     }
 
     /// One command that moves `bytes` bytes of data.
-    fn transfer(&mut self, opcode: u8, namespace: &Namespace, lba: u64, bytes: usize) -> Result<()> {
+    fn transfer(
+        &mut self,
+        opcode: u8,
+        namespace: &Namespace,
+        lba: u64,
+        bytes: usize,
+    ) -> Result<()> {
         let blocks = (bytes / namespace.block_bytes) as u32;
         let data = self.data_pages(bytes);
         // The number of blocks counts from 0.
         let arguments = [lba as u32, (lba >> 32) as u32, blocks - 1];
-        let command = Command { opcode, namespace: namespace.id, data, arguments };
+        let command = Command {
+            opcode,
+            namespace: namespace.id,
+            data,
+            arguments,
+        };
         self.io.run(&self.memory, &self.registers, command)
     }
 
     /// Splits an extent into what one command may transfer: block number, offset and bytes.
-    fn pieces(&self, namespace: &Namespace, lba: u64, bytes: usize) -> Result<Vec<(u64, usize, usize)>> {
+    fn pieces(
+        &self,
+        namespace: &Namespace,
+        lba: u64,
+        bytes: usize,
+    ) -> Result<Vec<(u64, usize, usize)>> {
         let size = namespace.block_bytes;
-        ensure!(bytes % size == 0, "{bytes} bytes are no number of blocks of {size} bytes");
+        ensure!(
+            bytes % size == 0,
+            "{bytes} bytes are no number of blocks of {size} bytes"
+        );
         let end = lba.checked_add((bytes / size) as u64);
-        ensure!(end.is_some_and(|end| end <= namespace.blocks), "the namespace ends at block {}", namespace.blocks);
+        ensure!(
+            end.is_some_and(|end| end <= namespace.blocks),
+            "the namespace ends at block {}",
+            namespace.blocks
+        );
         let step = self.identity.transfer_bytes;
         let piece = |at: usize| (lba + (at / size) as u64, at, step.min(bytes - at));
         Ok((0..bytes).step_by(step).map(piece).collect())
@@ -276,8 +355,14 @@ impl Controller {
             let done = self.transfer(io::WRITE, namespace, lba, bytes);
             done.with_context(|| format!("writing {bytes} bytes at block {lba}"))?;
         }
-        let flush = Command { opcode: io::FLUSH, namespace: namespace.id, ..Default::default() };
-        self.io.run(&self.memory, &self.registers, flush).context("flushing")
+        let flush = Command {
+            opcode: io::FLUSH,
+            namespace: namespace.id,
+            ..Default::default()
+        };
+        self.io
+            .run(&self.memory, &self.registers, flush)
+            .context("flushing")
     }
 
     /// Reads `bytes` bytes, a whole number of blocks, from block `lba` on.
@@ -301,7 +386,8 @@ impl Controller {
     /// # Errors
     /// When the controller does not follow.
     pub fn finish(self) -> Result<()> {
-        self.registers.write32(register::CONFIGURATION, ENABLED | SHUT_DOWN);
+        self.registers
+            .write32(register::CONFIGURATION, ENABLED | SHUT_DOWN);
         wait(&self.registers, "shut down", |status| status >> 2 & 3 == 2)?;
         stop(&self.registers)
     }

@@ -71,7 +71,9 @@ fn pattern(lba: u64, bytes: usize, block_bytes: usize) -> Vec<u8> {
 
 fn size(namespace: &Namespace, blocks: u64) -> Result<usize> {
     let bytes = usize::try_from(blocks)?.checked_mul(namespace.block_bytes);
-    bytes.filter(|bytes| *bytes > 0).with_context(|| format!("{blocks} blocks"))
+    bytes
+        .filter(|bytes| *bytes > 0)
+        .with_context(|| format!("{blocks} blocks"))
 }
 
 /// Does what was asked for, with a running controller.
@@ -80,9 +82,19 @@ fn act(controller: &mut Controller, arguments: &Arguments) -> Result<(), Failure
     match &arguments.action {
         Action::Identify => {
             let identity = controller.identity();
-            println!("model {}, serial number {}", identity.model, identity.serial);
-            println!("at most {} KiB in one command", identity.transfer_bytes >> 10);
-            let Namespace { id, blocks, block_bytes } = namespace;
+            println!(
+                "model {}, serial number {}",
+                identity.model, identity.serial
+            );
+            println!(
+                "at most {} KiB in one command",
+                identity.transfer_bytes >> 10
+            );
+            let Namespace {
+                id,
+                blocks,
+                block_bytes,
+            } = namespace;
             println!("namespace {id}: {blocks} blocks of {block_bytes} bytes");
         }
         Action::Test { lba, blocks } => {
@@ -92,7 +104,9 @@ fn act(controller: &mut Controller, arguments: &Arguments) -> Result<(), Failure
             let read = controller.read(&namespace, *lba, bytes)?;
             if let Some(at) = data.iter().zip(&read).position(|(a, b)| a != b) {
                 let block = lba + (at / namespace.block_bytes) as u64;
-                return Err(Failure::Wrong(anyhow!("block {block} is not what was written")));
+                return Err(Failure::Wrong(anyhow!(
+                    "block {block} is not what was written"
+                )));
             }
             println!("{bytes} bytes from block {lba} on written, read and compared");
         }

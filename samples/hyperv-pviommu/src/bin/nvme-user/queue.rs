@@ -73,7 +73,13 @@ pub struct QueuePair {
 impl QueuePair {
     /// Starts with empty queues in zeroed memory.
     pub fn new(place: Place) -> QueuePair {
-        QueuePair { place, tail: 0, head: 0, phase: 1, identifier: 0 }
+        QueuePair {
+            place,
+            tail: 0,
+            head: 0,
+            phase: 1,
+            identifier: 0,
+        }
     }
 
     /// Where the controller finds the submission queue and the completion queue, when the memory is
@@ -117,9 +123,16 @@ impl QueuePair {
             self.phase ^= 1;
         }
         registers.write32(self.doorbell(1), u32::from(self.head));
-        ensure!(identifier == self.identifier, "completion of command {identifier} instead of {}", self.identifier);
+        ensure!(
+            identifier == self.identifier,
+            "completion of command {identifier} instead of {}",
+            self.identifier
+        );
         let (kind, code) = (status >> 8 & 7, status & 0xff);
-        ensure!(status == 0, "{command:x?} failed: status type {kind}, code {code:#x}");
+        ensure!(
+            status == 0,
+            "{command:x?} failed: status type {kind}, code {code:#x}"
+        );
         Ok(())
     }
 }
@@ -130,11 +143,18 @@ mod tests {
 
     #[test]
     fn a_command_in_bytes() {
-        let command =
-            Command { opcode: 0x02, namespace: 1, data: [0x1_2345_6000, 0x7000], arguments: [0x11, 0x22, 0x33] };
+        let command = Command {
+            opcode: 0x02,
+            namespace: 1,
+            data: [0x1_2345_6000, 0x7000],
+            arguments: [0x11, 0x22, 0x33],
+        };
         let bytes = command.bytes(0xabcd);
         assert_eq!(bytes[..8], [2, 0, 0xcd, 0xab, 1, 0, 0, 0]);
-        assert_eq!(bytes[24..40], [0, 0x60, 0x45, 0x23, 1, 0, 0, 0, 0, 0x70, 0, 0, 0, 0, 0, 0]);
+        assert_eq!(
+            bytes[24..40],
+            [0, 0x60, 0x45, 0x23, 1, 0, 0, 0, 0, 0x70, 0, 0, 0, 0, 0, 0]
+        );
         assert_eq!(bytes[40..52], [0x11, 0, 0, 0, 0x22, 0, 0, 0, 0x33, 0, 0, 0]);
         assert!(bytes[52..].iter().all(|byte| *byte == 0));
     }

@@ -131,11 +131,14 @@ fn device_tlbs_can_be_left_out() {
 
 #[test]
 fn ats_behind_anything_but_a_table_is_a_violation() {
+    /// What the guest does, and the violations so far.
+    type Step = (fn(&mut Guest) -> Status, u64);
+
     let (mut guest, _) = attached("");
     guest.domain(2, BLOCKED);
     guest.domain(3, BYPASS);
     guest.domain(4, PAGING);
-    let steps: [(fn(&mut Guest) -> Status, u64); 4] = [
+    let steps: [Step; 4] = [
         (|guest| guest.attach(4, DEVICE_0), 0),
         (|guest| guest.attach(2, DEVICE_0), 1),
         (|guest| guest.attach(3, DEVICE_0), 2),
