@@ -17,8 +17,8 @@ fn lifecycle(name: &'static str, scenario: &'static str) -> Case {
 }
 
 /// One edu and two NVMe controllers.
-fn hotplug(name: &'static str, mode: &[&str], rounds: u32) -> Case {
-    with(lifecycle(name, "hotplug"), mode).devices(&["nvme", "nvme", "edu"]).append(&format!("hvtest.rounds={rounds}"))
+fn hotplug(name: &'static str, scenario: &'static str, mode: &[&str], rounds: u32) -> Case {
+    with(lifecycle(name, scenario), mode).devices(&["nvme", "nvme", "edu"]).append(&format!("hvtest.rounds={rounds}"))
 }
 
 /// How often `revocation` takes a device away from user space.
@@ -35,7 +35,7 @@ fn revocation(name: &'static str, mode: &[&str]) -> Case {
 /// The cases.
 pub fn cases() -> Vec<Case> {
     vec![
-        hotplug("hotplug", &mode::STRICT, 10),
+        hotplug("hotplug", "hotplug", &mode::STRICT, 10),
         // The second bus asks for the first one's PCI domain number.
         with(lifecycle("buses", "buses"), &mode::STRICT)
             .devices(&["edu", "edu", "edu+edu"])
@@ -45,8 +45,10 @@ pub fn cases() -> Vec<Case> {
             .hypervisor("ats=on")
             .append("hvtest.rounds=50"),
         revocation("revocation", &mode::STRICT),
-        hotplug("hotplug-long", &mode::STRICT, 200).minutes(40).thorough(),
-        hotplug("hotplug-deferred", &mode::DEFERRED, 20).cpus(4).thorough(),
+        // Of three runs, one lost the second processor's device interrupts for good, under minihv: not yet explained.
+        hotplug("surprise-removal", "surprise-removal", &mode::STRICT, 10).thorough(),
+        hotplug("hotplug-long", "hotplug", &mode::STRICT, 200).minutes(40).thorough(),
+        hotplug("hotplug-deferred", "hotplug", &mode::DEFERRED, 20).cpus(4).thorough(),
         revocation("revocation-deferred", &mode::DEFERRED).thorough(),
     ]
 }
