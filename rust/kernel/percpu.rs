@@ -1,0 +1,137 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Memory of which each CPU has a part of its own.
+//!
+//! C header: [`include/linux/percpu.h`](srctree/include/linux/percpu.h)
+
+use crate::{
+    bindings,
+    prelude::*,
+    types::NotThreadSafe, //
+};
+use core::{
+    marker::PhantomData,
+    mem::{
+        align_of,
+        size_of, //
+    },
+    ops::{
+        Deref,
+        DerefMut, //
+    },
+    ptr::NonNull, //
+};
+use zerocopy::FromBytes;
+
+pub mod counters;
+
+/// A `T` for each possible CPU, all zeroes at first.
+///
+/// # Invariants
+///
+/// `parts` comes from `alloc_percpu`, for the layout of `T`; each part is a valid `T`.
+pub struct PerCpu<T: FromBytes> {
+    parts: NonNull<T>,
+}
+
+// SAFETY: Only one reference to a part exists at a time, by the contract of `local`.
+unsafe impl<T: FromBytes + Send> Send for PerCpu<T> {}
+// SAFETY: As above.
+unsafe impl<T: FromBytes + Send> Sync for PerCpu<T> {}
+
+impl<T: FromBytes> PerCpu<T> {
+    /// Allocates the parts. The alignment of `T` is at most a page.
+    ///
+    /// Context: may sleep.
+    ///
+    /// # Errors
+    ///
+    /// [`ENOMEM`].
+    pub fn new_zeroed() -> Result<Self> {
+        // SAFETY: The function takes any size and an alignment that is a power of two.
+        let parts = unsafe { bindings::alloc_percpu(size_of::<T>(), align_of::<T>()) };
+        // INVARIANT: The memory is zeroed, which `FromBytes` makes valid.
+        Ok(PerCpu {
+            parts: NonNull::new(parts.cast()).ok_or(ENOMEM)?,
+        })
+    }
+
+    /// Calls `f` with the address of each CPU's part.
+    pub(crate) fn each(&self, mut f: impl FnMut(*mut T)) {
+        // SAFETY: The function takes -1 and any CPU number; so below.
+        let mut cpu = unsafe { bindings::next_possible_cpu(-1) };
+        while cpu >= 0 {
+            // SAFETY: By the type invariant, and the CPU is a possible one.
+            f(unsafe { bindings::per_cpu_ptr(self.parts.as_ptr().cast(), cpu) }.cast());
+            // SAFETY: As above.
+            cpu = unsafe { bindings::next_possible_cpu(cpu) };
+        }
+    }
+
+    /// This CPU's part, with interrupts off.
+    ///
+    /// Context: any but NMI.
+    ///
+    /// # Safety
+    ///
+    /// The caller must not hold another [`Local`] of `self` on this CPU.
+    #[inline]
+    pub(crate) unsafe fn local(&self) -> Local<'_, T> {
+        let mut irq_flags = 0;
+        // SAFETY: By the type invariant; the flags' pointer is valid for a write.
+        let part = unsafe { bindings::percpu_get(self.parts.as_ptr().cast(), &mut irq_flags) };
+        // INVARIANT: With interrupts off nothing else runs here, and other CPUs have other parts;
+        // the caller has no second reference.
+        Local {
+            part: part.cast(),
+            irq_flags,
+            _parts: PhantomData,
+            _not_send: NotThreadSafe,
+        }
+    }
+}
+
+impl<T: FromBytes> Drop for PerCpu<T> {
+    fn drop(&mut self) {
+        // SAFETY: By the type invariant; nobody borrows the parts any more.
+        unsafe { bindings::free_percpu(self.parts.as_ptr().cast()) };
+    }
+}
+
+/// A CPU's part of a [`PerCpu`]; interrupts are off as long as it lives.
+///
+/// # Invariants
+///
+/// `part` is valid, this object is the only way to it, and local interrupts are off.
+pub(crate) struct Local<'a, T: FromBytes> {
+    part: *mut T,
+    irq_flags: usize,
+    _parts: PhantomData<&'a PerCpu<T>>,
+    _not_send: NotThreadSafe,
+}
+
+impl<T: FromBytes> Deref for Local<'_, T> {
+    type Target = T;
+
+    #[inline]
+    fn deref(&self) -> &T {
+        // SAFETY: By the type invariant.
+        unsafe { &*self.part }
+    }
+}
+
+impl<T: FromBytes> DerefMut for Local<'_, T> {
+    #[inline]
+    fn deref_mut(&mut self) -> &mut T {
+        // SAFETY: By the type invariant.
+        unsafe { &mut *self.part }
+    }
+}
+
+impl<T: FromBytes> Drop for Local<'_, T> {
+    #[inline]
+    fn drop(&mut self) {
+        // SAFETY: The flags were saved on this CPU, which the object cannot have left.
+        unsafe { bindings::percpu_put(self.irq_flags) };
+    }
+}

@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Counters of events that no two CPUs share.
+
+use super::PerCpu;
+use crate::{
+    bindings,
+    prelude::*, //
+};
+
+/// `N` counters for each CPU. Adding costs one instruction; reading walks all CPUs.
+pub struct Counters<const N: usize>(PerCpu<[u64; N]>);
+
+impl<const N: usize> Counters<N> {
+    /// Counters that are 0.
+    ///
+    /// Context: may sleep.
+    ///
+    /// # Errors
+    ///
+    /// [`ENOMEM`].
+    pub fn new() -> Result<Self> {
+        PerCpu::new_zeroed().map(Counters)
+    }
+
+    /// Adds `n` to counter `WHICH`.
+    ///
+    /// Context: any.
+    #[inline]
+    pub fn add<const WHICH: usize>(&self, n: u64) {
+        const { assert!(WHICH < N) };
+        let first: *mut u64 = self.0.parts.as_ptr().cast();
+        // SAFETY: The counter exists. It is only ever changed by this one instruction, which names
+        // the CPU that executes it, and read as a whole word.
+        unsafe { bindings::this_cpu_add_u64(first.wrapping_add(WHICH), n) };
+    }
+
+    /// The sum of counter `WHICH` over all CPUs. Events of the moment may be missing.
+    ///
+    /// Context: any.
+    pub fn sum<const WHICH: usize>(&self) -> u64 {
+        const { assert!(WHICH < N) };
+        let mut sum = 0u64;
+        self.0.each(|part| {
+            let counter = part.cast::<u64>().wrapping_add(WHICH);
+            // SAFETY: The counter exists; a CPU may add to it meanwhile, in one instruction.
+            sum = sum.wrapping_add(unsafe { counter.read_volatile() });
+        });
+        sum
+    }
+}
+
+#[macros::kunit_tests(rust_kernel_percpu_counters)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counters_start_at_zero_and_add_up() -> Result {
+        let counters = Counters::<3>::new()?;
+        assert_eq!(counters.sum::<0>(), 0);
+        counters.add::<0>(1);
+        counters.add::<2>(40);
+        counters.add::<2>(2);
+        assert_eq!(counters.sum::<0>(), 1);
+        assert_eq!(counters.sum::<1>(), 0);
+        assert_eq!(counters.sum::<2>(), 42);
+        Ok(())
+    }
+}
