@@ -24,10 +24,21 @@ __rust_helper void rust_helper_hv_input_page_put(unsigned long irq_flags)
 	local_irq_restore(irq_flags);
 }
 
-__rust_helper u64 rust_helper_hv_hypercall(u64 control, void *input,
-					   void *output)
+/* U64_MAX when there is no hypercall page. */
+__rust_helper u64 rust_helper_hv_hypercall_at(u64 control, phys_addr_t input,
+					      phys_addr_t output)
 {
-	return hv_do_hypercall(control, input, output);
+#ifdef CONFIG_X86_64
+	return static_call_mod(hv_hypercall)(control, input, output);
+#else
+	return hv_do_hypercall(control, input ? phys_to_virt(input) : NULL,
+			       output ? phys_to_virt(output) : NULL);
+#endif
+}
+
+__rust_helper phys_addr_t rust_helper_virt_to_phys(void *address)
+{
+	return virt_to_phys(address);
 }
 
 __rust_helper bool rust_helper_hv_parent_partition(void)

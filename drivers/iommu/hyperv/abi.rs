@@ -5,9 +5,10 @@
 //! The layouts are generated from `include/hyperv/hv_pviommu.h`; this file only ties them to their
 //! calls.
 
-use kernel::hyperv::hypercall::{
-    Call,
-    RepCall, //
+use core::mem::offset_of;
+use kernel::hyperv::{
+    hypercall::Call,
+    rep_call::RepCall, //
 };
 
 /// What bindgen makes of the header.
@@ -109,5 +110,8 @@ impl RepCall for FlushDeviceDomainList {
     const CODE: u16 = HVCALL_FLUSH_DEVICE_DOMAIN_LIST as u16;
     const NAME: &'static str = "HVCALL_FLUSH_DEVICE_DOMAIN_LIST";
     type Header = hv_input_flush_device_domain_list;
+    type Key = u32;
+    const KEY_OFFSET: usize = offset_of!(hv_input_flush_device_domain_list, device_domain)
+        + offset_of!(hv_input_device_domain, id);
     type Element = u64;
 }

@@ -3,28 +3,22 @@
 //! One function per hypercall.
 //!
 //! Inputs are built here and nowhere else. Nothing is printed and no state is kept: callers know
-//! what a failure means. Flushes leave a trace. Context, for all: any, interrupts on or off.
+//! what a failure means. Of the flushes only the inputs are here: `flush.rs` prepares the calls.
+//! Context, for all: any but NMI, interrupts on or off.
 
 use super::{
     abi::*,
     capabilities::HostReport,
     domain_ids::DomainId,
-    flush_range::Cover,
     translation::Translation, //
 };
 use kernel::hyperv::{
-    hypercall::{
-        call,
-        call_rep, //
-    },
+    hypercall::call,
     logical_device::LogicalDeviceId,
-    status::HypercallError,
-    trace::{
-        self,
-        Flushed, //
-    },
+    status::HypercallError, //
 };
 
+#[inline]
 fn device_domain(id: DomainId) -> hv_input_device_domain {
     hv_input_device_domain {
         partition_id: HV_PVIOMMU_PARTITION_SELF as u64,
@@ -114,34 +108,26 @@ pub(crate) fn delete(id: DomainId) -> Result<(), HypercallError> {
     })
 }
 
-/// Drops all that is cached of a domain.
-pub(crate) fn flush(id: DomainId) -> Result<(), HypercallError> {
-    let result = call::<FlushDeviceDomain>(&hv_input_flush_device_domain {
+/// The input of [`FlushDeviceDomain`].
+pub(crate) fn flush_input(id: DomainId) -> hv_input_flush_device_domain {
+    hv_input_flush_device_domain {
         device_domain: device_domain(id),
         flags: 0,
         reserved: 0,
-    });
-    trace::flush(id.as_u32(), &result, || Flushed::Whole);
-    result
+    }
 }
 
-/// Drops what is cached of some blocks of pages of a domain.
-pub(crate) fn flush_list(id: DomainId, cover: &Cover) -> Result<(), HypercallError> {
-    let result = call_rep::<FlushDeviceDomainList>(
-        &hv_input_flush_device_domain_list {
-            device_domain: device_domain(id),
-            flags: HV_FLUSH_DEVICE_DOMAIN_LIST_IOMMU_FORMAT,
-            reserved: 0,
+/// The header of [`FlushDeviceDomainList`]. The domain's number is filled in by each call.
+pub(crate) fn flush_list_header() -> hv_input_flush_device_domain_list {
+    hv_input_flush_device_domain_list {
+        device_domain: hv_input_device_domain {
+            partition_id: HV_PVIOMMU_PARTITION_SELF as u64,
+            owner_vtl: 0,
+            padding: [0; 7],
+            type_: HV_DEVICE_DOMAIN_TYPE_S1,
+            id: HV_DEVICE_DOMAIN_ID_NULL,
         },
-        cover.as_slice(),
-    );
-    trace::flush(id.as_u32(), &result, || {
-        let (first, last) = cover.bounds();
-        Flushed::List {
-            first,
-            last,
-            descriptors: cover.as_slice().len() as u32,
-        }
-    });
-    result
+        flags: HV_FLUSH_DEVICE_DOMAIN_LIST_IOMMU_FORMAT,
+        reserved: 0,
+    }
 }

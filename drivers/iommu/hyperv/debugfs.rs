@@ -41,7 +41,6 @@ use kernel::{
     new_mutex,
     prelude::*,
     sync::{
-        atomic::ordering::Relaxed,
         Arc,
         Mutex,
         SetOnce, //
@@ -118,7 +117,7 @@ impl Writer for CapabilitiesFile {
         writeln!(f, "used aperture: 0x0-{:#x}", aperture.last())?;
         writeln!(f, "used levels: {}", level_count(aperture.levels))?;
         writeln!(f, "used page sizes: {:#x}", instance.page_sizes())?;
-        let list_flush = if instance.has_list_flush() {
+        let list_flush = if instance.list_flush().is_known() {
             "used"
         } else {
             "unknown to the host"
@@ -181,16 +180,16 @@ fn write_domain(
     } else {
         "paging"
     };
-    let counters = &record.counters;
+    let counts = record.counts();
     write!(
         f,
         "{id} {kind} {:#x} {} {} {} {} {}",
         record.table.root,
         level_count(record.table.levels),
-        counters.lists.load(Relaxed),
-        counters.descriptors.load(Relaxed),
-        counters.wholes.load(Relaxed),
-        counters.failures.load(Relaxed)
+        counts.lists,
+        counts.descriptors,
+        counts.wholes,
+        counts.failures
     )?;
     write_devices(
         f,

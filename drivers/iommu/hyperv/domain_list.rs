@@ -10,8 +10,8 @@ use super::{
     table_dump::Table, //
 };
 use kernel::{
-    hyperv::status::HypercallError,
     new_mutex,
+    percpu::counters::Counters,
     prelude::*,
     rbtree::{
         RBTree,
@@ -20,7 +20,6 @@ use kernel::{
     sync::{
         atomic::{
             ordering::Relaxed,
-            Atomic,
             AtomicFlag, //
         },
         Arc,
@@ -29,25 +28,45 @@ use kernel::{
 };
 
 /// What was asked of the hypervisor for a domain.
-pub(crate) struct Counters {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Counts {
     /// Flushes of a list of blocks.
-    pub(crate) lists: Atomic<u64>,
+    pub(crate) lists: u64,
     /// The blocks in those lists.
-    pub(crate) descriptors: Atomic<u64>,
+    pub(crate) descriptors: u64,
     /// Flushes of the whole domain.
-    pub(crate) wholes: Atomic<u64>,
+    pub(crate) wholes: u64,
     /// How many of both kinds failed.
-    pub(crate) failures: Atomic<u64>,
+    pub(crate) failures: u64,
 }
+
+/// Places in [`Record::counters`]. Lists of one block, which is most of them, are counted by one
+/// instruction.
+const SINGLES: usize = 0;
+const LISTS: usize = 1;
+const DESCRIPTORS: usize = 2;
+const WHOLES: usize = 3;
+const FAILURES: usize = 4;
 
 /// A paging domain.
 pub(crate) struct Record {
     pub(crate) table: Table,
-    pub(crate) counters: Counters,
+    counters: Counters<5>,
     retired: AtomicFlag,
 }
 
 impl Record {
+    /// What was asked of the hypervisor so far.
+    pub(crate) fn counts(&self) -> Counts {
+        let singles = self.counters.sum::<SINGLES>();
+        Counts {
+            lists: singles + self.counters.sum::<LISTS>(),
+            descriptors: singles + self.counters.sum::<DESCRIPTORS>(),
+            wholes: self.counters.sum::<WHOLES>(),
+            failures: self.counters.sum::<FAILURES>(),
+        }
+    }
+
     /// Whether the kernel has done with the domain, and the hypervisor may not.
     pub(crate) fn is_retired(&self) -> bool {
         self.retired.load(Relaxed)
@@ -106,12 +125,7 @@ impl Unlisted {
     pub(crate) fn new(root: u64, levels: Levels) -> Result<Unlisted> {
         let record = Record {
             table: Table { root, levels },
-            counters: Counters {
-                lists: Atomic::new(0),
-                descriptors: Atomic::new(0),
-                wholes: Atomic::new(0),
-                failures: Atomic::new(0),
-            },
+            counters: Counters::new()?,
             retired: AtomicFlag::new(false),
         };
         Ok(Unlisted {
@@ -135,27 +149,27 @@ impl Unlisted {
 pub(crate) struct Listed(Arc<Record>);
 
 impl Listed {
-    /// A list of blocks was flushed, or not.
-    #[inline]
-    pub(crate) fn count_list(&self, descriptors: usize, result: &Result<(), HypercallError>) {
-        let counters = &self.0.counters;
-        counters.lists.add(1, Relaxed);
-        counters.descriptors.add(descriptors as u64, Relaxed);
-        self.count_failure(result);
-    }
-
-    /// The whole domain was flushed, or not.
-    #[inline]
-    pub(crate) fn count_whole(&self, result: &Result<(), HypercallError>) {
-        self.0.counters.wholes.add(1, Relaxed);
-        self.count_failure(result);
-    }
-
-    #[inline]
-    fn count_failure(&self, result: &Result<(), HypercallError>) {
-        if result.is_err() {
-            self.0.counters.failures.add(1, Relaxed);
+    /// A list of blocks is flushed.
+    #[inline(always)]
+    pub(crate) fn count_list(&self, descriptors: usize) {
+        if descriptors == 1 {
+            self.0.counters.add::<SINGLES>(1);
+        } else {
+            self.0.counters.add::<LISTS>(1);
+            self.0.counters.add::<DESCRIPTORS>(descriptors as u64);
         }
+    }
+
+    /// The whole domain is flushed.
+    #[inline(always)]
+    pub(crate) fn count_whole(&self) {
+        self.0.counters.add::<WHOLES>(1);
+    }
+
+    /// One of these failed.
+    #[cold]
+    pub(crate) fn count_failure(&self) {
+        self.0.counters.add::<FAILURES>(1);
     }
 
     /// The hypervisor has forgotten the domain. Its table may go when this returns.

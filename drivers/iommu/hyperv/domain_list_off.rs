@@ -7,10 +7,7 @@ use super::{
     aperture::Levels,
     domain_ids::DomainId, //
 };
-use kernel::{
-    hyperv::status::HypercallError,
-    prelude::*, //
-};
+use kernel::prelude::*;
 
 pub(crate) struct DomainList;
 
@@ -36,10 +33,12 @@ pub(crate) struct Listed;
 
 impl Listed {
     #[inline]
-    pub(crate) fn count_list(&self, _descriptors: usize, _result: &Result<(), HypercallError>) {}
+    pub(crate) fn count_list(&self, _descriptors: usize) {}
 
     #[inline]
-    pub(crate) fn count_whole(&self, _result: &Result<(), HypercallError>) {}
+    pub(crate) fn count_whole(&self) {}
+
+    pub(crate) fn count_failure(&self) {}
 
     pub(crate) fn leave(self, _list: &DomainList, _id: DomainId) {}
 

@@ -218,7 +218,7 @@ impl Endpoint {
         &self,
         id: DomainId,
         requests: TranslatedRequests,
-        refused: impl FnOnce() -> bool,
+        refused: &dyn Fn() -> bool,
     ) -> Result {
         if self.admission == Admission::Unknown {
             return Err(ENODEV);
@@ -267,7 +267,7 @@ impl Endpoint {
         &self,
         id: DomainId,
         requests: TranslatedRequests,
-        refused: impl FnOnce() -> bool,
+        refused: &dyn Fn() -> bool,
     ) -> Attached {
         let mut state = self.state.lock();
         // Under the lock: a domain is refused first, and its devices are blocked then, each under

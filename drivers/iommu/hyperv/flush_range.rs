@@ -32,6 +32,31 @@ const SHIFT_MASK: u64 = (1 << PAGE_SHIFT) - 1;
 /// A descriptor as the hypervisor takes it: page number in bits 63:12, s in bits 5:0.
 pub(crate) type Descriptor = u64;
 
+/// The one descriptor that covers the bytes `first..=last` exactly, when they are whole pages and a
+/// block. Most ranges are.
+#[inline(always)]
+pub(crate) fn block(first: u64, last: u64) -> Option<Descriptor> {
+    // Within a block, only low bits of the address differ, and these take all values.
+    let differ = first ^ last | SHIFT_MASK;
+    let is_block = differ & differ.wrapping_add(1) == 0 && first & differ == 0;
+    // A block has 2^12 bytes or more; half of them is a number that no register is too small for.
+    let half = (differ >> 1) + 1;
+    // 64 bits wide throughout, or the compiler shares a constant with its caller at a loss.
+    let log2 = u64::from(half.trailing_zeros()) + 1;
+    is_block.then(|| first.wrapping_add(log2.wrapping_sub(PAGE_SHIFT.into())))
+}
+
+/// The first and the last byte that a list of blocks in ascending order covers.
+pub(crate) fn bounds(blocks: &[Descriptor]) -> (u64, u64) {
+    let first = blocks.first().map_or(0, |block| block & !SHIFT_MASK);
+    let last = blocks.last().map_or(u64::MAX, |block| {
+        // At least a page, at most all of the address space.
+        let bits = PAGE_SHIFT + (block & SHIFT_MASK) as u32;
+        block & !SHIFT_MASK | u64::MAX >> (64 - bits)
+    });
+    (first, last)
+}
+
 /// The descriptors that cover a range.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Cover {
@@ -40,21 +65,20 @@ pub(crate) struct Cover {
 }
 
 impl Cover {
-    /// Covers the bytes `first..=last`, rounded out to whole pages. With `last < first`, which is
-    /// no range, everything is covered.
-    #[inline]
+    /// Covers the bytes `first..=last`, rounded out to whole pages. When these are in the wrong
+    /// order, which is no range, everything is covered.
     pub(crate) fn new(first: u64, last: u64) -> Cover {
         let mut cover = Cover {
             descriptors: [0; MAX_DESCRIPTORS],
             len: 0,
         };
+        // All page numbers are below 2^52, so that nothing here can overflow.
+        let (first, last) = (first >> PAGE_SHIFT, last >> PAGE_SHIFT);
         if last < first {
             cover.push(0, PAGE_NUMBER_BITS);
             return cover;
         }
 
-        // All page numbers are below 2^52, so that nothing here can overflow.
-        let (first, last) = (first >> PAGE_SHIFT, last >> PAGE_SHIFT);
         let unit = 1u64 << log2(last - first + 1).saturating_sub(UNITS_LG2);
         let mut page = first & !(unit - 1);
         let end = (last | (unit - 1)) + 1;
@@ -90,18 +114,6 @@ impl Cover {
         self.descriptors
             .get(..self.len)
             .unwrap_or(&self.descriptors)
-    }
-
-    /// The first and the last byte that is covered.
-    pub(crate) fn bounds(&self) -> (u64, u64) {
-        let blocks = self.as_slice();
-        let first = blocks.first().map_or(0, |block| block & !SHIFT_MASK);
-        let last = blocks.last().map_or(u64::MAX, |block| {
-            // At least a page, at most all of the address space.
-            let bits = PAGE_SHIFT + (block & SHIFT_MASK) as u32;
-            block & !SHIFT_MASK | u64::MAX >> (64 - bits)
-        });
-        (first, last)
     }
 }
 

@@ -13,6 +13,7 @@
 //! - [`domain_ids`], [`instance`]: the state of the one IOMMU;
 //! - [`endpoint`], [`block`]: a device behind it, and keeping it from doing DMA;
 //! - [`paging`], [`statics`]: the domains;
+//! - [`flush`]: the hypercalls that are made all the time;
 //! - [`ops`]: what the IOMMU core calls;
 //! - [`domain_list`], `debugfs`, `table_dump`: what debugfs shows.
 
@@ -34,6 +35,7 @@ mod domain_list;
 #[cfg(all(CONFIG_HYPERV_PVIOMMU_KUNIT_TEST, CONFIG_IOMMU_DEBUGFS))]
 mod domain_list_kunit;
 mod endpoint;
+mod flush;
 mod flush_range;
 mod instance;
 #[cfg(CONFIG_HYPERV_PVIOMMU_KUNIT_TEST)]

@@ -6,8 +6,7 @@ use super::{
     abi::{
         ConfigureDeviceDomain,
         CreateDeviceDomain,
-        DeleteDeviceDomain,
-        FlushDeviceDomainList, //
+        DeleteDeviceDomain, //
     },
     aperture::{
         Aperture,
@@ -22,21 +21,15 @@ use super::{
         DomainId,
         DomainIds, //
     },
-    domain_list::{
-        DomainList,
-        Listed, //
-    },
+    domain_list::DomainList,
     endpoint::Endpoint,
-    flush_range::Cover,
+    flush::ListFlush,
     translation::Translation, //
 };
 use kernel::{
     fmt,
     hyperv::{
-        hypercall::{
-            Call,
-            RepCall, //
-        },
+        hypercall::Call,
         status::{
             HypercallError,
             Status, //
@@ -46,7 +39,6 @@ use kernel::{
         List,
         ListArc, //
     },
-    pr_warn_once,
     prelude::*,
     sync::{
         atomic::{
@@ -78,8 +70,7 @@ pub(crate) struct Instance {
     blocking: SetOnce<DomainId>,
     /// The domain that translates nothing; devices cannot be attached to it when there is none.
     identity: SetOnce<DomainId>,
-    /// The host does not know the list flush.
-    no_list_flush: AtomicFlag,
+    list_flush: ListFlush,
     /// The host has refused a 5-level table.
     no_five_levels: AtomicFlag,
     /// The system shuts down: devices are only blocked any more.
@@ -112,13 +103,13 @@ impl Instance {
     /// them, or cannot be attached to identity, and a message says so.
     pub(crate) fn set_up(capabilities: Capabilities) -> Result {
         let instance = KBox::pin_init(
-            pin_init!(Instance {
+            try_pin_init!(Instance {
                 capabilities,
                 ids <- DomainIds::new(),
                 domains <- DomainList::new(),
                 blocking: SetOnce::new(),
                 identity: SetOnce::new(),
-                no_list_flush: AtomicFlag::new(false),
+                list_flush: ListFlush::new()?,
                 no_five_levels: AtomicFlag::new(false),
                 shut_down: AtomicFlag::new(false),
                 endpoints <- new_spinlock_irq!(List::new()),
@@ -189,10 +180,9 @@ impl Instance {
         self.blocking.copy()
     }
 
-    /// Whether ranges are flushed by lists; the host may not know them.
-    #[cfg(CONFIG_IOMMU_DEBUGFS)]
-    pub(crate) fn has_list_flush(&self) -> bool {
-        !self.no_list_flush.load(Relaxed)
+    /// What list flushes share.
+    pub(crate) fn list_flush(&self) -> &ListFlush {
+        &self.list_flush
     }
 
     /// The identity domain.
@@ -273,60 +263,6 @@ impl Instance {
                 Deleted::No
             }
         }
-    }
-
-    /// Drops what is cached of a range of a domain, or more.
-    ///
-    /// Context: any.
-    ///
-    /// # Errors
-    ///
-    /// That of the last resort, the flush of the whole domain.
-    #[inline]
-    pub(crate) fn flush_range(
-        &self,
-        id: DomainId,
-        cover: &Cover,
-        listed: &Listed,
-    ) -> Result<(), HypercallError> {
-        if self.no_list_flush.load(Relaxed) {
-            return self.flush_all(id, listed);
-        }
-        let result = calls::flush_list(id, cover);
-        listed.count_list(cover.as_slice().len(), &result);
-        match result {
-            Ok(()) => Ok(()),
-            Err(failure) => {
-                if failure.is(Status::INVALID_HYPERCALL_CODE) {
-                    if !self.no_list_flush.xchg(true, Relaxed) {
-                        pr_info!(
-                            "{} is not known to the host, whole domains are flushed from now on\n",
-                            FlushDeviceDomainList::NAME
-                        );
-                    }
-                } else {
-                    pr_warn_once!(
-                        "{}: {failure}; the whole domain is flushed instead\n",
-                        FlushDeviceDomainList::NAME
-                    );
-                }
-                self.flush_all(id, listed)
-            }
-        }
-    }
-
-    /// Drops all that is cached of a domain.
-    ///
-    /// Context: any.
-    ///
-    /// # Errors
-    ///
-    /// [`HypercallError`].
-    #[inline]
-    pub(crate) fn flush_all(&self, id: DomainId, listed: &Listed) -> Result<(), HypercallError> {
-        let result = calls::flush(id);
-        listed.count_whole(&result);
-        result
     }
 
     /// The last resort when a domain cannot be flushed: its devices are blocked, before memory that

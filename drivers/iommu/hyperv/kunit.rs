@@ -17,7 +17,11 @@ use super::{
         Unusable, //
     },
     domain_ids::DomainIds,
-    flush_range::Cover,
+    flush_range::{
+        self,
+        Cover,
+        MAX_DESCRIPTORS, //
+    },
     translation::{
         self,
         Translation, //
@@ -28,10 +32,12 @@ use core::mem::{
     size_of, //
 };
 use kernel::{
-    hyperv::hypercall::{
-        max_reps,
-        Call,
-        RepCall, //
+    hyperv::{
+        hypercall::Call,
+        rep_call::{
+            max_elements,
+            RepCall, //
+        },
     },
     prelude::*,
 };
@@ -118,7 +124,7 @@ mod tests {
         assert_eq!(HV_DEVICE_IOMMU_ENABLED, 1);
         assert_eq!(HV_CREATE_DEVICE_DOMAIN_FORWARD_PROGRESS, 1);
         assert_eq!(HV_FLUSH_DEVICE_DOMAIN_LIST_IOMMU_FORMAT, 1);
-        assert_eq!(max_reps::<FlushDeviceDomainList>(), 508);
+        assert!(max_elements::<FlushDeviceDomainList>() >= MAX_DESCRIPTORS);
     }
 
     /// The modules without kernel types repeat some numbers of the header.
@@ -209,7 +215,10 @@ mod tests {
         );
         // Everything, said in two ways.
         assert_eq!(Cover::new(0, u64::MAX).as_slice(), [52]);
-        assert_eq!(Cover::new(1, 0).as_slice(), [52]);
+        assert_eq!(Cover::new(0x1000, 0xfff).as_slice(), [52]);
+        assert_eq!(flush_range::block(0, u64::MAX), Some(52));
+        assert_eq!(flush_range::block(0x20_0000, 0x3f_ffff), Some(0x20_0009));
+        assert_eq!(flush_range::block(0x1000, 0x2fff), None);
         // The last page of the address space.
         assert_eq!(
             Cover::new(u64::MAX, u64::MAX).as_slice(),

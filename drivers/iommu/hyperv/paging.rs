@@ -3,17 +3,19 @@
 //! Paging domains: a device's DMA goes through a table of the guest.
 
 use super::{
+    abi::FlushDeviceDomain,
     aperture::{
         Aperture,
         Levels, //
     },
+    calls,
     domain_ids::DomainId,
     domain_list::{
         Listed,
         Unlisted, //
     },
     endpoint::TranslatedRequests,
-    flush_range::Cover,
+    flush::ListFlush,
     instance::{
         Deleted,
         Instance,
@@ -24,7 +26,10 @@ use super::{
 };
 use kernel::{
     device,
-    hyperv::status::HypercallError,
+    hyperv::fixed_call::{
+        FixedCall,
+        Reserved, //
+    },
     iommu::{
         domain::{
             NewDomain,
@@ -41,21 +46,21 @@ use kernel::{
     },
     prelude::*,
     sync::atomic::{
-        ordering::{
-            Full,
-            Relaxed, //
-        },
+        ordering::Relaxed,
         AtomicFlag, //
     },
 };
 
-/// What the driver keeps for a paging domain; the table is the kernel's.
+/// What the driver keeps for a paging domain; the table is the kernel's. `flush.rs` flushes it.
 pub(crate) struct Domain {
-    instance: &'static Instance,
-    id: DomainId,
-    listed: Listed,
+    pub(super) instance: &'static Instance,
+    pub(super) id: DomainId,
+    /// Its flush, prepared.
+    pub(super) whole: FixedCall<FlushDeviceDomain>,
+    pub(super) lists: &'static ListFlush,
+    pub(super) listed: Listed,
     /// The hypervisor could not be made to flush: no device is let in any more.
-    stale: AtomicFlag,
+    pub(super) stale: AtomicFlag,
 }
 
 impl Domain {
@@ -108,7 +113,7 @@ impl Domain {
                 pt::Levels::Four => Levels::Four,
                 pt::Levels::Five => Levels::Five,
             };
-            let unlisted = Unlisted::new(table.root, levels)?;
+            let (whole, unlisted) = (Reserved::new()?, Unlisted::new(table.root, levels)?);
             let translation = Translation::Table {
                 root: table.root,
                 levels,
@@ -119,26 +124,12 @@ impl Domain {
             Ok(Domain {
                 instance,
                 id,
+                whole: whole.prepare(calls::flush_input(id)),
+                lists: instance.list_flush(),
                 listed: unlisted.enter(instance.domains(), id),
                 stale: AtomicFlag::new(false),
             })
         })
-    }
-
-    /// The end of a flush.
-    #[inline]
-    fn conclude(&self, result: Result<(), HypercallError>) -> FlushOutcome {
-        match result {
-            Ok(()) => FlushOutcome::Flushed,
-            Err(failure) => {
-                // The flag first, then the search for devices. Once is enough: none enters after it.
-                // At shutdown the hypervisor has forgotten the domain, and the devices are blocked.
-                if !self.stale.xchg(true, Full) && !self.instance.is_shut_down() {
-                    self.instance.block_domain(self.id, failure);
-                }
-                FlushOutcome::Stale
-            }
-        }
     }
 }
 
@@ -147,22 +138,19 @@ impl PagingDomain for Domain {
 
     fn attach(&self, target: &AttachTarget<'_, PvIommu>) -> Result {
         let endpoint = target.endpoint();
-        endpoint.attach(self.id, TranslatedRequests::Allowed, || {
+        endpoint.attach(self.id, TranslatedRequests::Allowed, &|| {
             self.stale.load(Relaxed) || self.instance.is_shut_down()
         })
     }
 
     #[inline]
     fn flush_all(&self) {
-        // With a failure the devices are blocked, so that the caller may free what it likes. About
-        // one that could not be blocked nothing more can be done here; there was a message.
-        let _ = self.conclude(self.instance.flush_all(self.id, &self.listed));
+        self.flush_whole();
     }
 
     #[inline]
     fn flush(&self, gather: &Gather) -> FlushOutcome {
-        let cover = Cover::new(gather.first().as_u64(), gather.last().as_u64());
-        self.conclude(self.instance.flush_range(self.id, &cover, &self.listed))
+        self.flush_range(gather)
     }
 
     fn release(self) -> TableFate {

@@ -35,7 +35,7 @@ impl StaticDomainOps for Identity {
         let instance = Instance::get()?;
         let identity = instance.identity().ok_or(ENODEV)?;
         let endpoint = target.endpoint();
-        endpoint.attach(identity, TranslatedRequests::Forbidden, || {
+        endpoint.attach(identity, TranslatedRequests::Forbidden, &|| {
             instance.is_shut_down()
         })
     }

@@ -3,12 +3,16 @@
 //! Memory-based hypercalls.
 //!
 //! A call is a type that implements [`Call`] (one input block, perhaps one output block) or
-//! [`RepCall`] (a header and a list of elements). The types tie the call code to its layouts, so
-//! that a caller can neither mix them up nor read an output that the hypervisor has not written.
+//! [`RepCall`](super::rep_call::RepCall) (a header and a list of elements). The types tie the call
+//! code to its layouts, so that a caller can neither mix them up nor read an output that the
+//! hypervisor has not written.
+//!
+//! [`call`] serves every simple call. A call that is made all the time is better prepared:
+//! [`fixed_call`](super::fixed_call), [`rep_call`](super::rep_call).
 //!
 //! Input and output share the per-CPU input page of the C side (`hyperv_pcpu_input_arg`), which is
-//! valid only with interrupts off. [`call`] and [`call_rep`] turn them off for the length of the
-//! hypercall; nothing is allocated, locked or printed in between.
+//! valid only with interrupts off. [`call`] turns them off for the length of the hypercall; nothing
+//! is allocated, locked or printed in between.
 //!
 //! # Examples
 //!
@@ -37,15 +41,11 @@ use crate::{
 use core::{
     mem::{
         size_of,
-        size_of_val,
         MaybeUninit, //
     },
     ptr::NonNull,
 };
-use zerocopy::{
-    FromZeros,
-    Immutable, //
-};
+use zerocopy::Immutable;
 
 /// Bytes of a hypercall page; independent of the kernel's page size.
 pub const PAGE_BYTES: usize = 4096;
@@ -60,31 +60,6 @@ pub trait Call {
     type Input: IntoBytes + Immutable;
     /// The output block; `()` when there is none.
     type Output: FromBytes;
-}
-
-/// A hypercall that repeats an operation for each element of a list.
-pub trait RepCall {
-    /// The call code, bits 15:0 of the control word.
-    const CODE: u16;
-    /// The call's name, for messages.
-    const NAME: &'static str;
-    /// The fixed part of the input; its size is a multiple of 8 bytes.
-    type Header: IntoBytes + Immutable;
-    /// One element of the list; its size is a multiple of 8 bytes.
-    type Element: IntoBytes + Immutable;
-}
-
-/// How many elements of `C` fit into one call.
-pub const fn max_reps<C: RepCall>() -> usize {
-    // Bits 43:32 of the control word hold the count.
-    const COUNT_MAX: usize = 0xfff;
-    assert!(size_of::<C::Header>() < PAGE_BYTES && size_of::<C::Element>() != 0);
-    let fitting = (PAGE_BYTES - size_of::<C::Header>()) / size_of::<C::Element>();
-    if fitting < COUNT_MAX {
-        fitting
-    } else {
-        COUNT_MAX
-    }
 }
 
 /// The hypercall input page of one CPU, with local interrupts off.
@@ -121,42 +96,29 @@ impl InputPage {
         }
     }
 
-    /// Copies `value`'s bytes to `offset`. Both are checked at build time by the callers.
-    #[inline]
-    fn write<T: IntoBytes + Immutable + ?Sized>(&mut self, offset: usize, value: &T) {
-        let bytes = value.as_bytes();
-        debug_assert!(offset + bytes.len() <= PAGE_BYTES);
-        // SAFETY: By the type invariant the page is ours, and the callers keep the range inside it.
+    /// Copies the input to the page; that it fits was checked when the caller was built.
+    fn write(&mut self, bytes: &[u8]) {
+        debug_assert!(bytes.len() <= PAGE_BYTES);
+        // SAFETY: By the type invariant the page is ours, and the callers keep the bytes inside it.
         unsafe {
             self.page
-                .add(offset)
                 .copy_from_nonoverlapping(NonNull::from(bytes).cast(), bytes.len())
         };
     }
 
-    /// Issues the call with the input at offset 0 and, if given, the output at `output`.
+    /// Makes the call with the input at offset 0 and, if given, the output at `output`.
     #[inline]
-    fn issue(&mut self, control: u64, output: Option<usize>) -> Result<u64, HypercallError> {
-        let output = match output {
-            // SAFETY: The callers keep the offset inside the page.
-            Some(offset) => unsafe { self.page.add(offset) }.as_ptr(),
-            None => core::ptr::null_mut(),
-        };
-        #[cfg(CONFIG_HYPERV_PVIOMMU_TEST_HOOKS)]
-        // SAFETY: The function only reads a module parameter.
-        if unsafe { bindings::hv_pviommu_test_drops(control as u16) } {
-            // Success, all reps done.
-            return Ok(control & REP_MASK << REP_COUNT_SHIFT);
+    fn issue(&mut self, code: u16, output: Option<usize>) -> Result<(), HypercallError> {
+        // SAFETY: The function only computes.
+        let input = unsafe { bindings::virt_to_phys(self.page.as_ptr().cast()) };
+        let output = output.map_or(0, |offset| input + offset as bindings::phys_addr_t);
+        // SAFETY: Both blocks lie in a page that is ours by the type invariant; the callers wrote
+        // the input that belongs to the call code, and keep the offset inside the page.
+        let result = unsafe { issue(code.into(), input, output) };
+        if result.is_success() {
+            return Ok(());
         }
-        // SAFETY: Both blocks lie in a page that is ours by the type invariant; the caller wrote
-        // the input that belongs to the call code.
-        let result =
-            unsafe { bindings::hv_hypercall(control, self.page.as_ptr().cast(), output.cast()) };
-        if result == u64::MAX {
-            return Err(HypercallError::Unavailable);
-        }
-        Status::check(result).map_err(HypercallError::Status)?;
-        Ok(result)
+        Err(failure(code, result))
     }
 }
 
@@ -168,13 +130,58 @@ impl Drop for InputPage {
     }
 }
 
-/// Leaves a trace of a call that did not do what was asked.
+/// The result word of a hypercall: the status in bits 15:0, the reps completed in bits 43:32; all
+/// ones when there is no hypercall page.
+#[must_use]
+#[derive(Clone, Copy)]
+pub(super) struct ResultWord(pub(super) u64);
+
+impl ResultWord {
+    /// Whether a simple call did what was asked.
+    #[inline]
+    pub(super) fn is_success(self) -> bool {
+        self.0 as u16 == 0
+    }
+}
+
+/// Makes a hypercall with blocks at physical addresses, 0 for none.
+///
+/// # Safety
+///
+/// The blocks must be those that the call code in `control` takes; until the function returns, the
+/// input must not change, and nobody else may use the output.
+#[inline]
+pub(super) unsafe fn issue(
+    control: u64,
+    input: bindings::phys_addr_t,
+    output: bindings::phys_addr_t,
+) -> ResultWord {
+    #[cfg(CONFIG_HYPERV_PVIOMMU_TEST_HOOKS)]
+    {
+        // Bits 43:32 of both words hold the number of reps, all of which are done.
+        const REPS: u64 = 0xfff << 32;
+        // SAFETY: The function only reads a module parameter.
+        if unsafe { bindings::hv_pviommu_test_drops(control as u16) } {
+            return ResultWord(control & REPS);
+        }
+    }
+    // SAFETY: By the caller's promise.
+    ResultWord(unsafe { bindings::hv_hypercall_at(control, input, output) })
+}
+
+/// What the result word of a call says that was not carried out; leaves a trace of it.
 #[cold]
-fn failed(code: u16, failure: HypercallError) {
+pub(super) fn failure(code: u16, result: ResultWord) -> HypercallError {
+    let failure = match Status::check(result.0) {
+        _ if result.0 == u64::MAX => HypercallError::Unavailable,
+        Err(status) => HypercallError::Status(status),
+        Ok(()) => HypercallError::NoProgress,
+    };
     #[cfg(CONFIG_HYPERV_PVIOMMU)]
     super::trace::hypercall_failed(code, failure);
     #[cfg(not(CONFIG_HYPERV_PVIOMMU))]
-    let _ = (code, failure);
+    let _ = code;
+    failure
 }
 
 /// Where the output of `C` lies: right behind the input, 8-byte aligned.
@@ -191,86 +198,38 @@ const fn output_offset<C: Call>() -> usize {
 /// [`HypercallError`]; the output is not looked at.
 #[inline]
 pub fn call<C: Call>(input: &C::Input) -> Result<C::Output, HypercallError> {
-    try_call::<C>(input).inspect_err(|failure| failed(C::CODE, *failure))
-}
-
-#[inline]
-fn try_call<C: Call>(input: &C::Input) -> Result<C::Output, HypercallError> {
     const_assert!(output_offset::<C>() + size_of::<C::Output>() <= PAGE_BYTES);
 
+    let mut output = MaybeUninit::<C::Output>::zeroed();
+    // SAFETY: The bytes are those of `output`, which is initialised.
+    let bytes = unsafe {
+        core::slice::from_raw_parts_mut(output.as_mut_ptr().cast::<u8>(), size_of::<C::Output>())
+    };
+    call_with(C::CODE, input.as_bytes(), output_offset::<C>(), bytes)?;
+    // SAFETY: `FromBytes` makes any bytes a valid value.
+    Ok(unsafe { output.assume_init() })
+}
+
+/// Makes a simple hypercall with any input, and any output at an offset behind it, both within a
+/// page. Written once, not once for each call.
+fn call_with(
+    code: u16,
+    input: &[u8],
+    offset: usize,
+    output: &mut [u8],
+) -> Result<(), HypercallError> {
     let mut page = InputPage::get()?;
-    page.write(0, input);
-
-    if size_of::<C::Output>() == 0 {
-        page.issue(C::CODE.into(), None)?;
-        return Ok(C::Output::new_zeroed());
+    page.write(input);
+    if output.is_empty() {
+        return page.issue(code, None);
     }
-
-    let offset = output_offset::<C>();
-    page.issue(C::CODE.into(), Some(offset))?;
-    let mut output = MaybeUninit::<C::Output>::uninit();
+    page.issue(code, Some(offset))?;
     // SAFETY: The hypervisor has written the block, which ends before the page does; both are
-    // valid and do not overlap. `FromBytes` makes any bytes a valid value.
-    Ok(unsafe {
-        output
-            .as_mut_ptr()
-            .cast::<u8>()
-            .copy_from_nonoverlapping(page.page.add(offset).as_ptr(), size_of::<C::Output>());
-        output.assume_init()
-    })
-}
-
-/// Bit position of the rep count in the control word.
-const REP_COUNT_SHIFT: u32 = 32;
-/// Bit position of the rep start index in the control word.
-const REP_START_SHIFT: u32 = 48;
-/// Width of both.
-const REP_MASK: u64 = 0xfff;
-
-/// Makes a rep hypercall for all of `elements`, resuming it as often as the hypervisor pauses.
-///
-/// Context: any; interrupts are off until all elements are done.
-///
-/// # Errors
-///
-/// [`HypercallError`]; how many elements were done before is not known. An empty or too long list
-/// (see [`max_reps`]) is refused with `INVALID_HYPERCALL_INPUT`, as the hypervisor would.
-#[inline]
-pub fn call_rep<C: RepCall>(
-    header: &C::Header,
-    elements: &[C::Element],
-) -> Result<(), HypercallError> {
-    try_call_rep::<C>(header, elements).inspect_err(|failure| failed(C::CODE, *failure))
-}
-
-#[inline]
-fn try_call_rep<C: RepCall>(
-    header: &C::Header,
-    elements: &[C::Element],
-) -> Result<(), HypercallError> {
-    const_assert!(size_of::<C::Header>() % 8 == 0 && size_of::<C::Element>() % 8 == 0);
-    const_assert!(size_of::<C::Header>() < PAGE_BYTES);
-
-    if elements.is_empty() || elements.len() > max_reps::<C>() {
-        return Err(HypercallError::Status(Status::INVALID_HYPERCALL_INPUT));
+    // valid and do not overlap.
+    unsafe {
+        page.page
+            .add(offset)
+            .copy_to_nonoverlapping(NonNull::from(&mut *output).cast(), output.len());
     }
-    let count = elements.len() as u64;
-
-    let mut page = InputPage::get()?;
-    page.write(0, header);
-    page.write(size_of_val(header), elements);
-
-    let mut done = 0;
-    loop {
-        let control = u64::from(C::CODE) | count << REP_COUNT_SHIFT | done << REP_START_SHIFT;
-        let result = page.issue(control, None)?;
-        let completed = (result >> REP_COUNT_SHIFT) & REP_MASK;
-        if completed >= count {
-            return Ok(());
-        }
-        if completed <= done {
-            return Err(HypercallError::NoProgress);
-        }
-        done = completed;
-    }
+    Ok(())
 }

@@ -119,11 +119,27 @@ pub fn block(dev: &device::Device, id: LogicalDeviceId, how: impl FnOnce() -> Bl
     });
 }
 
-/// The hypervisor was asked to flush a domain, with this result.
+/// Whether anybody wants to see flushes.
 #[inline(always)]
-pub fn flush(domain: u32, result: &Result<(), HypercallError>, flushed: impl FnOnce() -> Flushed) {
+pub fn flushes_are_traced() -> bool {
+    #[cfg(CONFIG_TRACEPOINTS)]
+    // SAFETY: The key is that of a tracepoint, which C code defines.
+    return unsafe {
+        crate::jump_label::static_branch_unlikely!(
+            bindings::__tracepoint_hv_pviommu_flush,
+            bindings::tracepoint,
+            key
+        )
+    };
+    #[cfg(not(CONFIG_TRACEPOINTS))]
+    false
+}
+
+/// The hypervisor was asked to flush a domain, with this result.
+#[cold]
+pub fn flush(domain: u32, result: Result<(), HypercallError>, flushed: Flushed) {
     if_on!(__tracepoint_hv_pviommu_flush, {
-        let (first, last, descriptors) = flushed().to_raw();
+        let (first, last, descriptors) = flushed.to_raw();
         let status = result.map_or_else(status, |()| 0);
         // SAFETY: The tracepoint takes any numbers.
         unsafe {

@@ -50,9 +50,17 @@ impl Gather {
     /// Frees the page-table pages that the unmap took out of the table.
     ///
     /// Only after a flush that drops paging-structure caches over the range, too.
+    #[inline]
     pub(super) fn free_pages(&mut self) {
+        // SAFETY: The gather is valid and ours.
+        let list = unsafe { &raw mut (*self.0.get()).freelist };
+        // Most unmaps take no page out.
         // SAFETY: The list is initialised and ours; its pages are no longer reachable from the
         // table, nor, as the caller saw to, from the IOMMU.
-        unsafe { bindings::iommu_put_pages_list(&raw mut (*self.0.get()).freelist) };
+        unsafe {
+            if (*list).pages.next != &raw mut (*list).pages {
+                bindings::iommu_put_pages_list(list);
+            }
+        }
     }
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 //! Flush covers: never less than asked, never much more, always well formed.
 
-use crate::flush_range::{Cover, MAX_DESCRIPTORS};
+use crate::flush_range::{block, bounds, Cover, MAX_DESCRIPTORS};
 use proptest::prelude::*;
 
 /// First page, number of pages.
@@ -25,11 +25,20 @@ fn check(first: u64, last: u64) {
     }
 
     let last_byte = next.checked_mul(4096).map_or(u64::MAX, |end| end - 1);
-    assert_eq!(cover.bounds(), (blocks[0].0 << 12, last_byte), "{blocks:x?}");
+    assert_eq!(bounds(cover.as_slice()), (blocks[0].0 << 12, last_byte), "{blocks:x?}");
 
     let (first_page, last_page) = (first >> 12, last >> 12);
     assert!(blocks[0].0 <= first_page, "{first:#x}..={last:#x} starts before {blocks:x?}");
     assert!(next > last_page, "{first:#x}..={last:#x} ends behind {blocks:x?}");
+
+    match block(first, last) {
+        Some(descriptor) => assert_eq!(cover.as_slice(), [descriptor], "{first:#x}..={last:#x}"),
+        // One descriptor may still do, when the range was widened.
+        None => assert!(
+            first % 4096 != 0 || blocks.len() > 1 || next - blocks[0].0 > last_page - first_page + 1,
+            "{first:#x}..={last:#x}"
+        ),
+    }
 
     let asked = last_page - first_page + 1;
     let flushed = next - blocks[0].0;
@@ -85,6 +94,9 @@ fn the_ranges_that_one_descriptor_covers_badly() {
 #[test]
 fn no_range_means_everything() {
     assert_eq!(Cover::new(0x2000, 0x1fff).as_slice(), [52]);
+    assert_eq!(block(0x2000, 0x1fff), None);
+    assert_eq!(block(u64::MAX, 0), None);
+    assert_eq!(block(0, u64::MAX), Some(52));
     assert_eq!(Cover::new(u64::MAX, 0).as_slice(), [52]);
     assert_eq!(Cover::new(0, u64::MAX).as_slice(), [52]);
 }

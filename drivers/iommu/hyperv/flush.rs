@@ -1,0 +1,201 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Flushing a domain: the only hypercalls that are made all the time.
+//!
+//! What does not change between two flushes is prepared: the input of a domain's flush when the
+//! domain is made, the inputs of list flushes, one for each CPU, when the IOMMU is. No lock is taken,
+//! and nothing is written that another CPU writes, too.
+
+use super::{
+    abi::{
+        FlushDeviceDomain,
+        FlushDeviceDomainList, //
+    },
+    calls,
+    flush_range::{
+        self,
+        Cover,
+        Descriptor, //
+    },
+    paging::Domain, //
+};
+use kernel::{
+    hyperv::{
+        fixed_call,
+        rep_call::{
+            self,
+            RepCall,
+            RepInputs, //
+        },
+        status::{
+            HypercallError,
+            Status, //
+        },
+        trace::{
+            self,
+            Flushed, //
+        },
+    },
+    iommu::gather::{
+        FlushOutcome,
+        Gather, //
+    },
+    pr_warn_once,
+    prelude::*,
+    sync::atomic::{
+        ordering::{
+            Full,
+            Relaxed, //
+        },
+        AtomicFlag, //
+    },
+};
+
+/// What the list flushes of all domains share.
+pub(crate) struct ListFlush {
+    inputs: RepInputs<FlushDeviceDomainList>,
+    /// The host does not know the call.
+    unknown: AtomicFlag,
+}
+
+impl ListFlush {
+    /// Context: may sleep.
+    ///
+    /// # Errors
+    ///
+    /// [`ENOMEM`].
+    pub(crate) fn new() -> Result<ListFlush> {
+        Ok(ListFlush {
+            inputs: RepInputs::new(&calls::flush_list_header())?,
+            unknown: AtomicFlag::new(false),
+        })
+    }
+
+    /// Whether ranges are flushed by lists; the host may not know them.
+    #[cfg(CONFIG_IOMMU_DEBUGFS)]
+    pub(crate) fn is_known(&self) -> bool {
+        !self.unknown.load(Relaxed)
+    }
+
+    /// Notes, with a message the first time, that the host cannot flush by a list.
+    #[cold]
+    fn note(&self, failure: HypercallError) {
+        let name = FlushDeviceDomainList::NAME;
+        if !failure.is(Status::INVALID_HYPERCALL_CODE) {
+            pr_warn_once!("{name}: {failure}; the whole domain is flushed instead\n");
+        } else if !self.unknown.xchg(true, Relaxed) {
+            pr_info!("{name} is not known to the host, whole domains are flushed from now on\n");
+        }
+    }
+}
+
+impl Domain {
+    /// Drops all that is cached of the domain. When that fails, its devices are blocked.
+    ///
+    /// Context: any but NMI.
+    #[inline(always)]
+    pub(super) fn flush_whole(&self) {
+        self.listed.count_whole();
+        let outcome = self.whole.make();
+        if outcome.is_success() && !trace::flushes_are_traced() {
+            return;
+        }
+        // The devices are blocked when this fails, so that the caller may free what it likes. About
+        // one that could not be blocked nothing more can be done; there was a message.
+        let _ = self.conclude_whole(outcome);
+    }
+
+    /// Drops what is cached of a range, or more. When that fails, the domain's devices are blocked.
+    ///
+    /// Context: any but NMI.
+    #[inline(always)]
+    pub(super) fn flush_range(&self, gather: &Gather) -> FlushOutcome {
+        let lists = self.lists;
+        match block(gather) {
+            Some(block) if !lists.unknown.load(Relaxed) => {
+                self.listed.count_list(1);
+                let outcome = lists.inputs.start(self.id.as_u32(), &[block]);
+                if outcome.is_success_for(1) && !trace::flushes_are_traced() {
+                    return FlushOutcome::Flushed;
+                }
+                self.conclude_block(gather, outcome)
+            }
+            _ => self.flush_cover(gather),
+        }
+    }
+
+    /// As [`Self::flush_range`], for ranges that are no block, and hosts that know no lists.
+    #[inline(never)]
+    fn flush_cover(&self, gather: &Gather) -> FlushOutcome {
+        if self.lists.unknown.load(Relaxed) {
+            return self.flush_whole_instead();
+        }
+        let cover = Cover::new(gather.first().as_u64(), gather.last().as_u64());
+        let blocks = cover.as_slice();
+        self.listed.count_list(blocks.len());
+        let outcome = self.lists.inputs.start(self.id.as_u32(), blocks);
+        self.conclude_list(blocks, outcome)
+    }
+
+    fn flush_whole_instead(&self) -> FlushOutcome {
+        self.listed.count_whole();
+        self.conclude_whole(self.whole.make())
+    }
+
+    #[cold]
+    fn conclude_block(&self, gather: &Gather, outcome: rep_call::Outcome) -> FlushOutcome {
+        self.conclude_list(block(gather).as_slice(), outcome)
+    }
+
+    #[inline(never)]
+    fn conclude_list(&self, blocks: &[Descriptor], outcome: rep_call::Outcome) -> FlushOutcome {
+        let id = self.id.as_u32();
+        let result = self.lists.inputs.finish(id, blocks, outcome);
+        if trace::flushes_are_traced() {
+            let (first, last) = flush_range::bounds(blocks);
+            let flushed = Flushed::List {
+                first,
+                last,
+                descriptors: blocks.len() as u32,
+            };
+            trace::flush(id, result, flushed);
+        }
+        match result {
+            Ok(()) => FlushOutcome::Flushed,
+            Err(failure) => {
+                self.listed.count_failure();
+                self.lists.note(failure);
+                self.flush_whole_instead()
+            }
+        }
+    }
+
+    #[cold]
+    fn conclude_whole(&self, outcome: fixed_call::Outcome<FlushDeviceDomain>) -> FlushOutcome {
+        let result = outcome.check();
+        trace::flush(self.id.as_u32(), result, Flushed::Whole);
+        match result {
+            Ok(()) => FlushOutcome::Flushed,
+            Err(failure) => {
+                self.listed.count_failure();
+                self.give_up(failure);
+                FlushOutcome::Stale
+            }
+        }
+    }
+
+    /// No flush works.
+    fn give_up(&self, failure: HypercallError) {
+        // The flag first, then the search for devices. Once is enough: none enters after it.
+        // At shutdown the hypervisor has forgotten the domain, and the devices are blocked.
+        if !self.stale.xchg(true, Full) && !self.instance.is_shut_down() {
+            self.instance.block_domain(self.id, failure);
+        }
+    }
+}
+
+/// The block that a range is, if it is one.
+#[inline(always)]
+fn block(gather: &Gather) -> Option<Descriptor> {
+    flush_range::block(gather.first().as_u64(), gather.last().as_u64())
+}

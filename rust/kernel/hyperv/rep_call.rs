@@ -1,0 +1,179 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Hypercalls that repeat an operation for each element of a list.
+//!
+//! The input is built in memory that each CPU has for such calls alone. Its physical address is
+//! known beforehand, which is most of what such a call costs the guest.
+
+use super::{
+    hypercall::{
+        failure,
+        issue,
+        ResultWord, //
+    },
+    status::{
+        HypercallError,
+        Status, //
+    },
+};
+use crate::{
+    bindings,
+    percpu::PerCpu,
+    prelude::*, //
+};
+use core::{
+    marker::PhantomData,
+    mem::size_of, //
+};
+use zerocopy::Immutable;
+
+/// A hypercall that repeats an operation for each element of a list.
+pub trait RepCall {
+    /// The call code, bits 15:0 of the control word.
+    const CODE: u16;
+    /// The call's name, for messages.
+    const NAME: &'static str;
+    /// The fixed part of the input; its size is a multiple of 8 bytes.
+    type Header: IntoBytes + Immutable;
+    /// The one field of the header that differs from call to call.
+    type Key: IntoBytes + Immutable + Copy;
+    /// Offset of that field in the header, in bytes.
+    const KEY_OFFSET: usize;
+    /// One element of the list; its size is a multiple of 8 bytes.
+    type Element: IntoBytes + Immutable;
+}
+
+/// Bit position of the rep count in the control word, and of the reps completed in the result.
+const REP_COUNT_SHIFT: u32 = 32;
+/// Width of both.
+const REP_MASK: u64 = 0xfff;
+
+/// Bytes for header and elements.
+const INPUT_BYTES: usize = 248;
+
+/// How many elements of `C` fit into one call of [`RepInputs`].
+pub const fn max_elements<C: RepCall>() -> usize {
+    assert!(size_of::<C::Header>() <= INPUT_BYTES && size_of::<C::Element>() != 0);
+    (INPUT_BYTES - size_of::<C::Header>()) / size_of::<C::Element>()
+}
+
+/// One CPU's input. The alignment keeps it within one page.
+#[derive(FromBytes)]
+#[repr(C, align(256))]
+struct Input {
+    bytes: [u8; INPUT_BYTES],
+    /// Physical address of `bytes`.
+    address: u64,
+}
+
+/// Inputs for a rep call, one for each CPU.
+///
+/// # Invariants
+///
+/// In each input, `address` is the physical address of its `bytes`, and these start with a header.
+pub struct RepInputs<C: RepCall> {
+    inputs: PerCpu<Input>,
+    _call: PhantomData<C>,
+}
+
+impl<C: RepCall> RepInputs<C> {
+    const HEADER_BYTES: usize = size_of::<C::Header>();
+
+    /// Allocates the inputs, 256 bytes for each possible CPU, and writes the header to each.
+    ///
+    /// Context: may sleep.
+    ///
+    /// # Errors
+    ///
+    /// [`ENOMEM`].
+    pub fn new(header: &C::Header) -> Result<Self> {
+        const_assert!(size_of::<C::Header>() % 8 == 0 && size_of::<C::Element>() % 8 == 0);
+        const_assert!(C::KEY_OFFSET + size_of::<C::Key>() <= size_of::<C::Header>());
+
+        let inputs = PerCpu::<Input>::new_zeroed()?;
+        inputs.each(|input| {
+            // SAFETY: The address is that of a CPU's part, which nobody else knows yet.
+            let (address, input) =
+                unsafe { (bindings::per_cpu_ptr_to_phys(input.cast()), &mut *input) };
+            input.address = address;
+            put(&mut input.bytes, 0, header);
+        });
+        // INVARIANT: The bytes come first in each input.
+        Ok(RepInputs {
+            inputs,
+            _call: PhantomData,
+        })
+    }
+
+    /// Makes a rep hypercall for `elements`, once: the hypervisor may have paused.
+    ///
+    /// Context: any but NMI; interrupts are off while the hypervisor works.
+    #[inline(always)]
+    pub fn start(&self, key: C::Key, elements: &[C::Element]) -> Outcome {
+        if elements.len() > max_elements::<C>() {
+            return Outcome(ResultWord(Status::INVALID_HYPERCALL_INPUT.code().into()));
+        }
+        // SAFETY: A hypercall does not come back here.
+        let mut input = unsafe { self.inputs.local() };
+        put(&mut input.bytes, C::KEY_OFFSET, &key);
+        put(&mut input.bytes, Self::HEADER_BYTES, elements);
+        let control = u64::from(C::CODE) | (elements.len() as u64) << REP_COUNT_SHIFT;
+        // SAFETY: By the type invariant this is the input that was just completed; with interrupts
+        // off nobody changes it. There is no output.
+        Outcome(unsafe { issue(control, input.address, 0) })
+    }
+
+    /// Goes on with `elements` as long as the hypervisor pauses; `outcome` is what came of
+    /// [`start`](Self::start) with them.
+    ///
+    /// Context: as there.
+    ///
+    /// # Errors
+    ///
+    /// [`HypercallError`]; how many elements were done before is not known. An empty or too long
+    /// list (see [`max_elements`]) is refused with `INVALID_HYPERCALL_INPUT`, by the hypervisor or
+    /// in its stead.
+    pub fn finish(
+        &self,
+        key: C::Key,
+        mut elements: &[C::Element],
+        mut outcome: Outcome,
+    ) -> Result<(), HypercallError> {
+        while !outcome.is_success_for(elements.len()) {
+            let completed = (outcome.0 .0 >> REP_COUNT_SHIFT & REP_MASK) as usize;
+            match elements.get(completed..) {
+                // All done, and a bit set that means nothing.
+                Some([]) if outcome.0.is_success() => return Ok(()),
+                Some(rest) if outcome.0.is_success() && completed != 0 => elements = rest,
+                _ => return Err(failure(C::CODE, outcome.0)),
+            }
+            outcome = self.start(key, elements);
+        }
+        Ok(())
+    }
+}
+
+/// What came of a rep call. It costs a caller two instructions to see that all is well.
+#[must_use]
+#[derive(Clone, Copy)]
+pub struct Outcome(ResultWord);
+
+impl Outcome {
+    /// Whether all of `count` elements are done.
+    #[inline(always)]
+    pub fn is_success_for(self, count: usize) -> bool {
+        self.0 .0.rotate_right(REP_COUNT_SHIFT) == count as u64
+    }
+}
+
+/// Copies `value` to `offset`, where it fits: the callers checked that.
+#[inline(always)]
+fn put<T: IntoBytes + Immutable + ?Sized>(bytes: &mut [u8], offset: usize, value: &T) {
+    let value = value.as_bytes();
+    if let Some(place) = bytes
+        .get_mut(offset..)
+        .and_then(|rest| rest.get_mut(..value.len()))
+    {
+        place.copy_from_slice(value);
+    }
+}
