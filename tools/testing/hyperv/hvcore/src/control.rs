@@ -102,6 +102,10 @@ pub enum Counter {
     DeviceTlbFlushes = 12,
     /// 4-KiB pages that they covered.
     DeviceTlbPages = 13,
+    /// Exits of the guest, of all processors, without the one that asks.
+    Exits = 14,
+    /// Ticks of the time-stamp counter that the hypervisor used to handle them, without the world switches.
+    HypervisorTicks = 15,
 }
 
 /// What [`Command::Qualify`] says about the rule that is added next.
@@ -178,7 +182,7 @@ from_u32! {
     Qualifier { Domain, Elements, Slow, DeviceGone }
     Counter {
         Calls, Status, FlushDescriptors, FlushPages, DmaFaults, LiveDomains, AttachedDevices, Injected, Violations,
-        Buses, Switches, Abandoned, DeviceTlbFlushes, DeviceTlbPages,
+        Buses, Switches, Abandoned, DeviceTlbFlushes, DeviceTlbPages, Exits, HypervisorTicks,
     }
     FaultField { Take, Iova, Device, Reason }
     DeviceField { Domain, Translation, Rid, DeviceTlb }
@@ -197,7 +201,8 @@ mod tests {
         assert_eq!(Command::try_from(16), Err(()));
         assert_eq!(Qualifier::try_from(4), Err(()));
         assert_eq!(Counter::try_from(13), Ok(Counter::DeviceTlbPages));
-        assert_eq!(Counter::try_from(14), Err(()));
+        assert_eq!(Counter::try_from(15), Ok(Counter::HypervisorTicks));
+        assert_eq!(Counter::try_from(16), Err(()));
         assert_eq!(FaultField::try_from(3), Ok(FaultField::Reason));
         assert_eq!(DeviceField::try_from(3), Ok(DeviceField::DeviceTlb));
         assert_eq!(DomainField::try_from(3), Err(()));

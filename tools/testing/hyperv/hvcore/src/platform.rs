@@ -92,6 +92,15 @@ pub enum DeviceTlb {
     Disabled,
 }
 
+/// What the hypervisor has had to do for the guest.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Effort {
+    /// Exits of the guest, of all processors, without the one that is being handled.
+    pub exits: u64,
+    /// Ticks of the time-stamp counter between those exits and the guest's resumption, without the world switches.
+    pub ticks: u64,
+}
+
 /// How urgent a log line is; a platform may drop the lower ones.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum LogLevel {
@@ -189,6 +198,9 @@ pub trait Platform {
 
     /// Takes the oldest DMA fault that has not been taken yet.
     fn take_fault(&mut self) -> Option<DmaFault>;
+
+    /// What has been done for the guest since it started.
+    fn effort(&self) -> Effort;
 
     /// One log line (no line end). `args` must not contain line ends.
     fn log(&mut self, level: LogLevel, args: core::fmt::Arguments<'_>);

@@ -9,7 +9,8 @@ use core::fmt;
 
 use crate::ids::{DeviceIndex, Gpa, Iova, Rid, VpIndex};
 use crate::platform::{
-    AccessSize, BadGpa, CacheTag, DeviceTlb, DmaFault, FunctionInfo, LogLevel, Platform, RemapHandle, Translation,
+    AccessSize, BadGpa, CacheTag, DeviceTlb, DmaFault, Effort, FunctionInfo, LogLevel, Platform, RemapHandle,
+    Translation,
 };
 
 /// Bytes of guest RAM of a [`MockPlatform`] by default, from address 0.
@@ -69,6 +70,8 @@ pub struct MockPlatform {
     pub device_tlbs: BTreeSet<DeviceIndex>,
     /// Number of virtual processors.
     pub vps: u32,
+    /// What the hypervisor claims to have done.
+    pub effort: Effort,
 }
 
 /// A plausible NVMe function at 00:`slot`.0.
@@ -106,6 +109,7 @@ impl MockPlatform {
             remap_limit: 64,
             device_tlbs: BTreeSet::new(),
             vps: 2,
+            effort: Effort::default(),
         }
     }
 
@@ -263,6 +267,10 @@ impl Platform for MockPlatform {
 
     fn take_fault(&mut self) -> Option<DmaFault> {
         self.faults.pop_front()
+    }
+
+    fn effort(&self) -> Effort {
+        self.effort
     }
 
     fn log(&mut self, level: LogLevel, args: fmt::Arguments<'_>) {

@@ -72,13 +72,13 @@ pub fn access(port: u16, direction: Direction) -> u32 {
 /// The guest switched itself off.
 pub fn guest_power_off() -> ! {
     machine::summary();
-    log!("minihv", "guest powered off after {} exits", svm::total_exits());
+    log!("minihv", "guest powered off after {} exits", svm::effort().exits);
     power::stop(Outcome::PowerOff)
 }
 
 /// The guest asked for a reset, or crashed so that a machine would reset.
 pub fn guest_reset(how: &str) -> ! {
     machine::summary();
-    log!("minihv", "guest reset ({how}) after {} exits", svm::total_exits());
+    log!("minihv", "guest reset ({how}) after {} exits", svm::effort().exits);
     power::stop(Outcome::Reset)
 }

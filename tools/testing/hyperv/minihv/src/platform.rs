@@ -7,13 +7,15 @@ use core::sync::atomic::{fence, Ordering};
 
 use hvcore::ids::{DeviceIndex, Gpa, Iova, VpIndex};
 use hvcore::platform::{
-    AccessSize, BadGpa, CacheTag, DeviceTlb, DmaFault, FunctionInfo, LogLevel, Platform, RemapHandle, Translation,
+    AccessSize, BadGpa, CacheTag, DeviceTlb, DmaFault, Effort, FunctionInfo, LogLevel, Platform, RemapHandle,
+    Translation,
 };
 
 use crate::console;
 use crate::lapic::{self, ApicId};
 use crate::memory::GuestMemory;
 use crate::pci::Function;
+use crate::svm;
 use crate::vtd::Vtd;
 
 /// Guest memory, the assigned functions and the IOMMU.
@@ -126,6 +128,10 @@ impl Platform for Hardware {
 
     fn take_fault(&mut self) -> Option<DmaFault> {
         self.vtd.take_fault()
+    }
+
+    fn effort(&self) -> Effort {
+        svm::effort()
     }
 
     fn log(&mut self, level: LogLevel, args: fmt::Arguments<'_>) {

@@ -112,6 +112,8 @@ impl Partition {
             Counter::Abandoned => Ok(counters.abandoned),
             Counter::DeviceTlbFlushes => Ok(counters.device_tlb_flushes),
             Counter::DeviceTlbPages => Ok(counters.device_tlb_pages),
+            Counter::Exits => Ok(platform.effort().exits),
+            Counter::HypervisorTicks => Ok(platform.effort().ticks),
         }
     }
 

@@ -255,7 +255,8 @@ mod racing {
     use super::{FreesSlotUnderWay, SLOT};
     use crate::ids::{DeviceIndex, Gpa, Iova, VpIndex};
     use crate::platform::{
-        AccessSize, BadGpa, CacheTag, DeviceTlb, DmaFault, FunctionInfo, LogLevel, Platform, RemapHandle, Translation,
+        AccessSize, BadGpa, CacheTag, DeviceTlb, DmaFault, Effort, FunctionInfo, LogLevel, Platform, RemapHandle,
+        Translation,
     };
 
     impl Platform for FreesSlotUnderWay {
@@ -322,6 +323,9 @@ mod racing {
         }
         fn take_fault(&mut self) -> Option<DmaFault> {
             self.0.take_fault()
+        }
+        fn effort(&self) -> Effort {
+            self.0.effort()
         }
         fn log(&mut self, level: LogLevel, args: core::fmt::Arguments<'_>) {
             self.0.log(level, args)

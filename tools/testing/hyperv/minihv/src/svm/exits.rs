@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 //! The exit table: each way in which the guest stops, and what follows.
 
-use core::sync::atomic::{AtomicU64, Ordering};
-
 use hvcore::hypercall::control_word::ControlWord;
 use hvcore::identity::Identity;
 
@@ -18,13 +16,6 @@ const VMMCALL_BYTES: u64 = 3;
 /// The call by which a root partition, and no other, switches the machine off.
 const ENTER_SLEEP_STATE: u16 = 0x84;
 
-static TOTAL: AtomicU64 = AtomicU64::new(0);
-
-/// Exits so far, of all processors.
-pub fn total() -> u64 {
-    TOTAL.load(Ordering::Relaxed)
-}
-
 /// What the processor does after an exit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum After {
@@ -36,7 +27,6 @@ pub enum After {
 
 /// Handles the exit that has just happened.
 pub fn handle(vcpu: &mut Vcpu) -> After {
-    TOTAL.fetch_add(1, Ordering::Relaxed);
     vcpu.redeliver_interrupted_event();
     match vcpu.control().exit_code {
         exit::NMI => return nmi(vcpu),

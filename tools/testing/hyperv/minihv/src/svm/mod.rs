@@ -6,12 +6,13 @@ use core::arch::{asm, global_asm};
 
 use x86_64::registers::model_specific::Msr;
 
+mod effort;
 mod exits;
 mod permissions;
 pub mod vcpu;
 mod vmcb;
 
-pub use exits::total as total_exits;
+pub use effort::total as effort;
 pub use permissions::{MsrIntercept, Permissions};
 
 global_asm!(include_str!("world_switch.s"));

@@ -5,11 +5,13 @@ use alloc::boxed::Box;
 
 use hvcore::ids::VpIndex;
 
+use super::effort;
 use super::exits::{self, After};
 use super::vmcb::{intercept1, intercept2, Control, Event, Save, Segment, Vmcb};
 use super::Permissions;
 use crate::linux;
 use crate::paging::TablePage;
+use crate::time;
 
 extern "C" {
     fn world_switch(vmcb: u64, registers: *mut GuestRegisters);
@@ -115,7 +117,10 @@ impl Vcpu {
         loop {
             // SAFETY: the VMCB is complete and identity mapped; nested paging confines the guest to its own memory.
             unsafe { world_switch(&raw const *self.vmcb as u64, &raw mut *self.registers) }
-            match exits::handle(self) {
+            let exit = time::ticks();
+            let after = exits::handle(self);
+            effort::add(self.index, time::ticks() - exit);
+            match after {
                 After::Resume => {}
                 After::Park => return,
             }

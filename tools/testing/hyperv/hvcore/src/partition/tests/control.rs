@@ -3,7 +3,7 @@
 
 use super::*;
 use crate::ids::{Iova, Rid};
-use crate::platform::{DmaFault, LogLevel};
+use crate::platform::{DmaFault, Effort, LogLevel};
 
 const UNKNOWN_COMMAND: u32 = 1;
 const NO_SUCH_OBJECT: u32 = 2;
@@ -48,6 +48,14 @@ fn devices_and_domains() {
 }
 
 #[test]
+fn effort() {
+    let mut guest = Guest::new("");
+    assert_eq!([Counter::Exits, Counter::HypervisorTicks].map(|counter| guest.counter(counter, 0)), [0, 0]);
+    guest.platform.effort = Effort { exits: 3, ticks: 5 << 32 };
+    assert_eq!([Counter::Exits, Counter::HypervisorTicks].map(|counter| guest.counter(counter, 0)), [3, 5 << 32]);
+}
+
+#[test]
 fn counters() {
     let mut guest = Guest::new("");
     guest.create(1);
@@ -56,7 +64,7 @@ fn counters() {
     assert_eq!(guest.counter(Counter::Calls, 0xb1), 2);
     assert_eq!(guest.counter(Counter::Status, 0), 1);
     assert_eq!(guest.counter(Counter::Status, 0x65), 1);
-    assert_eq!(guest.refused(Command::Counter, 14, 0), NO_SUCH_OBJECT);
+    assert_eq!(guest.refused(Command::Counter, 16, 0), NO_SUCH_OBJECT);
     assert_eq!(guest.refused(Command::Counter, Counter::Calls as u32, 0x400), NO_SUCH_OBJECT);
     // An unknown call is no IOMMU call.
     assert_eq!(guest.counter(Counter::Status, 2), 0);
