@@ -42,6 +42,18 @@ pub fn modprobe(module: &str) -> Result<()> {
     Ok(())
 }
 
+/// Loads a module from a file, alone.
+///
+/// # Errors
+/// When insmod says no; the message carries its words.
+pub fn insmod(file: &Path) -> Result<()> {
+    let out = Command::new("/bin/busybox").arg("insmod").arg(file).output().context("/bin/busybox insmod")?;
+    if !out.status.success() {
+        bail!("insmod {}: {}", file.display(), String::from_utf8_lossy(&out.stderr).trim());
+    }
+    Ok(())
+}
+
 /// Installs busybox's applets and gives the console to a shell until it ends.
 ///
 /// # Errors

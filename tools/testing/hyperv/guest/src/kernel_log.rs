@@ -27,23 +27,55 @@ impl KernelLog {
         Ok(KernelLog(file))
     }
 
+    /// Everything that the log still holds.
+    ///
+    /// # Errors
+    /// When the log cannot be read.
+    pub fn records() -> Result<Vec<Record>> {
+        let mut log = KernelLog::follow()?;
+        log.0.seek(SeekFrom::Start(0)).context("/dev/kmsg")?;
+        let mut records = Vec::new();
+        log.read(|record| records.extend(Record::parse(record)))?;
+        Ok(records)
+    }
+
+    fn read(&mut self, mut each: impl FnMut(&str)) -> Result<()> {
+        let mut record = [0; RECORD_MAX];
+        loop {
+            match self.0.read(&mut record) {
+                Ok(length) => each(&String::from_utf8_lossy(&record[..length])),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
+                Err(error) => return Err(error).context("/dev/kmsg"),
+            }
+        }
+    }
+
     /// The lines since the last call, without those of this program's report.
     ///
     /// # Errors
     /// When the log cannot be read, or lines were lost.
     pub fn take(&mut self) -> Result<Vec<String>> {
         let mut lines = Vec::new();
-        let mut record = [0; RECORD_MAX];
-        loop {
-            match self.0.read(&mut record) {
-                Ok(length) => {
-                    let text = String::from_utf8_lossy(&record[..length]).into_owned();
-                    lines.extend(message(&text).filter(|line| !line.starts_with(report::PREFIX)).map(str::to_owned));
-                }
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(lines),
-                Err(error) => return Err(error).context("/dev/kmsg"),
-            }
-        }
+        self.read(|record| {
+            lines.extend(message(record).filter(|line| !line.starts_with(report::PREFIX)).map(str::to_owned));
+        })?;
+        Ok(lines)
+    }
+}
+
+/// A line with its time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Record {
+    /// Since the kernel started.
+    pub microseconds: u64,
+    /// The line.
+    pub text: String,
+}
+
+impl Record {
+    fn parse(record: &str) -> Option<Record> {
+        let text = message(record)?.to_owned();
+        Some(Record { microseconds: record.split(',').nth(2)?.parse().ok()?, text })
     }
 }
 
@@ -62,5 +94,7 @@ mod tests {
             "3,500,1000,-;vfio-pci 0000:00:05.0: IOMMU: no; really\n SUBSYSTEM=pci\n DEVICE=+pci:0000:00:05.0\n";
         assert_eq!(message(record), Some("vfio-pci 0000:00:05.0: IOMMU: no; really"));
         assert_eq!(message("no record"), None);
+        assert_eq!(Record::parse(record).map(|record| record.microseconds), Some(1000));
+        assert_eq!(Record::parse("3,500,x,-;text"), None);
     }
 }

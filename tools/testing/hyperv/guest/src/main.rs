@@ -4,7 +4,6 @@
 //! As process 1 it sets the machine up, runs the scenario named on the kernel's command line, reports in KTAP and
 //! switches the machine off. From a shell it runs scenarios and shows what minihv knows.
 
-mod bench;
 mod blockio;
 mod census;
 mod checks;
@@ -16,6 +15,7 @@ mod faults;
 mod fio;
 mod hotplug;
 mod init;
+mod instructions;
 mod iommufd;
 mod kernel_log;
 mod kexec;
@@ -26,8 +26,10 @@ mod mmio;
 mod nvme_admin;
 mod options;
 mod pci;
+mod processors;
 mod report;
 mod scenario;
+mod testbench;
 mod tracing;
 mod type1;
 mod vfio;

@@ -58,6 +58,12 @@ pub struct Options {
     pub rounds: u64,
     /// `hvtest.modules=a,b`: modules to load before the checks.
     pub modules: Vec<String>,
+    /// `hvtest.measure=a,b`: what the benchmark measures; everything without one.
+    pub measure: Vec<String>,
+    /// `hvtest.range-flush=`: instructions that the driver may take for a flush of a range.
+    pub range_flush: Option<u64>,
+    /// `hvtest.whole-flush=`: instructions that the driver may take for a flush of a whole domain.
+    pub whole_flush: Option<u64>,
 }
 
 impl Options {
@@ -98,6 +104,9 @@ impl Options {
             domains: list("domains").into_iter().map(domain).collect::<Result<_>>()?,
             rounds: number("rounds")?.unwrap_or(3),
             modules: list("modules"),
+            measure: list("measure"),
+            range_flush: number("range-flush")?,
+            whole_flush: number("whole-flush")?,
         })
     }
 

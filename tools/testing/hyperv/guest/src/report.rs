@@ -7,8 +7,13 @@
 use std::fs::{File, OpenOptions};
 use std::io::Write;
 
+use crate::instructions::Figure;
+
 /// Prefix of every line of the report.
 pub const PREFIX: &str = "hvtest: ";
+
+/// Prefix of every line with a figure.
+const FIGURE: &str = "bench: ";
 
 /// Longest text in one kernel log record, in bytes (the kernel's limit is 1024 with its own decoration).
 const LINE_MAX: usize = 800;
@@ -60,11 +65,15 @@ impl Reporter {
     }
 
     fn line(&mut self, text: &str) {
-        let text = format!("{}{text}", INDENT.repeat(self.depth));
+        let prefix = if self.kernel_log.is_some() { PREFIX } else { "" };
+        self.write(&format!("{prefix}{}{text}", INDENT.repeat(self.depth)));
+    }
+
+    fn write(&mut self, text: &str) {
         let clean: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(LINE_MAX).collect();
         let written = match &mut self.kernel_log {
             // One write is one record; <6> is KERN_INFO.
-            Some(log) => log.write_all(format!("<6>{PREFIX}{clean}\n").as_bytes()),
+            Some(log) => log.write_all(format!("<6>{clean}\n").as_bytes()),
             None => writeln!(std::io::stdout(), "{clean}"),
         };
         if written.is_err() {
@@ -100,6 +109,11 @@ impl Reporter {
     /// A diagnostic line.
     pub fn note(&mut self, text: &str) {
         self.line(&format!("# {text}"));
+    }
+
+    /// A figure that was measured, on a line of its own.
+    pub fn figure(&mut self, figure: &Figure) {
+        self.write(&format!("{FIGURE}{figure}"));
     }
 
     /// The result of check number `number` (from 1).

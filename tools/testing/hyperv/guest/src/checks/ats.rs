@@ -14,7 +14,6 @@ use hvcore::hypercall::codes::CallCode;
 use hvcore::platform::DeviceTlb;
 use hvcore::status::Status;
 
-use crate::bench::at;
 use crate::control::{Injection, Minihv};
 use crate::hotplug;
 use crate::iommufd::{Cdev, Iommufd};
@@ -22,6 +21,7 @@ use crate::memory::DmaBuffer;
 use crate::pci::{self, PciFunction, VIRTIO};
 use crate::report::Outcome;
 use crate::scenario::{Context, DEVICE_PATIENCE};
+use crate::testbench::at;
 use crate::vfio::{BackEnd, Session, UnsafeInterrupts};
 
 const EXTENDED_CAPABILITIES: u64 = 0x100;

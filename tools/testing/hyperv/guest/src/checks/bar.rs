@@ -9,13 +9,13 @@ use std::fs::File;
 use anyhow::{bail, Context as _, Result};
 use nix::errno::Errno;
 
-use crate::bench::{at, Bench};
 use crate::edu::{self, Edu};
 use crate::faults::Access;
 use crate::memory::PAGE;
 use crate::pci::{self, PciFunction};
 use crate::report::Outcome;
 use crate::scenario::Context;
+use crate::testbench::{at, Bench};
 use crate::vfio::{BackEnd, Session};
 
 /// Words that the register of the second edu is given, by processor and by DMA.

@@ -3,7 +3,6 @@
 
 use anyhow::{bail, Context as _, Result};
 
-use crate::bench::at;
 use crate::blockio;
 use crate::census::Census;
 use crate::hotplug::namespace;
@@ -12,6 +11,7 @@ use crate::nvme_admin::{self, identify};
 use crate::pci::{self, PciFunction};
 use crate::report::Outcome;
 use crate::scenario::Context;
+use crate::testbench::at;
 use crate::vfio::{BackEnd, Session};
 
 /// So often the kernel's driver does I/O before it has to let go.

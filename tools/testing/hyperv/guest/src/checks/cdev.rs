@@ -5,12 +5,12 @@ use anyhow::{bail, Context as _, Result};
 use hvcore::ids::Iova;
 use nix::errno::Errno;
 
-use crate::bench::{at, Bench, BASE, FROM_DEVICE, OTHER};
 use crate::iommufd::Space;
 use crate::memory::{DmaBuffer, PAGE};
 use crate::pci;
 use crate::report::Outcome;
 use crate::scenario::Context;
+use crate::testbench::{at, Bench, BASE, FROM_DEVICE, OTHER};
 use crate::vfio::{errno, BackEnd, Session, UnsafeInterrupts};
 
 /// Where message-signalled interrupts go, both ends included.

@@ -7,13 +7,13 @@ use std::thread::{self, ScopedJoinHandle};
 use anyhow::{anyhow, bail, Context as _, Result};
 use hvcore::control::Counter;
 
-use crate::bench::{at, Bench, FROM_DEVICE};
 use crate::control::Minihv;
 use crate::hotplug;
 use crate::memory::{DmaBuffer, UserRange};
 use crate::pci::{self, PciFunction};
 use crate::report::Outcome;
 use crate::scenario::{Context, DEVICE_PATIENCE};
+use crate::testbench::{at, Bench, FROM_DEVICE};
 use crate::vfio::{BackEnd, Session};
 use crate::{blockio, mapbench};
 

@@ -13,8 +13,26 @@ use crate::scenario::Context;
 pub mod call {
     pub const CREATE_DEVICE_DOMAIN: u32 = 0xb1;
     pub const ATTACH_DEVICE_DOMAIN: u32 = 0xb2;
+    pub const DETACH_DEVICE_DOMAIN: u32 = 0xc4;
+    pub const DELETE_DEVICE_DOMAIN: u32 = 0xc5;
+    pub const CONFIGURE_DEVICE_DOMAIN: u32 = 0xce;
     pub const FLUSH_DEVICE_DOMAIN: u32 = 0xd0;
     pub const FLUSH_DEVICE_DOMAIN_LIST: u32 = 0xd1;
+    pub const GET_IOMMU_CAPABILITIES: u32 = 0x125;
+    pub const GET_LOGICAL_DEVICE_PROPERTY: u32 = 0x127;
+
+    /// Every one.
+    pub const ALL: [u32; 9] = [
+        CREATE_DEVICE_DOMAIN,
+        ATTACH_DEVICE_DOMAIN,
+        DETACH_DEVICE_DOMAIN,
+        DELETE_DEVICE_DOMAIN,
+        CONFIGURE_DEVICE_DOMAIN,
+        FLUSH_DEVICE_DOMAIN,
+        FLUSH_DEVICE_DOMAIN_LIST,
+        GET_IOMMU_CAPABILITIES,
+        GET_LOGICAL_DEVICE_PROPERTY,
+    ];
 }
 
 fn no_minihv() -> Result<Outcome> {
@@ -23,6 +41,14 @@ fn no_minihv() -> Result<Outcome> {
 
 fn calls(minihv: Minihv, code: u32) -> Result<u64> {
     minihv.counter(Counter::Calls, code)
+}
+
+/// IOMMU hypercalls of every kind so far.
+///
+/// # Errors
+/// When minihv does not answer as documented.
+pub fn iommu_calls(minihv: Minihv) -> Result<u64> {
+    call::ALL.into_iter().map(|code| calls(minihv, code)).sum()
 }
 
 /// Flush calls of both kinds so far.

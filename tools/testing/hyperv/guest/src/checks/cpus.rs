@@ -1,57 +1,22 @@
 // SPDX-License-Identifier: GPL-2.0
 //! Processors that go and come back while devices are at work.
 
-use std::fs;
-use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Duration;
 
 use anyhow::{bail, Context as _, Result};
 use hvcore::ids::Iova;
 
-use crate::bench::Bench;
 use crate::blockio;
 use crate::memory::PAGE;
+use crate::processors::{online, switch, State};
 use crate::report::Outcome;
 use crate::scenario::Context;
+use crate::testbench::Bench;
 
-const CPUS: &str = "/sys/devices/system/cpu";
 /// Where the mappings come and go.
 const WINDOW: Iova = Iova(0x21_0000_0000);
 /// Pages that are mapped and unmapped one by one between two transfers.
 const PAGES: usize = 32;
-/// How often a processor is asked to go that the kernel keeps because an event is on its way to it.
-const ATTEMPTS: u32 = 20;
-const PAUSE: Duration = Duration::from_millis(100);
-
-/// Numbers in a list such as `0-2,5`.
-fn parse_list(text: &str) -> Option<Vec<u32>> {
-    let mut numbers = Vec::new();
-    for part in text.trim().split(',').filter(|part| !part.is_empty()) {
-        let (first, last) = part.split_once('-').unwrap_or((part, part));
-        numbers.extend(first.parse::<u32>().ok()?..=last.parse().ok()?);
-    }
-    Some(numbers)
-}
-
-fn online() -> Result<Vec<u32>> {
-    let path = format!("{CPUS}/online");
-    let text = fs::read_to_string(&path).context(path.clone())?;
-    parse_list(&text).with_context(|| format!("{path}: {text}"))
-}
-
-/// Switches a processor off or on; returns how often the kernel put it off.
-fn switch(cpu: u32, state: &str) -> Result<u64> {
-    let path = PathBuf::from(format!("{CPUS}/cpu{cpu}/online"));
-    for refusals in 0..ATTEMPTS {
-        match fs::write(&path, state) {
-            Ok(()) => return Ok(u64::from(refusals)),
-            Err(error) if error.raw_os_error() == Some(libc::EBUSY) => std::thread::sleep(PAUSE),
-            Err(error) => return Err(error).with_context(|| format!("writing {state} to {}", path.display())),
-        }
-    }
-    bail!("processor {cpu} is still busy after {ATTEMPTS} attempts")
-}
 
 /// All processors but the first go, and come back, `rounds` times.
 fn cycle(rounds: u64) -> Result<u64> {
@@ -63,13 +28,13 @@ fn cycle(rounds: u64) -> Result<u64> {
     let mut refusals = 0;
     for _ in 0..rounds {
         for &cpu in others {
-            refusals += switch(cpu, "0")?;
+            refusals += switch(cpu, State::Offline)?;
         }
         if online()? != [*first] {
             bail!("processors {:?} are online, expected {first} alone", online()?);
         }
         for &cpu in others {
-            refusals += switch(cpu, "1")?;
+            refusals += switch(cpu, State::Online)?;
         }
         if online()? != all {
             bail!("processors {:?} are online, expected {all:?}", online()?);
@@ -132,16 +97,4 @@ pub fn hotplug(context: &mut Context<'_>) -> Result<Outcome> {
         "{rounds} rounds, {refusals} times put off; {mappings} mappings, {} KiB compared",
         verified >> 10
     )))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn lists_of_processors() {
-        assert_eq!(parse_list("0-2,5\n"), Some(vec![0, 1, 2, 5]));
-        assert_eq!(parse_list("0\n"), Some(vec![0]));
-        assert_eq!(parse_list("a-b"), None);
-    }
 }

@@ -7,13 +7,13 @@ use hvcore::ids::DomainId;
 use nix::errno::Errno;
 
 use super::leaks::{io_page_table_bytes, memory_info};
-use crate::bench::{at, Bench, FROM_DEVICE};
 use crate::control::Minihv;
 use crate::iommufd::{Cdev, DeviceId, HwptId, Space};
 use crate::memory::DmaBuffer;
 use crate::pci;
 use crate::report::Outcome;
 use crate::scenario::Context;
+use crate::testbench::{at, Bench, FROM_DEVICE};
 use crate::vfio::{BackEnd, Session, UnsafeInterrupts};
 
 /// Each so many-th domain gets the device for a while.

@@ -8,13 +8,13 @@ use std::thread;
 use anyhow::{anyhow, bail, ensure, Context as _, Result};
 use hvcore::ids::{DomainId, Gpa, Iova};
 
-use crate::bench::{at, Bench, BASE};
 use crate::checks::observe::domain_of;
 use crate::control::Minihv;
 use crate::debugfs::{self, Dump, Page};
 use crate::memory::{DmaBuffer, HugePage, PAGE};
 use crate::report::Outcome;
 use crate::scenario::Context;
+use crate::testbench::{at, Bench, BASE};
 use crate::vfio::BackEnd;
 
 /// Everything, both ends included.

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use anyhow::{bail, Context as _, Result};
 
-use crate::pci::PciFunction;
+use crate::pci::{self, PciFunction};
 use crate::report::Outcome;
 use crate::scenario::Context;
 
@@ -49,6 +49,18 @@ pub fn no_devices(context: &mut Context<'_>) -> Result<Outcome> {
         [] => Ok(Outcome::Pass(String::new())),
         [function, ..] => bail!("there is {}", describe(function)),
     }
+}
+
+/// edu's domain is of the type that was asked for.
+pub fn edu_type(context: &mut Context<'_>) -> Result<Outcome> {
+    let function = pci::find(pci::EDU)?;
+    let path = function.file("iommu_group/type");
+    let kind = fs::read_to_string(&path).ok();
+    let (kind, expected) = (kind.as_deref().map(str::trim), context.options.mode.group_type());
+    if kind != expected {
+        bail!("{}: domain type {kind:?} instead of {expected:?}", function.address);
+    }
+    Ok(Outcome::Pass(kind.unwrap_or("no group").to_owned()))
 }
 
 /// Compares groups and their domain types with the mode asked for.

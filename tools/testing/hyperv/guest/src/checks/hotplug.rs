@@ -8,7 +8,6 @@ use std::thread;
 use anyhow::{bail, Context as _, Result};
 use hvcore::ids::{BusIndex, LogicalDeviceId};
 
-use crate::bench::{at, Bench, FROM_DEVICE};
 use crate::blockio;
 use crate::census::Census;
 use crate::control::{DeviceTranslation, Minihv, Plug};
@@ -17,6 +16,7 @@ use crate::memory::DmaBuffer;
 use crate::pci::{self, PciFunction};
 use crate::report::Outcome;
 use crate::scenario::Context;
+use crate::testbench::{at, Bench, FROM_DEVICE};
 use crate::vfio::{BackEnd, Session};
 
 /// A note in the report after so many cycles.

@@ -8,12 +8,12 @@ use anyhow::{bail, Context as _, Result};
 use hvcore::control::Counter;
 use hvcore::ids::{DomainId, Gpa, Iova};
 
-use crate::bench::{Bench, FROM_DEVICE};
 use crate::blockio;
 use crate::control::Minihv;
 use crate::kexec::{self, Next, Purpose};
 use crate::report::Outcome;
 use crate::scenario::Context;
+use crate::testbench::{Bench, FROM_DEVICE};
 
 /// `HV_STATUS_KEY_ALREADY_EXISTS`: a domain number is taken.
 const KEY_ALREADY_EXISTS: u32 = 0x65;

@@ -5,12 +5,12 @@ use anyhow::{bail, Context as _, Result};
 use hvcore::control::Counter;
 use hvcore::ids::Iova;
 
-use crate::bench::{at, Bench, FROM_DEVICE};
 use crate::checks::counters;
 use crate::control::Minihv;
 use crate::memory::{DmaBuffer, HugePage, PAGE};
 use crate::report::Outcome;
 use crate::scenario::Context;
+use crate::testbench::{at, Bench, FROM_DEVICE};
 use crate::vfio::BackEnd;
 
 /// What flushing has cost so far.

@@ -3,6 +3,7 @@
 
 pub mod ats;
 pub mod bar;
+pub mod bench;
 pub mod binding;
 pub mod cdev;
 pub mod concurrency;

@@ -9,12 +9,12 @@ use anyhow::{bail, ensure, Context as _, Result};
 use hvcore::control::Counter;
 use hvcore::ids::{DomainId, Iova, LogicalDeviceId};
 
-use crate::bench::Bench;
 use crate::control::{DeviceTranslation, Minihv};
 use crate::debugfs::{self, DomainLine};
 use crate::pci::{self, PciFunction};
 use crate::report::Outcome;
 use crate::scenario::Context;
+use crate::testbench::Bench;
 
 /// Bits of the host's report (include/hyperv/hv_pviommu.h).
 const CAP_PRESENT: u64 = 1 << 0;

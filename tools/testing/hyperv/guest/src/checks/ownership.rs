@@ -7,12 +7,12 @@ use std::path::Path;
 use anyhow::{bail, Context as _, Result};
 use nix::errno::Errno;
 
-use crate::bench::{at, Bench, FROM_DEVICE, OTHER};
 use crate::blockio;
 use crate::iommufd::{Cdev, Iommufd, Space};
 use crate::pci::{self, PciFunction};
 use crate::report::Outcome;
 use crate::scenario::Context;
+use crate::testbench::{at, Bench, FROM_DEVICE, OTHER};
 use crate::type1::{Container, Group};
 use crate::vfio::{errno, BackEnd, Session, UnsafeInterrupts};
 

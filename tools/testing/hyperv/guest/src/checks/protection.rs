@@ -4,13 +4,13 @@
 use anyhow::{bail, Context as _, Result};
 use hvcore::ids::Iova;
 
-use crate::bench::{at, Bench, BASE, CANARY, FROM_DEVICE, OTHER, SECRET};
 use crate::edu::{Edu, BAR_BYTES};
 use crate::faults::{Access, Faults};
 use crate::memory::DmaBuffer;
 use crate::pci;
 use crate::report::Outcome;
 use crate::scenario::Context;
+use crate::testbench::{at, Bench, BASE, CANARY, FROM_DEVICE, OTHER, SECRET};
 use crate::vfio::BackEnd;
 
 /// Mapped addresses work in both directions.

@@ -8,7 +8,6 @@ use hvcore::control::Counter;
 use hvcore::ids::DomainId;
 use hvcore::platform::DeviceTlb;
 
-use crate::bench::at;
 use crate::blockio;
 use crate::control::Minihv;
 use crate::hotplug::namespace;
@@ -17,6 +16,7 @@ use crate::nvme_admin::{self, identify};
 use crate::pci::{self, write_sysfs, PciFunction};
 use crate::report::Outcome;
 use crate::scenario::Context;
+use crate::testbench::at;
 use crate::vfio::{BackEnd, Session};
 
 /// Resets by each way.

@@ -3,7 +3,6 @@
 
 use anyhow::{bail, Context as _, Result};
 
-use crate::bench::{at, Bench, FROM_DEVICE, OTHER};
 use crate::census::Census;
 use crate::control::{DeviceTranslation, Minihv, Plug};
 use crate::hotplug::{bind, functions, offer, wait_until, wait_until_empty};
@@ -11,6 +10,7 @@ use crate::memory::DmaBuffer;
 use crate::pci;
 use crate::report::Outcome;
 use crate::scenario::Context;
+use crate::testbench::{at, Bench, FROM_DEVICE, OTHER};
 use crate::vfio::{BackEnd, Session};
 
 /// How the device is lost.

@@ -8,11 +8,11 @@ use hvcore::ids::Iova;
 use nix::errno::Errno;
 
 use super::nvme;
-use crate::bench::{Bench, FROM_DEVICE};
 use crate::memory::PAGE;
 use crate::pci::write_sysfs;
 use crate::report::Outcome;
 use crate::scenario::Context;
+use crate::testbench::{Bench, FROM_DEVICE};
 
 const STATE: &str = "/sys/power/state";
 /// How far a transition goes before it turns back.

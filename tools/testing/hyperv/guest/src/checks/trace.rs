@@ -5,7 +5,6 @@ use anyhow::{bail, ensure, Context as _, Result};
 use hvcore::control::Counter;
 use hvcore::ids::DomainId;
 
-use crate::bench::{at, Bench};
 use crate::checks::counters::call;
 use crate::checks::observe::domain_of;
 use crate::control::{Injection, Minihv};
@@ -14,6 +13,7 @@ use crate::memory::PAGE;
 use crate::pci;
 use crate::report::Outcome;
 use crate::scenario::Context;
+use crate::testbench::{at, Bench};
 use crate::tracing::{Event, Flush, Form, Recording};
 
 /// `HV_STATUS_OPERATION_FAILED`.

@@ -5,10 +5,10 @@ use anyhow::{bail, Context as _, Result};
 use hvcore::ids::Iova;
 use nix::errno::Errno;
 
-use crate::bench::Bench;
 use crate::memory::PAGE;
 use crate::report::Outcome;
 use crate::scenario::Context;
+use crate::testbench::Bench;
 
 /// QEMU's VT-d walks 4 levels only; wider tables are walked by minihv in software.
 const HARDWARE_BITS: u32 = 48;

@@ -3,9 +3,9 @@
 
 use super::{check, Check};
 use crate::checks::{
-    ats, bar, binding, cdev, concurrency, counters, cpus, domains, dump, groups, hotplug, identity, kexec, kselftest,
-    large, leaks, nvme, observe, ownership, protection, refusal, reset, revocation, samples, sleep, trace, virtio,
-    width,
+    ats, bar, bench, binding, cdev, concurrency, counters, cpus, domains, dump, groups, hotplug, identity, kexec,
+    kselftest, large, leaks, nvme, observe, ownership, protection, refusal, reset, revocation, samples, sleep, trace,
+    virtio, width,
 };
 use crate::vfio::BackEnd;
 
@@ -108,6 +108,22 @@ pub const DUMP_ABSURD: Check = check("table-dump-refuses-absurd-selections", dum
 pub const DUMP_CONCURRENT: Check = check("table-dump-survives-changes", dump::concurrent);
 pub const TRACE: Check = check("tracepoints-tell-what-happens", trace::sound);
 pub const TRACE_FAILING: Check = check("tracepoints-tell-failures", trace::failing);
+
+pub const EDU_TYPE: Check = check("edu-domain-type", groups::edu_type);
+pub const BENCH_KTIME: Check = check("bench-ktime", bench::kernel::ktime);
+pub const BENCH_DMA: Check = check("bench-dma", bench::kernel::dma);
+pub const BENCH_THREADS: Check = check("bench-threads", bench::kernel::threads);
+pub const BENCH_UNALIGNED: Check = check("bench-unaligned", bench::kernel::unaligned);
+pub const BENCH_LISTS: Check = check("bench-sg", bench::kernel::lists);
+pub const BENCH_PATTERNS: Check = check("bench-pattern", bench::kernel::patterns);
+pub const BENCH_FLUSHES: Check = check("bench-flush", bench::kernel::flushes);
+pub const BENCH_TABLES: Check = check("bench-iommu", bench::kernel::tables);
+pub const BENCH_DOMAINS: Check = check("bench-domain", bench::kernel::domains);
+pub const BENCH_USER: Check = check("bench-iommufd", bench::user::iommufd);
+pub const BENCH_BOOT: Check = check("bench-boot", bench::boot::devices);
+pub const BENCH_CALLS: Check = check("one-hypercall-an-unmap", bench::regression::calls);
+pub const BENCH_PRECISION: Check = check("flushes-are-precise", bench::regression::precision);
+pub const BENCH_FLUSH_PATH: Check = check("flush-path-is-short", bench::regression::flush_path);
 
 // Named like the programs: the suites of their tests are.
 pub const SELFTEST_SETUP: Check =

@@ -2,6 +2,7 @@
 //! Named lists of checks, and how one is run.
 
 mod ats;
+mod bench;
 mod checks;
 mod dma;
 mod faults;
@@ -97,6 +98,7 @@ pub const SCENARIOS: &[&[Scenario]] = &[
     kselftest::SCENARIOS,
     observe::SCENARIOS,
     matrix::SCENARIOS,
+    bench::SCENARIOS,
 ];
 
 /// Looks a scenario up.

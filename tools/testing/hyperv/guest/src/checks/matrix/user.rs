@@ -10,12 +10,12 @@ use nix::errno::Errno;
 
 use super::cells::{Operation, Place};
 use super::drive::{Attention, Drive, Seen};
-use crate::bench::{at, Bench, FROM_DEVICE, OTHER};
 use crate::control::{DeviceTranslation, Effect, Injection, Minihv, Plug};
 use crate::iommufd::{Cdev, DeviceId, HwptId, Space};
 use crate::memory::DmaBuffer;
 use crate::pci;
 use crate::scenario::Context;
+use crate::testbench::{at, Bench, FROM_DEVICE, OTHER};
 use crate::vfio::{BackEnd, Session, UnsafeInterrupts};
 
 /// Page of the window that stays mapped, and of the buffer behind it.

@@ -1,0 +1,134 @@
+// SPDX-License-Identifier: GPL-2.0
+//! iommufd, from user space: large amounts of memory, in pages of 4 KiB and of 2 MiB.
+
+use std::path::Path;
+
+use anyhow::{Context as _, Result};
+
+use super::{measurement, Where};
+use crate::checks::leaks::{io_page_table_bytes, memory_info};
+use crate::instructions::{Binding, Cost, Figure, Meter, Module, Unit};
+use crate::iommufd::{Cdev, Space};
+use crate::memory::{DmaBuffer, HugePage, PAGE};
+use crate::pci::{self, write_sysfs};
+use crate::processors::Alone;
+use crate::report::Outcome;
+use crate::scenario::Context;
+use crate::testbench::at;
+use crate::vfio::{BackEnd, UnsafeInterrupts};
+
+const GIB: usize = (1 << 30) / PAGE;
+/// The sizes, in pages, and their names.
+const SIZES: [(usize, &str); 2] = [(GIB / 4, "256m"), (GIB, "1g")];
+/// What the rest of the guest needs, in bytes.
+const RESERVE: u64 = 512 << 20;
+
+/// Memory of one size of page.
+struct Kind {
+    /// Behind the size, in the names of figures.
+    suffix: &'static str,
+    /// In the names of figures about memory.
+    table: &'static str,
+    make: fn() -> Result<DmaBuffer>,
+}
+
+const KINDS: [Kind; 2] = [
+    Kind { suffix: "", table: "memory/gib-2m", make: huge_pages },
+    Kind { suffix: "-4k", table: "memory/gib-4k", make: || DmaBuffer::untouched(GIB) },
+];
+
+/// 1 GiB of huge pages, from a pool that is filled for it. It is emptied with the buffer.
+fn huge_pages() -> Result<DmaBuffer> {
+    let pool = |pages: usize| {
+        write_sysfs(Path::new("/sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages"), &pages.to_string())
+    };
+    pool(GIB / HugePage::TwoMiB.pages())?;
+    let buffer = DmaBuffer::huge_pages(HugePage::TwoMiB, GIB / HugePage::TwoMiB.pages());
+    // Pages in use go when they are given back.
+    pool(0)?;
+    buffer
+}
+
+/// A device behind an address space of user space, and what was measured there. It is printed at the end: the console is
+/// busy for some time with each line.
+struct User {
+    space: Space,
+    /// Keeps the device attached.
+    _cdev: Cdev,
+    meter: Meter,
+    /// Bytes of page tables with nothing mapped.
+    empty: u64,
+    figures: Vec<Figure>,
+}
+
+impl User {
+    fn open(meter: Meter) -> Result<User> {
+        let function = pci::find(pci::EDU)?;
+        BackEnd::Iommufd.set_unsafe_interrupts(UnsafeInterrupts::Allowed)?;
+        function.bind("vfio-pci")?;
+        let (space, cdev) = (Space::new()?, Cdev::open(&function)?);
+        cdev.bind(&space.iommufd).context("binding the device to iommufd")?;
+        let before = io_page_table_bytes()?;
+        cdev.attach(space.ioas).context("attaching the device to an IOAS")?;
+        let empty = io_page_table_bytes()?;
+        let figures = vec![Figure::whole("memory/domain", empty.saturating_sub(before), Unit::Bytes)];
+        Ok(User { space, _cdev: cdev, meter, empty, figures })
+    }
+
+    fn add(&mut self, name: &str, cost: Cost) {
+        let mut put =
+            |suffix: &str, value, unit| self.figures.push(Figure::whole(format!("{name}{suffix}"), value, unit));
+        put("", cost.instructions, Unit::Instructions);
+        if let (Some(hypervisor), Some(calls)) = (cost.hypervisor, cost.calls) {
+            put("-hypervisor", hypervisor, Unit::Instructions);
+            put("/calls", calls, Unit::Calls);
+        }
+    }
+
+    /// Maps and unmaps the first pages of the buffer.
+    fn measure(&mut self, buffer: &DmaBuffer, pages: usize, name: &str) -> Result<()> {
+        let (meter, Space { iommufd, ioas }) = (self.meter, &self.space);
+        let map = || iommufd.map(*ioas, at(0), buffer.range(0, pages)).context("mapping");
+        let unmap = || iommufd.unmap(*ioas, at(0), (pages * PAGE) as u64).context("unmapping");
+        let ((), mapped) = meter.measure(map)?;
+        let (_, unmapped) = meter.measure(unmap)?;
+        self.add(&format!("{name}/map"), mapped);
+        self.add(&format!("{name}/unmap"), unmapped);
+        Ok(())
+    }
+
+    /// What the tables take with the whole buffer mapped. It is the first thing that is done with a buffer, so that
+    /// everything else is measured with all in place that stays.
+    fn table_bytes(&mut self, buffer: &DmaBuffer, name: &str) -> Result<()> {
+        let Space { iommufd, ioas } = &self.space;
+        iommufd.map(*ioas, at(0), buffer.range(0, buffer.pages())).context("mapping")?;
+        let bytes = io_page_table_bytes()?.saturating_sub(self.empty);
+        iommufd.unmap(*ioas, at(0), (buffer.pages() * PAGE) as u64).context("unmapping")?;
+        self.figures.push(Figure::whole(name, bytes, Unit::Bytes));
+        Ok(())
+    }
+}
+
+/// The cost of large mappings, and of the tables for them. Where the guest has too little memory, nothing but the domain
+/// is measured.
+pub fn iommufd(context: &mut Context<'_>) -> Result<Outcome> {
+    measurement(context, "iommufd", Where::StrictIommu, |context| {
+        let _alone = Alone::new()?;
+        let overhead = Module::bind(Binding::DmaApi)?.run("overhead")?;
+        let world_switch = overhead.iter().find(|figure| figure.name == "overhead/world-switch");
+        let world_switch = world_switch.context("the module does not tell the world switch")?.thousandths / 1000;
+        let mut user = User::open(Meter::new(context.minihv, world_switch))?;
+        for kind in &KINDS {
+            if memory_info("MemAvailable")? < (GIB * PAGE) as u64 + RESERVE {
+                continue;
+            }
+            let buffer = (kind.make)()?;
+            user.table_bytes(&buffer, kind.table)?;
+            for (pages, size) in SIZES {
+                user.measure(&buffer, pages, &format!("iommufd/{size}{}", kind.suffix))?;
+            }
+        }
+        user.figures.iter().for_each(|figure| context.reporter.figure(figure));
+        Ok(user.figures.len())
+    })
+}

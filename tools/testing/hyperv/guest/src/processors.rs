@@ -1,0 +1,100 @@
+// SPDX-License-Identifier: GPL-2.0
+//! Processors that are switched off and on.
+
+use std::fs;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{bail, Context as _, Result};
+
+const CPUS: &str = "/sys/devices/system/cpu";
+/// How often a processor is asked to go that the kernel keeps because an event is on its way to it.
+const ATTEMPTS: u32 = 20;
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// What a processor is to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// Not used.
+    Offline,
+    /// In use.
+    Online,
+}
+
+/// Numbers in a list such as `0-2,5`.
+fn parse_list(text: &str) -> Option<Vec<u32>> {
+    let mut numbers = Vec::new();
+    for part in text.trim().split(',').filter(|part| !part.is_empty()) {
+        let (first, last) = part.split_once('-').unwrap_or((part, part));
+        numbers.extend(first.parse::<u32>().ok()?..=last.parse().ok()?);
+    }
+    Some(numbers)
+}
+
+/// The processors in use.
+///
+/// # Errors
+/// When the kernel does not tell.
+pub fn online() -> Result<Vec<u32>> {
+    let path = format!("{CPUS}/online");
+    let text = fs::read_to_string(&path).context(path.clone())?;
+    parse_list(&text).with_context(|| format!("{path}: {text}"))
+}
+
+/// Switches a processor off or on; returns how often the kernel put it off.
+///
+/// # Errors
+/// When it does not do so.
+pub fn switch(cpu: u32, state: State) -> Result<u64> {
+    let path = PathBuf::from(format!("{CPUS}/cpu{cpu}/online"));
+    let digit = if state == State::Online { "1" } else { "0" };
+    for refusals in 0..ATTEMPTS {
+        match fs::write(&path, digit) {
+            Ok(()) => return Ok(u64::from(refusals)),
+            Err(error) if error.raw_os_error() == Some(libc::EBUSY) => std::thread::sleep(PAUSE),
+            Err(error) => return Err(error).with_context(|| format!("writing {digit} to {}", path.display())),
+        }
+    }
+    bail!("processor {cpu} is still busy after {ATTEMPTS} attempts")
+}
+
+/// The first processor alone; the others come back when this is dropped.
+pub struct Alone {
+    others: Vec<u32>,
+}
+
+impl Alone {
+    /// Switches the others off.
+    ///
+    /// # Errors
+    /// When one stays.
+    pub fn new() -> Result<Alone> {
+        let mut alone = Alone { others: Vec::new() };
+        for cpu in online()?.into_iter().skip(1) {
+            switch(cpu, State::Offline)?;
+            alone.others.push(cpu);
+        }
+        Ok(alone)
+    }
+}
+
+impl Drop for Alone {
+    fn drop(&mut self) {
+        for &cpu in &self.others {
+            // Whoever needs it says what is wrong if this fails.
+            let _ = switch(cpu, State::Online);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lists_of_processors() {
+        assert_eq!(parse_list("0-2,5\n"), Some(vec![0, 1, 2, 5]));
+        assert_eq!(parse_list("0\n"), Some(vec![0]));
+        assert_eq!(parse_list("a-b"), None);
+    }
+}
