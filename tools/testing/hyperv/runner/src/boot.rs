@@ -15,7 +15,7 @@ use crate::console::Follower;
 use crate::device::Devices;
 use crate::image::{write_bundle, Kernel};
 use crate::initramfs::{Fio, Initramfs};
-use crate::qemu::{as_shell, Console, Logs, Machine, Payload, Trace};
+use crate::qemu::{as_shell, Clock, Console, Iommu, Logs, Machine, Payload, Trace};
 
 /// How often the logs are looked at.
 const TICK: Duration = Duration::from_millis(20);
@@ -29,8 +29,6 @@ const EMULATOR_ERROR: &str = "emulator error: ";
 /// Words for every guest kernel: one console, every line on it, no waiting after a panic.
 const COMMAND_LINE: &str =
     "console=ttyS0,115200 ignore_loglevel printk.devkmsg=on log_buf_len=1M oops=panic panic=-1 nvme_core.io_timeout=10 nvme_core.admin_timeout=10";
-/// Words for a guest that drives QEMU's VT-d itself.
-const BARE_COMMAND_LINE: &str = "intel_iommu=on,sm_on";
 
 /// Programs that go into guests or start them.
 #[derive(Clone, Debug)]
@@ -49,6 +47,8 @@ pub struct Tools {
     pub kselftest: Option<PathBuf>,
     /// Directory with the programs of samples/, where they were built.
     pub samples: Option<PathBuf>,
+    /// Directory with the modules that measure, where they were built.
+    pub bench: Option<PathBuf>,
 }
 
 /// How long a guest may take.
@@ -101,6 +101,10 @@ pub struct Plan {
     pub memory: String,
     /// PCI devices.
     pub devices: Devices,
+    /// The machine's IOMMU. minihv knows [`Iommu::Intel`] alone.
+    pub iommu: Iommu,
+    /// What drives the guest's clocks.
+    pub clock: Clock,
     /// Words added to the kernel's command line, `hvtest.*` included.
     pub append: String,
     /// minihv's options; the devices are added.
@@ -165,7 +169,7 @@ impl Drop for Running {
 
 impl Plan {
     fn command_line(&self, tools: &Tools) -> String {
-        let bare = if tools.minihv.is_some() { "" } else { BARE_COMMAND_LINE };
+        let bare = if tools.minihv.is_some() { "" } else { self.iommu.words() };
         let count = self.devices.count();
         let words = [COMMAND_LINE, bare, &format!("hvtest.devices={count}"), &self.append];
         words.iter().filter(|w| !w.is_empty()).copied().collect::<Vec<_>>().join(" ")
@@ -186,6 +190,7 @@ impl Plan {
                 Pack::Kernel => {}
                 Pack::Kselftest => archive.add_programs("kselftest", tools.kselftest.as_deref())?,
                 Pack::Samples => archive.add_programs("samples", tools.samples.as_deref())?,
+                Pack::Bench => archive.add_programs("bench", tools.bench.as_deref())?,
             }
         }
         for depth in 0..self.packs.iter().filter(|pack| **pack == Pack::Kernel).count() {
@@ -249,6 +254,8 @@ impl Plan {
             cpus: self.cpus,
             memory: self.memory.clone(),
             devices: self.devices.clone(),
+            iommu: self.iommu,
+            clock: self.clock,
             payload: self.payload(tools, work)?,
             console: self.console,
             trace: self.trace,

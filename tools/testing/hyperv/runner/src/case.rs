@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use crate::expect::Expectation;
+use crate::qemu::Clock;
 use crate::verdict::{Demands, Excuse};
 
 /// Which build of the kernel a case needs.
@@ -19,11 +20,14 @@ pub enum Variant {
     RustOff,
     /// Fully preemptible (PREEMPT_RT).
     Rt,
+    /// The kernel that is measured: without debugging aids.
+    Release,
 }
 
 impl Variant {
     /// All of them.
-    pub const ALL: [Variant; 5] = [Variant::Debug, Variant::Module, Variant::PviommuOff, Variant::RustOff, Variant::Rt];
+    pub const ALL: [Variant; 6] =
+        [Variant::Debug, Variant::Module, Variant::PviommuOff, Variant::RustOff, Variant::Rt, Variant::Release];
 
     /// The name on the command line.
     pub fn name(self) -> &'static str {
@@ -33,6 +37,7 @@ impl Variant {
             Variant::PviommuOff => "pviommu-off",
             Variant::RustOff => "rust-off",
             Variant::Rt => "rt",
+            Variant::Release => "release",
         }
     }
 }
@@ -56,6 +61,8 @@ pub enum Pack {
     Kselftest,
     /// The programs of samples/, in `/samples`.
     Samples,
+    /// The modules that measure, in `/bench`.
+    Bench,
 }
 
 /// A boot and what must come of it.
@@ -77,6 +84,8 @@ pub struct Case {
     pub packs: Vec<Pack>,
     /// Devices, as on the command line.
     pub devices: Vec<&'static str>,
+    /// What drives the guest's clocks.
+    pub clock: Clock,
     /// Scenario of the guest program.
     pub scenario: &'static str,
     /// Words for the guest's kernel, besides the scenario.
@@ -101,6 +110,7 @@ impl Case {
             memory: None,
             packs: Vec::new(),
             devices: vec!["nvme", "edu", "virtio-blk"],
+            clock: Clock::Host,
             scenario,
             append: Vec::new(),
             hypervisor: "",
@@ -145,6 +155,11 @@ impl Case {
         Case { devices: devices.to_vec(), ..self }
     }
 
+    /// Counts instructions: what the guest measures does not depend on the machine that QEMU runs on.
+    pub fn counted(self) -> Case {
+        Case { clock: Clock::Instructions, ..self }
+    }
+
     /// Adds a word to the guest's kernel command line.
     pub fn append(mut self, word: &str) -> Case {
         self.append.push(word.to_owned());
@@ -171,6 +186,12 @@ impl Case {
     /// Takes splats that match this pattern for a part of the test.
     pub fn splat(mut self, pattern: &str) -> Case {
         self.demands.splats.push(pattern.to_owned());
+        self
+    }
+
+    /// Takes the kernel's reports that went through this function for a part of the test.
+    pub fn known_caller(mut self, function: &str) -> Case {
+        self.demands.known_callers.push(function.to_owned());
         self
     }
 

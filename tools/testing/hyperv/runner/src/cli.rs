@@ -28,6 +28,8 @@ pub enum Action {
     Run(RunArgs),
     /// The table of test boots; the last line tells how many passed and failed.
     Test(TestArgs),
+    /// The benchmark: what the driver and its peers cost, in instructions, which do not depend on this machine.
+    Bench(BenchArgs),
 }
 
 /// Programs and files that every guest needs.
@@ -54,6 +56,9 @@ pub struct ToolArgs {
     /// Directory with the statically linked programs of samples/ [default: none].
     #[arg(long, value_name = "DIR")]
     pub samples: Option<PathBuf>,
+    /// Directory with the modules that measure [default: none].
+    #[arg(long, value_name = "DIR")]
+    pub bench_module: Option<PathBuf>,
     /// The emulator.
     #[arg(long, value_name = "PROGRAM", default_value = "qemu-system-x86_64")]
     pub qemu: PathBuf,
@@ -176,10 +181,61 @@ pub struct TestArgs {
     /// Number of processors, except for cases that are about their number.
     #[arg(long, value_name = "N", default_value_t = 2)]
     pub cpus: u32,
-    /// A kernel's build directory: debug, module, pviommu-off, rust-off or rt; modules are taken from `modules` in it.
+    /// A kernel's build directory: debug, module, pviommu-off, rust-off, rt or release; modules are taken from `modules`
+    /// in it.
     /// Cases whose kernel is not given are left out.
     #[arg(long = "kernel-variant", value_name = "NAME=DIR")]
     pub variants: Vec<String>,
+    /// Size and time limits.
+    #[command(flatten)]
+    pub guest: GuestArgs,
+    /// Programs and files.
+    #[command(flatten)]
+    pub tools: ToolArgs,
+}
+
+/// Arguments of `bench`.
+#[derive(Args)]
+#[command(mut_arg("memory", |a| a.default_value("4G")))]
+#[command(mut_arg("timeout", |a| a.default_value("3600")))]
+#[command(mut_arg("silence", |a| a.default_value("600")))]
+pub struct BenchArgs {
+    /// Build directory of the kernel that is measured; its name is that of the configuration.
+    #[arg(long, value_name = "DIR")]
+    pub kernel_build: PathBuf,
+    /// Only this configuration; repeatable.
+    #[arg(long = "config", value_name = "NAME")]
+    pub configurations: Vec<String>,
+    /// Measure only this kind of thing (a check of the guest's scenario, without its `bench-`); repeatable.
+    #[arg(long = "measure", value_name = "NAME", conflicts_with = "record")]
+    pub kinds: Vec<String>,
+    /// Show only figures whose name contains this; repeatable. Everything is measured all the same.
+    #[arg(long = "metric", value_name = "TEXT")]
+    pub metrics: Vec<String>,
+    /// The results that are kept, to compare with [default: none].
+    #[arg(long, value_name = "FILE")]
+    pub kept: Option<PathBuf>,
+    /// Keep these results from now on: write them to --kept, and a chart of them beside it.
+    #[arg(long, requires = "kept", conflicts_with = "configurations")]
+    pub record: bool,
+    /// Judge these results instead of measuring.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["record", "configurations"])]
+    pub show: Option<PathBuf>,
+    /// Fail when a target is missed.
+    #[arg(long)]
+    pub check_targets: bool,
+    /// List the configurations instead of measuring.
+    #[arg(long)]
+    pub list: bool,
+    /// Number of processors of each guest.
+    #[arg(long, value_name = "N", default_value_t = 4)]
+    pub cpus: u32,
+    /// Guests at the same time [default: 2, or 1 on a machine with one processor]. Results do not depend on it.
+    #[arg(long, value_name = "N")]
+    pub parallel: Option<usize>,
+    /// Program that tells the sizes of an object's sections.
+    #[arg(long, value_name = "PROGRAM", default_value = "size")]
+    pub size: PathBuf,
     /// Size and time limits.
     #[command(flatten)]
     pub guest: GuestArgs,
@@ -205,5 +261,16 @@ mod tests {
     #[test]
     fn the_definition_is_sound() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn the_benchmark_takes_more_memory_than_a_test() {
+        let memory = |words: &[&str]| match Cli::try_parse_from(words).map(|cli| cli.action) {
+            Ok(Action::Bench(args)) => args.guest.memory,
+            Ok(Action::Test(args)) => args.guest.memory,
+            _ => panic!("{words:?}"),
+        };
+        assert_eq!(memory(&["hvrun", "bench", "--kernel-build", "k"]), "4G");
+        assert_eq!(memory(&["hvrun", "test"]), "1G");
     }
 }

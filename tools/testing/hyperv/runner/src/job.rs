@@ -14,7 +14,7 @@ use crate::image::Kernel;
 use crate::initramfs::Fio;
 use crate::ktap::Status;
 use crate::progress::{table, tail, Progress};
-use crate::qemu::{Console, Logs, Trace};
+use crate::qemu::{Clock, Console, Iommu, Logs, Trace};
 use crate::verdict::{verdict, Demands, Verdict};
 
 /// Console lines that are shown of a failing boot.
@@ -67,6 +67,8 @@ impl Job {
             cpus: self.cpus,
             memory: self.memory.clone(),
             devices: Devices::new(&self.devices)?,
+            iommu: Iommu::Intel,
+            clock: Clock::Host,
             append: format!("{words} {}", self.append),
             hypervisor: self.hypervisor.clone(),
             fio: Fio::Packed,

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 //! Boots test guests under minihv, follows them and collects the verdict.
 
+mod bench;
 mod boot;
 mod case;
 mod cases;
@@ -17,6 +18,7 @@ mod qemu;
 mod single;
 mod splat;
 mod suite;
+mod trace;
 mod verdict;
 
 use std::collections::BTreeMap;
@@ -73,6 +75,7 @@ impl ToolArgs {
             fio: self.fio.clone(),
             kselftest: self.kselftest.clone(),
             samples: self.samples.clone(),
+            bench: self.bench_module.clone(),
         })
     }
 
@@ -161,6 +164,7 @@ fn main() -> ExitCode {
         Action::Boot(args) => single::boot(&args),
         Action::Run(args) => run(args),
         Action::Test(args) => test(&args),
+        Action::Bench(args) => bench::run(&args),
     };
     match result {
         Ok(Outcome::Passed) => ExitCode::SUCCESS,

@@ -26,7 +26,7 @@ pub enum Payload {
         /// The hypervisor's own command line.
         options: String,
     },
-    /// The kernel itself, with QEMU's VT-d in its own hands.
+    /// The kernel itself, with the machine's IOMMU in its own hands.
     Kernel {
         /// The bzImage.
         image: PathBuf,
@@ -74,6 +74,60 @@ pub enum Trace {
     Vtd,
 }
 
+/// What drives the guest's clocks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Clock {
+    /// The time of the machine that QEMU runs on.
+    Host,
+    /// The guest's own instructions, a nanosecond each, whoever executes them. Nothing that a guest without host I/O
+    /// does or measures depends then on the machine that QEMU runs on.
+    Instructions,
+}
+
+impl Clock {
+    fn arguments(self) -> &'static [&'static str] {
+        match self {
+            Clock::Host => &[],
+            Clock::Instructions => &["-icount", "shift=0,sleep=off", "-rtc", "base=2020-01-01,clock=vm", "-seed", "7"],
+        }
+    }
+}
+
+/// The IOMMU of the emulated machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Iommu {
+    /// Intel's VT-d in scalable mode with first-stage tables: the one that minihv drives.
+    Intel,
+    /// virtio-iommu.
+    Virtio,
+    /// There is none.
+    Absent,
+}
+
+impl Iommu {
+    /// QEMU's device model.
+    fn model(self) -> Option<&'static str> {
+        match self {
+            // With interrupt remapping; 48 bits is all that this model's first stage walks.
+            Iommu::Intel => Some("intel-iommu,x-scalable-mode=on,x-flts=on,intremap=on,device-iotlb=on,aw-bits=48"),
+            // Below the first slot that devices are put into.
+            Iommu::Virtio => Some("virtio-iommu-pci,addr=3.0"),
+            Iommu::Absent => None,
+        }
+    }
+
+    /// Words for a kernel that drives it itself.
+    pub fn words(self) -> &'static str {
+        match self {
+            Iommu::Intel => "intel_iommu=on,sm_on",
+            Iommu::Virtio | Iommu::Absent => "",
+        }
+    }
+}
+
+/// The processor model of every guest. QEMU counts instructions only where x2APIC is hidden, as it is here.
+pub const CPU_MODEL: &str = "EPYC";
+
 /// A machine to be started.
 #[derive(Clone, Debug)]
 pub struct Machine {
@@ -83,6 +137,10 @@ pub struct Machine {
     pub memory: String,
     /// PCI devices.
     pub devices: Devices,
+    /// IOMMU in front of them.
+    pub iommu: Iommu,
+    /// What drives the guest's clocks.
+    pub clock: Clock,
     /// What runs.
     pub payload: Payload,
     /// The guest's console.
@@ -101,8 +159,20 @@ impl Machine {
             Payload::Minihv { .. } => "q35",
             Payload::Kernel { .. } => "q35,sata=off,smbus=off",
         };
-        put(&["-accel", "tcg", "-machine", board, "-cpu", "EPYC", "-m", &self.memory, "-smp", &self.cpus.to_string()]);
+        put(&[
+            "-accel",
+            "tcg",
+            "-machine",
+            board,
+            "-cpu",
+            CPU_MODEL,
+            "-m",
+            &self.memory,
+            "-smp",
+            &self.cpus.to_string(),
+        ]);
         put(&["-nodefaults", "-display", "none", "-no-reboot"]);
+        put(self.clock.arguments());
         let serial = logs.serial.display();
         match self.console {
             Console::Log => put(&["-chardev", &format!("file,id=console,path={serial}")]),
@@ -120,8 +190,10 @@ impl Machine {
                 put(&["-kernel", &image, "-initrd", &initramfs, "-append", command_line]);
             }
         }
-        // First-stage translation with interrupt remapping; 48 bits is all that this model's first stage walks.
-        put(&["-device", "intel-iommu,x-scalable-mode=on,x-flts=on,intremap=on,device-iotlb=on,aw-bits=48"]);
+        // Before the devices, which would not notice it otherwise.
+        if let Some(model) = self.iommu.model() {
+            put(&["-device", model]);
+        }
         if self.trace == Trace::Vtd {
             put(&["-trace", "vtd_*", "-D", &logs.trace.display().to_string()]);
         }
@@ -159,19 +231,34 @@ mod tests {
         assert_eq!(as_shell("qemu", &arguments), "qemu \\\n  -append 'a='\\''b'\\'' c' ''\n");
     }
 
-    #[test]
-    fn the_iommu_comes_before_the_devices() {
+    fn arguments(iommu: Iommu, clock: Clock) -> Vec<String> {
         let machine = Machine {
             cpus: 2,
             memory: "1G".to_owned(),
             devices: Devices::new(&["edu".parse().unwrap()]).unwrap(),
+            iommu,
+            clock,
             payload: Payload::Minihv { elf: "hv".into(), bundle: "b".into(), options: "assign=4.0".to_owned() },
             console: Console::Log,
             trace: Trace::Off,
         };
-        let arguments = machine.arguments(Path::new("/d"), &Logs::new(Path::new("/l")));
-        let at = |text: &str| arguments.iter().position(|a| a.starts_with(text)).unwrap();
-        assert!(at("intel-iommu") < at("edu,"));
-        assert_eq!(arguments[at("-append") + 1], "assign=4.0");
+        machine.arguments(Path::new("/d"), &Logs::new(Path::new("/l")))
+    }
+
+    #[test]
+    fn the_iommu_comes_before_the_devices() {
+        for (iommu, model) in [(Iommu::Intel, "intel-iommu"), (Iommu::Virtio, "virtio-iommu-pci")] {
+            let arguments = arguments(iommu, Clock::Host);
+            let at = |text: &str| arguments.iter().position(|a| a.starts_with(text)).unwrap();
+            assert!(at(model) < at("edu,"));
+            assert_eq!(arguments[at("-append") + 1], "assign=4.0");
+        }
+        assert!(!arguments(Iommu::Absent, Clock::Host).iter().any(|a| a.contains("iommu")));
+    }
+
+    #[test]
+    fn instructions_are_counted_only_when_asked_for() {
+        let counts = |clock| arguments(Iommu::Intel, clock).iter().any(|a| a == "-icount");
+        assert_eq!([counts(Clock::Host), counts(Clock::Instructions)], [false, true]);
     }
 }

@@ -11,7 +11,7 @@ use crate::device::Devices;
 use crate::initramfs::Fio;
 use crate::job::Outcome;
 use crate::progress::{tail, Progress};
-use crate::qemu::{Console, Logs, Trace};
+use crate::qemu::{Clock, Console, Iommu, Logs, Trace};
 use crate::verdict::{verdict, Demands};
 use crate::HYPERVISOR_CHECKS;
 
@@ -28,6 +28,8 @@ fn plan(args: &BootArgs) -> Result<Plan> {
         cpus: args.cpus,
         memory: args.guest.memory.clone(),
         devices: Devices::new(&args.devices)?,
+        iommu: Iommu::Intel,
+        clock: Clock::Host,
         append: format!("hvtest.scenario={scenario} {}", args.append).trim_end().to_owned(),
         hypervisor: args.hypervisor.parse()?,
         fio: if WITH_FIO.contains(&scenario) { Fio::Packed } else { Fio::Left },

@@ -14,7 +14,7 @@ use crate::image::Kernel;
 use crate::initramfs::Fio;
 use crate::ktap::Status;
 use crate::progress::tail;
-use crate::qemu::{Console, Logs, Trace};
+use crate::qemu::{Console, Iommu, Logs, Trace};
 use crate::verdict::{verdict, Verdict};
 
 /// Console lines that are shown of a failing boot.
@@ -84,6 +84,8 @@ fn plan(case: &Case, kernel: &Kernel, selection: &Selection) -> Result<Plan> {
         cpus: case.cpus.unwrap_or(selection.cpus),
         memory: case.memory.unwrap_or(&selection.memory).to_owned(),
         devices: Devices::new(&buses)?,
+        iommu: Iommu::Intel,
+        clock: case.clock,
         append: case.command_line(),
         hypervisor: case.hypervisor.parse().with_context(|| case.path())?,
         fio: Fio::Left,

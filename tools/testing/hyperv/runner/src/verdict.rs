@@ -9,6 +9,7 @@ use crate::console::message;
 use crate::expect::{judge, Expectation};
 use crate::ktap::{Parser, Report, Status, Test};
 use crate::splat::Detector;
+use crate::trace::without_reports_through;
 
 /// Prefix of the guest program's report.
 const GUEST: &str = "hvtest: ";
@@ -41,6 +42,8 @@ pub struct Demands {
     pub excuses: Vec<Excuse>,
     /// Patterns of splats that are part of the test.
     pub splats: Vec<String>,
+    /// Functions whose appearance in a report's call trace makes the report part of the test.
+    pub known_callers: Vec<String>,
     /// Reports besides the first one: those of kernels that this one leaves for, in the same boot.
     pub more_reports: usize,
     /// Patterns that must each match a test which the kernel's own tests report.
@@ -105,7 +108,7 @@ pub fn verdict(record: &Record, demands: &Demands) -> Result<Verdict> {
     }
     complaints.extend(guest_complaints(&guest, demands)?);
     complaints.extend(kernel_complaints(&kernel, demands)?);
-    complaints.extend(splat_complaints(&detector, &messages));
+    complaints.extend(splat_complaints(&detector, &without_reports_through(&messages, &demands.known_callers)));
     // The guest's own check sees no violations after it, at shutdown for one.
     let alarming = |line: &&String| line.contains("panicked at") || line.contains("] violation: ");
     complaints.extend(record.hypervisor.iter().filter(alarming).map(|line| format!("minihv: {line}")));

@@ -18,7 +18,10 @@ fn lifecycle(name: &'static str, scenario: &'static str) -> Case {
 
 /// One edu and two NVMe controllers.
 fn hotplug(name: &'static str, scenario: &'static str, mode: &[&str], rounds: u32) -> Case {
-    with(lifecycle(name, scenario), mode).devices(&["nvme", "nvme", "edu"]).append(&format!("hvtest.rounds={rounds}"))
+    with(lifecycle(name, scenario), mode)
+        .devices(&["nvme", "nvme", "edu"])
+        .append("kmemleak=on")
+        .append(&format!("hvtest.rounds={rounds}"))
 }
 
 /// How often `revocation` takes a device away from user space.
@@ -45,7 +48,7 @@ pub fn cases() -> Vec<Case> {
             .hypervisor("ats=on")
             .append("hvtest.rounds=50"),
         revocation("revocation", &mode::STRICT),
-        // Of three runs, one lost the second processor's device interrupts for good, under minihv: not yet explained.
+        // Of ten runs, one lost the second processor's device interrupts for good, under minihv: not yet explained.
         hotplug("surprise-removal", "surprise-removal", &mode::STRICT, 10).thorough(),
         hotplug("hotplug-long", "hotplug", &mode::STRICT, 200).minutes(40).thorough(),
         hotplug("hotplug-deferred", "hotplug", &mode::DEFERRED, 20).cpus(4).thorough(),

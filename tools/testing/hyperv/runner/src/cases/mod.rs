@@ -3,6 +3,7 @@
 //! where it needs one.
 
 mod ats;
+mod bench;
 mod boot;
 mod faults;
 mod kselftest;
@@ -26,7 +27,7 @@ pub mod mode {
 }
 
 /// Suites in the order in which they run.
-pub const SUITES: [&str; 13] = [
+pub const SUITES: [&str; 14] = [
     "kunit",
     "boot",
     "faults",
@@ -38,6 +39,7 @@ pub const SUITES: [&str; 13] = [
     "stress",
     "ats",
     "observe",
+    "bench",
     "vfio",
     "iommufd",
 ];
@@ -67,6 +69,7 @@ pub fn all() -> Vec<Case> {
         stress::cases(),
         ats::cases(),
         observe::cases(),
+        bench::cases(),
         kselftest::cases(),
     ]
     .concat()

@@ -1,0 +1,239 @@
+// SPDX-License-Identifier: GPL-2.0
+//! The boots of one configuration: two, which have to agree.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::path::PathBuf;
+use std::sync::Mutex;
+
+use anyhow::{ensure, Context, Result};
+
+use super::change::changes;
+use super::configuration::{tolerance, Configuration, Host};
+use super::figure::Figures;
+use crate::boot::{Leftovers, Patience, Plan, Record, Tools};
+use crate::case::Pack;
+use crate::console::message;
+use crate::expect::driver_up;
+use crate::image::Kernel;
+use crate::initramfs::Fio;
+use crate::progress::{tail, Progress};
+use crate::qemu::{Clock, Console, Iommu, Logs, Trace};
+use crate::verdict::{verdict, Demands};
+
+/// Boots of a configuration.
+const ROUNDS: usize = 2;
+/// Console lines that are shown of a failing boot.
+const TAIL: usize = 30;
+
+/// What all boots have in common.
+pub struct Bed<'a> {
+    /// The kernel that is measured.
+    pub kernel: Kernel,
+    /// Programs and files, minihv included.
+    pub tools: Tools,
+    /// Words added to every kernel's command line.
+    pub append: String,
+    /// Number of processors.
+    pub cpus: u32,
+    /// RAM, with QEMU's suffix.
+    pub memory: String,
+    /// Time limits of each boot.
+    pub patience: Patience,
+    /// What becomes of the guests' files.
+    pub leftovers: Leftovers,
+    /// Where logs go, a directory for each boot.
+    pub logs: PathBuf,
+    /// For lines about stages.
+    pub progress: &'a Progress,
+}
+
+/// What came of a configuration.
+pub struct Measured {
+    /// What was measured, when every boot was in order.
+    pub figures: Option<Figures>,
+    /// What is wrong, one sentence each.
+    pub complaints: Vec<String>,
+}
+
+/// One boot, finished: its figures, or what is wrong with it.
+struct Boot {
+    figures: Figures,
+    complaints: Vec<String>,
+}
+
+impl Bed<'_> {
+    fn plan(&self, configuration: &Configuration) -> Result<Plan> {
+        Ok(Plan {
+            name: configuration.name.to_owned(),
+            kernel: self.kernel.clone(),
+            cpus: self.cpus,
+            memory: configuration.memory.unwrap_or(&self.memory).to_owned(),
+            devices: configuration.devices()?,
+            iommu: match configuration.host {
+                Host::Minihv => Iommu::Intel,
+                Host::Machine(iommu) => iommu,
+            },
+            clock: Clock::Instructions,
+            append: format!("{} {}", configuration.append(), self.append).trim_end().to_owned(),
+            hypervisor: hvcore::options::Options::default(),
+            fio: Fio::Left,
+            packs: vec![Pack::Bench],
+            console: Console::Log,
+            trace: Trace::Off,
+            patience: self.patience,
+        })
+    }
+
+    fn boot(&self, configuration: &Configuration, round: usize) -> Result<Boot> {
+        let name = configuration.name;
+        let logs = self.logs.join(name).join(round.to_string());
+        std::fs::create_dir_all(&logs).with_context(|| logs.display().to_string())?;
+        let work = self.leftovers.directory(&logs)?;
+        let mut tools = self.tools.clone();
+        if let Host::Machine(_) = configuration.host {
+            tools.minihv = None;
+        }
+        self.progress.stage("boot", &format!("{name}, boot {round}"));
+        let record = self.plan(configuration)?.boot(&tools, work.path(), Logs::new(&logs), &mut |_, _| {})?;
+        let boot = judge(configuration, &record)?;
+        let seconds = record.elapsed.as_secs_f64();
+        let (count, logs) = (boot.figures.len(), logs.display());
+        if boot.complaints.is_empty() {
+            self.progress.stage("boot", &format!("{name}, boot {round}: {count} figures after {seconds:.1} s"));
+        } else {
+            self.progress.stage("boot", &format!("{name}, boot {round}: FAILED after {seconds:.1} s, logs in {logs}"));
+            let lines = tail(&record.serial, TAIL).iter().map(|line| format!("  | {line}\n"));
+            print!("{}", lines.collect::<String>());
+        }
+        Ok(boot)
+    }
+
+    /// Boots every configuration, `parallel` guests at a time.
+    ///
+    /// # Errors
+    /// When a guest cannot be started at all.
+    pub fn measure(&self, configurations: &[Configuration], parallel: usize) -> Result<BTreeMap<String, Measured>> {
+        let all = configurations.iter().flat_map(|c| (1..=ROUNDS).map(move |round| (*c, round)));
+        let (waiting, finished) = (Mutex::new(all.collect::<VecDeque<_>>()), Mutex::new(Vec::new()));
+        let next = || waiting.lock().ok()?.pop_front();
+        // The thread that starts a guest waits for it: a guest ends with its thread.
+        let work = || -> Result<()> {
+            while let Some((configuration, round)) = next() {
+                let boot = self.boot(&configuration, round)?;
+                if let Ok(mut finished) = finished.lock() {
+                    finished.push((configuration.name, round, boot));
+                }
+            }
+            Ok(())
+        };
+        std::thread::scope(|scope| {
+            let workers: Vec<_> = (0..parallel.max(1)).map(|_| scope.spawn(work)).collect();
+            let results = workers.into_iter().map(|worker| worker.join());
+            results
+                .map(|result| result.unwrap_or_else(|_| anyhow::bail!("a boot panicked")))
+                .collect::<Result<Vec<_>>>()
+        })?;
+        let mut boots: BTreeMap<String, Vec<(usize, Boot)>> = BTreeMap::new();
+        for (name, round, boot) in finished.into_inner().context("a boot panicked")? {
+            boots.entry(name.to_owned()).or_default().push((round, boot));
+        }
+        let together = |(name, boots): (String, _)| agree(&name, boots).map(|measured| (name, measured));
+        boots.into_iter().map(together).collect()
+    }
+}
+
+/// Judges a boot, and reads its figures.
+fn judge(configuration: &Configuration, record: &Record) -> Result<Boot> {
+    let log = if configuration.host == Host::Minihv { vec![driver_up()] } else { Vec::new() };
+    let mut complaints = verdict(record, &Demands { log, ..Demands::default() })?.complaints;
+    let figures = match Figures::read(record.serial.iter().map(|line| message(line))) {
+        Ok(figures) => figures,
+        Err(error) => {
+            complaints.push(format!("{error:#}"));
+            Figures::default()
+        }
+    };
+    if figures.len() == 0 {
+        complaints.push("nothing was measured".to_owned());
+    }
+    Ok(Boot { figures, complaints })
+}
+
+/// Puts the boots of a configuration together. Those that disagree are told by the names of their figures.
+fn agree(configuration: &str, mut boots: Vec<(usize, Boot)>) -> Result<Measured> {
+    ensure!(boots.len() == ROUNDS, "{} of {ROUNDS} boots", boots.len());
+    boots.sort_by_key(|(round, _)| *round);
+    let mut complaints = Vec::new();
+    for (round, boot) in &boots {
+        complaints.extend(boot.complaints.iter().map(|complaint| format!("boot {round}: {complaint}")));
+    }
+    if complaints.is_empty() {
+        for pair in boots.windows(2) {
+            let unlike = changes(&pair[0].1.figures, &pair[1].1.figures, |metric| tolerance(configuration, metric));
+            complaints.extend(unlike.iter().map(|change| format!("two boots disagree: {}", change.describe())));
+        }
+    }
+    let figures = boots.into_iter().next().map(|(_, boot)| boot.figures).filter(|_| complaints.is_empty());
+    Ok(Measured { figures, complaints })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::configuration::ALL;
+    use super::*;
+    use crate::boot::End;
+    use std::path::Path;
+    use std::time::Duration;
+
+    const SERIAL: &str = "[    0.1] hv_pviommu: aperture 0x0-0x7fffffffffff (47 bits), 4-level tables\n\
+        [    1.0] hvtest: KTAP version 1\n[    1.0] hvtest: 1..1\n[    1.1] bench: a/map 1000.000 instructions\n\
+        bench: a/calls 1 calls\n[    1.1] hvtest: ok 1 bench\n[    1.3] hvtest: # Totals: pass:1 fail:0 skip:0\n\
+        [    1.4] reboot: Power down";
+
+    fn boot(serial: &str) -> Boot {
+        let record = Record {
+            end: End::Exited,
+            serial: serial.lines().map(str::to_owned).collect(),
+            hypervisor: Vec::new(),
+            logs: Logs::new(Path::new("/logs")),
+            elapsed: Duration::ZERO,
+        };
+        let own = ALL.iter().find(|c| c.host == Host::Minihv).unwrap();
+        judge(own, &record).unwrap()
+    }
+
+    fn both(first: &str, second: &str) -> Measured {
+        // In the order in which they happen to end.
+        agree("hv-strict", vec![(2, boot(second)), (1, boot(first))]).unwrap()
+    }
+
+    #[test]
+    fn two_boots_that_agree_are_one_result() {
+        let measured = both(SERIAL, &SERIAL.replace("1000.000", "1004.000"));
+        assert_eq!(measured.complaints, Vec::<String>::new());
+        assert_eq!(measured.figures.unwrap().value("a/map"), Some(1000.0));
+    }
+
+    #[test]
+    fn boots_that_disagree_are_no_result() {
+        let measured = both(SERIAL, &SERIAL.replace("1000.000", "1010.000"));
+        assert_eq!(measured.complaints, ["two boots disagree: a/map: 1000 -> 1010 instructions (+1.0 %)"]);
+        assert_eq!(measured.figures, None);
+        let fewer = both(SERIAL, &SERIAL.replace("bench: a/calls 1 calls\n", ""));
+        assert_eq!(fewer.complaints, ["two boots disagree: a/calls: 1 calls"]);
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_boot_is_told() {
+        let complaints = |serial: &str| both(SERIAL, serial).complaints;
+        let malformed = complaints(&SERIAL.replace("1000.000", "many"));
+        assert!(malformed[0].starts_with("boot 2: the line \"a/map many instructions\""), "{malformed:?}");
+        assert_eq!(
+            complaints(&SERIAL.replace("ok 1 bench", "not ok 1 bench # no module")),
+            ["boot 2: bench: no module"]
+        );
+        assert_eq!(complaints(&SERIAL.replace("bench: a", "a")), ["boot 2: nothing was measured"]);
+        assert_eq!(complaints(&SERIAL.replace("hv_pviommu: ", "")).len(), 1);
+        assert!(agree("hv-strict", vec![(1, boot(SERIAL))]).is_err());
+    }
+}
