@@ -19,6 +19,7 @@ help:
 	@echo 'make shell              the same guest, with a shell'
 	@echo 'make test               the tests; SUITE=name runs one suite, LIST=1 lists them'
 	@echo 'make test-all           the tests, on more kernel variants'
+	@echo 'make bench              what the driver and its peers cost, in instructions; ARGS=--record keeps the results'
 	@echo 'make lint               style and static checks'
 	@echo 'make apply KDIR=tree    lay the driver over your kernel tree (Linux 7.3)'
 	@echo 'make unapply KDIR=tree  take it away again'
@@ -35,7 +36,7 @@ help:
 	@echo 'KEEP=1        keep the files of the guest       ARGS="…"   more options for hvrun'
 	@echo 'APT_MIRROR=u  Debian archive for the kernel source, when the machine'"'"'s own does not have it'
 
-.PHONY: run shell build test test-all lint setup
+.PHONY: run shell build test test-all bench lint setup
 run:
 	@scripts/run.sh $(ARGS)
 shell:
@@ -46,6 +47,8 @@ test:
 	@scripts/test.sh $(ARGS)
 test-all:
 	@scripts/test.sh --all $(ARGS)
+bench:
+	@scripts/bench.sh $(ARGS)
 lint:
 	@scripts/lint.sh $(STEPS)
 setup:

@@ -13,6 +13,7 @@ usage() {
 	usage: scripts/build-kernel.sh VARIANT
 
 	release      the kernel of make run
+	bench        the kernel of make bench
 	debug        the kernel of make test: lockdep, UBSAN, KUnit and more
 	module       debug with pci-hyperv as a module
 	pviommu-off  debug without the driver
@@ -28,6 +29,7 @@ readonly OBJECTS_GUESS=1950	# build steps of a cold build, until one has been co
 fragments() {
 	case $1 in
 	release | debug) echo base "$1" ;;
+	bench) echo bench ;;
 	module | pviommu-off | rust-off | rt) echo base debug "$1" ;;
 	*)
 		usage >&2
@@ -128,7 +130,11 @@ case ${1:-} in
 esac
 variant=${1:-}
 read -ra stack < <(fragments "$variant") || exit 2
-[[ $variant == release || $variant == debug || -d $HV_BUILD/kernel/$variant || -f $HV_BUILD/kernel/debug/built.stamp ]] ||
+independent() {
+	[[ $1 == release || $1 == debug || $1 == bench ]]
+}
+
+independent "$variant" || [[ -d $HV_BUILD/kernel/$variant || -f $HV_BUILD/kernel/debug/built.stamp ]] ||
 	"$0" debug
 lock_build
 [[ -f $HV_LINUX/.hv-pviommu-applied/manifest ]] || die "$HV_LINUX is not there yet; run scripts/source.sh first"
@@ -144,7 +150,7 @@ if up_to_date "$key"; then
 fi
 if [[ ! -d $objdir ]]; then
 	need_space "$HV_BUILD" 2500 "the $variant kernel"
-	if [[ $variant != release && $variant != debug ]]; then
+	if ! independent "$variant"; then
 		tmp=
 		scratch tmp "$HV_BUILD"
 		stage "kernel $variant: start from the objects of debug" "$HV_LOGS/kernel-$variant-seed.log" seed "$tmp"

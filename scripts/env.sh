@@ -70,3 +70,9 @@ SAMPLES=$HV_BUILD/cargo/samples/programs	# a directory of programs
 
 # What build-kselftest.sh leaves behind: a directory of programs.
 KSELFTEST=$HV_BUILD/kselftest/programs
+
+# The results of the benchmark that are kept, to compare with.
+BENCH_KEPT=$HV_TOP/Documentation/virt/hyperv/pviommu-bench.json
+
+# What build-bench.sh leaves behind: a directory of modules.
+BENCH_MODULES=$HV_BUILD/bench/modules	# a directory for each kernel

@@ -1,6 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
-# The tests: on the host, then in guests on the debug kernel. Last line: "N passed, N failed".
+# The tests: on the host, then in guests, on the debug kernel and, for what is counted, on the release kernel. Last
+# line: "N passed, N failed".
 set -euo pipefail
 # shellcheck source=scripts/lib.sh
 . "${BASH_SOURCE[0]%/*}/lib.sh"
@@ -17,13 +18,14 @@ usage() {
 }
 
 passed=0 failed=0
-variants=(debug)
-tools=(--minihv "$MINIHV" --guest "$HVGUEST" --samples "$SAMPLES" --kselftest "$KSELFTEST" --out "$HV_BUILD/test")
+variants=(debug release)
+tools=(--minihv "$MINIHV" --guest "$HVGUEST" --samples "$SAMPLES" --kselftest "$KSELFTEST" --bench-module "$BENCH_MODULES/release"
+	--out "$HV_BUILD/test")
 options=()
 while (($#)); do
 	case $1 in
 	--all)
-		variants=(debug module pviommu-off rust-off rt)
+		variants=(debug release module pviommu-off rust-off rt)
 		options+=(--all)
 		;;
 	-h | --help)
@@ -90,8 +92,10 @@ run_guests() {
 	local -a kernels=()
 	[[ -z $suite ]] || options+=(--suite "$suite")
 	for variant in "${variants[@]}"; do
+		if [[ $variant == release ]] && ! wanted bench; then continue; fi
 		rc=0
 		"$HV_TOP/scripts/build-kernel.sh" "$variant" || rc=$?
+		if [[ $variant == release ]] && ((rc == 0)); then "$HV_TOP/scripts/build-bench.sh" release || rc=$?; fi
 		if ((rc != 0)); then
 			count 0 1 "$rc"
 			continue

@@ -1,0 +1,50 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+# The benchmark: builds everything and measures, in instructions, what the driver and its peers cost.
+set -euo pipefail
+# shellcheck source=scripts/lib.sh
+. "${BASH_SOURCE[0]%/*}/lib.sh"
+
+usage() {
+	cat <<-END
+	usage: scripts/bench.sh [OPTION OF hvrun...]
+
+	--config NAME     only this configuration; repeatable, --list names them
+	--measure NAME    only this kind of thing, as ktime, dma or flush; repeatable
+	--metric TEXT     show only figures whose name contains this; repeatable
+	--record          keep the results in Documentation, with their chart
+	--check-targets   fail when a target is missed
+	--show FILE       judge results that were measured before; nothing is built but the tools
+
+	Results: build/bench/results.json and chart.svg. In the environment: KDIR, KEEP=1 (keep the guests' files),
+	JOBS (JOBS=1: one guest at a time). All options: build/cargo/static/*/release/hvrun bench --help
+	END
+}
+
+out=$HV_BUILD/bench
+show=
+options=()
+for word; do
+	case $word in
+	-h | --help)
+		usage
+		exit 0
+		;;
+	--show | --show=* | --list) show=1 ;;
+	esac
+	options+=("$word")
+done
+[[ ${KEEP:-} != 1 ]] || options+=(--keep)
+[[ ${JOBS:-} != 1 ]] || options+=(--parallel 1)
+
+lock_build
+"$HV_TOP/scripts/setup.sh"
+if [[ -z $show ]]; then
+	"$HV_TOP/scripts/source.sh"
+	"$HV_TOP/scripts/build-kernel.sh" bench
+	"$HV_TOP/scripts/build-bench.sh" bench
+fi
+"$HV_TOP/scripts/build-tools.sh"
+trap - EXIT INT TERM HUP
+exec "$HVRUN" bench --kernel-build "$HV_BUILD/kernel/bench" --minihv "$MINIHV" --guest "$HVGUEST" \
+	--bench-module "$BENCH_MODULES/bench" --size "/usr/bin/llvm-size$LLVM" --kept "$BENCH_KEPT" --out "$out" "${options[@]}"
