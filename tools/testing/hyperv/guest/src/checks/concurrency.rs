@@ -7,7 +7,7 @@ use std::thread::{self, ScopedJoinHandle};
 use anyhow::{anyhow, bail, Context as _, Result};
 use hvcore::control::Counter;
 
-use crate::control::Minihv;
+use crate::control::{DeviceTranslation, Minihv};
 use crate::hotplug;
 use crate::memory::{DmaBuffer, UserRange};
 use crate::pci::{self, PciFunction};
@@ -164,4 +164,21 @@ pub fn benchmark(context: &mut Context<'_>) -> Result<Outcome> {
         bail!("a DMA fault happened: {fault:x?}");
     }
     Ok(Outcome::Pass(format!("{MAPPERS} threads, 1 and {PAGES} pages, {flushes} flushes")))
+}
+
+/// No flush works: the flush queue of the DMA API finds out, and the device is blocked from then on.
+pub fn deferred_flush_failure(context: &mut Context<'_>) -> Result<Outcome> {
+    let minihv = context.minihv()?;
+    let function = pci::find(pci::EDU)?;
+    let id = function.logical_id().context("edu has no logical id")?;
+    function.bind(mapbench::DRIVER)?;
+    if minihv.device_translation(id)? == DeviceTranslation::Blocked {
+        bail!("the device is blocked before anything was flushed");
+    }
+    mapbench::run(mapbench::Load { threads: 1, pages: 1 })?;
+    if minihv.device_translation(id)? != DeviceTranslation::Blocked {
+        bail!("nothing could be flushed, and the device is not blocked");
+    }
+    function.unbind()?;
+    Ok(Outcome::Pass("unmapped until the queue was flushed, blocked".to_owned()))
 }

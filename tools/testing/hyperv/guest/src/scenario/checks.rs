@@ -74,6 +74,7 @@ pub const DOMAINS_ALIVE: Check = check("domains-alive-at-once", domains::alive_a
 pub const DOMAIN_QUOTA: Check = check("domains-beyond-quota", domains::quota);
 pub const KMEMLEAK: Check = check("no-kernel-memory-leak", leaks::kmemleak);
 pub const TURMOIL: Check = check("everything-at-once", concurrency::turmoil);
+pub const DEFERRED_FLUSH_FAILURE: Check = check("deferred-failed-flush-blocks", concurrency::deferred_flush_failure);
 pub const DMA_BENCHMARK: Check = check("dma-map-benchmark", concurrency::benchmark);
 
 pub const ATS_ON: Check = check("ats-on-behind-table", ats::on);

@@ -2,7 +2,8 @@
 //! Hosts on which hypercalls fail.
 
 use super::checks::{
-    DEVICES, GROUPS, NO_FAULTS, NVME_QUICK, RAW_BLOCKED, REFUSED, VFIO_FLUSH_FAILURE, VIOLATIONS, VIRTIO,
+    DEFERRED_FLUSH_FAILURE, DEVICES, GROUPS, NO_FAULTS, NVME_QUICK, RAW_BLOCKED, REFUSED, VFIO_FLUSH_FAILURE,
+    VIOLATIONS, VIRTIO,
 };
 use super::Scenario;
 
@@ -17,5 +18,10 @@ pub const SCENARIOS: &[Scenario] = &[
         name: "failing-flush",
         summary: "a host on which no flush works",
         checks: &[DEVICES, GROUPS, VFIO_FLUSH_FAILURE],
+    },
+    Scenario {
+        name: "failing-deferred-flush",
+        summary: "the same, where flushes are deferred",
+        checks: &[DEVICES, GROUPS, DEFERRED_FLUSH_FAILURE],
     },
 ];

@@ -26,5 +26,9 @@ pub fn cases() -> Vec<Case> {
             .devices(&["edu"])
             .hypervisor("inject=d1:71:1:all inject=d0:71:1:all")
             .expect(expect::domain_blocked()),
+        with(Case::new("faults", "no-deferred-flush-works", "failing-deferred-flush"), &mode::DEFERRED)
+            .devices(&["edu"])
+            .hypervisor("inject=d1:71:1:all inject=d0:71:1:all")
+            .expect(expect::domain_blocked()),
     ]
 }
