@@ -198,7 +198,7 @@ impl PciFunction {
     /// When the driver is missing or refuses.
     pub fn bind(&self, driver: &str) -> Result<()> {
         if self.driver().as_deref() == Some(driver) {
-            return Ok(());
+            return self.await_probe(driver);
         }
         if self.driver().is_some() {
             self.unbind()?;
@@ -208,6 +208,18 @@ impl PciFunction {
         match self.driver() {
             Some(bound) if bound == driver => Ok(()),
             other => bail!("{} did not bind to {driver} (driver now: {other:?})", self.address),
+        }
+    }
+
+    /// Waits until a driver that is shown as the function's has taken it: it is shown from before it is asked. To bind
+    /// it once more has to wait for the function's lock, and is refused then.
+    fn await_probe(&self, driver: &str) -> Result<()> {
+        let file = Path::new(BUS).join("drivers").join(driver).join("bind");
+        match fs::write(&file, &self.address) {
+            Err(error) if error.raw_os_error() != Some(libc::EBUSY) => {
+                Err(error).with_context(|| format!("{} of {}", file.display(), self.address))
+            }
+            _ => Ok(()),
         }
     }
 
