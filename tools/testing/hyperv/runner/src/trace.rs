@@ -88,6 +88,6 @@ mod tests {
     fn an_unknown_report_beside_a_known_one_stays() {
         let unknown = REPORT.map(|line| if line.contains("compose") { " hv_pviommu_flush+0x1/0x2" } else { line });
         let log = [unknown, REPORT].concat();
-        assert_eq!(without_reports_through(&log, &functions()), unknown);
+        assert_eq!(without_reports_through(&log, &functions()), [&unknown[..], &[REPORT[1]]].concat());
     }
 }

@@ -16,7 +16,7 @@ const FOOTER: u32 = 40;
 /// Share of the axis above the highest bar that stays free, for the legend.
 const HEADROOM: f64 = 1.45;
 /// The licence, as the second line of the file. In two pieces, or checkers take it for this file's.
-const LICENSE: &str = concat!("<!-- SPDX-License-", "Identifier: GPL-2.0 -->");
+const LICENSE: &str = concat!("<!-- SPD", "X-License-Identifier: GPL-2.0 -->");
 const FONT: &str = "sans-serif";
 
 /// A driver in the chart: name, colour (also told apart by those who see few), and its instructions.

@@ -11,7 +11,7 @@ use super::environment::Environment;
 use super::figure::Figures;
 
 /// The first field of the file. In two pieces, or checkers take it for this file's.
-const LICENSE: &str = concat!("SPDX-License-", "Identifier: GPL-2.0");
+const LICENSE: &str = concat!("SPD", "X-License-Identifier: GPL-2.0");
 /// How results that are kept are made.
 pub const COMMAND: &str = "make bench ARGS=--record";
 
