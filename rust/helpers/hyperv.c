@@ -19,11 +19,6 @@ __rust_helper void *rust_helper_hv_input_page_get(unsigned long *irq_flags)
 	return *this_cpu_ptr(hyperv_pcpu_input_arg);
 }
 
-__rust_helper void rust_helper_hv_input_page_put(unsigned long irq_flags)
-{
-	local_irq_restore(irq_flags);
-}
-
 /* U64_MAX when there is no hypercall page. */
 __rust_helper u64 rust_helper_hv_hypercall_at(u64 control, phys_addr_t input,
 					      phys_addr_t output)

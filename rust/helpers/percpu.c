@@ -31,7 +31,7 @@ __rust_helper void *rust_helper_percpu_get(void __percpu *parts,
 	return this_cpu_ptr(parts);
 }
 
-__rust_helper void rust_helper_percpu_put(unsigned long irq_flags)
+__rust_helper void rust_helper_local_irq_restore(unsigned long irq_flags)
 {
 	local_irq_restore(irq_flags);
 }

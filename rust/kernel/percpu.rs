@@ -132,6 +132,6 @@ impl<T: FromBytes> Drop for Local<'_, T> {
     #[inline]
     fn drop(&mut self) {
         // SAFETY: The flags were saved on this CPU, which the object cannot have left.
-        unsafe { bindings::percpu_put(self.irq_flags) };
+        unsafe { bindings::local_irq_restore(self.irq_flags) };
     }
 }

@@ -18,14 +18,17 @@ use kernel::hyperv::{
     status::HypercallError, //
 };
 
-#[inline]
 fn device_domain(id: DomainId) -> hv_input_device_domain {
+    numbered_domain(id.as_u32())
+}
+
+fn numbered_domain(id: u32) -> hv_input_device_domain {
     hv_input_device_domain {
         partition_id: HV_PVIOMMU_PARTITION_SELF as u64,
         owner_vtl: 0,
         padding: [0; 7],
         type_: HV_DEVICE_DOMAIN_TYPE_S1,
-        id: id.as_u32(),
+        id,
     }
 }
 
@@ -120,13 +123,7 @@ pub(crate) fn flush_input(id: DomainId) -> hv_input_flush_device_domain {
 /// The header of [`FlushDeviceDomainList`]. The domain's number is filled in by each call.
 pub(crate) fn flush_list_header() -> hv_input_flush_device_domain_list {
     hv_input_flush_device_domain_list {
-        device_domain: hv_input_device_domain {
-            partition_id: HV_PVIOMMU_PARTITION_SELF as u64,
-            owner_vtl: 0,
-            padding: [0; 7],
-            type_: HV_DEVICE_DOMAIN_TYPE_S1,
-            id: HV_DEVICE_DOMAIN_ID_NULL,
-        },
+        device_domain: numbered_domain(HV_DEVICE_DOMAIN_ID_NULL),
         flags: HV_FLUSH_DEVICE_DOMAIN_LIST_IOMMU_FORMAT,
         reserved: 0,
     }

@@ -94,15 +94,13 @@ impl Domain {
     ///
     /// Context: any but NMI.
     #[inline(always)]
-    pub(super) fn flush_whole(&self) {
+    pub(super) fn flush_whole(&self) -> FlushOutcome {
         self.listed.count_whole();
         let outcome = self.whole.make();
         if outcome.is_success() && !trace::flushes_are_traced() {
-            return;
+            return FlushOutcome::Flushed;
         }
-        // The devices are blocked when this fails, so that the caller may free what it likes. About
-        // one that could not be blocked nothing more can be done; there was a message.
-        let _ = self.conclude_whole(outcome);
+        self.conclude_whole(outcome)
     }
 
     /// Drops what is cached of a range, or more. When that fails, the domain's devices are blocked.
@@ -110,7 +108,7 @@ impl Domain {
     /// Context: any but NMI.
     #[inline(always)]
     pub(super) fn flush_range(&self, gather: &Gather) -> FlushOutcome {
-        let lists = self.lists;
+        let lists = self.instance.list_flush();
         match block(gather) {
             Some(block) if !lists.unknown.load(Relaxed) => {
                 self.listed.count_list(1);
@@ -127,19 +125,15 @@ impl Domain {
     /// As [`Self::flush_range`], for ranges that are no block, and hosts that know no lists.
     #[inline(never)]
     fn flush_cover(&self, gather: &Gather) -> FlushOutcome {
-        if self.lists.unknown.load(Relaxed) {
-            return self.flush_whole_instead();
+        let lists = self.instance.list_flush();
+        if lists.unknown.load(Relaxed) {
+            return self.flush_whole();
         }
         let cover = Cover::new(gather.first().as_u64(), gather.last().as_u64());
         let blocks = cover.as_slice();
         self.listed.count_list(blocks.len());
-        let outcome = self.lists.inputs.start(self.id.as_u32(), blocks);
+        let outcome = lists.inputs.start(self.id.as_u32(), blocks);
         self.conclude_list(blocks, outcome)
-    }
-
-    fn flush_whole_instead(&self) -> FlushOutcome {
-        self.listed.count_whole();
-        self.conclude_whole(self.whole.make())
     }
 
     #[cold]
@@ -150,7 +144,8 @@ impl Domain {
     #[inline(never)]
     fn conclude_list(&self, blocks: &[Descriptor], outcome: rep_call::Outcome) -> FlushOutcome {
         let id = self.id.as_u32();
-        let result = self.lists.inputs.finish(id, blocks, outcome);
+        let lists = self.instance.list_flush();
+        let result = lists.inputs.finish(id, blocks, outcome);
         if trace::flushes_are_traced() {
             let (first, last) = flush_range::bounds(blocks);
             let flushed = Flushed::List {
@@ -164,8 +159,8 @@ impl Domain {
             Ok(()) => FlushOutcome::Flushed,
             Err(failure) => {
                 self.listed.count_failure();
-                self.lists.note(failure);
-                self.flush_whole_instead()
+                lists.note(failure);
+                self.flush_whole()
             }
         }
     }

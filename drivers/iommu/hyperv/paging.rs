@@ -15,7 +15,6 @@ use super::{
         Unlisted, //
     },
     endpoint::TranslatedRequests,
-    flush::ListFlush,
     instance::{
         Deleted,
         Instance,
@@ -57,7 +56,6 @@ pub(crate) struct Domain {
     pub(super) id: DomainId,
     /// Its flush, prepared.
     pub(super) whole: FixedCall<FlushDeviceDomain>,
-    pub(super) lists: &'static ListFlush,
     pub(super) listed: Listed,
     /// The hypervisor could not be made to flush: no device is let in any more.
     pub(super) stale: AtomicFlag,
@@ -125,7 +123,6 @@ impl Domain {
                 instance,
                 id,
                 whole: whole.prepare(calls::flush_input(id)),
-                lists: instance.list_flush(),
                 listed: unlisted.enter(instance.domains(), id),
                 stale: AtomicFlag::new(false),
             })
@@ -145,7 +142,9 @@ impl PagingDomain for Domain {
 
     #[inline]
     fn flush_all(&self) {
-        self.flush_whole();
+        // The devices are blocked when this fails, so that the caller may free what it likes. About
+        // one that could not be blocked nothing more can be done; there was a message.
+        let _ = self.flush_whole();
     }
 
     #[inline]

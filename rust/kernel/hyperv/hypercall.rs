@@ -90,7 +90,7 @@ impl InputPage {
             }),
             None => {
                 // SAFETY: The flags come from the call above, on this CPU.
-                unsafe { bindings::hv_input_page_put(irq_flags) };
+                unsafe { bindings::local_irq_restore(irq_flags) };
                 Err(HypercallError::Unavailable)
             }
         }
@@ -126,7 +126,7 @@ impl Drop for InputPage {
     #[inline]
     fn drop(&mut self) {
         // SAFETY: The flags were saved on this CPU, which the object cannot have left.
-        unsafe { bindings::hv_input_page_put(self.irq_flags) };
+        unsafe { bindings::local_irq_restore(self.irq_flags) };
     }
 }
 
