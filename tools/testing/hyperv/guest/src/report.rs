@@ -7,13 +7,12 @@
 use std::fs::{File, OpenOptions};
 use std::io::Write;
 
+use hvcore::figure;
+
 use crate::instructions::Figure;
 
 /// Prefix of every line of the report.
 pub const PREFIX: &str = "hvtest: ";
-
-/// Prefix of every line with a figure.
-const FIGURE: &str = "bench: ";
 
 /// Longest text in one kernel log record, in bytes (the kernel's limit is 1024 with its own decoration).
 const LINE_MAX: usize = 800;
@@ -113,7 +112,7 @@ impl Reporter {
 
     /// A figure that was measured, on a line of its own.
     pub fn figure(&mut self, figure: &Figure) {
-        self.write(&format!("{FIGURE}{figure}"));
+        self.write(&format!("{}{figure}", figure::PREFIX));
     }
 
     /// The result of check number `number` (from 1).

@@ -13,6 +13,7 @@ pub mod acpi;
 pub mod bundle;
 pub mod control;
 pub mod counters;
+pub mod figure;
 pub mod guid;
 pub mod hypercall;
 pub mod identity;

@@ -5,38 +5,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use anyhow::{bail, Context, Error, Result};
-
-/// What is counted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Unit {
-    /// Instructions of all processors.
-    Instructions,
-    /// IOMMU hypercalls.
-    Calls,
-    /// Descriptors of list flushes.
-    Descriptors,
-    /// Pages of 4 KiB.
-    Pages,
-    /// Bytes.
-    Bytes,
-}
-
-impl Unit {
-    const ALL: [(Unit, &'static str); 5] = [
-        (Unit::Instructions, "instructions"),
-        (Unit::Calls, "calls"),
-        (Unit::Descriptors, "descriptors"),
-        (Unit::Pages, "pages"),
-        (Unit::Bytes, "bytes"),
-    ];
-}
-
-impl fmt::Display for Unit {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let name = Unit::ALL.iter().find(|(unit, _)| unit == self).map_or("", |(_, name)| name);
-        f.write_str(name)
-    }
-}
+pub use hvcore::figure::Unit;
 
 /// A figure.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -73,11 +42,10 @@ impl FromStr for Figure {
         let thousandths = value.split_once('.').filter(|(_, places)| places.len() == 3);
         let (whole, places) = thousandths.with_context(|| format!("{line:?} has no value"))?;
         let number = |digits: &str| digits.parse::<u64>().with_context(|| format!("{line:?} has no value"));
-        let unit = Unit::ALL.into_iter().find(|(_, name)| *name == unit);
         Ok(Figure {
             name: name.to_owned(),
             thousandths: number(whole)? * 1000 + number(places)?,
-            unit: unit.with_context(|| format!("{line:?} has no unit"))?.0,
+            unit: unit.parse().with_context(|| format!("{line:?} has no unit"))?,
         })
     }
 }

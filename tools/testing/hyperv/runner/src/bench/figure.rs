@@ -3,56 +3,28 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::str::FromStr;
 
 use anyhow::{bail, ensure, Context, Error, Result};
+pub use hvcore::figure::Unit;
+use hvcore::figure::{NoSuchUnit, PREFIX};
 use serde::{Deserialize, Serialize};
 
-/// Prefix of a line with a figure.
-const PREFIX: &str = "bench: ";
+/// A unit as files name it.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+struct Word(Unit);
 
-/// What is counted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Unit {
-    /// Instructions executed.
-    Instructions,
-    /// Hypercalls.
-    Calls,
-    /// Descriptors of list flushes.
-    Descriptors,
-    /// Pages of 4 KiB.
-    Pages,
-    /// Bytes.
-    Bytes,
-}
-
-impl Unit {
-    const ALL: [Unit; 5] = [Unit::Instructions, Unit::Calls, Unit::Descriptors, Unit::Pages, Unit::Bytes];
-
-    /// The word on the line.
-    fn name(self) -> &'static str {
-        match self {
-            Unit::Instructions => "instructions",
-            Unit::Calls => "calls",
-            Unit::Descriptors => "descriptors",
-            Unit::Pages => "pages",
-            Unit::Bytes => "bytes",
-        }
+impl From<Word> for String {
+    fn from(word: Word) -> String {
+        word.0.to_string()
     }
 }
 
-impl FromStr for Unit {
-    type Err = Error;
+impl TryFrom<String> for Word {
+    type Error = NoSuchUnit;
 
-    fn from_str(word: &str) -> Result<Unit> {
-        Unit::ALL.into_iter().find(|unit| unit.name() == word).with_context(|| format!("no unit {word:?}"))
-    }
-}
-
-impl fmt::Display for Unit {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.write_str(self.name())
+    fn try_from(word: String) -> Result<Word, NoSuchUnit> {
+        word.parse().map(Word)
     }
 }
 
@@ -81,7 +53,7 @@ impl fmt::Display for Figure {
 pub struct Figures(BTreeMap<String, Figure>);
 
 /// The same as it is written to files: a line for each figure, and the unit said once.
-type ByUnit = BTreeMap<Unit, BTreeMap<String, f64>>;
+type ByUnit = BTreeMap<Word, BTreeMap<String, f64>>;
 
 impl Figures {
     /// Adds a figure.
@@ -139,14 +111,15 @@ fn parse(line: &str) -> Result<(&str, Figure)> {
     // f64's own parser also takes "inf", "1e9" and "+1".
     ensure!(value.chars().all(|c| c.is_ascii_digit() || c == '.'), "{value:?} is no decimal number");
     let value = value.parse().with_context(|| format!("{value:?} is no decimal number"))?;
-    Ok((name, Figure { value, unit: unit.parse()? }))
+    let unit = unit.parse().with_context(|| format!("{unit:?}"))?;
+    Ok((name, Figure { value, unit }))
 }
 
 impl From<Figures> for ByUnit {
     fn from(figures: Figures) -> ByUnit {
         let mut units = ByUnit::new();
         for (name, Figure { value, unit }) in figures.0 {
-            units.entry(unit).or_default().insert(name, value);
+            units.entry(Word(unit)).or_default().insert(name, value);
         }
         units
     }
@@ -157,7 +130,7 @@ impl TryFrom<ByUnit> for Figures {
 
     fn try_from(units: ByUnit) -> Result<Figures> {
         let mut figures = Figures::default();
-        for (unit, values) in units {
+        for (Word(unit), values) in units {
             for (name, value) in values {
                 figures.insert(&name, Figure { value, unit })?;
             }
