@@ -181,6 +181,9 @@ pub struct TestArgs {
     /// Number of processors, except for cases that are about their number.
     #[arg(long, value_name = "N", default_value_t = 2)]
     pub cpus: u32,
+    /// Guests at the same time [default: 2, or 1 on a machine with one processor].
+    #[arg(long, value_name = "N")]
+    pub parallel: Option<usize>,
     /// A kernel's build directory: debug, module, pviommu-off, rust-off, rt or release; modules are taken from `modules`
     /// in it.
     /// Cases whose kernel is not given are left out.

@@ -13,6 +13,7 @@ mod image;
 mod initramfs;
 mod job;
 mod ktap;
+mod pool;
 mod progress;
 mod qemu;
 mod single;
@@ -147,6 +148,7 @@ fn test(args: &TestArgs) -> Result<Outcome> {
         logs: args.tools.logs(),
         memory: args.guest.memory.clone(),
         cpus: args.cpus,
+        parallel: pool::width(args.parallel),
         patience: args.guest.patience(),
         leftovers: args.guest.leftovers(),
     };

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use anyhow::{bail, Context, Result};
 
@@ -13,6 +14,7 @@ use crate::device::{Bus, Devices};
 use crate::image::Kernel;
 use crate::initramfs::Fio;
 use crate::ktap::Status;
+use crate::pool;
 use crate::progress::tail;
 use crate::qemu::{Console, Iommu, Logs, Trace};
 use crate::verdict::{verdict, Verdict};
@@ -36,6 +38,8 @@ pub struct Selection {
     pub memory: String,
     /// Number of processors of each guest, where the case does not choose it.
     pub cpus: u32,
+    /// Guests at the same time.
+    pub parallel: usize,
     /// Time limits of each guest.
     pub patience: Patience,
     /// What becomes of the guests' files.
@@ -96,13 +100,20 @@ fn plan(case: &Case, kernel: &Kernel, selection: &Selection) -> Result<Plan> {
     })
 }
 
-/// Boots one case.
-fn run_case(case: &Case, kernel: &Kernel, tools: &Tools, selection: &Selection) -> Result<(Verdict, f64, Vec<String>)> {
+/// One case, finished.
+struct Finished {
+    verdict: Verdict,
+    seconds: f64,
+    serial: Vec<String>,
+}
+
+fn run_case(case: &Case, kernel: &Kernel, tools: &Tools, selection: &Selection) -> Result<Finished> {
     let directory = log_directory(&selection.logs, case);
     std::fs::create_dir_all(&directory).with_context(|| directory.display().to_string())?;
     let work = selection.leftovers.directory(&directory)?;
     let record = plan(case, kernel, selection)?.boot(tools, work.path(), Logs::new(&directory), &mut |_, _| {})?;
-    Ok((verdict(&record, &case.demands)?, record.elapsed.as_secs_f64(), record.serial))
+    let verdict = verdict(&record, &case.demands)?;
+    Ok(Finished { verdict, seconds: record.elapsed.as_secs_f64(), serial: record.serial })
 }
 
 fn log_directory(logs: &Path, case: &Case) -> PathBuf {
@@ -121,36 +132,47 @@ fn describe(verdict: &Verdict) -> String {
     }
 }
 
+/// Tells how a case ended, and counts it.
+fn report(case: &Case, finished: &Finished, logs: &Path, totals: &mut Totals) {
+    let (path, seconds, verdict) = (case.path(), finished.seconds, &finished.verdict);
+    if verdict.passed() {
+        totals.passed += 1;
+        println!("ok {path} ({seconds:.1} s, {})", describe(verdict));
+        return;
+    }
+    totals.failed += 1;
+    println!("not ok {path} ({seconds:.1} s)");
+    for complaint in &verdict.complaints {
+        println!("  # {complaint}");
+    }
+    println!("  # logs: {}", log_directory(logs, case).display());
+    println!("  # last lines of the console:");
+    for line in tail(&finished.serial, TAIL) {
+        println!("  | {line}");
+    }
+}
+
 /// Runs the chosen cases; a failing one does not stop the others.
 ///
 /// # Errors
 /// When the selection is empty or a guest cannot be started at all.
 pub fn run(selection: &Selection, tools: &Tools) -> Result<Totals> {
-    let mut totals = Totals::default();
+    let mut chosen = Vec::new();
     for case in selection.cases()? {
-        let path = case.path();
-        let Some(kernel) = selection.kernels.get(&case.variant) else {
-            println!("# {path} not run: no {} kernel given", case.variant.name());
-            continue;
-        };
-        let (verdict, seconds, serial) = run_case(&case, kernel, tools, selection)?;
-        if verdict.passed() {
-            totals.passed += 1;
-            println!("ok {path} ({seconds:.1} s, {})", describe(&verdict));
-            continue;
-        }
-        totals.failed += 1;
-        println!("not ok {path} ({seconds:.1} s)");
-        for complaint in &verdict.complaints {
-            println!("  # {complaint}");
-        }
-        println!("  # logs: {}", log_directory(&selection.logs, &case).display());
-        println!("  # last lines of the console:");
-        for line in tail(&serial, TAIL) {
-            println!("  | {line}");
+        match selection.kernels.get(&case.variant) {
+            Some(kernel) => chosen.push((case, kernel)),
+            None => println!("# {} not run: no {} kernel given", case.path(), case.variant.name()),
         }
     }
-    Ok(totals)
+    let totals = Mutex::new(Totals::default());
+    pool::each(chosen, selection.parallel, |(case, kernel)| {
+        let finished = run_case(&case, kernel, tools, selection)?;
+        // Held while the lines are printed: those of one case stay together.
+        let mut totals = totals.lock().unwrap_or_else(PoisonError::into_inner);
+        report(&case, &finished, &selection.logs, &mut totals);
+        Ok(())
+    })?;
+    Ok(totals.into_inner().unwrap_or_else(PoisonError::into_inner))
 }
 
 /// Prints the chosen cases.

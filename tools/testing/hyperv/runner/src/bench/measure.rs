@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 //! The boots of one configuration: two, which have to agree.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::Mutex;
+use std::sync::{Mutex, PoisonError};
 
 use anyhow::{ensure, Context, Result};
 
@@ -16,6 +16,7 @@ use crate::console::message;
 use crate::expect::driver_up;
 use crate::image::Kernel;
 use crate::initramfs::Fio;
+use crate::pool;
 use crate::progress::{tail, Progress};
 use crate::qemu::{Clock, Console, Iommu, Logs, Trace};
 use crate::verdict::{verdict, Demands};
@@ -114,27 +115,14 @@ impl Bed<'_> {
     /// When a guest cannot be started at all.
     pub fn measure(&self, configurations: &[Configuration], parallel: usize) -> Result<BTreeMap<String, Measured>> {
         let all = configurations.iter().flat_map(|c| (1..=ROUNDS).map(move |round| (*c, round)));
-        let (waiting, finished) = (Mutex::new(all.collect::<VecDeque<_>>()), Mutex::new(Vec::new()));
-        let next = || waiting.lock().ok()?.pop_front();
-        // The thread that starts a guest waits for it: a guest ends with its thread.
-        let work = || -> Result<()> {
-            while let Some((configuration, round)) = next() {
-                let boot = self.boot(&configuration, round)?;
-                if let Ok(mut finished) = finished.lock() {
-                    finished.push((configuration.name, round, boot));
-                }
-            }
+        let finished = Mutex::new(Vec::new());
+        pool::each(all, parallel, |(configuration, round)| {
+            let boot = self.boot(&configuration, round)?;
+            finished.lock().unwrap_or_else(PoisonError::into_inner).push((configuration.name, round, boot));
             Ok(())
-        };
-        std::thread::scope(|scope| {
-            let workers: Vec<_> = (0..parallel.max(1)).map(|_| scope.spawn(work)).collect();
-            let results = workers.into_iter().map(|worker| worker.join());
-            results
-                .map(|result| result.unwrap_or_else(|_| anyhow::bail!("a boot panicked")))
-                .collect::<Result<Vec<_>>>()
         })?;
         let mut boots: BTreeMap<String, Vec<(usize, Boot)>> = BTreeMap::new();
-        for (name, round, boot) in finished.into_inner().context("a boot panicked")? {
+        for (name, round, boot) in finished.into_inner().unwrap_or_else(PoisonError::into_inner) {
             boots.entry(name.to_owned()).or_default().push((round, boot));
         }
         let together = |(name, boots): (String, _)| agree(&name, boots).map(|measured| (name, measured));

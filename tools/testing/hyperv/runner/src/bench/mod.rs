@@ -35,10 +35,9 @@ use self::targets::{State, Target};
 use crate::cli::BenchArgs;
 use crate::image::Kernel;
 use crate::job::Outcome;
+use crate::pool;
 use crate::progress::Progress;
 
-/// Guests at the same time, where the machine has as many processors. Each takes one.
-const PARALLEL: usize = 2;
 /// File with the results of a run, below the directory of what is left of it.
 const RESULTS: &str = "results.json";
 /// The same as a chart.
@@ -65,8 +64,7 @@ fn results(args: &BenchArgs, configurations: &[Configuration], progress: &Progre
         progress,
     };
     let objects = objects::measure(&args.kernel_build, &args.size)?;
-    let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    let measured = bed.measure(configurations, args.parallel.unwrap_or(PARALLEL.min(processors)))?;
+    let measured = bed.measure(configurations, pool::width(args.parallel))?;
     let mut outcome = Outcome::Passed;
     results.configurations.insert(objects::OBJECTS.to_owned(), objects);
     for (name, measured) in measured {
