@@ -15,6 +15,7 @@ use crate::console::Follower;
 use crate::device::Devices;
 use crate::image::{write_bundle, Kernel};
 use crate::initramfs::{Fio, Initramfs};
+use crate::monitor::Monitor;
 use crate::qemu::{as_shell, Clock, Console, Iommu, Logs, Machine, Payload, Trace};
 
 /// How often the logs are looked at.
@@ -243,7 +244,7 @@ impl Plan {
         logs: Logs,
         watch: &mut dyn FnMut(&str, Duration),
     ) -> Result<Record> {
-        for log in [&logs.serial, &logs.hypervisor, &logs.qemu, &logs.trace] {
+        for log in [&logs.serial, &logs.hypervisor, &logs.qemu, &logs.trace, &logs.state] {
             match fs::remove_file(log) {
                 Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(e).context(log.display().to_string()),
                 _ => {}
@@ -260,7 +261,9 @@ impl Plan {
             console: self.console,
             trace: self.trace,
         };
-        let arguments = machine.arguments(work, &logs);
+        let monitor = Monitor::new()?;
+        let mut arguments = machine.arguments(work, &logs);
+        arguments.extend(monitor.arguments());
         fs::write(&logs.command, as_shell(&tools.qemu.display().to_string(), &arguments))
             .with_context(|| logs.command.display().to_string())?;
         let start = Instant::now();
@@ -287,10 +290,12 @@ impl Plan {
             let patient = self.console == Console::Terminal;
             if !patient && heard.elapsed() > self.patience.silent {
                 record.end = End::Silent(self.patience.silent);
-                break;
-            }
-            if !patient && start.elapsed() > self.patience.total {
+            } else if !patient && start.elapsed() > self.patience.total {
                 record.end = End::TimedOut(self.patience.total);
+            }
+            if record.end != End::Exited {
+                let state = monitor.look(self.cpus).unwrap_or_else(|error| format!("{error:#}\n"));
+                fs::write(&record.logs.state, state).with_context(|| record.logs.state.display().to_string())?;
                 break;
             }
             std::thread::sleep(TICK);

@@ -13,6 +13,7 @@ mod image;
 mod initramfs;
 mod job;
 mod ktap;
+mod monitor;
 mod pool;
 mod progress;
 mod qemu;

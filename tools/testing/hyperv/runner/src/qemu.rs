@@ -50,6 +50,8 @@ pub struct Logs {
     pub command: PathBuf,
     /// QEMU's VT-d trace, when asked for.
     pub trace: PathBuf,
+    /// Processors and local APICs of a guest that did not end by itself.
+    pub state: PathBuf,
 }
 
 impl Logs {
@@ -61,6 +63,7 @@ impl Logs {
             qemu: directory.join("qemu.log"),
             command: directory.join("qemu.command"),
             trace: directory.join("vtd.trace"),
+            state: directory.join("state.log"),
         }
     }
 }

@@ -79,8 +79,8 @@ pub fn verdict(record: &Record, demands: &Demands) -> Result<Verdict> {
     let mut complaints = match &record.end {
         End::Exited => Vec::new(),
         End::QemuFailed(words) => vec![format!("QEMU failed: {words}")],
-        End::Silent(limit) => vec![format!("no output for {} s", limit.as_secs())],
-        End::TimedOut(limit) => vec![format!("not finished after {} s", limit.as_secs())],
+        End::Silent(limit) => vec![format!("no output for {} s, see state.log", limit.as_secs())],
+        End::TimedOut(limit) => vec![format!("not finished after {} s, see state.log", limit.as_secs())],
     };
     let mut totals = 0;
     for text in &messages {
