@@ -40,6 +40,7 @@ use kernel::{
             Ats,
             TranslationUnit, //
         },
+        bus_master,
         ops::AttachTarget, //
     },
     list::{
@@ -303,7 +304,8 @@ impl Endpoint {
         })
     }
 
-    /// Keeps the device from doing DMA if it is in this domain. Nothing is printed.
+    /// Keeps the device from doing DMA if it is in this domain: by the IOMMU, else as far as the
+    /// device obeys. Nothing is printed.
     ///
     /// Context: any.
     pub(crate) fn block_if_in(
@@ -322,8 +324,10 @@ impl Endpoint {
     ) -> Result<Blocked, NotBlocked> {
         state.switch_ats_off();
         let result = block(self.id, blocking);
-        if let Ok(how) = result {
-            state.place = Place::Blocked(how);
+        match result {
+            Ok(how) => state.place = Place::Blocked(how),
+            // Nothing but the device itself is left to be told.
+            Err(_) => bus_master::stop(&self.dev),
         }
         trace::block(&self.dev, self.id, || match result {
             Ok(Blocked::Attached) => trace::Block::Attached,
@@ -345,13 +349,10 @@ impl Endpoint {
     pub(crate) fn block(target: &AttachTarget<'_, PvIommu>, instance: &Instance) -> Result {
         let this = target.endpoint();
         let was_gone = this.is_gone();
-        let result = this.block_now(instance.want_blocking());
-        match result {
-            Ok(Blocked::Gone) if was_gone => return Ok(()),
-            Ok(_) => {}
-            Err(_) => target.stop_bus_mastering(),
+        match this.block_now(instance.want_blocking()) {
+            Ok(Blocked::Gone) if was_gone => Ok(()),
+            result => report(&this.dev, result),
         }
-        report(&this.dev, result)
     }
 
     /// As [`Endpoint::block`], for a device that nobody has attached to the blocking domain.
@@ -364,7 +365,7 @@ impl Endpoint {
         }
     }
 
-    /// Keeps the device from doing DMA. Nothing is printed.
+    /// As [`Endpoint::block_if_in`], whatever it is in.
     ///
     /// Context: any.
     pub(crate) fn block_now(&self, blocking: Option<DomainId>) -> Result<Blocked, NotBlocked> {

@@ -181,10 +181,19 @@ impl Domain {
 
     /// No flush works.
     fn give_up(&self, failure: HypercallError) {
-        // The flag first, then the search for devices. Once is enough: none enters after it.
+        // The flag first, then the search for devices: none enters after it.
+        let first = !self.stale.xchg(true, Full);
+        // Not only by the first CPU: each one's caller frees what the devices could still reach,
+        // so none returns before they are blocked.
+        let tally = self.instance.block_domain(self.id);
         // At shutdown the hypervisor has forgotten the domain, and the devices are blocked.
-        if !self.stale.xchg(true, Full) && !self.instance.is_shut_down() {
-            self.instance.block_domain(self.id, failure);
+        if first && !self.instance.is_shut_down() {
+            pr_err!(
+                "domain {} cannot be flushed: {failure}; {} devices blocked, {} not\n",
+                self.id,
+                tally.blocked,
+                tally.lost
+            );
         }
     }
 }

@@ -267,23 +267,21 @@ impl Instance {
 
     /// The last resort when a domain cannot be flushed: its devices are blocked, before memory that
     /// they may still reach is reused. The domain must be marked so that no device enters it any
-    /// more; see [`Endpoint::attach`].
+    /// more; see [`Endpoint::attach`]. When another CPU is at it already, this waits for that.
     ///
     /// Context: any.
     #[cold]
-    pub(crate) fn block_domain(&self, id: DomainId, failure: HypercallError) {
+    pub(crate) fn block_domain(&self, id: DomainId) -> Tally {
         let blocking = self.blocking.copy();
-        let (mut blocked, mut lost) = (0, 0);
+        let mut tally = Tally::default();
         for endpoint in self.endpoints.lock().iter() {
             match endpoint.block_if_in(id, blocking) {
                 None => {}
-                Some(Ok(_)) => blocked += 1,
-                Some(Err(_)) => lost += 1,
+                Some(Ok(_)) => tally.blocked += 1,
+                Some(Err(_)) => tally.lost += 1,
             }
         }
-        pr_err!(
-            "domain {id} cannot be flushed: {failure}; {blocked} devices blocked, {lost} not\n"
-        );
+        tally
     }
 
     /// The system shuts down: leaves all devices blocked, whoever still has them, so that none does
@@ -370,6 +368,15 @@ fn is_final(failure: HypercallError) -> bool {
         HypercallError::Unavailable => true,
         HypercallError::NoProgress => false,
     }
+}
+
+/// What became of a domain's devices.
+#[derive(Default)]
+pub(crate) struct Tally {
+    /// Devices that were blocked.
+    pub(crate) blocked: usize,
+    /// Devices that may still do DMA if they master the bus in spite of us.
+    pub(crate) lost: usize,
 }
 
 /// Whether the hypervisor has forgotten a domain.

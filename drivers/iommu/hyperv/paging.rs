@@ -142,8 +142,8 @@ impl PagingDomain for Domain {
 
     #[inline]
     fn flush_all(&self) {
-        // The devices are blocked when this fails, so that the caller may free what it likes. About
-        // one that could not be blocked nothing more can be done; there was a message.
+        // The devices are blocked when this fails, so that the caller may free what it likes; one
+        // that the IOMMU could not be made to block was told to stay off the bus.
         let _ = self.flush_whole();
     }
 

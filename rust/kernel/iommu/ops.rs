@@ -26,11 +26,6 @@ use crate::{
     sync::Arc,
     types::NotThreadSafe, //
 };
-#[cfg(CONFIG_PCI)]
-use crate::{
-    container_of,
-    pci, //
-};
 use core::marker::PhantomData;
 
 /// A capability that the core asks a driver about.
@@ -107,20 +102,6 @@ impl<'a, D: Driver> AttachTarget<'a, D> {
     /// What the driver keeps for it.
     pub fn endpoint(&self) -> &'a D::Endpoint {
         self.endpoint
-    }
-
-    /// Keeps the device from mastering the bus: the last resort when an IOMMU does not obey.
-    /// Nothing keeps the device's driver from switching that on again.
-    pub fn stop_bus_mastering(&self) {
-        #[cfg(CONFIG_PCI)]
-        if let Ok(pci) = <&pci::Device>::try_from(self.dev) {
-            let dev: &device::Device = pci.as_ref();
-            // SAFETY: A `pci::Device` wraps a `struct pci_dev`, in which its `struct device` lies;
-            // the function only writes the device's command register.
-            unsafe {
-                bindings::pci_clear_master(container_of!(dev.as_raw(), bindings::pci_dev, dev))
-            };
-        }
     }
 }
 

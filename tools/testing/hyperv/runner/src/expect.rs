@@ -108,6 +108,14 @@ pub fn domain_blocked() -> Expectation {
     )
 }
 
+/// A domain could not be flushed, and its one device not blocked.
+pub fn domain_lost() -> Expectation {
+    once(
+        "the failing flush is an error that tells of the device",
+        r"^hv_pviommu: domain \d+ cannot be flushed: .*; 0 devices blocked, 1 not".to_owned(),
+    )
+}
+
 /// The driver came up.
 pub fn driver_up() -> Expectation {
     once("the driver's boot line", BOOT_LINE.to_owned())

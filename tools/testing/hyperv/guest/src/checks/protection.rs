@@ -3,7 +3,10 @@
 
 use anyhow::{bail, Context as _, Result};
 use hvcore::ids::Iova;
+use hvcore::status::Status;
 
+use crate::checks::counters::call;
+use crate::control::Injection;
 use crate::edu::{Edu, BAR_BYTES};
 use crate::faults::{Access, Faults};
 use crate::memory::DmaBuffer;
@@ -99,6 +102,39 @@ pub fn flush_failure(context: &mut Context<'_>) -> Result<Outcome> {
     bench.blocked_write(at(70), 0, "STALE TRANSLATION: a page after its unmap")?;
     bench.blocked_write(at(71), 1, "a page of a domain that could not be flushed")?;
     Ok(Outcome::Pass("unmapped and mapped page, both blocked".to_owned()))
+}
+
+/// No flush works, and neither does anything that blocks a device: it is kept off the bus before an unmap returns.
+pub fn unblockable(context: &mut Context<'_>) -> Result<Outcome> {
+    let minihv = context.minihv()?;
+    let mut bench = Bench::open(context, 2)?;
+    for page in 0..2 {
+        bench.session.map(at(80 + page), &bench.buffer, page as usize, 1)?;
+        bench.round_trip(at(80 + page), page as usize, FROM_DEVICE, "before the unmap")?;
+    }
+    let failing = [
+        call::FLUSH_DEVICE_DOMAIN_LIST,
+        call::FLUSH_DEVICE_DOMAIN,
+        call::ATTACH_DEVICE_DOMAIN,
+        call::DETACH_DEVICE_DOMAIN,
+    ];
+    for code in failing {
+        let status = Status::OPERATION_FAILED.0;
+        minihv.inject(Injection { call: u16::try_from(code)?, status, first: 1, times: None })?;
+    }
+    bench.session.unmap(at(80), 1)?;
+    // Nothing is reported either: what the device asks for does not get as far as the IOMMU.
+    for (page, what) in ["STALE TRANSLATION: a page after its unmap", "a page of a domain that could not be flushed"]
+        .into_iter()
+        .enumerate()
+    {
+        bench.buffer.fill(page, CANARY);
+        bench.edu.store(at(80 + page as u64))?;
+        bench.buffer.expect(page, CANARY, what)?;
+    }
+    minihv.clear_injections()?;
+    bench.faults.expect_none()?;
+    Ok(Outcome::Pass("unmapped and mapped page, both out of reach".to_owned()))
 }
 
 /// The table that the hypervisor was given holds the pages' physical addresses, which are not the IOVAs.

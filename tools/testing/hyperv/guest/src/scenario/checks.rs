@@ -25,6 +25,7 @@ pub const VFIO_STALE: Check = check("vfio-unmap-flushes", |c| protection::stale(
 pub const VFIO_REMAP: Check = check("vfio-remap-reaches-new-memory", |c| protection::remap(c, BackEnd::Type1));
 pub const VFIO_NEIGHBOUR: Check = check("vfio-unmap-spares-neighbour", |c| protection::neighbour(c, BackEnd::Type1));
 pub const VFIO_FLUSH_FAILURE: Check = check("vfio-failed-flush-blocks", protection::flush_failure);
+pub const VFIO_UNBLOCKABLE: Check = check("vfio-unblockable-is-kept-off-the-bus", protection::unblockable);
 pub const VFIO_WALK: Check = check("vfio-table-holds-physical-address", protection::table_walk);
 pub const IDENTITY_EDU: Check = check("edu-reaches-physical-address", identity::edu_untranslated);
 pub const APERTURE: Check = check("aperture", width::aperture);

@@ -3,7 +3,7 @@
 
 use super::checks::{
     DEFERRED_FLUSH_FAILURE, DEVICES, GROUPS, NO_FAULTS, NVME_QUICK, RAW_BLOCKED, REFUSED, VFIO_FLUSH_FAILURE,
-    VIOLATIONS, VIRTIO,
+    VFIO_UNBLOCKABLE, VIOLATIONS, VIRTIO,
 };
 use super::Scenario;
 
@@ -18,6 +18,11 @@ pub const SCENARIOS: &[Scenario] = &[
         name: "failing-flush",
         summary: "a host on which no flush works",
         checks: &[DEVICES, GROUPS, VFIO_FLUSH_FAILURE],
+    },
+    Scenario {
+        name: "failing-flush-and-block",
+        summary: "a host on which neither flushing nor blocking works any more",
+        checks: &[DEVICES, GROUPS, VFIO_UNBLOCKABLE],
     },
     Scenario {
         name: "failing-deferred-flush",

@@ -26,6 +26,7 @@ pub fn cases() -> Vec<Case> {
             .devices(&["edu"])
             .hypervisor("inject=d1:71:1:all inject=d0:71:1:all")
             .expect(expect::domain_blocked()),
+        fault("no-flush-and-no-block", "failing-flush-and-block").devices(&["edu"]).expect(expect::domain_lost()),
         with(Case::new("faults", "no-deferred-flush-works", "failing-deferred-flush"), &mode::DEFERRED)
             .devices(&["edu"])
             .hypervisor("inject=d1:71:1:all inject=d0:71:1:all")
