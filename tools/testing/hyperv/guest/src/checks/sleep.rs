@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 //! Hibernation, which must be refused while the IOMMU is in use, and suspension, which must not disturb it.
 
+use std::fs::OpenOptions;
 use std::path::Path;
 
 use anyhow::{bail, Context as _, Result};
@@ -18,6 +19,8 @@ const STATE: &str = "/sys/power/state";
 /// How far a transition goes before it turns back.
 const TEST_LEVEL: &str = "/sys/power/pm_test";
 const NO_TEST: &str = "none";
+/// Who opens it for writing announces an image of a hibernated system.
+const IMAGE: &str = "/dev/snapshot";
 
 /// Where the mapping lies that must survive.
 const KEPT: Iova = Iova(0x20_c000_0000);
@@ -32,24 +35,32 @@ fn transition(level: &str, state: &str) -> Result<()> {
     result
 }
 
-/// Hibernation is refused before anything is frozen, and the devices go on working.
+/// Announces an image, and goes back on it.
+fn announce_image() -> Result<()> {
+    OpenOptions::new().write(true).open(IMAGE).map(drop).context(IMAGE)
+}
+
+/// The kernel does not want to.
+fn expect_refusal(result: Result<()>, what: &str) -> Result<()> {
+    let Err(error) = result else { bail!("{what} was not refused") };
+    match error.downcast_ref::<std::io::Error>().and_then(std::io::Error::raw_os_error) {
+        Some(errno) if errno == Errno::EOPNOTSUPP as i32 => Ok(()),
+        _ => Err(error.context(format!("{what}: expected EOPNOTSUPP"))),
+    }
+}
+
+/// Hibernation and the return from it are refused before anything is frozen, and the devices go on working.
 pub fn hibernation_refused(context: &mut Context<'_>) -> Result<Outcome> {
     // If it is not refused, it must not happen either.
-    match transition("freezer", "disk") {
-        Ok(()) => bail!("hibernation was not refused"),
-        Err(error) => {
-            let errno = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::raw_os_error);
-            if errno != Some(Errno::EOPNOTSUPP as i32) {
-                return Err(error.context("expected EOPNOTSUPP"));
-            }
-        }
-    }
+    expect_refusal(transition("freezer", "disk"), "hibernation")?;
+    expect_refusal(announce_image(), "an image of a hibernated system")?;
     nvme::quick_io(context)
 }
 
-/// Without the IOMMU nothing stands against hibernation: it goes on until the test stops it.
+/// Without the IOMMU nothing stands against hibernation: it goes on until the test stops it; nor against the return.
 pub fn hibernation_allowed(context: &mut Context<'_>) -> Result<Outcome> {
     transition("freezer", "disk")?;
+    announce_image()?;
     nvme::quick_io(context)
 }
 

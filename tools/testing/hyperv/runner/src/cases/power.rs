@@ -23,6 +23,11 @@ fn veto(times: Times) -> Expectation {
     Expectation { meaning, pattern: "no hibernation while the para-virtualized IOMMU".to_owned(), times }
 }
 
+fn veto_of_return(times: Times) -> Expectation {
+    let meaning = "the veto of the return from hibernation is one line".to_owned();
+    Expectation { meaning, pattern: "no return from hibernation while the para-virtualized IOMMU".to_owned(), times }
+}
+
 /// The IOMMU is left alone, and that is said.
 fn confidential() -> Expectation {
     let pattern = r"^hv_pviommu: not used: .*confidential".to_owned();
@@ -71,12 +76,14 @@ fn sleep() -> Vec<Case> {
         with(power("sleep-and-cpu-hotplug", "sleep"), &mode::STRICT)
             .append(SHORT_PAUSES)
             .cpus(4)
-            .expect(veto(Times::Once)),
+            .expect(veto(Times::Once))
+            .expect(veto_of_return(Times::Once)),
         with(power("cpu-hotplug-long", "cpu-hotplug"), &mode::DEFERRED).append("hvtest.rounds=20").cpus(4).thorough(),
         with(power("switched-off", "switched-off"), &mode::UNMANAGED)
             .append("hv_pviommu=off")
             .append(SHORT_PAUSES)
             .expect(veto(Times::Never))
+            .expect(veto_of_return(Times::Never))
             .expect(expect::driver_silent())
             .thorough(),
     ]
