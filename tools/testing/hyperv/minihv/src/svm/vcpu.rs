@@ -25,7 +25,6 @@ const DR6_RESET: u64 = 0xffff_0ff0;
 const DR7_RESET: u64 = 0x400;
 const RFLAGS_RESET: u64 = 2;
 const PAT_RESET: u64 = 0x0007_0406_0007_0406;
-const FCW_RESET: u16 = 0x37f;
 const MXCSR_RESET: u32 = 0x1f80;
 const ASID: u32 = 1;
 
@@ -48,10 +47,10 @@ pub enum Register {
 #[repr(C, align(16))]
 struct GuestRegisters {
     general: [u64; 16],
-    fpu: [u8; 512],
+    vectors: [u128; 16],
 }
 
-const _: () = assert!(core::mem::offset_of!(GuestRegisters, fpu) == 128);
+const _: () = assert!(core::mem::offset_of!(GuestRegisters, vectors) == 128);
 
 /// How a virtual processor begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -108,7 +107,7 @@ impl Vcpu {
         vmcb.control.asid = ASID;
         vmcb.control.nested_paging = 1;
         vmcb.control.nested_cr3 = shared.nested_root;
-        Vcpu { index, assist_page: 0, vmcb, registers: Box::new(GuestRegisters { general: [0; 16], fpu: [0; 512] }) }
+        Vcpu { index, assist_page: 0, vmcb, registers: Box::new(GuestRegisters { general: [0; 16], vectors: [0; 16] }) }
     }
 
     /// Runs the guest from `start` until it gives the processor up (INIT).
@@ -184,9 +183,12 @@ impl Vcpu {
 
     fn reset(&mut self, start: Start) {
         self.registers.general = [0; 16];
-        self.registers.fpu = [0; 512];
-        self.registers.fpu[..2].copy_from_slice(&FCW_RESET.to_le_bytes());
-        self.registers.fpu[24..28].copy_from_slice(&MXCSR_RESET.to_le_bytes());
+        self.registers.vectors = [0; 16];
+        let mxcsr = MXCSR_RESET;
+        // SAFETY: the hypervisor does not use the x87, and masks every exception of SSE as after a reset.
+        unsafe {
+            core::arch::asm!("fninit", "ldmxcsr [{}]", in(reg) &raw const mxcsr, options(nostack, readonly));
+        }
         self.vmcb.control.event_injection = 0;
         self.vmcb.control.interrupt_shadow = 0;
         // SAFETY: all fields of the save area are integers.

@@ -2,8 +2,12 @@
 # void world_switch(u64 vmcb (rdi), struct GuestRegisters *registers (rsi))
 #
 # Runs the guest until its next exit. GIF is 0 on entry and on return. registers->general is indexed by x86 register
-# number; rax (0) and rsp (4) live in the VMCB. Behind it, at 128, is the fxsave area: the hypervisor's own code uses
-# SSE registers.
+# number; rax (0) and rsp (4) live in the VMCB. Behind it, at 128, are the XMM registers, which the hypervisor's own code
+# uses. It leaves the x87, MXCSR and the upper halves of the YMM registers alone.
+#
+# No fxrstor here: QEMU's clears a flag of processor 0, whichever processor executes it, by an access that is not atomic
+# (cpu_clear_ignne). Processor 0 then loses, now and then, that it runs the guest: nested paging stays on in the
+# hypervisor, or interrupts stay off in the guest. Once in a hundred boots that was seen.
 
 .section .text.world_switch, "ax"
 .code64
@@ -17,7 +21,22 @@ world_switch:
 	push r15
 	push rsi
 	mov rax, rdi
-	fxrstor64 [rsi + 128]
+	movaps xmm0, [rsi + 128 + 16 * 0]
+	movaps xmm1, [rsi + 128 + 16 * 1]
+	movaps xmm2, [rsi + 128 + 16 * 2]
+	movaps xmm3, [rsi + 128 + 16 * 3]
+	movaps xmm4, [rsi + 128 + 16 * 4]
+	movaps xmm5, [rsi + 128 + 16 * 5]
+	movaps xmm6, [rsi + 128 + 16 * 6]
+	movaps xmm7, [rsi + 128 + 16 * 7]
+	movaps xmm8, [rsi + 128 + 16 * 8]
+	movaps xmm9, [rsi + 128 + 16 * 9]
+	movaps xmm10, [rsi + 128 + 16 * 10]
+	movaps xmm11, [rsi + 128 + 16 * 11]
+	movaps xmm12, [rsi + 128 + 16 * 12]
+	movaps xmm13, [rsi + 128 + 16 * 13]
+	movaps xmm14, [rsi + 128 + 16 * 14]
+	movaps xmm15, [rsi + 128 + 16 * 15]
 	mov rcx, [rsi + 8 * 1]
 	mov rdx, [rsi + 8 * 2]
 	mov rbx, [rsi + 8 * 3]
@@ -49,7 +68,22 @@ world_switch:
 	mov [rax + 8 * 13], r13
 	mov [rax + 8 * 14], r14
 	mov [rax + 8 * 15], r15
-	fxsave64 [rax + 128]
+	movaps [rax + 128 + 16 * 0], xmm0
+	movaps [rax + 128 + 16 * 1], xmm1
+	movaps [rax + 128 + 16 * 2], xmm2
+	movaps [rax + 128 + 16 * 3], xmm3
+	movaps [rax + 128 + 16 * 4], xmm4
+	movaps [rax + 128 + 16 * 5], xmm5
+	movaps [rax + 128 + 16 * 6], xmm6
+	movaps [rax + 128 + 16 * 7], xmm7
+	movaps [rax + 128 + 16 * 8], xmm8
+	movaps [rax + 128 + 16 * 9], xmm9
+	movaps [rax + 128 + 16 * 10], xmm10
+	movaps [rax + 128 + 16 * 11], xmm11
+	movaps [rax + 128 + 16 * 12], xmm12
+	movaps [rax + 128 + 16 * 13], xmm13
+	movaps [rax + 128 + 16 * 14], xmm14
+	movaps [rax + 128 + 16 * 15], xmm15
 	cld
 	pop r15
 	pop r14
