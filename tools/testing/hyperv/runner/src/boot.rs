@@ -16,13 +16,13 @@ use crate::device::Devices;
 use crate::image::{write_bundle, Kernel};
 use crate::initramfs::{Fio, Initramfs};
 use crate::monitor::Monitor;
-use crate::qemu::{as_shell, Clock, Console, Iommu, Logs, Machine, Payload, Trace};
+use crate::qemu::{as_shell, Clock, Console, Iommu, Logs, Machine, Payload, Threads, Trace};
 
 /// How often the logs are looked at.
 const TICK: Duration = Duration::from_millis(20);
 
-/// How often a boot is tried that the emulator breaks. Seen once in over a hundred boots with QEMU 10.0: after a world
-/// switch it goes on in the hypervisor with the guest's nested paging still on.
+/// How often a boot is tried that the emulator breaks. QEMU 10.0 with a thread for each processor may go on in the
+/// hypervisor, after a world switch, with the guest's nested paging still on; see world_switch.s of minihv.
 const ATTEMPTS: u32 = 3;
 /// How minihv reports that.
 const EMULATOR_ERROR: &str = "emulator error: ";
@@ -106,6 +106,8 @@ pub struct Plan {
     pub iommu: Iommu,
     /// What drives the guest's clocks.
     pub clock: Clock,
+    /// How the processors run.
+    pub threads: Threads,
     /// Words added to the kernel's command line, `hvtest.*` included.
     pub append: String,
     /// minihv's options; the devices are added.
@@ -257,6 +259,7 @@ impl Plan {
             devices: self.devices.clone(),
             iommu: self.iommu,
             clock: self.clock,
+            threads: self.threads,
             payload: self.payload(tools, work)?,
             console: self.console,
             trace: self.trace,

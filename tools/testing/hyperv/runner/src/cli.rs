@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::device::Bus;
+use crate::qemu::Threads;
 
 /// Boots test guests under minihv, follows them and collects the verdict.
 ///
@@ -82,6 +83,10 @@ pub struct GuestArgs {
     /// Longest time without a line from the guest or the hypervisor, in seconds.
     #[arg(long, value_name = "SECONDS", default_value_t = 120)]
     pub silence: u64,
+    /// How QEMU runs a guest's processors: taking turns in a single thread, or each in its own. With QEMU 10.0 the
+    /// latter loses an interrupt now and then.
+    #[arg(long, value_name = "HOW", value_enum, default_value_t)]
+    pub threads: Threads,
     /// Keep the disks, the initramfs and the bundle, in the log directory.
     #[arg(long)]
     pub keep: bool,

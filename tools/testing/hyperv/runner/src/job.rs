@@ -14,7 +14,7 @@ use crate::image::Kernel;
 use crate::initramfs::Fio;
 use crate::ktap::Status;
 use crate::progress::{table, tail, Progress};
-use crate::qemu::{Clock, Console, Iommu, Logs, Trace};
+use crate::qemu::{Clock, Console, Iommu, Logs, Threads, Trace};
 use crate::verdict::{verdict, Demands, Verdict};
 
 /// Console lines that are shown of a failing boot.
@@ -32,6 +32,8 @@ pub struct Job {
     pub kernel: Kernel,
     /// Number of processors.
     pub cpus: u32,
+    /// How they run.
+    pub threads: Threads,
     /// RAM.
     pub memory: String,
     /// Devices.
@@ -69,6 +71,7 @@ impl Job {
             devices: Devices::new(&self.devices)?,
             iommu: Iommu::Intel,
             clock: Clock::Host,
+            threads: self.threads,
             append: format!("{words} {}", self.append),
             hypervisor: self.hypervisor.clone(),
             fio: Fio::Packed,

@@ -125,6 +125,7 @@ fn run(args: RunArgs) -> Result<Outcome> {
     let job = Job {
         kernel: kernel(&args.kernel, args.modules.as_deref())?,
         cpus: args.cpus,
+        threads: args.guest.threads,
         memory: args.guest.memory.clone(),
         devices: args.devices.clone(),
         append: args.append.clone(),
@@ -150,6 +151,7 @@ fn test(args: &TestArgs) -> Result<Outcome> {
         memory: args.guest.memory.clone(),
         cpus: args.cpus,
         parallel: pool::width(args.parallel),
+        threads: args.guest.threads,
         patience: args.guest.patience(),
         leftovers: args.guest.leftovers(),
     };

@@ -3,6 +3,8 @@
 
 use std::path::{Path, PathBuf};
 
+use clap::ValueEnum;
+
 use crate::device::Devices;
 
 /// Where the guest's console goes.
@@ -96,6 +98,30 @@ impl Clock {
     }
 }
 
+/// How QEMU runs the guest's processors.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Threads {
+    /// They take turns in one thread.
+    ///
+    /// With a thread for each, QEMU 10.0 now and then sends a processor's access to a device elsewhere when another
+    /// processor moves a BAR at that moment (seen: a local APIC's timer that was set in the IOMMU's registers), and the
+    /// guest hangs for want of an interrupt.
+    #[default]
+    Single,
+    /// Each has its own. What needs two processors at the same instant shows up here only.
+    Multi,
+}
+
+impl Threads {
+    fn accelerator(self, clock: Clock) -> &'static str {
+        match (self, clock) {
+            // Instructions can be counted in one thread only.
+            (Threads::Single, _) | (Threads::Multi, Clock::Instructions) => "tcg,thread=single",
+            (Threads::Multi, Clock::Host) => "tcg,thread=multi",
+        }
+    }
+}
+
 /// The IOMMU of the emulated machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Iommu {
@@ -144,6 +170,8 @@ pub struct Machine {
     pub iommu: Iommu,
     /// What drives the guest's clocks.
     pub clock: Clock,
+    /// How the processors run.
+    pub threads: Threads,
     /// What runs.
     pub payload: Payload,
     /// The guest's console.
@@ -164,7 +192,7 @@ impl Machine {
         };
         put(&[
             "-accel",
-            "tcg",
+            self.threads.accelerator(self.clock),
             "-machine",
             board,
             "-cpu",
@@ -241,6 +269,7 @@ mod tests {
             devices: Devices::new(&["edu".parse().unwrap()]).unwrap(),
             iommu,
             clock,
+            threads: Threads::Multi,
             payload: Payload::Minihv { elf: "hv".into(), bundle: "b".into(), options: "assign=4.0".to_owned() },
             console: Console::Log,
             trace: Trace::Off,
@@ -263,5 +292,13 @@ mod tests {
     fn instructions_are_counted_only_when_asked_for() {
         let counts = |clock| arguments(Iommu::Intel, clock).iter().any(|a| a == "-icount");
         assert_eq!([counts(Clock::Host), counts(Clock::Instructions)], [false, true]);
+    }
+
+    #[test]
+    fn counting_takes_one_thread() {
+        let accelerator = |clock| arguments(Iommu::Intel, clock)[1].clone();
+        assert_eq!(accelerator(Clock::Host), "tcg,thread=multi");
+        assert_eq!(accelerator(Clock::Instructions), "tcg,thread=single");
+        assert_eq!(Threads::default().accelerator(Clock::Host), "tcg,thread=single");
     }
 }

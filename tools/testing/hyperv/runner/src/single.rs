@@ -30,6 +30,7 @@ fn plan(args: &BootArgs) -> Result<Plan> {
         devices: Devices::new(&args.devices)?,
         iommu: Iommu::Intel,
         clock: Clock::Host,
+        threads: args.guest.threads,
         append: format!("hvtest.scenario={scenario} {}", args.append).trim_end().to_owned(),
         hypervisor: args.hypervisor.parse()?,
         fio: if WITH_FIO.contains(&scenario) { Fio::Packed } else { Fio::Left },

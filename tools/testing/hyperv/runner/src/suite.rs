@@ -16,7 +16,7 @@ use crate::initramfs::Fio;
 use crate::ktap::Status;
 use crate::pool;
 use crate::progress::tail;
-use crate::qemu::{Console, Iommu, Logs, Trace};
+use crate::qemu::{Console, Iommu, Logs, Threads, Trace};
 use crate::verdict::{verdict, Verdict};
 
 /// Console lines that are shown of a failing boot.
@@ -40,6 +40,8 @@ pub struct Selection {
     pub cpus: u32,
     /// Guests at the same time.
     pub parallel: usize,
+    /// How their processors run.
+    pub threads: Threads,
     /// Time limits of each guest.
     pub patience: Patience,
     /// What becomes of the guests' files.
@@ -90,6 +92,7 @@ fn plan(case: &Case, kernel: &Kernel, selection: &Selection) -> Result<Plan> {
         devices: Devices::new(&buses)?,
         iommu: Iommu::Intel,
         clock: case.clock,
+        threads: selection.threads,
         append: case.command_line(),
         hypervisor: case.hypervisor.parse().with_context(|| case.path())?,
         fio: Fio::Left,

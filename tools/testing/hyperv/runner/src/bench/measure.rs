@@ -18,7 +18,7 @@ use crate::image::Kernel;
 use crate::initramfs::Fio;
 use crate::pool;
 use crate::progress::{tail, Progress};
-use crate::qemu::{Clock, Console, Iommu, Logs, Trace};
+use crate::qemu::{Clock, Console, Iommu, Logs, Threads, Trace};
 use crate::verdict::{verdict, Demands};
 
 /// Boots of a configuration.
@@ -75,6 +75,7 @@ impl Bed<'_> {
                 Host::Machine(iommu) => iommu,
             },
             clock: Clock::Instructions,
+            threads: Threads::Single,
             append: format!("{} {}", configuration.append(), self.append).trim_end().to_owned(),
             hypervisor: hvcore::options::Options::default(),
             fio: Fio::Left,
