@@ -47,7 +47,7 @@ pub enum Register {
 #[repr(C, align(16))]
 struct GuestRegisters {
     general: [u64; 16],
-    vectors: [u128; 16],
+    vectors: [[u64; 2]; 16],
 }
 
 const _: () = assert!(core::mem::offset_of!(GuestRegisters, vectors) == 128);
@@ -107,7 +107,12 @@ impl Vcpu {
         vmcb.control.asid = ASID;
         vmcb.control.nested_paging = 1;
         vmcb.control.nested_cr3 = shared.nested_root;
-        Vcpu { index, assist_page: 0, vmcb, registers: Box::new(GuestRegisters { general: [0; 16], vectors: [0; 16] }) }
+        Vcpu {
+            index,
+            assist_page: 0,
+            vmcb,
+            registers: Box::new(GuestRegisters { general: [0; 16], vectors: [[0; 2]; 16] }),
+        }
     }
 
     /// Runs the guest from `start` until it gives the processor up (INIT).
@@ -183,7 +188,7 @@ impl Vcpu {
 
     fn reset(&mut self, start: Start) {
         self.registers.general = [0; 16];
-        self.registers.vectors = [0; 16];
+        self.registers.vectors = [[0; 2]; 16];
         let mxcsr = MXCSR_RESET;
         // SAFETY: the hypervisor does not use the x87, and masks every exception of SSE as after a reset.
         unsafe {
