@@ -264,11 +264,12 @@ impl Plan {
             console: self.console,
             trace: self.trace,
         };
-        let monitor = Monitor::new()?;
         let mut arguments = machine.arguments(work, &logs);
-        arguments.extend(monitor.arguments());
         fs::write(&logs.command, as_shell(&tools.qemu.display().to_string(), &arguments))
             .with_context(|| logs.command.display().to_string())?;
+        // Not in the command that is kept: the socket's directory goes with this boot.
+        let monitor = Monitor::new()?;
+        arguments.extend(monitor.arguments());
         let start = Instant::now();
         let mut qemu = self.spawn(tools, &arguments, &logs)?;
         let (mut serial, mut hypervisor) = (Follower::new(&logs.serial), Follower::new(&logs.hypervisor));

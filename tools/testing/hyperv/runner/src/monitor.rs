@@ -54,6 +54,9 @@ impl Monitor {
         session.execute(&json!({ "execute": "qmp_capabilities" }))?;
         let mut text = String::new();
         for look in 1..=2 {
+            if look > 1 {
+                std::thread::sleep(PAUSE);
+            }
             for command in (0..cpus).map(|cpu| format!("info lapic {cpu}")).chain(["info registers -a".to_owned()]) {
                 let request = json!({ "execute": "human-monitor-command", "arguments": { "command-line": command } });
                 let answer = session.execute(&request)?;
@@ -61,7 +64,6 @@ impl Monitor {
                 // Writing to a string does not fail.
                 let _ = writeln!(text, "# look {look}: {command}\n{answer}");
             }
-            std::thread::sleep(PAUSE);
         }
         Ok(text)
     }
