@@ -21,22 +21,9 @@ world_switch:
 	push r15
 	push rsi
 	mov rax, rdi
-	movaps xmm0, [rsi + 128 + 16 * 0]
-	movaps xmm1, [rsi + 128 + 16 * 1]
-	movaps xmm2, [rsi + 128 + 16 * 2]
-	movaps xmm3, [rsi + 128 + 16 * 3]
-	movaps xmm4, [rsi + 128 + 16 * 4]
-	movaps xmm5, [rsi + 128 + 16 * 5]
-	movaps xmm6, [rsi + 128 + 16 * 6]
-	movaps xmm7, [rsi + 128 + 16 * 7]
-	movaps xmm8, [rsi + 128 + 16 * 8]
-	movaps xmm9, [rsi + 128 + 16 * 9]
-	movaps xmm10, [rsi + 128 + 16 * 10]
-	movaps xmm11, [rsi + 128 + 16 * 11]
-	movaps xmm12, [rsi + 128 + 16 * 12]
-	movaps xmm13, [rsi + 128 + 16 * 13]
-	movaps xmm14, [rsi + 128 + 16 * 14]
-	movaps xmm15, [rsi + 128 + 16 * 15]
+.irp n, 0,1,2,3,4,5,6,7,8,9,10,11,12,13,14,15
+	movaps xmm\n, [rsi + 128 + 16 * \n]
+.endr
 	mov rcx, [rsi + 8 * 1]
 	mov rdx, [rsi + 8 * 2]
 	mov rbx, [rsi + 8 * 3]
@@ -68,22 +55,9 @@ world_switch:
 	mov [rax + 8 * 13], r13
 	mov [rax + 8 * 14], r14
 	mov [rax + 8 * 15], r15
-	movaps [rax + 128 + 16 * 0], xmm0
-	movaps [rax + 128 + 16 * 1], xmm1
-	movaps [rax + 128 + 16 * 2], xmm2
-	movaps [rax + 128 + 16 * 3], xmm3
-	movaps [rax + 128 + 16 * 4], xmm4
-	movaps [rax + 128 + 16 * 5], xmm5
-	movaps [rax + 128 + 16 * 6], xmm6
-	movaps [rax + 128 + 16 * 7], xmm7
-	movaps [rax + 128 + 16 * 8], xmm8
-	movaps [rax + 128 + 16 * 9], xmm9
-	movaps [rax + 128 + 16 * 10], xmm10
-	movaps [rax + 128 + 16 * 11], xmm11
-	movaps [rax + 128 + 16 * 12], xmm12
-	movaps [rax + 128 + 16 * 13], xmm13
-	movaps [rax + 128 + 16 * 14], xmm14
-	movaps [rax + 128 + 16 * 15], xmm15
+.irp n, 0,1,2,3,4,5,6,7,8,9,10,11,12,13,14,15
+	movaps [rax + 128 + 16 * \n], xmm\n
+.endr
 	cld
 	pop r15
 	pop r14

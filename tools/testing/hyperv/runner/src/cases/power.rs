@@ -8,6 +8,9 @@ use crate::expect::{self, Expectation, Times};
 /// Makes the pauses of the kernel's own tests of sleep short.
 const SHORT_PAUSES: &str = "suspend.pm_test_delay=1";
 
+const HIBERNATION: &str = "hibernation";
+const RETURN: &str = "return from hibernation";
+
 fn power(name: &'static str, scenario: &'static str) -> Case {
     Case::new("power", name, scenario)
 }
@@ -18,14 +21,10 @@ fn silent_about_taken_numbers() -> Expectation {
     Expectation { meaning: "numbers that are taken are passed over silently".to_owned(), pattern, times: Times::Never }
 }
 
-fn veto(times: Times) -> Expectation {
-    let meaning = "the veto of hibernation is one line".to_owned();
-    Expectation { meaning, pattern: "no hibernation while the para-virtualized IOMMU".to_owned(), times }
-}
-
-fn veto_of_return(times: Times) -> Expectation {
-    let meaning = "the veto of the return from hibernation is one line".to_owned();
-    Expectation { meaning, pattern: "no return from hibernation while the para-virtualized IOMMU".to_owned(), times }
+/// The veto of `what` is said so often.
+fn veto(what: &str, times: Times) -> Expectation {
+    let pattern = format!("no {what} while the para-virtualized IOMMU");
+    Expectation { meaning: format!("the veto of {what} is one line"), pattern, times }
 }
 
 /// The IOMMU is left alone, and that is said.
@@ -76,14 +75,14 @@ fn sleep() -> Vec<Case> {
         with(power("sleep-and-cpu-hotplug", "sleep"), &mode::STRICT)
             .append(SHORT_PAUSES)
             .cpus(4)
-            .expect(veto(Times::Once))
-            .expect(veto_of_return(Times::Once)),
+            .expect(veto(HIBERNATION, Times::Once))
+            .expect(veto(RETURN, Times::Once)),
         with(power("cpu-hotplug-long", "cpu-hotplug"), &mode::DEFERRED).append("hvtest.rounds=20").cpus(4).thorough(),
         with(power("switched-off", "switched-off"), &mode::UNMANAGED)
             .append("hv_pviommu=off")
             .append(SHORT_PAUSES)
-            .expect(veto(Times::Never))
-            .expect(veto_of_return(Times::Never))
+            .expect(veto(HIBERNATION, Times::Never))
+            .expect(veto(RETURN, Times::Never))
             .expect(expect::driver_silent())
             .thorough(),
     ]
