@@ -6,12 +6,13 @@ set -euo pipefail
 . "${BASH_SOURCE[0]%/*}/lib.sh"
 
 # One directory for each set of compiler flags, so that they do not throw out each other's objects.
-# build DIRECTORY FLAGS PACKAGE...
+# build DIRECTORY PROFILE FLAGS PACKAGE...
 build() {
-	local name=$1 flags=$2
-	shift 2
+	local name=$1 profile=$2 flags=$3
+	shift 3
 	cd "$HV_WORKSPACE"
-	RUSTFLAGS=$flags "$CARGO" build --locked --release --target $HV_TARGET --target-dir "$HV_BUILD/cargo/$name" -p "$@"
+	RUSTFLAGS=$flags "$CARGO" build --locked --profile "$profile" --target $HV_TARGET \
+		--target-dir "$HV_BUILD/cargo/$name" -p "$@"
 }
 
 # The samples are a package of their own, as a user copies it.
@@ -35,6 +36,6 @@ lock_build
 [[ -d $HV_BUILD/cargo ]] || need_space "$HV_BUILD" 1500 "the tools"
 HV_PROGRESS=cargo_progress
 # The guest has no C library: its program brings its own, and the runner shares its compiled crates.
-stage "tools: runner and guest program" "$HV_LOGS/tools-static.log" build static '-C target-feature=+crt-static' hvrun -p hvguest
-stage "tools: minihv" "$HV_LOGS/tools-minihv.log" build minihv '' minihv
+stage "tools: runner and guest program" "$HV_LOGS/tools-static.log" build static release '-C target-feature=+crt-static' hvrun -p hvguest
+stage "tools: minihv" "$HV_LOGS/tools-minihv.log" build minihv hypervisor '' minihv
 stage "tools: samples" "$HV_LOGS/tools-samples.log" build_samples

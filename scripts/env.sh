@@ -64,7 +64,7 @@ kmake() {
 
 # What build-tools.sh leaves behind.
 HVRUN=$HV_BUILD/cargo/static/$HV_TARGET/release/hvrun
-MINIHV=$HV_BUILD/cargo/minihv/$HV_TARGET/release/minihv
+MINIHV=$HV_BUILD/cargo/minihv/$HV_TARGET/hypervisor/minihv
 HVGUEST=$HV_BUILD/cargo/static/$HV_TARGET/release/hvguest
 SAMPLES=$HV_BUILD/cargo/samples/programs	# a directory of programs
 

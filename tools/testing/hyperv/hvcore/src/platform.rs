@@ -202,6 +202,9 @@ pub trait Platform {
     /// What has been done for the guest since it started.
     fn effort(&self) -> Effort;
 
+    /// Whether lines of `level` appear anywhere: making them is worth the while.
+    fn shows(&self, level: LogLevel) -> bool;
+
     /// One log line (no line end). `args` must not contain line ends.
     fn log(&mut self, level: LogLevel, args: core::fmt::Arguments<'_>);
 }

@@ -73,4 +73,9 @@ impl Report {
     pub fn take_events(&mut self) -> Vec<Event> {
         core::mem::take(&mut self.events)
     }
+
+    /// Whether there is any.
+    pub(crate) fn has_events(&self) -> bool {
+        !self.events.is_empty()
+    }
 }

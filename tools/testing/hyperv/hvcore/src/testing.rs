@@ -273,6 +273,10 @@ impl Platform for MockPlatform {
         self.effort
     }
 
+    fn shows(&self, _level: LogLevel) -> bool {
+        true
+    }
+
     fn log(&mut self, level: LogLevel, args: fmt::Arguments<'_>) {
         let line = args.to_string();
         assert!(!line.contains('\n'), "line end in a log line: {line:?}");

@@ -13,6 +13,7 @@
 //! | 0x10_0000_0000 | VMBus' high MMIO window |
 
 use alloc::vec::Vec;
+use core::cmp::Reverse;
 
 use hvcore::ids::Gpa;
 use hvcore::memory_map::{PhysRange, Region};
@@ -60,10 +61,12 @@ impl GuestMemory {
     /// RAM and ACPI tables of the guest's memory map.
     pub fn new(regions: &[Region]) -> GuestMemory {
         let memory = regions.iter().filter(|region| region.kind.is_memory());
-        GuestMemory { ranges: memory.map(|region| region.range).collect() }
+        let mut ranges: Vec<_> = memory.map(|region| region.range).collect();
+        ranges.sort_by_key(|range| Reverse(range.bytes()));
+        GuestMemory { ranges }
     }
 
-    /// The ranges, in ascending order.
+    /// The ranges, the largest first: nearly every access falls into it.
     pub fn ranges(&self) -> &[PhysRange] {
         &self.ranges
     }

@@ -134,6 +134,10 @@ impl Platform for Hardware {
         svm::effort()
     }
 
+    fn shows(&self, level: LogLevel) -> bool {
+        console::shows(level)
+    }
+
     fn log(&mut self, level: LogLevel, args: fmt::Arguments<'_>) {
         if console::shows(level) {
             console::line("", args);

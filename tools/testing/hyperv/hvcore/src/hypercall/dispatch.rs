@@ -3,7 +3,7 @@
 
 use super::codes::CallCode;
 use super::control_word::{ControlWord, InputMode, Reps};
-use super::fields::Input;
+use super::fields::{Input, InputBuffer};
 use crate::ids::Gpa;
 use crate::platform::Platform;
 use crate::status::Status;
@@ -155,26 +155,32 @@ impl RepList {
 }
 
 /// A call whose form is sound.
-pub struct Request {
+pub struct Request<'a> {
     /// What is fixed about the call.
     pub spec: &'static Spec,
     /// Its input without the list.
-    pub input: Input,
+    pub input: Input<'a>,
     /// Its list, for a rep call.
     pub list: Option<RepList>,
     /// Where its output goes: aligned, in one page of guest RAM. Present when the call has an output.
     pub output: Option<Gpa>,
 }
 
-impl Request {
-    /// Checks a call's control word and parameter blocks and copies the input.
+impl<'a> Request<'a> {
+    /// Checks a call's control word and parameter blocks and copies the input to `buffer`.
     ///
     /// # Errors
     /// - [`Status::INVALID_HYPERCALL_CODE`]: the call is not offered.
     /// - [`Status::INVALID_HYPERCALL_INPUT`]: the control word breaks a rule.
     /// - [`Status::INVALID_ALIGNMENT`]: a block is not 8-byte aligned or crosses a page.
     /// - [`Status::INVALID_PARAMETER`]: a block is not in guest RAM.
-    pub fn fetch(platform: &impl Platform, control: u64, rdx: u64, r8: u64) -> Result<Request, Status> {
+    pub fn fetch(
+        platform: &impl Platform,
+        buffer: &'a mut InputBuffer,
+        control: u64,
+        rdx: u64,
+        r8: u64,
+    ) -> Result<Request<'a>, Status> {
         let spec = lookup(ControlWord::code_of(control)).ok_or(Status::INVALID_HYPERCALL_CODE)?;
         let word = ControlWord::decode(control)?;
         let reps = match spec.kind {
@@ -185,24 +191,29 @@ impl Request {
             return Err(Status::INVALID_HYPERCALL_INPUT);
         }
         let header_bytes = spec.input_bytes + word.variable_bytes();
-        let mut input = Input::zeroed(header_bytes).ok_or(Status::INVALID_HYPERCALL_INPUT)?;
+        let input = buffer.first(header_bytes).ok_or(Status::INVALID_HYPERCALL_INPUT)?;
         let list = match (word.mode, spec.fast) {
             (InputMode::Fast, Fast::No) => return Err(Status::INVALID_HYPERCALL_INPUT),
             (InputMode::Fast, Fast::Allowed) => {
-                fill_from_registers(input.bytes_mut(), rdx, r8);
+                fill_from_registers(input, rdx, r8);
                 None
             }
-            (InputMode::Memory, _) => fetch_block(platform, Gpa(rdx), input.bytes_mut(), reps)?,
+            (InputMode::Memory, _) => fetch_block(platform, Gpa(rdx), input, reps)?,
         };
         let output = match spec.output_bytes {
             0 => None,
-            bytes => Some(check_block(platform, Gpa(r8), bytes)?),
+            bytes => {
+                check_place(Gpa(r8), bytes as u64)?;
+                check_ram(platform, Gpa(r8), bytes as u64)?;
+                Some(Gpa(r8))
+            }
         };
-        Ok(Request { spec, input, list, output })
+        Ok(Request { spec, input: Input::new(input), list, output })
     }
 }
 
 fn fill_from_registers(bytes: &mut [u8], rdx: u64, r8: u64) {
+    bytes.fill(0);
     for (word, register) in bytes.chunks_mut(8).zip([rdx, r8]) {
         word.copy_from_slice(&register.to_le_bytes()[..word.len()]);
     }
@@ -214,27 +225,32 @@ fn fetch_block(
     header: &mut [u8],
     reps: Option<Reps>,
 ) -> Result<Option<RepList>, Status> {
-    let list_bytes = reps.map_or(0, |reps| usize::from(reps.count()) * ELEMENT_BYTES as usize);
-    check_block(platform, gpa, header.len() + list_bytes)?;
+    let list_bytes = reps.map_or(0, |reps| u64::from(reps.count()) * ELEMENT_BYTES);
+    check_place(gpa, header.len() as u64 + list_bytes)?;
     platform.read(gpa, header).map_err(|_| Status::INVALID_PARAMETER)?;
     match reps {
         None => Ok(None),
         Some(reps) => {
             let first = gpa.checked_add(header.len() as u64).ok_or(Status::INVALID_PARAMETER)?;
+            check_ram(platform, first, list_bytes)?;
             Ok(Some(RepList { first, start: reps.start(), end: reps.count() }))
         }
     }
 }
 
-fn check_block(platform: &impl Platform, gpa: Gpa, bytes: usize) -> Result<Gpa, Status> {
+fn check_place(gpa: Gpa, bytes: u64) -> Result<(), Status> {
     const PAGE_BYTES: u64 = 4096;
-    if gpa.0 % 8 != 0 || gpa.page_offset() + bytes as u64 > PAGE_BYTES {
-        return Err(Status::INVALID_ALIGNMENT);
+    match gpa.0 % 8 == 0 && gpa.page_offset() + bytes <= PAGE_BYTES {
+        true => Ok(()),
+        false => Err(Status::INVALID_ALIGNMENT),
     }
-    if !platform.is_guest_ram(gpa, bytes as u64) {
-        return Err(Status::INVALID_PARAMETER);
+}
+
+fn check_ram(platform: &impl Platform, gpa: Gpa, bytes: u64) -> Result<(), Status> {
+    match platform.is_guest_ram(gpa, bytes) {
+        true => Ok(()),
+        false => Err(Status::INVALID_PARAMETER),
     }
-    Ok(gpa)
 }
 
 #[cfg(test)]
@@ -249,7 +265,7 @@ mod tests {
     }
 
     fn status(control: u64, rdx: u64, r8: u64) -> Status {
-        Request::fetch(&platform(), control, rdx, r8).err().unwrap_or(Status::SUCCESS)
+        Request::fetch(&platform(), &mut InputBuffer::new(), control, rdx, r8).err().unwrap_or(Status::SUCCESS)
     }
 
     #[test]
@@ -320,16 +336,16 @@ mod tests {
 
     #[test]
     fn lists() {
-        let mut platform = platform();
+        let (mut platform, mut buffer) = (platform(), InputBuffer::new());
         platform.put_u64(0x1020, 0x1111);
         platform.put_u64(0x1ff8, 0x2222);
         let control = |count: u64, start: u64| 0xd1 | count << 32 | start << 48;
-        let list = Request::fetch(&platform, control(508, 0), 0x1000, 0).unwrap().list.unwrap();
+        let list = Request::fetch(&platform, &mut buffer, control(508, 0), 0x1000, 0).unwrap().list.unwrap();
         assert_eq!(list.indices(), 0..508);
         assert_eq!(list.element(&platform, 0), Ok(0x1111));
         assert_eq!(list.element(&platform, 507), Ok(0x2222));
-        assert_eq!(Request::fetch(&platform, control(509, 0), 0x1000, 0).err(), Some(Status(4)));
-        let mut list = Request::fetch(&platform, control(10, 4), 0x1000, 0).unwrap().list.unwrap();
+        assert_eq!(Request::fetch(&platform, &mut buffer, control(509, 0), 0x1000, 0).err(), Some(Status(4)));
+        let mut list = Request::fetch(&platform, &mut buffer, control(10, 4), 0x1000, 0).unwrap().list.unwrap();
         assert_eq!(list.indices(), 4..10);
         list.limit(3);
         assert_eq!(list.indices(), 4..7);
@@ -339,22 +355,22 @@ mod tests {
 
     #[test]
     fn signal_event_comes_either_way() {
-        let mut platform = platform();
-        let fast = Request::fetch(&platform, 0x1_005d, 0x0003_0000_0104, 0).unwrap();
+        let (mut platform, mut buffer) = (platform(), InputBuffer::new());
+        let fast = Request::fetch(&platform, &mut buffer, 0x1_005d, 0x0003_0000_0104, 0).unwrap();
         assert_eq!(fast.input.u64(0), 0x0003_0000_0104);
         platform.put_u64(0x2000, 0x0105);
-        let memory = Request::fetch(&platform, 0x5d, 0x2000, 0).unwrap();
+        let memory = Request::fetch(&platform, &mut buffer, 0x5d, 0x2000, 0).unwrap();
         assert_eq!(memory.input.u64(0), 0x0105);
     }
 
     proptest! {
         #[test]
         fn any_call_is_survived(control: u64, rdx: u64, r8: u64) {
-            let platform = platform();
+            let (platform, mut buffer) = (platform(), InputBuffer::new());
             let table = TABLE[control as usize % TABLE.len()].code.0;
             let known = control & 0x0fff_0fff_07ff_0000 | u64::from(table);
             for control in [control, known] {
-                if let Ok(request) = Request::fetch(&platform, control, rdx & 0x1f_fff8, r8 & 0x1f_fff8) {
+                if let Ok(request) = Request::fetch(&platform, &mut buffer, control, rdx & 0x1f_fff8, r8 & 0x1f_fff8) {
                     if let Some(list) = request.list {
                         for index in list.indices() {
                             prop_assert!(list.element(&platform, index).is_ok());

@@ -37,10 +37,10 @@ impl<'a> Flusher<'a> {
     ///
     /// Fails as the layout of the header says, for an unknown or unconfigured domain, and at the first bad element;
     /// the elements before it are flushed then, and the outcome tells how many.
-    pub fn call(&self, platform: &mut impl Platform, counters: &mut Counters, request: &Request) -> Outcome {
+    pub fn call(&self, platform: &mut impl Platform, counters: &mut Counters, request: &Request<'_>) -> Outcome {
         match request.list {
-            None => layout::flush(&request.input).and_then(|id| self.whole(platform, counters, id)).into(),
-            Some(list) => match self.target(layout::flush_list(&request.input)) {
+            None => layout::flush(request.input).and_then(|id| self.whole(platform, counters, id)).into(),
+            Some(list) => match self.target(layout::flush_list(request.input)) {
                 Ok((id, tag)) => self.list(platform, counters, id, tag, list),
                 Err(status) => Outcome { status, reps_completed: list.indices().start },
             },

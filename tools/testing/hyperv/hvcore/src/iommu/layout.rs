@@ -20,34 +20,34 @@ const DEVICE_ID_TYPE: u64 = 3 << 62;
 ///
 /// # Errors
 /// [`Status::INVALID_PARTITION_ID`], [`Status::INVALID_PARAMETER`].
-pub fn partition(input: &Input, reserved: usize) -> Result<(), Status> {
+pub fn partition(input: Input<'_>, reserved: usize) -> Result<(), Status> {
     partition_id(input)?;
-    zero(input, reserved, 8)
+    zero::<8>(input, reserved)
 }
 
-fn partition_id(input: &Input) -> Result<(), Status> {
+fn partition_id(input: Input<'_>) -> Result<(), Status> {
     match input.u64(0x00) {
         SELF_PARTITION => Ok(()),
         _ => Err(Status::INVALID_PARTITION_ID),
     }
 }
 
-fn zero(input: &Input, offset: usize, len: usize) -> Result<(), Status> {
-    match input.is_zero(offset, len) {
+fn zero<const N: usize>(input: Input<'_>, offset: usize) -> Result<(), Status> {
+    match input.is_zero::<N>(offset) {
         true => Ok(()),
         false => Err(Status::INVALID_PARAMETER),
     }
 }
 
 /// The 24-byte prefix that names a domain: partition id, VTL (own or 0 explicitly), padding, type, id.
-fn device_domain(input: &Input) -> Result<DomainId, Status> {
+fn device_domain(input: Input<'_>) -> Result<DomainId, Status> {
     const EXPLICIT_VTL_0: u8 = 1 << 4;
     partition_id(input)?;
     let vtl = input.u8(0x08);
     if vtl & !EXPLICIT_VTL_0 != 0 {
         return Err(Status::INVALID_PARAMETER);
     }
-    zero(input, 0x09, 7)?;
+    zero::<7>(input, 0x09)?;
     if input.u32(0x10) != DOMAIN_TYPE_S1 {
         return Err(Status::INVALID_PARAMETER);
     }
@@ -66,7 +66,7 @@ fn device_id(raw: u64) -> Result<LogicalDeviceId, Status> {
 
 /// The device that a call's input names, whatever else is wrong with it; `None` for a call that names none, or when
 /// the id is not LOGICAL.
-pub fn named_device(call: IommuCall, input: &Input) -> Option<LogicalDeviceId> {
+pub fn named_device(call: IommuCall, input: Input<'_>) -> Option<LogicalDeviceId> {
     let offset = match call {
         IommuCall::GetDeviceProperty | IommuCall::Detach => 0x08,
         IommuCall::Attach => 0x18,
@@ -81,7 +81,7 @@ pub fn named_device(call: IommuCall, input: &Input) -> Option<LogicalDeviceId> {
 }
 
 /// The domain that a call's input names, whatever else is wrong with it; `None` for a call that names none.
-pub fn named_domain(call: IommuCall, input: &Input) -> Option<DomainId> {
+pub fn named_domain(call: IommuCall, input: Input<'_>) -> Option<DomainId> {
     match call {
         IommuCall::GetCapabilities | IommuCall::GetDeviceProperty | IommuCall::Detach => None,
         IommuCall::Create
@@ -104,10 +104,10 @@ impl DeviceProperty {
     /// # Errors
     /// [`Status::INVALID_PARTITION_ID`], [`Status::INVALID_DEVICE_ID`] for an id that is not LOGICAL,
     /// [`Status::UNKNOWN_PROPERTY`], [`Status::INVALID_PARAMETER`] for a reserved field that is not zero.
-    pub fn decode(input: &Input) -> Result<Self, Status> {
+    pub fn decode(input: Input<'_>) -> Result<Self, Status> {
         const PVIOMMU: u32 = 10;
         partition_id(input)?;
-        zero(input, 0x14, 4)?;
+        zero::<4>(input, 0x14)?;
         if input.u32(0x10) != PVIOMMU {
             return Err(Status::UNKNOWN_PROPERTY);
         }
@@ -125,7 +125,7 @@ pub struct Create {
 impl Create {
     /// # Errors
     /// [`Status::INVALID_PARTITION_ID`], [`Status::INVALID_PARAMETER`].
-    pub fn decode(input: &Input) -> Result<Self, Status> {
+    pub fn decode(input: Input<'_>) -> Result<Self, Status> {
         // Neither flag changes anything here: there is one VTL, and no page fault of a device is ever retried.
         const FORWARD_PROGRESS_REQUIRED: u32 = 1 << 0;
         const INHERIT_OWNING_VTL: u32 = 1 << 1;
@@ -154,7 +154,7 @@ impl Configure {
     /// # Errors
     /// [`Status::INVALID_PARTITION_ID`]; [`Status::INVALID_PARAMETER`] for unknown flags, for flags that do not go
     /// together, for a root where there must be none, or a misaligned one.
-    pub fn decode(input: &Input) -> Result<Self, Status> {
+    pub fn decode(input: Input<'_>) -> Result<Self, Status> {
         const ROOT_MASK: u64 = 0x000f_ffff_ffff_f000;
         const PAGING_4: u64 = TRANSLATION_ENABLED;
         const PAGING_5: u64 = TRANSLATION_ENABLED | FIVE_LEVELS;
@@ -199,7 +199,7 @@ impl Attach {
     /// # Errors
     /// [`Status::INVALID_PARTITION_ID`], [`Status::INVALID_PARAMETER`], [`Status::INVALID_DEVICE_ID`] for an id that
     /// is not LOGICAL.
-    pub fn decode(input: &Input) -> Result<Self, Status> {
+    pub fn decode(input: Input<'_>) -> Result<Self, Status> {
         Ok(Attach { domain: device_domain(input)?, device: device_id(input.u64(0x18))? })
     }
 }
@@ -208,7 +208,7 @@ impl Attach {
 ///
 /// # Errors
 /// [`Status::INVALID_PARTITION_ID`], [`Status::INVALID_DEVICE_ID`] for an id that is not LOGICAL.
-pub fn detach(input: &Input) -> Result<LogicalDeviceId, Status> {
+pub fn detach(input: Input<'_>) -> Result<LogicalDeviceId, Status> {
     partition_id(input)?;
     device_id(input.u64(0x08))
 }
@@ -217,7 +217,7 @@ pub fn detach(input: &Input) -> Result<LogicalDeviceId, Status> {
 ///
 /// # Errors
 /// [`Status::INVALID_PARTITION_ID`], [`Status::INVALID_PARAMETER`].
-pub fn delete(input: &Input) -> Result<DomainId, Status> {
+pub fn delete(input: Input<'_>) -> Result<DomainId, Status> {
     device_domain(input)
 }
 
@@ -225,9 +225,9 @@ pub fn delete(input: &Input) -> Result<DomainId, Status> {
 ///
 /// # Errors
 /// [`Status::INVALID_PARTITION_ID`]; [`Status::INVALID_PARAMETER`], also for flags: none is known.
-pub fn flush(input: &Input) -> Result<DomainId, Status> {
+pub fn flush(input: Input<'_>) -> Result<DomainId, Status> {
     let domain = device_domain(input)?;
-    zero(input, 0x18, 8)?;
+    zero::<8>(input, 0x18)?;
     Ok(domain)
 }
 
@@ -236,13 +236,13 @@ pub fn flush(input: &Input) -> Result<DomainId, Status> {
 /// # Errors
 /// [`Status::INVALID_PARTITION_ID`]; [`Status::INVALID_PARAMETER`], also unless the flags ask for the one entry format
 /// that is known.
-pub fn flush_list(input: &Input) -> Result<DomainId, Status> {
+pub fn flush_list(input: Input<'_>) -> Result<DomainId, Status> {
     const IOMMU_FORMAT: u32 = 1 << 0;
     let domain = device_domain(input)?;
     if input.u32(0x18) != IOMMU_FORMAT {
         return Err(Status::INVALID_PARAMETER);
     }
-    zero(input, 0x1c, 4)?;
+    zero::<4>(input, 0x1c)?;
     Ok(domain)
 }
 
@@ -295,12 +295,9 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn input(words: &[u64]) -> Input {
-        let mut input = Input::zeroed(words.len() * 8).unwrap();
-        for (bytes, word) in input.bytes_mut().chunks_mut(8).zip(words) {
-            bytes.copy_from_slice(&word.to_le_bytes());
-        }
-        input
+    fn input(words: &[u64]) -> Input<'static> {
+        let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
+        Input::new(bytes.leak())
     }
 
     const SELF: u64 = u64::MAX;
@@ -308,7 +305,7 @@ mod tests {
 
     #[test]
     fn device_domain_prefix() {
-        let id = |words: &[u64]| delete(&input(words));
+        let id = |words: &[u64]| delete(input(words));
         assert_eq!(id(&[SELF, 0, S1_ID_7]), Ok(DomainId(7)));
         assert_eq!(id(&[SELF, 0x10, S1_ID_7]), Ok(DomainId(7)));
         assert_eq!(id(&[SELF, 0, 0xffff_fffe_0000_0001]), Ok(DomainId(0xffff_fffe)));
@@ -333,7 +330,7 @@ mod tests {
 
     #[test]
     fn create_flags_and_short_form() {
-        let create = |flags| Create::decode(&input(&[SELF, 0, S1_ID_7, flags]));
+        let create = |flags| Create::decode(input(&[SELF, 0, S1_ID_7, flags]));
         for flags in 0..4 {
             assert_eq!(create(flags), Ok(Create { domain: DomainId(7) }));
         }
@@ -345,7 +342,7 @@ mod tests {
 
     #[test]
     fn configure_table() {
-        let configure = |flags, root| Configure::decode(&input(&[SELF, 0, S1_ID_7, flags, root]));
+        let configure = |flags, root| Configure::decode(input(&[SELF, 0, S1_ID_7, flags, root]));
         let ok = |translation| Ok(Configure { domain: DomainId(7), translation });
         let stage1 = |root, levels| ok(Translation::Stage1 { root: Gpa(root), levels });
         assert_eq!(configure(0, 0), ok(Translation::Bypass));
@@ -374,20 +371,20 @@ mod tests {
 
     #[test]
     fn attach_and_detach() {
-        let attach = |device| Attach::decode(&input(&[SELF, 0, S1_ID_7, device]));
+        let attach = |device| Attach::decode(input(&[SELF, 0, S1_ID_7, device]));
         let expected = Attach { domain: DomainId(7), device: LogicalDeviceId(0x1ee7_6050) };
         assert_eq!(attach(0x1ee7_6050), Ok(expected));
         for kind in 1..=3 {
             assert_eq!(attach(kind << 62 | 0x1ee7_6050), Err(Status(0x57)));
-            assert_eq!(detach(&input(&[SELF, kind << 62])), Err(Status(0x57)));
+            assert_eq!(detach(input(&[SELF, kind << 62])), Err(Status(0x57)));
         }
-        assert_eq!(detach(&input(&[SELF, 0x1ee7_6050])), Ok(LogicalDeviceId(0x1ee7_6050)));
-        assert_eq!(detach(&input(&[7, 0x1ee7_6050])), Err(Status(0x0d)));
+        assert_eq!(detach(input(&[SELF, 0x1ee7_6050])), Ok(LogicalDeviceId(0x1ee7_6050)));
+        assert_eq!(detach(input(&[7, 0x1ee7_6050])), Err(Status(0x0d)));
     }
 
     #[test]
     fn property() {
-        let decode = |words: &[u64]| DeviceProperty::decode(&input(words));
+        let decode = |words: &[u64]| DeviceProperty::decode(input(words));
         assert_eq!(decode(&[SELF, 0x50, 10]), Ok(DeviceProperty { device: LogicalDeviceId(0x50) }));
         assert_eq!(decode(&[SELF, 0x50, 9]), Err(Status(9)));
         assert_eq!(decode(&[SELF, 0x50, 1 << 32 | 10]), Err(Status(5)));
@@ -397,12 +394,12 @@ mod tests {
 
     #[test]
     fn flush_headers() {
-        assert_eq!(flush(&input(&[SELF, 0, S1_ID_7, 0])), Ok(DomainId(7)));
-        assert_eq!(flush(&input(&[SELF, 0, S1_ID_7, 1])), Err(Status(5)));
-        assert_eq!(flush(&input(&[SELF, 0, S1_ID_7, 1 << 32])), Err(Status(5)));
-        assert_eq!(flush_list(&input(&[SELF, 0, S1_ID_7, 1])), Ok(DomainId(7)));
+        assert_eq!(flush(input(&[SELF, 0, S1_ID_7, 0])), Ok(DomainId(7)));
+        assert_eq!(flush(input(&[SELF, 0, S1_ID_7, 1])), Err(Status(5)));
+        assert_eq!(flush(input(&[SELF, 0, S1_ID_7, 1 << 32])), Err(Status(5)));
+        assert_eq!(flush_list(input(&[SELF, 0, S1_ID_7, 1])), Ok(DomainId(7)));
         for flags in [0, 2, 3, 1 << 32 | 1] {
-            assert_eq!(flush_list(&input(&[SELF, 0, S1_ID_7, flags])), Err(Status(5)));
+            assert_eq!(flush_list(input(&[SELF, 0, S1_ID_7, flags])), Err(Status(5)));
         }
     }
 
@@ -437,7 +434,7 @@ mod tests {
         #[test]
         fn translations_survive_the_round_trip(flags in 0u64..16, page in 0u64..1 << 40) {
             let words = [SELF, 0, S1_ID_7, flags, page << 12];
-            if let Ok(configure) = Configure::decode(&input(&words)) {
+            if let Ok(configure) = Configure::decode(input(&words)) {
                 prop_assert_eq!(configure_flags(configure.translation), flags);
             }
         }

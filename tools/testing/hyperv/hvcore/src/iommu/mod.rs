@@ -59,7 +59,7 @@ impl Iommu {
         platform: &mut impl Platform,
         counters: &mut Counters,
         call: IommuCall,
-        request: &Request,
+        request: &Request<'_>,
     ) -> Outcome {
         match self.config.capabilities.presence {
             // A host that does not know the calls at all.
@@ -77,10 +77,10 @@ impl Iommu {
     ///
     /// Not among them: what a guest cannot know beforehand (ids that an earlier kernel left, the quota, a device that
     /// has just been withdrawn) and attaching twice.
-    pub fn is_violation(&self, call: IommuCall, request: &Request, status: Status) -> bool {
+    pub fn is_violation(&self, call: IommuCall, request: &Request<'_>, status: Status) -> bool {
         match status {
             Status::INVALID_DEVICE_ID => {
-                layout::named_device(call, &request.input).is_none_or(|id| self.domains.device(id).is_none())
+                layout::named_device(call, request.input).is_none_or(|id| self.domains.device(id).is_none())
             }
             Status::SUCCESS
             | Status::INVALID_HYPERCALL_CODE
@@ -96,9 +96,9 @@ impl Iommu {
         platform: &mut impl Platform,
         counters: &mut Counters,
         call: IommuCall,
-        request: &Request,
+        request: &Request<'_>,
     ) -> Outcome {
-        let input = &request.input;
+        let input = request.input;
         match call {
             IommuCall::GetCapabilities => layout::partition(input, 0x08)
                 .and_then(|()| write_output(platform, request, &self.config.capabilities.encode()))
@@ -128,7 +128,7 @@ impl Iommu {
     }
 }
 
-fn write_output(platform: &mut impl Platform, request: &Request, bytes: &[u8]) -> Result<(), Status> {
+fn write_output(platform: &mut impl Platform, request: &Request<'_>, bytes: &[u8]) -> Result<(), Status> {
     let gpa = request.output.ok_or(Status::INVALID_PARAMETER)?;
     platform.write(gpa, bytes).map_err(|_| Status::INVALID_PARAMETER)
 }

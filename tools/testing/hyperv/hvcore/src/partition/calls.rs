@@ -13,11 +13,11 @@ use crate::vpci::RetargetInterrupt;
 
 impl Partition {
     /// Connection at 0x00, reserved at 0x04, message type at 0x08, payload size at 0x0c, payload from 0x10 on.
-    pub(super) fn post_message(&mut self, platform: &mut impl Platform, vp: VpIndex, input: &Input) -> Status {
+    pub(super) fn post_message(&mut self, platform: &mut impl Platform, vp: VpIndex, input: Input<'_>) -> Status {
         const PAYLOAD: usize = 0x10;
         let payload = usize::try_from(input.u32(0x0c)).ok().filter(|&size| size <= MESSAGE_PAYLOAD_MAX);
         let payload = payload.and_then(|size| input.tail(PAYLOAD).get(..size));
-        let (Some(payload), true) = (payload, input.is_zero(0x04, 4)) else {
+        let (Some(payload), true) = (payload, input.is_zero::<4>(0x04)) else {
             self.violation(platform, format_args!("message of {} bytes", input.u32(0x0c)));
             return Status::INVALID_PARAMETER;
         };
@@ -26,7 +26,7 @@ impl Partition {
     }
 
     /// Connection in bits 31:0, flag number in bits 47:32, the rest zero.
-    pub(super) fn signal_event(&mut self, platform: &mut impl Platform, input: &Input) -> Status {
+    pub(super) fn signal_event(&mut self, platform: &mut impl Platform, input: Input<'_>) -> Status {
         let word = input.u64(0x00);
         if word >> 48 != 0 {
             self.violation(platform, format_args!("signal {word:#x}"));
@@ -36,7 +36,7 @@ impl Partition {
         self.vmbus.signal_event(platform, &mut self.synic, connection, flag)
     }
 
-    pub(super) fn retarget(&mut self, platform: &mut impl Platform, input: &Input) -> Status {
+    pub(super) fn retarget(&mut self, platform: &mut impl Platform, input: Input<'_>) -> Status {
         match RetargetInterrupt::decode(input.bytes()) {
             Ok(retarget) => self.vmbus.retarget(platform, &retarget),
             Err(status) => {
@@ -47,8 +47,8 @@ impl Partition {
     }
 
     /// Address at 0x00, size at 0x08. What is behind the size is not looked at: guests leave it as it was.
-    pub(super) fn mmio_read(&mut self, platform: &mut impl Platform, request: &Request) -> Result<(), Status> {
-        let size = self.access_size(platform, &request.input)?;
+    pub(super) fn mmio_read(&mut self, platform: &mut impl Platform, request: &Request<'_>) -> Result<(), Status> {
+        let size = self.access_size(platform, request.input)?;
         let value = self.vmbus.mmio_read(platform, Gpa(request.input.u64(0x00)), size)?.to_le_bytes();
         let bytes = match size {
             AccessSize::Byte => &value[..1],
@@ -60,7 +60,7 @@ impl Partition {
     }
 
     /// Address at 0x00, size at 0x08, data at 0x10.
-    pub(super) fn mmio_write(&mut self, platform: &mut impl Platform, input: &Input) -> Status {
+    pub(super) fn mmio_write(&mut self, platform: &mut impl Platform, input: Input<'_>) -> Status {
         let size = match self.access_size(platform, input) {
             Ok(size) => size,
             Err(status) => return status,
@@ -74,7 +74,7 @@ impl Partition {
         self.vmbus.mmio_write(platform, Gpa(input.u64(0x00)), size, value)
     }
 
-    fn access_size(&mut self, platform: &mut impl Platform, input: &Input) -> Result<AccessSize, Status> {
+    fn access_size(&mut self, platform: &mut impl Platform, input: Input<'_>) -> Result<AccessSize, Status> {
         match input.u32(0x08) {
             1 => Ok(AccessSize::Byte),
             2 => Ok(AccessSize::Word),

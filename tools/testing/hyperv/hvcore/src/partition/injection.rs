@@ -16,11 +16,10 @@ use crate::status::Status;
 use crate::vpci::Plug;
 
 impl Partition {
-    pub(super) fn call(&mut self, platform: &mut impl Platform, vp: VpIndex, mut request: Request) -> Outcome {
+    pub(super) fn call(&mut self, platform: &mut impl Platform, vp: VpIndex, mut request: Request<'_>) -> Outcome {
         // A host without the IOMMU's calls has none of them to fail either.
         let absent = request.spec.code.is_iommu() && self.iommu.presence() == Presence::Absent;
-        let domain = named_domain(&request);
-        match self.injector.check(request.spec.code, domain).filter(|_| !absent) {
+        match self.injector.check(request.spec.code, || named_domain(&request)).filter(|_| !absent) {
             None => self.carry_out(platform, vp, &request),
             Some(action) => self.answer_by_rule(platform, vp, &mut request, action),
         }
@@ -30,7 +29,7 @@ impl Partition {
         &mut self,
         platform: &mut impl Platform,
         vp: VpIndex,
-        request: &mut Request,
+        request: &mut Request<'_>,
         action: Action,
     ) -> Outcome {
         Counters::add(&mut self.counters.injected, 1);
@@ -77,14 +76,14 @@ impl Partition {
 
     /// Whether a call deletes a domain that may exist as far as the guest can know: its creation failed without having
     /// been tried.
-    pub(super) fn is_uncertain(&self, call: IommuCall, request: &Request) -> bool {
+    pub(super) fn is_uncertain(&self, call: IommuCall, request: &Request<'_>) -> bool {
         call == IommuCall::Delete && named_domain(request).is_some_and(|domain| self.uncertain.contains(&domain))
     }
 
     /// The device that the call names is pulled out, with all that is on its bus.
-    fn withdraw_named(&mut self, platform: &mut impl Platform, request: &Request) {
+    fn withdraw_named(&mut self, platform: &mut impl Platform, request: &Request<'_>) {
         let Call::Iommu(call) = request.spec.call else { return };
-        let named = layout::named_device(call, &request.input).and_then(|id| self.iommu.domains().device(id));
+        let named = layout::named_device(call, request.input).and_then(|id| self.iommu.domains().device(id));
         let bus = named.and_then(|(_, _, index)| self.devices.get(index.0)).map(|device| device.bus);
         if let Some(bus) = bus {
             // It cannot fail: the device is on this bus.
@@ -94,9 +93,9 @@ impl Partition {
 }
 
 /// The domain that a call names, if it names one.
-fn named_domain(request: &Request) -> Option<DomainId> {
+fn named_domain(request: &Request<'_>) -> Option<DomainId> {
     match request.spec.call {
-        Call::Iommu(call) => layout::named_domain(call, &request.input),
+        Call::Iommu(call) => layout::named_domain(call, request.input),
         _ => None,
     }
 }

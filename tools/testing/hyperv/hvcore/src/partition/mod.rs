@@ -12,11 +12,12 @@ mod summary;
 mod tests;
 
 use alloc::vec::Vec;
-use core::fmt;
+use core::{fmt, mem};
 
 use crate::counters::{Counters, Occurrence};
 use crate::hypercall::control_word::{ControlWord, Outcome};
 use crate::hypercall::dispatch::{Call, IommuCall, Request};
+use crate::hypercall::fields::InputBuffer;
 use crate::ids::{BusIndex, DeviceIndex, DomainId, Rid, VpIndex};
 use crate::inject::{Injector, Qualifiers, TableFull};
 use crate::iommu::domains::{DeviceConfig, Managed};
@@ -78,6 +79,7 @@ pub struct Partition {
     vmbus: Vmbus,
     iommu: Iommu,
     injector: Injector,
+    buffer: InputBuffer,
     /// For the next rule that the test interface adds.
     qualifiers: Qualifiers,
     /// Domains whose creation a rule answered: the guest cannot know for certain that they do not exist.
@@ -123,6 +125,7 @@ impl Partition {
             vmbus: Vmbus::new(config).map_err(PartitionError::Buses)?,
             iommu: Iommu::new(iommu_config, &iommu_devices),
             injector,
+            buffer: InputBuffer::new(),
             qualifiers: Qualifiers::default(),
             uncertain: Vec::new(),
             counters: Counters::new(),
@@ -144,7 +147,8 @@ impl Partition {
     pub fn hypercall(&mut self, platform: &mut impl Platform, vp: VpIndex, control: u64, rdx: u64, r8: u64) -> u64 {
         let code = ControlWord::code_of(control);
         self.counters.add_call(code);
-        let outcome = match Request::fetch(platform, control, rdx, r8) {
+        let mut buffer = mem::take(&mut self.buffer);
+        let outcome = match Request::fetch(platform, &mut buffer, control, rdx, r8) {
             Ok(request) => self.call(platform, vp, request),
             Err(Status::INVALID_HYPERCALL_CODE) => {
                 if self.counters.note_unknown(code) == Occurrence::First {
@@ -160,13 +164,16 @@ impl Partition {
                 status.into()
             }
         };
+        self.buffer = buffer;
         if code.is_iommu() {
             self.counters.add_status(outcome.status);
         }
-        platform.log(
-            LogLevel::Trace,
-            format_args!("hypercall: vp {} {code}: {}, reps {}", vp.0, outcome.status, outcome.reps_completed),
-        );
+        if platform.shows(LogLevel::Trace) {
+            platform.log(
+                LogLevel::Trace,
+                format_args!("hypercall: vp {} {code}: {}, reps {}", vp.0, outcome.status, outcome.reps_completed),
+            );
+        }
         self.settle(platform);
         outcome.raw()
     }
@@ -185,20 +192,20 @@ impl Partition {
         outcome
     }
 
-    fn carry_out(&mut self, platform: &mut impl Platform, vp: VpIndex, request: &Request) -> Outcome {
+    fn carry_out(&mut self, platform: &mut impl Platform, vp: VpIndex, request: &Request<'_>) -> Outcome {
         match request.spec.call {
-            Call::PostMessage => self.post_message(platform, vp, &request.input).into(),
-            Call::SignalEvent => self.signal_event(platform, &request.input).into(),
-            Call::RetargetInterrupt => self.retarget(platform, &request.input).into(),
+            Call::PostMessage => self.post_message(platform, vp, request.input).into(),
+            Call::SignalEvent => self.signal_event(platform, request.input).into(),
+            Call::RetargetInterrupt => self.retarget(platform, request.input).into(),
             Call::MmioRead => self.mmio_read(platform, request).into(),
-            Call::MmioWrite => self.mmio_write(platform, &request.input).into(),
+            Call::MmioWrite => self.mmio_write(platform, request.input).into(),
             Call::Iommu(call) => {
                 let outcome = self.iommu.call(platform, &mut self.counters, call, request);
                 if self.iommu.is_violation(call, request, outcome.status) && !self.is_uncertain(call, request) {
                     self.violation(platform, format_args!("{}: {}", request.spec.code, outcome.status));
                 }
                 if let (IommuCall::Attach | IommuCall::Detach, Status::SUCCESS) = (call, outcome.status) {
-                    let device = layout::named_device(call, &request.input);
+                    let device = layout::named_device(call, request.input);
                     if let Some((_, _, index)) = device.and_then(|id| self.iommu.domains().device(id)) {
                         self.check_device_tlb(platform, index);
                     }
@@ -215,6 +222,12 @@ impl Partition {
 
     /// Follows up what the VMBus layer did to functions. After every call into it.
     fn settle(&mut self, platform: &mut impl Platform) {
+        if self.vmbus.has_events() {
+            self.follow_events(platform);
+        }
+    }
+
+    fn follow_events(&mut self, platform: &mut impl Platform) {
         for event in self.vmbus.take_events() {
             match event {
                 Event::FunctionReset { device, cause } => self.follow_reset(platform, device, cause),

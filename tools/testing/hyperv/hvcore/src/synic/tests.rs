@@ -327,6 +327,10 @@ mod racing {
         fn effort(&self) -> Effort {
             self.0.effort()
         }
+        fn shows(&self, level: LogLevel) -> bool {
+            self.0.shows(level)
+        }
+
         fn log(&mut self, level: LogLevel, args: core::fmt::Arguments<'_>) {
             self.0.log(level, args)
         }

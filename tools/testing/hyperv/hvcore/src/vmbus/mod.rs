@@ -202,4 +202,9 @@ impl Vmbus {
     pub fn take_events(&mut self) -> Vec<Event> {
         self.report.take_events()
     }
+
+    /// Whether there is anything to take.
+    pub fn has_events(&self) -> bool {
+        self.report.has_events()
+    }
 }

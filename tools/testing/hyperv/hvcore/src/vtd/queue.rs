@@ -27,19 +27,13 @@ impl Ring {
         128 << self.order
     }
 
-    /// Whether nothing is pending, given the head register.
-    pub const fn is_drained(&self, head_register: u64) -> bool {
-        self.index(head_register) == self.tail
-    }
-
-    /// Slots that can be filled before the queue would look empty again, given the head register.
-    pub const fn free(&self, head_register: u64) -> usize {
-        let used = (self.tail + self.slots() - self.index(head_register)) % self.slots();
-        self.slots() - 1 - used
+    /// Descriptors that can be handed over at once, followed by a wait descriptor: a full queue would look empty.
+    pub const fn batch(&self) -> usize {
+        self.slots() - 2
     }
 
     /// Takes the slot at the tail; returns its offset from the queue's start, in bytes. The caller keeps to
-    /// [`Ring::free`].
+    /// [`Ring::batch`].
     pub fn push(&mut self) -> usize {
         let offset = self.tail * DESCRIPTOR_BYTES;
         self.tail = (self.tail + 1) % self.slots();
@@ -56,10 +50,6 @@ impl Ring {
         const DESCRIPTOR_WIDTH_256: u64 = 1 << 11;
         DESCRIPTOR_WIDTH_256 | self.order as u64
     }
-
-    const fn index(&self, register: u64) -> usize {
-        (register >> INDEX_SHIFT) as usize % self.slots()
-    }
 }
 
 #[cfg(test)]
@@ -71,13 +61,10 @@ mod tests {
     fn one_page_holds_128_slots() {
         let mut ring = Ring::new(0);
         assert_eq!((ring.slots(), ring.address_flags()), (128, 0x800));
-        assert!(ring.is_drained(0));
-        assert_eq!(ring.free(0), 127);
+        assert_eq!((ring.batch(), ring.tail_register()), (126, 0));
         assert_eq!(ring.push(), 0);
         assert_eq!(ring.push(), 32);
         assert_eq!(ring.tail_register(), 64);
-        assert_eq!(ring.free(0), 125);
-        assert_eq!(ring.free(64), 127);
         assert_eq!(Ring::new(1).address_flags(), 0x801);
         assert_eq!(Ring::new(200), Ring::new(7));
     }
@@ -90,17 +77,6 @@ mod tests {
                 prop_assert_eq!(ring.push(), i % ring.slots() * 32);
             }
             prop_assert_eq!(ring.tail_register(), (pushes % ring.slots() * 32) as u64);
-            prop_assert!(ring.is_drained(ring.tail_register()));
-            prop_assert_eq!(ring.free(ring.tail_register()), ring.slots() - 1);
-        }
-
-        #[test]
-        fn any_head_register_is_survived(head: u64, pushes in 0usize..300) {
-            let mut ring = Ring::new(0);
-            for _ in 0..pushes {
-                ring.push();
-            }
-            prop_assert!(ring.free(head) < ring.slots());
         }
     }
 }

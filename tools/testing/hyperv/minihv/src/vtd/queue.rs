@@ -45,9 +45,8 @@ impl InvalidationQueue {
     pub fn submit(&mut self, registers: &mut Registers, descriptors: impl IntoIterator<Item = [u64; 4]>) {
         let mut descriptors = descriptors.into_iter().peekable();
         while descriptors.peek().is_some() {
-            // The queue is empty here; its last slot is for the wait descriptor.
-            let room = self.ring.free(registers.read64(reg::IQH)).saturating_sub(1);
-            for descriptor in descriptors.by_ref().take(room) {
+            // The queue is empty here.
+            for descriptor in descriptors.by_ref().take(self.ring.batch()) {
                 self.push(descriptor);
             }
             self.complete(registers);
