@@ -4,10 +4,8 @@
 
 use kernel::{
     fmt,
-    id_pool::IdPool,
-    new_mutex,
-    prelude::*,
-    sync::Mutex, //
+    ida::Ida,
+    prelude::*, //
 };
 
 /// The number of a device domain that the hypervisor knows, or may know.
@@ -16,9 +14,9 @@ pub(crate) struct DomainId(u32);
 
 impl DomainId {
     /// The lowest number: 0 is `HV_DEVICE_DOMAIN_ID_DEFAULT`.
-    const FIRST: usize = 1;
-    /// The highest number: 0xffffffff is `HV_DEVICE_DOMAIN_ID_NULL`.
-    const LAST: u32 = 0xffff_fffe;
+    const FIRST: u32 = 1;
+    /// The highest number, far below `HV_DEVICE_DOMAIN_ID_NULL`.
+    const LAST: u32 = Ida::LAST;
 
     pub(crate) fn as_u32(self) -> u32 {
         self.0
@@ -26,6 +24,8 @@ impl DomainId {
 }
 
 impl fmt::Display for DomainId {
+    // Once, not in each message.
+    #[inline(never)]
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.0)
     }
@@ -39,23 +39,12 @@ impl fmt::Display for DomainId {
 #[pin_data]
 pub(crate) struct DomainIds {
     #[pin]
-    numbers: Mutex<Numbers>,
-}
-
-struct Numbers {
-    taken: IdPool,
-    /// No number above this one was ever taken.
-    highest: u32,
+    taken: Ida,
 }
 
 impl DomainIds {
     pub(crate) fn new() -> impl PinInit<Self> {
-        pin_init!(Self {
-            numbers <- new_mutex!(Numbers {
-                taken: IdPool::new(),
-                highest: 0,
-            }),
-        })
+        pin_init!(Self { taken <- Ida::new() })
     }
 
     /// Takes the lowest free number.
@@ -66,41 +55,26 @@ impl DomainIds {
     ///
     /// [`ENOMEM`], [`ENOSPC`].
     pub(crate) fn take(&self) -> Result<DomainId> {
-        let mut numbers = self.numbers.lock();
-        loop {
-            if let Some(unused) = numbers.taken.find_unused_id(DomainId::FIRST) {
-                let number = u32::try_from(unused.as_usize()).map_err(|_| ENOSPC)?;
-                if number > DomainId::LAST {
-                    return Err(ENOSPC);
-                }
-                unused.acquire();
-                numbers.highest = numbers.highest.max(number);
-                return Ok(DomainId(number));
-            }
-            let request = numbers.taken.grow_request().ok_or(ENOSPC)?;
-            let resizer = request.realloc(GFP_KERNEL)?;
-            numbers.taken.grow(resizer);
-        }
+        let numbers = DomainId::FIRST..=DomainId::LAST;
+        self.taken.take(numbers, GFP_KERNEL).map(DomainId)
     }
 
     /// Gives back a number that the hypervisor does not know.
     ///
-    /// Context: may sleep.
+    /// Context: any but NMI.
     pub(crate) fn give_back(&self, id: DomainId) {
-        self.numbers.lock().taken.release_id(id.0 as usize);
+        self.taken.give_back(id.0);
     }
 
-    /// Calls `f` for each number that is taken, retired ones among them. None is taken or given
-    /// back meanwhile.
+    /// Calls `f` for each number that is taken, retired ones among them. One that is taken or given
+    /// back meanwhile may be among them or not.
     ///
-    /// Context: may sleep.
+    /// Context: that of `f`.
     pub(crate) fn each_taken(&self, mut f: impl FnMut(DomainId)) {
-        let mut numbers = self.numbers.lock();
-        for number in DomainId::FIRST as u32..=numbers.highest {
-            let unused = numbers.taken.find_unused_id(number as usize);
-            if unused.is_none_or(|unused| unused.as_u32() != number) {
-                f(DomainId(number));
-            }
+        let mut next = DomainId::FIRST;
+        while let Some(number) = self.taken.first_taken(next..=DomainId::LAST) {
+            f(DomainId(number));
+            next = number.saturating_add(1);
         }
     }
 }
