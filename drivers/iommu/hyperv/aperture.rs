@@ -68,7 +68,7 @@ impl Aperture {
 
     /// The last address.
     pub(crate) fn last(self) -> u64 {
-        u64::MAX >> (64 - u32::from(self.width))
+        !u64::MAX.checked_shl(self.width.into()).unwrap_or(0)
     }
 }
 

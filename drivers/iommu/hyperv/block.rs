@@ -3,16 +3,16 @@
 //! Keeping a device from doing DMA, by one means or another.
 
 use super::{
-    abi::{
-        AttachDeviceDomain,
-        DetachDeviceDomain, //
-    },
     calls,
     domain_ids::DomainId, //
 };
 use kernel::{
-    device,
+    device, fmt,
     hyperv::{
+        device_domain::{
+            AttachDeviceDomain,
+            DetachDeviceDomain, //
+        },
         hypercall::Call,
         logical_device::LogicalDeviceId,
         status::{
@@ -39,6 +39,18 @@ pub(crate) enum Blocked {
 pub(crate) struct NotBlocked {
     attach: Option<HypercallError>,
     detach: HypercallError,
+}
+
+impl fmt::Display for NotBlocked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(attach) = self.attach {
+            write!(f, "{}: ", AttachDeviceDomain::NAME)?;
+            attach.fmt(f)?;
+            write!(f, ", ")?;
+        }
+        write!(f, "{}: ", DetachDeviceDomain::NAME)?;
+        self.detach.fmt(f)
+    }
 }
 
 /// Whether `failure` says that the hypervisor does not have the device. That it is this status is
@@ -94,26 +106,10 @@ pub(crate) fn report(dev: &device::Device, result: Result<Blocked, NotBlocked>) 
             report_gone(dev);
             Ok(())
         }
-        Err(NotBlocked {
-            attach: Some(attach),
-            detach,
-        }) => {
+        Err(failures) => {
             dev_err!(
                 dev,
-                "IOMMU: DMA is not blocked but by the device: {}: {attach}, {}: {detach}\n",
-                AttachDeviceDomain::NAME,
-                DetachDeviceDomain::NAME
-            );
-            Err(EIO)
-        }
-        Err(NotBlocked {
-            attach: None,
-            detach,
-        }) => {
-            dev_err!(
-                dev,
-                "IOMMU: DMA is not blocked but by the device: {}: {detach}\n",
-                DetachDeviceDomain::NAME
+                "IOMMU: DMA is not blocked but by the device: {failures}\n"
             );
             Err(EIO)
         }

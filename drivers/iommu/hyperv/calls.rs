@@ -7,12 +7,12 @@
 //! Context, for all: any but NMI, interrupts on or off.
 
 use super::{
-    abi::*,
     capabilities::HostReport,
     domain_ids::DomainId,
     translation::Translation, //
 };
 use kernel::hyperv::{
+    device_domain::*,
     hypercall::call,
     logical_device::LogicalDeviceId,
     status::HypercallError, //

@@ -3,10 +3,6 @@
 //! A device behind the IOMMU.
 
 use super::{
-    abi::{
-        AttachDeviceDomain,
-        GetLogicalDeviceProperty, //
-    },
     block::{
         block,
         is_gone,
@@ -21,12 +17,15 @@ use super::{
         DeviceIommu, //
     },
     domain_ids::DomainId,
-    instance::Instance,
-    ops::PvIommu, //
+    instance::Instance, //
 };
 use kernel::{
     device,
     hyperv::{
+        device_domain::{
+            AttachDeviceDomain,
+            GetLogicalDeviceProperty, //
+        },
         hypercall::Call,
         logical_device::LogicalDeviceId,
         status::{
@@ -40,8 +39,7 @@ use kernel::{
             Ats,
             TranslationUnit, //
         },
-        bus_master,
-        ops::AttachTarget, //
+        bus_master, //
     },
     list::{
         impl_list_arc_safe,
@@ -346,22 +344,20 @@ impl Endpoint {
     ///
     /// [`EIO`]: the IOMMU may still let the device do DMA. The device is kept off the bus, as long
     /// as its driver leaves it at that.
-    pub(crate) fn block(target: &AttachTarget<'_, PvIommu>, instance: &Instance) -> Result {
-        let this = target.endpoint();
-        let was_gone = this.is_gone();
-        match this.block_now(instance.want_blocking()) {
+    pub(crate) fn block(&self, instance: &Instance) -> Result {
+        let was_gone = self.is_gone();
+        match self.block_now(instance.want_blocking()) {
             Ok(Blocked::Gone) if was_gone => Ok(()),
-            result => report(&this.dev, result),
+            result => report(&self.dev, result),
         }
     }
 
     /// As [`Endpoint::block`], for a device that nobody has attached to the blocking domain.
     ///
     /// Context: may sleep; serialised for one device by the core.
-    pub(crate) fn block_unless_blocked(target: &AttachTarget<'_, PvIommu>, instance: &Instance) {
-        let blocked = matches!(target.endpoint().place(), Place::Blocked(_));
-        if !blocked {
-            let _ = Endpoint::block(target, instance);
+    pub(crate) fn block_unless_blocked(&self, instance: &Instance) {
+        if !matches!(self.place(), Place::Blocked(_)) {
+            let _ = self.block(instance);
         }
     }
 

@@ -7,10 +7,6 @@
 //! and nothing is written that another CPU writes, too.
 
 use super::{
-    abi::{
-        FlushDeviceDomain,
-        FlushDeviceDomainList, //
-    },
     calls,
     flush_range::{
         self,
@@ -21,6 +17,10 @@ use super::{
 };
 use kernel::{
     hyperv::{
+        device_domain::{
+            FlushDeviceDomain,
+            FlushDeviceDomainList, //
+        },
         fixed_call,
         rep_call::{
             self,

@@ -52,7 +52,7 @@ pub(crate) fn bounds(blocks: &[Descriptor]) -> (u64, u64) {
     let last = blocks.last().map_or(u64::MAX, |block| {
         // At least a page, at most all of the address space.
         let bits = PAGE_SHIFT + (block & SHIFT_MASK) as u32;
-        block & !SHIFT_MASK | u64::MAX >> (64 - bits)
+        block & !SHIFT_MASK | !u64::MAX.checked_shl(bits).unwrap_or(0)
     });
     (first, last)
 }
@@ -79,13 +79,14 @@ impl Cover {
             return cover;
         }
 
-        let unit = 1u64 << log2(last - first + 1).saturating_sub(UNITS_LG2);
+        let count = (last - first).wrapping_add(1);
+        let unit = 1u64 << log2(count).saturating_sub(UNITS_LG2);
         let mut page = first & !(unit - 1);
-        let end = (last | (unit - 1)) + 1;
+        let end = (last | (unit - 1)).wrapping_add(1);
         while page < end {
             let shift = page.trailing_zeros().min(log2(end - page));
             cover.push(page, shift);
-            page += 1 << shift;
+            page = page.wrapping_add(1 << shift);
         }
         cover
     }
@@ -98,7 +99,7 @@ impl Cover {
         match self.descriptors.get_mut(self.len) {
             Some(slot) => {
                 *slot = descriptor;
-                self.len += 1;
+                self.len = self.len.wrapping_add(1);
             }
             None => {
                 self.descriptors = [0; MAX_DESCRIPTORS];
@@ -120,5 +121,5 @@ impl Cover {
 /// log2, rounded down, of a number that is not 0.
 #[inline]
 fn log2(number: u64) -> u32 {
-    63 - number.leading_zeros()
+    number.checked_ilog2().unwrap_or(0)
 }

@@ -19,7 +19,6 @@
 
 #![deny(unsafe_code)]
 
-mod abi;
 mod aperture;
 mod block;
 mod calls;

@@ -3,11 +3,6 @@
 //! The one IOMMU of the partition, and the life of domains in it.
 
 use super::{
-    abi::{
-        ConfigureDeviceDomain,
-        CreateDeviceDomain,
-        DeleteDeviceDomain, //
-    },
     aperture::{
         Aperture,
         Levels, //
@@ -29,6 +24,11 @@ use super::{
 use kernel::{
     fmt,
     hyperv::{
+        device_domain::{
+            ConfigureDeviceDomain,
+            CreateDeviceDomain,
+            DeleteDeviceDomain, //
+        },
         hypercall::Call,
         status::{
             HypercallError,
@@ -277,25 +277,26 @@ impl Instance {
         for endpoint in self.endpoints.lock().iter() {
             match endpoint.block_if_in(id, blocking) {
                 None => {}
-                Some(Ok(_)) => tally.blocked += 1,
-                Some(Err(_)) => tally.lost += 1,
+                Some(Ok(_)) => tally.blocked = tally.blocked.saturating_add(1),
+                Some(Err(_)) => tally.lost = tally.lost.saturating_add(1),
             }
         }
         tally
     }
 
     /// The system shuts down: leaves all devices blocked, whoever still has them, so that none does
-    /// DMA into the memory of a kernel that is started next, and no domain but the blocking one.
+    /// DMA into the memory of a kernel that is started next, and no domain but the blocking one; one
+    /// that is made at this very moment may stay, without a device.
     ///
     /// Context: may sleep.
     pub(crate) fn shut_down(&self) {
         // The flag first, then the devices: none enters a domain after it. See `Endpoint::attach`.
         self.shut_down.xchg(true, Full);
         let blocking = self.want_blocking();
-        let mut lost = 0;
+        let mut lost = 0_usize;
         for endpoint in self.endpoints.lock().iter() {
             if endpoint.block_now(blocking).is_err() {
-                lost += 1;
+                lost = lost.saturating_add(1);
             }
         }
         if lost != 0 {

@@ -6,7 +6,6 @@
 //! the header must not hide behind the same mistake elsewhere.
 
 use super::{
-    abi::*,
     aperture::{
         Aperture,
         Levels, //
@@ -33,6 +32,7 @@ use core::mem::{
 };
 use kernel::{
     hyperv::{
+        device_domain::*,
         hypercall::Call,
         rep_call::{
             max_elements,

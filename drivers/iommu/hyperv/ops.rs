@@ -92,8 +92,9 @@ impl Driver for PvIommu {
 
     fn release_device(target: &AttachTarget<'_, PvIommu>) {
         if let Ok(instance) = Instance::get() {
-            Endpoint::block_unless_blocked(target, instance);
-            instance.remove_endpoint(target.endpoint());
+            let endpoint = target.endpoint();
+            endpoint.block_unless_blocked(instance);
+            instance.remove_endpoint(endpoint);
         }
     }
 

@@ -3,7 +3,6 @@
 //! Paging domains: a device's DMA goes through a table of the guest.
 
 use super::{
-    abi::FlushDeviceDomain,
     aperture::{
         Aperture,
         Levels, //
@@ -25,9 +24,12 @@ use super::{
 };
 use kernel::{
     device,
-    hyperv::fixed_call::{
-        FixedCall,
-        Reserved, //
+    hyperv::{
+        device_domain::FlushDeviceDomain,
+        fixed_call::{
+            FixedCall,
+            Reserved, //
+        },
     },
     iommu::{
         domain::{

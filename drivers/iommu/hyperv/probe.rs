@@ -3,7 +3,6 @@
 //! Is there an IOMMU, and can it be served?
 
 use super::{
-    abi::GetIommuCapabilities,
     aperture::{
         Levels,
         MIN_WIDTH, //
@@ -24,6 +23,7 @@ use super::{
 use kernel::{
     fmt,
     hyperv::{
+        device_domain::GetIommuCapabilities,
         hypercall::Call,
         partition,
         status::Status, //
@@ -120,10 +120,12 @@ fn announce(report: &HostReport, capabilities: &Capabilities) {
 struct PageSizes(u64);
 
 impl fmt::Display for PageSizes {
+    // Once, not once more in an adapter.
+    #[inline(never)]
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (size, name) in [(1 << 12, "4K"), (1 << 21, "2M"), (1 << 30, "1G")] {
+        for (size, name) in [(1 << 12, " 4K"), (1 << 21, " 2M"), (1 << 30, " 1G")] {
             if self.0 & size != 0 {
-                write!(f, " {name}")?;
+                f.write_str(name)?;
             }
         }
         Ok(())

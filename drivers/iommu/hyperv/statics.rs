@@ -3,10 +3,7 @@
 //! The identity and the blocking domain.
 
 use super::{
-    endpoint::{
-        Endpoint,
-        TranslatedRequests, //
-    },
+    endpoint::TranslatedRequests,
     instance::Instance,
     ops::PvIommu, //
 };
@@ -50,7 +47,7 @@ impl StaticDomainOps for Blocking {
     const KIND: StaticKind = StaticKind::Blocking;
 
     fn attach(target: &AttachTarget<'_, PvIommu>) -> Result {
-        Endpoint::block(target, Instance::get()?)
+        target.endpoint().block(Instance::get()?)
     }
 }
 

@@ -5,7 +5,8 @@
 //! A call is a type that implements [`Call`] (one input block, perhaps one output block) or
 //! [`RepCall`](super::rep_call::RepCall) (a header and a list of elements). The types tie the call
 //! code to its layouts, so that a caller can neither mix them up nor read an output that the
-//! hypervisor has not written.
+//! hypervisor has not written. That code and layouts belong together is promised by who implements
+//! the trait, which is `unsafe` therefore.
 //!
 //! [`call`] serves every simple call. A call that is made all the time is better prepared:
 //! [`fixed_call`](super::fixed_call), [`rep_call`](super::rep_call).
@@ -19,7 +20,8 @@
 //! ```ignore
 //! struct CreateDomain;
 //!
-//! impl hypercall::Call for CreateDomain {
+//! // SAFETY: These are the call's blocks by its description, packed and made of integers.
+//! unsafe impl hypercall::Call for CreateDomain {
 //!     const CODE: u16 = 0xb1;
 //!     const NAME: &'static str = "HVCALL_CREATE_DEVICE_DOMAIN";
 //!     type Input = hv_input_create_device_domain;
@@ -41,25 +43,35 @@ use crate::{
 use core::{
     mem::{
         size_of,
+        size_of_val,
         MaybeUninit, //
     },
     ptr::NonNull,
 };
-use zerocopy::Immutable;
 
 /// Bytes of a hypercall page; independent of the kernel's page size.
 pub const PAGE_BYTES: usize = 4096;
 
 /// A simple hypercall.
-pub trait Call {
+///
+/// # Safety
+///
+/// `Input` and `Output` must be the blocks of the call `CODE`: the hypervisor neither reads more than
+/// the former, but for memory that the input itself names, nor writes more than the latter. Every
+/// byte of every `Input` is initialised, and none changes behind a shared reference; any bytes are a
+/// valid `Output`.
+///
+/// What a call makes devices do is not part of the promise: a domain is worth as much as the table
+/// that whoever configures it names.
+pub unsafe trait Call {
     /// The call code, bits 15:0 of the control word.
     const CODE: u16;
     /// The call's name, for messages.
     const NAME: &'static str;
     /// The input block.
-    type Input: IntoBytes + Immutable;
+    type Input;
     /// The output block; `()` when there is none.
-    type Output: FromBytes;
+    type Output;
 }
 
 /// The hypercall input page of one CPU, with local interrupts off.
@@ -111,7 +123,8 @@ impl InputPage {
     fn issue(&mut self, code: u16, output: Option<usize>) -> Result<(), HypercallError> {
         // SAFETY: The function only computes.
         let input = unsafe { bindings::virt_to_phys(self.page.as_ptr().cast()) };
-        let output = output.map_or(0, |offset| input + offset as bindings::phys_addr_t);
+        let behind = |offset| input.wrapping_add(offset as bindings::phys_addr_t);
+        let output = output.map_or(0, behind);
         // SAFETY: Both blocks lie in a page that is ours by the type invariant; the callers wrote
         // the input that belongs to the call code, and keep the offset inside the page.
         let result = unsafe { issue(code.into(), input, output) };
@@ -184,6 +197,18 @@ pub(super) fn failure(code: u16, result: ResultWord) -> HypercallError {
     failure
 }
 
+/// The bytes of a block.
+///
+/// # Safety
+///
+/// Every byte of every `T` must be initialised, and none may change behind a shared reference.
+#[inline(always)]
+pub(super) unsafe fn bytes_of<T: ?Sized>(block: &T) -> &[u8] {
+    // SAFETY: These are the bytes of `block`, which are initialised and do not change by the caller's
+    // promise.
+    unsafe { core::slice::from_raw_parts((&raw const *block).cast(), size_of_val(block)) }
+}
+
 /// Where the output of `C` lies: right behind the input, 8-byte aligned.
 const fn output_offset<C: Call>() -> usize {
     size_of::<C::Input>().next_multiple_of(8)
@@ -205,8 +230,10 @@ pub fn call<C: Call>(input: &C::Input) -> Result<C::Output, HypercallError> {
     let bytes = unsafe {
         core::slice::from_raw_parts_mut(output.as_mut_ptr().cast::<u8>(), size_of::<C::Output>())
     };
-    call_with(C::CODE, input.as_bytes(), output_offset::<C>(), bytes)?;
-    // SAFETY: `FromBytes` makes any bytes a valid value.
+    // SAFETY: By the trait's promise the input is all bytes.
+    let input = unsafe { bytes_of(input) };
+    call_with(C::CODE, input, output_offset::<C>(), bytes)?;
+    // SAFETY: By the trait's promise any bytes are a valid value.
     Ok(unsafe { output.assume_init() })
 }
 

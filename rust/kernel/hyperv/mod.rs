@@ -4,6 +4,7 @@
 //!
 //! Typed, safe access to the hypervisor for drivers of para-virtualized devices:
 //!
+//! - `device_domain`: the calls of the para-virtualized IOMMU, with their layouts;
 //! - [`hypercall`]: memory-based hypercalls, generic over their input and output types;
 //! - [`fixed_call`], [`rep_call`]: those that are prepared beforehand, because they are made often,
 //!   and those that work on a list;
@@ -12,10 +13,10 @@
 //! - [`logical_device`]: the hypervisor's name for a PCI function behind `pci-hyperv`;
 //! - `trace`: tracepoints of the para-virtualized IOMMU.
 //!
-//! No hypercall layout is defined here: those belong to the driver that makes the call.
-//!
 //! C header: [`include/asm-generic/mshyperv.h`](srctree/include/asm-generic/mshyperv.h)
 
+#[cfg(CONFIG_HYPERV_PVIOMMU)]
+pub mod device_domain;
 pub mod fixed_call;
 pub mod hypercall;
 #[cfg(CONFIG_HYPERV_PCI_DEV_ID)]

@@ -7,6 +7,7 @@
 
 use super::{
     hypercall::{
+        bytes_of,
         failure,
         issue,
         ResultWord, //
@@ -25,22 +26,28 @@ use core::{
     marker::PhantomData,
     mem::size_of, //
 };
-use zerocopy::Immutable;
 
 /// A hypercall that repeats an operation for each element of a list.
-pub trait RepCall {
+///
+/// # Safety
+///
+/// `Header` and `Element` must be what the input of the call `CODE` is made of; the hypervisor does
+/// not read more, but for memory that the input itself names, and writes nothing. `Key` is the type
+/// of the field at `KEY_OFFSET`. Every byte of every `Header`, `Element` and `Key` is initialised,
+/// and none changes behind a shared reference.
+pub unsafe trait RepCall {
     /// The call code, bits 15:0 of the control word.
     const CODE: u16;
     /// The call's name, for messages.
     const NAME: &'static str;
     /// The fixed part of the input; its size is a multiple of 8 bytes.
-    type Header: IntoBytes + Immutable;
+    type Header;
     /// The one field of the header that differs from call to call.
-    type Key: IntoBytes + Immutable + Copy;
+    type Key: Copy;
     /// Offset of that field in the header, in bytes.
     const KEY_OFFSET: usize;
     /// One element of the list; its size is a multiple of 8 bytes.
-    type Element: IntoBytes + Immutable;
+    type Element;
 }
 
 /// Bit position of the rep count in the control word, and of the reps completed in the result.
@@ -96,7 +103,8 @@ impl<C: RepCall> RepInputs<C> {
             let (address, input) =
                 unsafe { (bindings::per_cpu_ptr_to_phys(input.cast()), &mut *input) };
             input.address = address;
-            put(&mut input.bytes, 0, header);
+            // SAFETY: By the trait's promise.
+            unsafe { put(&mut input.bytes, 0, header) };
         });
         // INVARIANT: The bytes come first in each input.
         Ok(RepInputs {
@@ -115,8 +123,10 @@ impl<C: RepCall> RepInputs<C> {
         }
         // SAFETY: A hypercall does not come back here.
         let mut input = unsafe { self.inputs.local() };
-        put(&mut input.bytes, C::KEY_OFFSET, &key);
-        put(&mut input.bytes, Self::HEADER_BYTES, elements);
+        // SAFETY: By the trait's promise.
+        unsafe { put(&mut input.bytes, C::KEY_OFFSET, &key) };
+        // SAFETY: As above.
+        unsafe { put(&mut input.bytes, Self::HEADER_BYTES, elements) };
         let control = u64::from(C::CODE) | (elements.len() as u64) << REP_COUNT_SHIFT;
         // SAFETY: By the type invariant this is the input that was just completed; with interrupts
         // off nobody changes it. There is no output.
@@ -167,9 +177,14 @@ impl Outcome {
 }
 
 /// Copies `value` to `offset`, where it fits: the callers checked that.
+///
+/// # Safety
+///
+/// Every byte of every `T` must be initialised, and none may change behind a shared reference.
 #[inline(always)]
-fn put<T: IntoBytes + Immutable + ?Sized>(bytes: &mut [u8], offset: usize, value: &T) {
-    let value = value.as_bytes();
+unsafe fn put<T: ?Sized>(bytes: &mut [u8], offset: usize, value: &T) {
+    // SAFETY: By the caller's promise.
+    let value = unsafe { bytes_of(value) };
     if let Some(place) = bytes
         .get_mut(offset..)
         .and_then(|rest| rest.get_mut(..value.len()))
