@@ -87,6 +87,19 @@ run_apply() {
 	count_log "$log" "$stage_rc"
 }
 
+# The driver must never panic: no code of its object may call what does. This is about a kernel without debugfs, whose
+# files format and parse, and without KUnit, whose tests are in the object.
+without_panics() {
+	local called
+	called=$("/usr/bin/llvm-nm$LLVM" --undefined-only "$HV_BUILD/kernel/release/drivers/iommu/hyperv/hv_pviommu.o") || return 1
+	! grep -E 'panic|unwrap_failed|expect_failed|slice.*_fail' <<<"$called"
+}
+
+run_without_panics() {
+	try_stage "test: no panic in the driver's object" "$HV_LOGS/test-panics.log" without_panics
+	count $((stage_rc == 0)) $((stage_rc != 0)) 0
+}
+
 run_guests() {
 	local variant log=$HV_LOGS/test-guests.log rc
 	local -a kernels=()
@@ -95,7 +108,10 @@ run_guests() {
 		if [[ $variant == release ]] && ! wanted bench; then continue; fi
 		rc=0
 		"$HV_TOP/scripts/build-kernel.sh" "$variant" || rc=$?
-		if [[ $variant == release ]] && ((rc == 0)); then "$HV_TOP/scripts/build-bench.sh" release || rc=$?; fi
+		if [[ $variant == release ]] && ((rc == 0)); then
+			run_without_panics
+			"$HV_TOP/scripts/build-bench.sh" release || rc=$?
+		fi
 		if ((rc != 0)); then
 			count 0 1 "$rc"
 			continue
@@ -127,6 +143,7 @@ if [[ ${LIST:-} == 1 ]]; then
 	"$HV_TOP/scripts/build-tools.sh"
 	echo "host: unit and property tests"
 	echo "apply: laying the project over a tree and taking it away"
+	echo "bench: no panic in the driver's object"
 	kernels=()
 	for variant in "${variants[@]}"; do kernels+=(--kernel-variant "$variant=$HV_BUILD/kernel/$variant"); done
 	"$HVRUN" test "${kernels[@]}" "${tools[@]}" "${options[@]}" --list
