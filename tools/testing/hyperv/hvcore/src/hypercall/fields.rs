@@ -75,7 +75,11 @@ impl<'a> Input<'a> {
 
     /// Whether the `N` bytes at `offset` are all zero.
     pub fn is_zero<const N: usize>(self, offset: usize) -> bool {
-        self.array::<N>(offset) == [0; N]
+        let tail = self.tail(offset);
+        match tail.first_chunk::<N>() {
+            Some(bytes) => *bytes == [0; N],
+            None => tail.iter().all(|&byte| byte == 0),
+        }
     }
 }
 
@@ -90,6 +94,7 @@ mod tests {
         assert_eq!(input.u32(12), 0x0807_0605);
         assert_eq!(input.u8(9), 2);
         assert!(input.is_zero::<8>(0) && !input.is_zero::<9>(0));
+        assert!(!input.is_zero::<4>(15) && input.is_zero::<4>(16));
         assert_eq!((input.u64(9), input.u32(usize::MAX), input.tail(17).len()), (0, 0, 0));
     }
 
