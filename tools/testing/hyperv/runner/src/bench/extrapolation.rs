@@ -6,9 +6,11 @@ use anyhow::Result;
 use super::figure::{Figure, Figures};
 
 /// What is measured, and what follows from it: a user's mapping of 16 GiB, of ordinary and of huge pages.
-const MEASURED: [(&str, &str, &str); 2] = [
+const MEASURED: [(&str, &str, &str); 4] = [
     ("iommufd/256m/", "iommufd/1g/", "iommufd/16g-extrapolated/"),
     ("iommufd/256m-4k/", "iommufd/1g-4k/", "iommufd/16g-4k-extrapolated/"),
+    ("vfio/256m/", "vfio/1g/", "vfio/16g-extrapolated/"),
+    ("vfio/256m-4k/", "vfio/1g-4k/", "vfio/16g-4k-extrapolated/"),
 ];
 /// Steps from 256 MiB to 1 GiB, and from there to 16 GiB, of the same size.
 const STEPS: (f64, f64) = (3.0, 60.0);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-//! iommufd, from user space: large amounts of memory, in pages of 4 KiB and of 2 MiB.
+//! iommufd and VFIO's type 1 containers, from user space: large amounts of memory, in pages of 4 KiB and of 2 MiB.
 
 use std::path::Path;
 
@@ -8,14 +8,13 @@ use anyhow::{Context as _, Result};
 use super::{measurement, Where};
 use crate::checks::leaks::{io_page_table_bytes, memory_info};
 use crate::instructions::{Binding, Cost, Figure, Meter, Module, Unit};
-use crate::iommufd::{Cdev, Space};
 use crate::memory::{DmaBuffer, HugePage, PAGE};
 use crate::pci::{self, write_sysfs};
 use crate::processors::Alone;
 use crate::report::Outcome;
 use crate::scenario::Context;
 use crate::testbench::at;
-use crate::vfio::{BackEnd, UnsafeInterrupts};
+use crate::vfio::{BackEnd, Session, UnsafeInterrupts};
 
 const GIB: usize = (1 << 30) / PAGE;
 /// The sizes, in pages, and their names.
@@ -27,7 +26,7 @@ const RESERVE: u64 = 512 << 20;
 struct Kind {
     /// Behind the size, in the names of figures.
     suffix: &'static str,
-    /// In the names of figures about memory.
+    /// In the names of figures about memory: tables are the same, whoever maps.
     table: &'static str,
     make: fn() -> Result<DmaBuffer>,
 }
@@ -52,9 +51,7 @@ fn huge_pages() -> Result<DmaBuffer> {
 /// A device behind an address space of user space, and what was measured there. It is printed at the end: the console is
 /// busy for some time with each line.
 struct User {
-    space: Space,
-    /// Keeps the device attached.
-    _cdev: Cdev,
+    session: Session,
     meter: Meter,
     /// Bytes of page tables with nothing mapped.
     empty: u64,
@@ -62,17 +59,18 @@ struct User {
 }
 
 impl User {
-    fn open(meter: Meter) -> Result<User> {
+    fn open(back_end: BackEnd, meter: Meter) -> Result<User> {
         let function = pci::find(pci::EDU)?;
-        BackEnd::Iommufd.set_unsafe_interrupts(UnsafeInterrupts::Allowed)?;
+        back_end.set_unsafe_interrupts(UnsafeInterrupts::Allowed)?;
         function.bind("vfio-pci")?;
-        let (space, cdev) = (Space::new()?, Cdev::open(&function)?);
-        cdev.bind(&space.iommufd).context("binding the device to iommufd")?;
         let before = io_page_table_bytes()?;
-        cdev.attach(space.ioas).context("attaching the device to an IOAS")?;
+        let session = Session::open_bound(&function, back_end)?;
         let empty = io_page_table_bytes()?;
-        let figures = vec![Figure::whole("memory/domain", empty.saturating_sub(before), Unit::Bytes)];
-        Ok(User { space, _cdev: cdev, meter, empty, figures })
+        let figures = match back_end {
+            BackEnd::Iommufd => vec![Figure::whole("memory/domain", empty.saturating_sub(before), Unit::Bytes)],
+            BackEnd::Type1 => Vec::new(),
+        };
+        Ok(User { session, meter, empty, figures })
     }
 
     fn add(&mut self, name: &str, cost: Cost) {
@@ -87,11 +85,8 @@ impl User {
 
     /// Maps and unmaps the first pages of the buffer.
     fn measure(&mut self, buffer: &DmaBuffer, pages: usize, name: &str) -> Result<()> {
-        let (meter, Space { iommufd, ioas }) = (self.meter, &self.space);
-        let map = || iommufd.map(*ioas, at(0), buffer.range(0, pages)).context("mapping");
-        let unmap = || iommufd.unmap(*ioas, at(0), (pages * PAGE) as u64).context("unmapping");
-        let ((), mapped) = meter.measure(map)?;
-        let (_, unmapped) = meter.measure(unmap)?;
+        let ((), mapped) = self.meter.measure(|| self.session.map(at(0), buffer, 0, pages).context("mapping"))?;
+        let ((), unmapped) = self.meter.measure(|| self.session.unmap(at(0), pages))?;
         self.add(&format!("{name}/map"), mapped);
         self.add(&format!("{name}/unmap"), unmapped);
         Ok(())
@@ -100,32 +95,42 @@ impl User {
     /// What the tables take with the whole buffer mapped. It is the first thing that is done with a buffer, so that
     /// everything else is measured with all in place that stays.
     fn table_bytes(&mut self, buffer: &DmaBuffer, name: &str) -> Result<()> {
-        let Space { iommufd, ioas } = &self.space;
-        iommufd.map(*ioas, at(0), buffer.range(0, buffer.pages())).context("mapping")?;
+        self.session.map(at(0), buffer, 0, buffer.pages()).context("mapping")?;
         let bytes = io_page_table_bytes()?.saturating_sub(self.empty);
-        iommufd.unmap(*ioas, at(0), (buffer.pages() * PAGE) as u64).context("unmapping")?;
+        self.session.unmap(at(0), buffer.pages())?;
         self.figures.push(Figure::whole(name, bytes, Unit::Bytes));
         Ok(())
     }
 }
 
-/// The cost of large mappings, and of the tables for them. Where the guest has too little memory, nothing but the domain
-/// is measured.
+/// The cost of large mappings by iommufd, and of the tables for them. Where the guest has too little memory, nothing but
+/// the domain is measured.
 pub fn iommufd(context: &mut Context<'_>) -> Result<Outcome> {
-    measurement(context, "iommufd", Where::StrictIommu, |context| {
+    user(context, "iommufd", BackEnd::Iommufd)
+}
+
+/// The cost of large mappings by a type 1 container.
+pub fn type1(context: &mut Context<'_>) -> Result<Outcome> {
+    user(context, "vfio", BackEnd::Type1)
+}
+
+fn user(context: &mut Context<'_>, name: &str, back_end: BackEnd) -> Result<Outcome> {
+    measurement(context, name, Where::StrictIommu, |context| {
         let _alone = Alone::new()?;
         let overhead = Module::bind(Binding::DmaApi)?.run("overhead")?;
         let world_switch = overhead.iter().find(|figure| figure.name == "overhead/world-switch");
         let world_switch = world_switch.context("the module does not tell the world switch")?.thousandths / 1000;
-        let mut user = User::open(Meter::new(context.minihv, world_switch))?;
+        let mut user = User::open(back_end, Meter::new(context.minihv, world_switch))?;
         for kind in &KINDS {
             if memory_info("MemAvailable")? < (GIB * PAGE) as u64 + RESERVE {
                 continue;
             }
             let buffer = (kind.make)()?;
-            user.table_bytes(&buffer, kind.table)?;
+            if back_end == BackEnd::Iommufd {
+                user.table_bytes(&buffer, kind.table)?;
+            }
             for (pages, size) in SIZES {
-                user.measure(&buffer, pages, &format!("iommufd/{size}{}", kind.suffix))?;
+                user.measure(&buffer, pages, &format!("{name}/{size}{}", kind.suffix))?;
             }
         }
         user.figures.iter().for_each(|figure| context.reporter.figure(figure));
