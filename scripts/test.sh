@@ -97,7 +97,7 @@ without_panics() {
 
 run_without_panics() {
 	try_stage "test: no panic in the driver's object" "$HV_LOGS/test-panics.log" without_panics
-	count $((stage_rc == 0)) $((stage_rc != 0)) 0
+	count $((stage_rc == 0)) 0 "$stage_rc"
 }
 
 run_guests() {

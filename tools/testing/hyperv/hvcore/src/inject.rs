@@ -238,8 +238,8 @@ impl Injector {
         self.rules.len()
     }
 
-    /// To be asked once per call, with what finds the domain that it names: how to answer it; `None`: carry it out. The oldest
-    /// rule that applies decides.
+    /// To be asked once per call, with what finds the domain that it names: how to answer it; `None`: carry it out. The
+    /// oldest rule that applies decides.
     pub fn check(&mut self, code: CallCode, domain: impl FnOnce() -> Option<DomainId>) -> Option<Action> {
         if self.rules.is_empty() {
             return None;

@@ -139,7 +139,7 @@ impl Platform for Hardware {
     }
 
     fn log(&mut self, level: LogLevel, args: fmt::Arguments<'_>) {
-        if console::shows(level) {
+        if self.shows(level) {
             console::line("", args);
         }
     }

@@ -7,8 +7,9 @@ use alloc::vec::Vec;
 /// Bytes of the largest fixed-size input, variable header included (a RETARGET_INTERRUPT with 64 banks).
 pub const INPUT_MAX: usize = 0x38 + 65 * 8;
 
-/// Room for the copy of a call's input. One serves all calls: what a call left in it, the next one never sees.
-#[derive(Debug)]
+/// Room for the copy of a call's input. One serves all calls: what a call left in it, the next one never sees. The
+/// default has room for nothing: what a taken buffer leaves behind.
+#[derive(Debug, Default)]
 pub struct InputBuffer {
     bytes: Vec<u8>,
 }
@@ -22,13 +23,6 @@ impl InputBuffer {
     /// The first `len` bytes, to be filled with a call's input; `None` when `len` is more than [`INPUT_MAX`].
     pub fn first(&mut self, len: usize) -> Option<&mut [u8]> {
         self.bytes.get_mut(..len)
-    }
-}
-
-/// Room for nothing: what a taken buffer leaves behind.
-impl Default for InputBuffer {
-    fn default() -> Self {
-        InputBuffer { bytes: Vec::new() }
     }
 }
 

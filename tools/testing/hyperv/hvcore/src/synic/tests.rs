@@ -330,7 +330,6 @@ mod racing {
         fn shows(&self, level: LogLevel) -> bool {
             self.0.shows(level)
         }
-
         fn log(&mut self, level: LogLevel, args: core::fmt::Arguments<'_>) {
             self.0.log(level, args)
         }

@@ -77,29 +77,25 @@ impl Target {
 /// Strict unmap is the guest's share.
 pub fn instructions(results: &Results, flushing: Flushing, operation: Operation, pages: u32) -> Option<(f64, f64)> {
     let metric = format!("ktime/{pages}p/{}", operation.name());
-    let hypervisor = format!("{metric}-hypervisor");
-    let parts: &[&str] = match (flushing, operation) {
-        (Flushing::Strict, Operation::Unmap) => {
-            // Without it there is no guest's share.
-            results.value(flushing.own(), &hypervisor)?;
-            &[hypervisor.as_str()]
-        }
-        _ => &[],
+    let own = match (flushing, operation) {
+        (Flushing::Strict, Operation::Unmap) => guest_share(results, flushing, pages)?,
+        _ => results.value(flushing.own(), &metric)?,
     };
-    Some((results.without(flushing.own(), &metric, parts)?, results.value(flushing.peer(), &metric)?))
+    Some((own, results.value(flushing.peer(), &metric)?))
 }
 
-/// What would be left of a deferred unmap if the hypervisor took no instructions; empty for everything else.
-fn floor(results: &Results, flushing: Flushing, operation: Operation, pages: u32) -> String {
-    let metric = format!("ktime/{pages}p/{}", operation.name());
+/// Instructions of this driver's guest for one unmap, without the hypervisor's; none where those were not measured.
+fn guest_share(results: &Results, flushing: Flushing, pages: u32) -> Option<f64> {
+    let metric = format!("ktime/{pages}p/unmap");
     let hypervisor = format!("{metric}-hypervisor");
-    let parts = (flushing, operation) == (Flushing::Deferred, Operation::Unmap);
-    let guest =
-        || results.value(flushing.own(), &hypervisor).and(results.without(flushing.own(), &metric, &[&hypervisor]));
-    match parts.then(guest).flatten().zip(results.value(flushing.peer(), &metric)) {
-        Some((guest, peer)) => format!("; {:.3} without the hypervisor", guest / peer),
-        None => String::new(),
-    }
+    results.value(flushing.own(), &hypervisor)?;
+    results.without(flushing.own(), &metric, &[&hypervisor])
+}
+
+/// What would be left of a deferred unmap if the hypervisor took no instructions, where it takes `peer` with intel-iommu.
+fn floor(results: &Results, pages: u32, peer: f64) -> Option<String> {
+    let guest = guest_share(results, Flushing::Deferred, pages)?;
+    Some(format!("; {:.3} without the hypervisor", guest / peer))
 }
 
 fn ratios(results: &Results) -> Vec<Target> {
@@ -111,8 +107,13 @@ fn ratios(results: &Results) -> Vec<Target> {
                 let found = instructions(results, flushing, operation, pages);
                 let (mode, operation_name) = (flushing.name(), operation.name());
                 let what = format!("{mode} {operation_name}, {pages} pages: share of intel-iommu's instructions");
-                let floor = floor(results, flushing, operation, pages);
-                let measured = found.map(|(own, peer)| (own / peer, format!("{own:.0} / {peer:.0}{floor}")));
+                let measured = found.map(|(own, peer)| {
+                    let floor = match (flushing, operation) {
+                        (Flushing::Deferred, Operation::Unmap) => floor(results, pages, peer),
+                        _ => None,
+                    };
+                    (own / peer, format!("{own:.0} / {peer:.0}{}", floor.unwrap_or_default()))
+                });
                 targets.push(Target::at_most(what, reference * (1.0 + TOLERANCE), 3, measured));
             }
         }

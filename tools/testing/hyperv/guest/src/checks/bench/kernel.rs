@@ -15,6 +15,8 @@ const PAGES: [u32; 5] = [1, 4, 16, 64, 512];
 const ODD: [u32; 7] = [3, 5, 7, 63, 65, 100, 333];
 /// Numbers of threads, each on its own processor.
 const THREADS: [u32; 2] = [2, 4];
+/// Deferred unmaps that fill the flush queue.
+const FLUSH_QUEUE: u32 = 255;
 /// Half a page.
 const HALF: u32 = 2048;
 
@@ -35,14 +37,14 @@ fn measure(
 /// The method of the kernel's own benchmark. The buffer is filled each time: for the largest size, that is nearly all of
 /// the work.
 ///
-/// Full flush queues (255 unmaps) many times over: where in its queue a measurement begins and ends, and how often the
+/// Full flush queues many times over: where in its queue a measurement begins and ends, and how often the
 /// queue's timer comes in between, would show up otherwise.
 pub fn ktime(context: &mut Context<'_>) -> Result<Outcome> {
     let commands = PAGES.map(|pages| {
         let ops = match pages {
-            512 => 2040,
-            64 => 16320,
-            _ => 130560,
+            512 => 8 * FLUSH_QUEUE,
+            64 => 64 * FLUSH_QUEUE,
+            _ => 512 * FLUSH_QUEUE,
         };
         format!("ktime pages={pages} ops={ops}")
     });

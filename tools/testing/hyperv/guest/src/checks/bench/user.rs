@@ -14,7 +14,7 @@ use crate::processors::Alone;
 use crate::report::Outcome;
 use crate::scenario::Context;
 use crate::testbench::at;
-use crate::vfio::{BackEnd, Session, UnsafeInterrupts};
+use crate::vfio::{BackEnd, Session};
 
 const GIB: usize = (1 << 30) / PAGE;
 /// The sizes, in pages, and their names.
@@ -61,10 +61,8 @@ struct User {
 impl User {
     fn open(back_end: BackEnd, meter: Meter) -> Result<User> {
         let function = pci::find(pci::EDU)?;
-        back_end.set_unsafe_interrupts(UnsafeInterrupts::Allowed)?;
-        function.bind("vfio-pci")?;
         let before = io_page_table_bytes()?;
-        let session = Session::open_bound(&function, back_end)?;
+        let session = Session::open_by(&function, back_end)?;
         let empty = io_page_table_bytes()?;
         let figures = match back_end {
             BackEnd::Iommufd => vec![Figure::whole("memory/domain", empty.saturating_sub(before), Unit::Bytes)],
