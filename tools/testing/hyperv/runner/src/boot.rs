@@ -116,6 +116,8 @@ pub struct Plan {
     pub fio: Fio,
     /// More files for the guest.
     pub packs: Vec<Pack>,
+    /// Bytes of a file that nobody reads: it moves everything that the guest allocates. 0: there is no such file.
+    pub padding: u32,
     /// The guest's console.
     pub console: Console,
     /// VT-d trace.
@@ -200,6 +202,9 @@ impl Plan {
             let inner = directory.join(format!("inner-{depth}.cpio"));
             archive.write(&inner)?;
             archive.add_second_boot(&self.kernel.image, &inner);
+        }
+        if self.padding > 0 {
+            archive.add_padding(self.padding);
         }
         archive.write(&initramfs)?;
         let command_line = self.command_line(tools);

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::Write;
+use std::io::{Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -26,6 +26,8 @@ enum Entry {
     Device(u32, u32),
     /// A copy of a file of the host, with its permission bits.
     Copy(PathBuf),
+    /// A file of so many zero bytes.
+    Zeros(u32),
 }
 
 /// What goes into the archive, by path without the leading slash.
@@ -131,6 +133,12 @@ impl Initramfs {
         self.insert("boot/initramfs", Entry::Copy(initramfs.to_owned()));
     }
 
+    /// Adds a file of so many bytes that nobody reads. The kernel unpacks it, so that everything which it allocates later
+    /// lies somewhere else.
+    pub fn add_padding(&mut self, bytes: u32) {
+        self.insert("padding", Entry::Zeros(bytes));
+    }
+
     /// Writes the archive; returns the number of bytes.
     ///
     /// # Errors
@@ -145,6 +153,12 @@ impl Initramfs {
                 Entry::Device(major, minor) => {
                     let node = builder.mode(kind::CHARACTER | 0o600).rdev_major(*major).rdev_minor(*minor);
                     node.write(out, 0).finish()?
+                }
+                Entry::Zeros(length) => {
+                    let mut writer = builder.mode(kind::FILE | 0o400).write(out, *length);
+                    std::io::copy(&mut std::io::repeat(0).take(u64::from(*length)), &mut writer)
+                        .with_context(|| path.display().to_string())?;
+                    writer.finish()?
                 }
                 Entry::Copy(source) => {
                     let source_name = || source.display().to_string();
@@ -216,6 +230,7 @@ mod tests {
         let mut archive = Initramfs { entries: BTreeMap::new() };
         archive.insert("dev/console", Entry::Device(5, 1));
         archive.add_modules(directory.path()).unwrap();
+        archive.add_padding(5000);
         let path = directory.path().join("out.cpio");
         archive.write(&path).unwrap();
 
@@ -238,6 +253,7 @@ mod tests {
             "lib/modules/7.3",
             "lib/modules/7.3/kernel",
             "lib/modules/7.3/kernel/x.ko",
+            "padding",
         ];
         assert_eq!(paths, expected);
         assert_eq!(names[1].1, 0o020_600);

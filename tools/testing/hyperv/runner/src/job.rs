@@ -76,6 +76,7 @@ impl Job {
             hypervisor: self.hypervisor.clone(),
             fio: Fio::Packed,
             packs: Vec::new(),
+            padding: 0,
             console: Console::Log,
             trace: Trace::Off,
             patience: self.patience,

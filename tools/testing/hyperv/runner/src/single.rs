@@ -35,6 +35,7 @@ fn plan(args: &BootArgs) -> Result<Plan> {
         hypervisor: args.hypervisor.parse()?,
         fio: if WITH_FIO.contains(&scenario) { Fio::Packed } else { Fio::Left },
         packs: args.tools.samples.iter().map(|_| Pack::Samples).collect(),
+        padding: 0,
         console: if args.shell { Console::Terminal } else { Console::Log },
         trace: if args.trace { Trace::Vtd } else { Trace::Off },
         patience: args.guest.patience(),

@@ -97,6 +97,7 @@ fn plan(case: &Case, kernel: &Kernel, selection: &Selection) -> Result<Plan> {
         hypervisor: case.hypervisor.parse().with_context(|| case.path())?,
         fio: Fio::Left,
         packs: case.packs.clone(),
+        padding: 0,
         console: Console::Log,
         trace: Trace::Off,
         patience: selection.patience.at_least(case.limit),

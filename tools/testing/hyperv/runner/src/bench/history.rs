@@ -36,7 +36,11 @@ pub fn compare(old: &Results, new: &Results, extent: Extent) -> Vec<String> {
     for (configuration, figures) in &new.configurations {
         let before = old.figures(configuration).unwrap_or(&nothing);
         let line = |change: Change| (change.meaning(), format!("{configuration} {}", change.describe()));
-        found.extend(changes(before, figures, |metric| tolerance(configuration, metric)).into_iter().map(line));
+        let tolerance = |metric: &str| {
+            let varied = old.tolerance(configuration, metric).max(new.tolerance(configuration, metric));
+            tolerance(configuration, metric).max(varied)
+        };
+        found.extend(changes(before, figures, tolerance).into_iter().map(line));
     }
     if extent == Extent::Part {
         found.retain(|(meaning, _)| *meaning != Meaning::Gone);
@@ -76,6 +80,16 @@ mod tests {
         );
         assert_eq!(compare(&old, &old, Extent::Whole), Vec::<String>::new());
         assert!(!compare(&old, &new, Extent::Part).iter().any(|line| line.starts_with("gone")));
+    }
+
+    #[test]
+    fn what_varies_is_neither_better_nor_worse() {
+        let old = sample(&[("hv-strict", "a 100 calls\nb 100 calls")]);
+        let mut new = sample(&[("hv-strict", "a 90 calls\nb 90 calls")]);
+        new.variation.insert("hv-strict".to_owned(), serde_json::from_str(r#"{"a":0.08}"#).unwrap());
+        assert_eq!(compare(&old, &new, Extent::Whole), ["better: 1", "  hv-strict b: 100 -> 90 calls (-10.0 %)"]);
+        assert_eq!(compare(&new, &old, Extent::Whole), ["worse: 1", "  hv-strict b: 90 -> 100 calls (+11.1 %)"]);
+        assert_eq!(new.tolerance("none", "a"), 0.0);
     }
 
     #[test]

@@ -1,5 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
-//! The boots of one configuration: two, which have to agree.
+//! The boots of one configuration: two that have to agree, and more that tell what the figures vary by.
+//!
+//! Two boots of one kernel with the same files execute the same instructions. Another build of the same sources does not:
+//! files of other sizes move all that the guest allocates, and a guest that gets other pages does other work. Pages that
+//! happen to lie beside each other are mapped together; a tree of addresses has another shape. The boots that differ in
+//! nothing but the size of a file show how much of that there is in each figure.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -7,9 +12,11 @@ use std::sync::{Mutex, PoisonError};
 
 use anyhow::{ensure, Context, Result};
 
-use super::change::changes;
+use super::change::{changes, Meaning};
 use super::configuration::{tolerance, Configuration, Host};
+use super::extrapolation;
 use super::figure::Figures;
+use super::variation::Variation;
 use crate::boot::{Leftovers, Patience, Plan, Record, Tools};
 use crate::case::Pack;
 use crate::console::message;
@@ -21,8 +28,10 @@ use crate::progress::{tail, Progress};
 use crate::qemu::{Clock, Console, Iommu, Logs, Threads, Trace};
 use crate::verdict::{verdict, Demands};
 
-/// Boots of a configuration.
-const ROUNDS: usize = 2;
+/// Boots of a configuration, by the bytes of the file that moves the guest's allocations.
+const BOOTS: [u32; 4] = [0, 0, (3 << 20) + 0x5000, (9 << 20) + 0x1b000];
+/// So many of them, the first ones, are the same boot and have to agree.
+const SAME: usize = 2;
 /// Console lines that are shown of a failing boot.
 const TAIL: usize = 30;
 
@@ -52,6 +61,8 @@ pub struct Bed<'a> {
 pub struct Measured {
     /// What was measured, when every boot was in order.
     pub figures: Option<Figures>,
+    /// What the figures vary by.
+    pub variation: Variation,
     /// What is wrong, one sentence each.
     pub complaints: Vec<String>,
 }
@@ -63,7 +74,7 @@ struct Boot {
 }
 
 impl Bed<'_> {
-    fn plan(&self, configuration: &Configuration) -> Result<Plan> {
+    fn plan(&self, configuration: &Configuration, padding: u32) -> Result<Plan> {
         Ok(Plan {
             name: configuration.name.to_owned(),
             kernel: self.kernel.clone(),
@@ -80,13 +91,14 @@ impl Bed<'_> {
             hypervisor: hvcore::options::Options::default(),
             fio: Fio::Left,
             packs: vec![Pack::Bench],
+            padding,
             console: Console::Log,
             trace: Trace::Off,
             patience: self.patience,
         })
     }
 
-    fn boot(&self, configuration: &Configuration, round: usize) -> Result<Boot> {
+    fn boot(&self, configuration: &Configuration, round: usize, padding: u32) -> Result<Boot> {
         let name = configuration.name;
         let logs = self.logs.join(name).join(round.to_string());
         std::fs::create_dir_all(&logs).with_context(|| logs.display().to_string())?;
@@ -96,7 +108,7 @@ impl Bed<'_> {
             tools.minihv = None;
         }
         self.progress.stage("boot", &format!("{name}, boot {round}"));
-        let record = self.plan(configuration)?.boot(&tools, work.path(), Logs::new(&logs), &mut |_, _| {})?;
+        let record = self.plan(configuration, padding)?.boot(&tools, work.path(), Logs::new(&logs), &mut |_, _| {})?;
         let boot = judge(configuration, &record)?;
         let seconds = record.elapsed.as_secs_f64();
         let (count, logs) = (boot.figures.len(), logs.display());
@@ -115,10 +127,10 @@ impl Bed<'_> {
     /// # Errors
     /// When a guest cannot be started at all.
     pub fn measure(&self, configurations: &[Configuration], parallel: usize) -> Result<BTreeMap<String, Measured>> {
-        let all = configurations.iter().flat_map(|c| (1..=ROUNDS).map(move |round| (*c, round)));
+        let all = configurations.iter().flat_map(|c| (1..).zip(BOOTS).map(move |(round, padding)| (*c, round, padding)));
         let finished = Mutex::new(Vec::new());
-        pool::each(all, parallel, |(configuration, round)| {
-            let boot = self.boot(&configuration, round)?;
+        pool::each(all, parallel, |(configuration, round, padding)| {
+            let boot = self.boot(&configuration, round, padding)?;
             finished.lock().unwrap_or_else(PoisonError::into_inner).push((configuration.name, round, boot));
             Ok(())
         })?;
@@ -148,22 +160,30 @@ fn judge(configuration: &Configuration, record: &Record) -> Result<Boot> {
     Ok(Boot { figures, complaints })
 }
 
-/// Puts the boots of a configuration together. Those that disagree are told by the names of their figures.
+/// Puts the boots of a configuration together. Those that should agree and do not are told by the names of their figures.
 fn agree(configuration: &str, mut boots: Vec<(usize, Boot)>) -> Result<Measured> {
-    ensure!(boots.len() == ROUNDS, "{} of {ROUNDS} boots", boots.len());
+    ensure!(boots.len() == BOOTS.len(), "{} of {} boots", boots.len(), BOOTS.len());
     boots.sort_by_key(|(round, _)| *round);
     let mut complaints = Vec::new();
-    for (round, boot) in &boots {
+    for (round, boot) in &mut boots {
         complaints.extend(boot.complaints.iter().map(|complaint| format!("boot {round}: {complaint}")));
+        extrapolation::add(&mut boot.figures)?;
     }
+    let (same, moved) = boots.split_at(SAME);
     if complaints.is_empty() {
-        for pair in boots.windows(2) {
+        for pair in same.windows(2) {
             let unlike = changes(&pair[0].1.figures, &pair[1].1.figures, |metric| tolerance(configuration, metric));
             complaints.extend(unlike.iter().map(|change| format!("two boots disagree: {}", change.describe())));
         }
+        for (round, boot) in moved {
+            let unlike = changes(&same[0].1.figures, &boot.figures, |_| f64::INFINITY);
+            let other = unlike.iter().filter(|change| matches!(change.meaning(), Meaning::New | Meaning::Gone));
+            complaints.extend(other.map(|change| format!("only some boots measure {} (boot {round})", change.describe())));
+        }
     }
+    let variation = Variation::of(boots.iter().map(|(_, boot)| &boot.figures));
     let figures = boots.into_iter().next().map(|(_, boot)| boot.figures).filter(|_| complaints.is_empty());
-    Ok(Measured { figures, complaints })
+    Ok(Measured { figures, variation, complaints })
 }
 
 #[cfg(test)]
@@ -191,9 +211,24 @@ mod tests {
         judge(own, &record).unwrap()
     }
 
-    fn both(first: &str, second: &str) -> Measured {
+    fn all(first: &str, second: &str, moved: &str) -> Measured {
         // In the order in which they happen to end.
-        agree("hv-strict", vec![(2, boot(second)), (1, boot(first))]).unwrap()
+        agree("hv-strict", vec![(2, boot(second)), (4, boot(first)), (1, boot(first)), (3, boot(moved))]).unwrap()
+    }
+
+    fn both(first: &str, second: &str) -> Measured {
+        all(first, second, first)
+    }
+
+    #[test]
+    fn boots_that_were_moved_may_differ_and_tell_the_variation() {
+        let measured = all(SERIAL, SERIAL, &SERIAL.replace("1000.000", "1100.000"));
+        assert_eq!(measured.complaints, Vec::<String>::new());
+        assert_eq!(measured.variation.of_figure("a/map"), 0.1);
+        assert_eq!(measured.variation.of_figure("a/calls"), 0.0);
+        let fewer = all(SERIAL, SERIAL, &SERIAL.replace("bench: a/calls 1 calls\n", ""));
+        assert_eq!(fewer.complaints, ["only some boots measure a/calls: 1 calls (boot 3)"]);
+        assert_eq!(fewer.figures, None);
     }
 
     #[test]

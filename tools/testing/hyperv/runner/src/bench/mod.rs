@@ -2,7 +2,8 @@
 //! `hvrun bench`: what the driver and its peers cost, in instructions.
 //!
 //! Instructions are counted by the emulator, so that nothing depends on the machine that it runs on. Each configuration
-//! is booted twice all the same: what differs then is not fit to be compared with anything.
+//! is booted twice all the same: what differs then is not fit to be compared with anything. Two more boots, whose memory
+//! lies elsewhere, tell how much of a figure is due to that, and so what differs between two builds of the same code.
 
 mod change;
 mod chart;
@@ -18,6 +19,7 @@ mod reference;
 mod results;
 mod table;
 mod targets;
+mod variation;
 
 use std::path::Path;
 
@@ -72,8 +74,10 @@ fn results(args: &BenchArgs, configurations: &[Configuration], progress: &Progre
             outcome = Outcome::Failed;
             progress.stage("complaint", &format!("{name}: {complaint}"));
         }
-        if let Some(mut figures) = measured.figures {
-            extrapolation::add(&mut figures)?;
+        if let Some(figures) = measured.figures {
+            if !measured.variation.is_empty() {
+                results.variation.insert(name.clone(), measured.variation);
+            }
             results.configurations.insert(name, figures);
         }
     }
@@ -99,6 +103,9 @@ fn show(results: &Results, args: &BenchArgs) -> Result<()> {
     println!("\n{}", table::targets(&shown));
     if !hidden.is_empty() {
         println!(" {} targets are about what was not measured\n", hidden.len());
+    }
+    if let Some(line) = table::variation(results) {
+        println!("{line}\n");
     }
     let Some(kept) = args.kept.as_ref().filter(|path| path.is_file()) else { return Ok(()) };
     let extent = if args.kinds.is_empty() { Extent::Whole } else { Extent::Part };

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::environment::Environment;
 use super::figure::Figures;
+use super::variation::Variation;
 
 /// The first field of the file. In two pieces, or checkers take it for this file's.
 const LICENSE: &str = concat!("SPD", "X-License-Identifier: GPL-2.0");
@@ -25,18 +26,26 @@ pub struct Results {
     pub environment: Environment,
     /// Figures of each configuration, and the sizes of objects.
     pub configurations: BTreeMap<String, Figures>,
+    /// What the figures of each configuration vary by, where they do.
+    #[serde(default)]
+    pub variation: BTreeMap<String, Variation>,
 }
 
 impl Results {
     /// Results without figures.
     pub fn new(environment: Environment) -> Results {
         let (license, command) = (LICENSE.to_owned(), COMMAND.to_owned());
-        Results { license, command, environment, configurations: BTreeMap::new() }
+        Results { license, command, environment, configurations: BTreeMap::new(), variation: BTreeMap::new() }
     }
 
     /// The figures of a configuration, when it was measured.
     pub fn figures(&self, configuration: &str) -> Option<&Figures> {
         self.configurations.get(configuration)
+    }
+
+    /// The relative difference up to which two values of a figure count as the same, by what it varied here.
+    pub fn tolerance(&self, configuration: &str, metric: &str) -> f64 {
+        self.variation.get(configuration).map_or(0.0, |variation| variation.tolerance(metric))
     }
 
     /// One value.

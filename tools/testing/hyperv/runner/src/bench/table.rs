@@ -103,6 +103,19 @@ pub fn comparison(results: &Results) -> Option<String> {
     (out.row_count() > 0).then(|| text(&out))
 }
 
+/// How many figures vary with the place of the guest's memory, and which one most. `None` when none does.
+pub fn variation(results: &Results) -> Option<String> {
+    let by_name = results.variation.iter();
+    let all: Vec<(f64, &String, &str)> =
+        by_name.flat_map(|(name, v)| v.iter().map(move |(metric, by)| (by, name, metric))).collect();
+    let (by, configuration, metric) = all.iter().max_by(|a, b| a.0.total_cmp(&b.0))?;
+    let (count, percent) = (all.len(), 100.0 * by);
+    Some(format!(
+        "{count} figures vary by more than 0.5 % with the place of memory, most of all {configuration} {metric} \
+         ({percent:.1} %): less than one and a half times that between two builds is no change"
+    ))
+}
+
 /// The targets, with both numbers each.
 pub fn targets(targets: &[&Target]) -> String {
     let mut out = table(&["", "target", "measured", "limit", "from"], 2);
@@ -130,6 +143,17 @@ mod tests {
         let mut names = ["dma/16p/map", "dma/4p/map", "dma/4p/calls", "boot/calls", "dma/99999999999999999999p"];
         names.sort_by_key(|name| natural(name));
         assert_eq!(names, ["boot/calls", "dma/4p/calls", "dma/4p/map", "dma/16p/map", "dma/99999999999999999999p"]);
+    }
+
+    #[test]
+    fn the_greatest_variation_is_named() {
+        let mut results = sample(&[]);
+        assert_eq!(variation(&results), None);
+        for (name, text) in [("hv-strict", r#"{"a":0.01,"b":0.09}"#), ("none", r#"{"c":0.02}"#)] {
+            results.variation.insert(name.to_owned(), serde_json::from_str(text).unwrap());
+        }
+        let line = variation(&results).unwrap();
+        assert!(line.starts_with("3 figures vary") && line.contains("hv-strict b (9.0 %)"), "{line}");
     }
 
     #[test]
