@@ -11,7 +11,7 @@ ifneq ($(O),)
 OUT := $(O)
 endif
 export HV_BUILD := $(abspath $(OUT))
-export KDIR APT_MIRROR JOBS CPUS MEMORY DEVICES APPEND KEEP SUITE LIST FORCE
+export KDIR APT_MIRROR JOBS CPUS MEMORY DEVICES APPEND KEEP SUITE LIST FORCE MUTANTS KIND SHARD SAMPLE
 
 .PHONY: help
 help:
@@ -19,6 +19,7 @@ help:
 	@echo 'make shell              the same guest, with a shell'
 	@echo 'make test               the tests; SUITE=name runs one suite, LIST=1 lists them'
 	@echo 'make test-all           the tests, on more kernel variants'
+	@echo 'make mutants            break the driver and the emulator on purpose: who notices? MUTANTS=name, KIND=, SHARD=i/n'
 	@echo 'make bench              what the driver and its peers cost, in instructions; ARGS=--record keeps the results'
 	@echo 'make lint               style and static checks'
 	@echo 'make apply KDIR=tree    lay the driver over your kernel tree (Linux 7.3)'
@@ -36,7 +37,7 @@ help:
 	@echo 'KEEP=1        keep the files of the guest       ARGS="…"   more options for hvrun'
 	@echo 'APT_MIRROR=u  Debian archive for the kernel source, when the machine'"'"'s own does not have it'
 
-.PHONY: run shell build test test-all bench lint setup
+.PHONY: run shell build test test-all mutants bench lint setup
 run:
 	@scripts/run.sh $(ARGS)
 shell:
@@ -47,6 +48,8 @@ test:
 	@scripts/test.sh $(ARGS)
 test-all:
 	@scripts/test.sh --all $(ARGS)
+mutants:
+	@scripts/mutants.sh
 bench:
 	@scripts/bench.sh $(ARGS)
 lint:

@@ -174,7 +174,7 @@ pub struct TestArgs {
     /// Only this suite; repeatable.
     #[arg(long = "suite", value_name = "NAME")]
     pub suites: Vec<String>,
-    /// Only cases whose suite/name contains this; repeatable.
+    /// Only cases whose suite/name contains this, or is this where it ends in '$'; repeatable.
     #[arg(long = "case", value_name = "TEXT")]
     pub cases: Vec<String>,
     /// Also the cases that take long.

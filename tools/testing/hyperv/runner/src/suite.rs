@@ -28,7 +28,7 @@ pub struct Selection {
     pub suites: Vec<String>,
     /// Up to which tier cases run; those that are named by `cases` run whatever their tier.
     pub tier: Tier,
-    /// Only cases whose `suite/name` contains one of these; all when empty.
+    /// Only cases whose `suite/name` contains one of these, or is one of them where it ends in `$`; all when empty.
     pub cases: Vec<String>,
     /// The kernels that were given.
     pub kernels: BTreeMap<Variant, Kernel>,
@@ -72,13 +72,21 @@ impl Selection {
             let path = case.path();
             (self.suites.is_empty() || self.suites.iter().any(|s| s == case.suite))
                 && (case.tier <= self.tier || !self.cases.is_empty())
-                && (self.cases.is_empty() || self.cases.iter().any(|c| path.contains(c.as_str())))
+                && (self.cases.is_empty() || self.cases.iter().any(|text| is_named(&path, text)))
         };
         let chosen: Vec<Case> = cases::all().into_iter().filter(wanted).collect();
         if chosen.is_empty() {
             bail!("no case fits");
         }
         Ok(chosen)
+    }
+}
+
+/// Whether a case is meant by a text of the command line.
+fn is_named(path: &str, text: &str) -> bool {
+    match text.strip_suffix('$') {
+        Some(whole) => path == whole,
+        None => path.contains(text),
     }
 }
 

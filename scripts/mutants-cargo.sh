@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: GPL-2.0
+# shellcheck shell=bash
+# Mutants that cargo-mutants makes of whole files: operators exchanged, results replaced. Which of them are equivalent to
+# the original is written down in mutants/equivalent.txt.
+
+readonly CARGO_MUTANTS_VERSION=25.3.1
+CARGO_MUTANTS_ROOT=$HV_CACHE/cargo-mutants-$CARGO_MUTANTS_VERSION
+
+# shellcheck disable=SC2034 # used by mutants.sh
+# Files of the workspace, and the driver's pure ones, which driver-pure has copies of here.
+CARGO_FILES=(
+	hvcore/src/iommu/{capabilities,domains,flush,layout,mod,tags,walk}.rs
+	hvcore/src/hypercall/{codes,control_word,dispatch,fields}.rs
+	hvcore/src/vtd/{context,did,fault,interrupt,invalidation,paging,pasid,queue,registers,root}.rs
+	runner/src/{verdict,expect,splat,ktap,trace}.rs
+	driver-pure/src/{aperture,capabilities,flush_range,table_dump,translation}.rs
+)
+
+install_cargo_mutants() {
+	"$CARGO" install --locked cargo-mutants --version "=$CARGO_MUTANTS_VERSION" --root "$CARGO_MUTANTS_ROOT" \
+		--target-dir "$M/cargo/cargo-mutants"
+	rm -rf -- "$M/cargo/cargo-mutants"
+}
+
+# provide_pure: cargo-mutants stays inside of packages; the driver's files are copied into driver-pure.
+provide_pure() {
+	local lib=$M/tree/$W/driver-pure/src/lib.rs path
+	while read -r path; do
+		cp -- "$M/tree/drivers/iommu/hyperv/$path" "$M/tree/$W/driver-pure/src/$path"
+	done < <(sed -nE 's|^#\[path = ".*/drivers/iommu/hyperv/(.*)"\]$|\1|p' "$HV_WORKSPACE/driver-pure/src/lib.rs")
+	grep -v '^#\[path = ' "$HV_WORKSPACE/driver-pure/src/lib.rs" >"$lib"
+	echo "tree $W/driver-pure/src/lib.rs" >>"$M/changed"
+}
+
+# run_cargo FILE: counts its mutants.
+run_cargo() {
+	local file=$1 package=${1%%/*} name=${1//\//-} out key start line rc=0 caught missed unviable
+	local -a exclude=() pure=()
+	start=$(now_ms)
+	if [[ ! -x $CARGO_MUTANTS_ROOT/bin/cargo-mutants ]]; then
+		stage "mutants: cargo-mutants $CARGO_MUTANTS_VERSION" "$M/logs/cargo-mutants.log" install_cargo_mutants
+	fi
+	while IFS= read -r line; do
+		[[ -z $line || $line == '#'* ]] || exclude+=(--exclude-re "${line%%	*}")
+	done <"$MUTANTS_DIR/equivalent.txt"
+	[[ $package != driver-pure ]] || pure=(drivers/iommu/hyperv)
+	key=$(
+		{
+			echo "$file ${exclude[*]} $CARGO_MUTANTS_VERSION"
+			sources "$W/$package" "$W/hvcore" "${pure[@]}"
+		} | sha256sum | cut -d ' ' -f 1
+	)
+	out=$M/cargo-mutants/$name
+	if [[ $(cat "$out/key" 2>/dev/null) != "$key" || ${FORCE:-} == 1 ]]; then
+		rm -rf -- "$out"
+		mkdir -p -- "$out"
+		printf '%s\n' "$key" >"$out/key"
+	fi
+	if [[ ! -f $out/done ]]; then
+		restore
+		[[ $package != driver-pure ]] || provide_pure
+		# What an earlier run has tried is not tried again.
+		(cd "$M/tree/$W" && CARGO_TARGET_DIR=$M/cargo/test PROPTEST_CASES=64 PATH=$CARGO_MUTANTS_ROOT/bin:$PATH \
+			"$CARGO" mutants --in-place --iterate --no-shuffle --colors never -p "$package" -f "$file" --output "$out" \
+			--timeout 120 "${exclude[@]}" -- --locked) >>"$M/logs/cargo-$name.log" 2>&1 || rc=$?
+		copy_project
+		restore
+		# 0: all caught; 2: some missed; 3: some timed out. Anything else is no result.
+		case $rc in
+		0 | 2 | 3) touch "$out/done" ;;
+		*)
+			failed=$((failed + 1))
+			echo "not ok $file: cargo-mutants ended with $rc: $(tail -n 1 "$M/logs/cargo-$name.log")"
+			return
+			;;
+		esac
+	fi
+	caught=$(count_lines "$out"/mutants.out*/{caught,timeout}.txt)
+	missed=$(count_lines "$out/mutants.out/missed.txt")
+	unviable=$(count_lines "$out"/mutants.out*/unviable.txt)
+	passed=$((passed + caught)) failed=$((failed + missed))
+	if ((missed == 0)); then
+		echo "ok $file: $caught noticed, $unviable do not build ($((($(now_ms) - start) / 1000)) s)"
+	else
+		echo "not ok $file: $caught noticed, $missed NOT NOTICED, $unviable do not build ($((($(now_ms) - start) / 1000)) s)"
+		sed 's/^/           /' "$out/mutants.out/missed.txt"
+	fi
+	{
+		printf 'key=%s\nkind=cargo\nname=%s\nstatus=%s\nnoticed_by=host:%s\nseconds=%s\n' "$key" "$file" \
+			"$( ((missed == 0)) && echo noticed || echo unnoticed)" "$package" $((($(now_ms) - start) / 1000))
+		printf 'said=%s\n' "$caught noticed, $missed not noticed, $unviable do not build"
+		printf 'breaks=%s\n' "Operators, conditions and results of $file, one at a time."
+	} | put_file "$RESULTS/cargo-$name"
+}
+
+# count_lines FILE...: of all lines, how many differ.
+count_lines() {
+	cat -- "$@" 2>/dev/null | sort -u | grep -c . || true
+}
