@@ -260,3 +260,42 @@ fn call_with(
     }
     Ok(())
 }
+
+#[macros::kunit_tests(rust_kernel_hyperv_hypercall)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_status_decides_on_success() {
+        assert!(ResultWord(0).is_success());
+        // The reps, and bits that mean nothing.
+        assert!(ResultWord(0x0fff_0000_0000).is_success());
+        assert!(ResultWord(0xffff_f000_ffff_0000).is_success());
+        assert!(!ResultWord(5).is_success());
+        assert!(!ResultWord(u64::MAX).is_success());
+    }
+
+    #[test]
+    fn all_ones_is_no_status() {
+        let of = |result| failure(0, ResultWord(result));
+        assert!(of(u64::MAX) == HypercallError::Unavailable);
+        assert!(of(0xffff) != HypercallError::Unavailable);
+        assert!(of(0x0003_0000_0057) == HypercallError::Status(Status::INVALID_DEVICE_ID));
+        assert!(of(0) == HypercallError::NoProgress);
+    }
+
+    struct Odd;
+
+    // SAFETY: The call is never made.
+    unsafe impl Call for Odd {
+        const CODE: u16 = 0;
+        const NAME: &'static str = "odd";
+        type Input = [u8; 13];
+        type Output = u64;
+    }
+
+    #[test]
+    fn the_output_is_behind_the_input() {
+        assert_eq!(output_offset::<Odd>(), 16);
+    }
+}

@@ -192,3 +192,60 @@ unsafe fn put<T: ?Sized>(bytes: &mut [u8], offset: usize, value: &T) {
         place.copy_from_slice(value);
     }
 }
+
+#[macros::kunit_tests(rust_kernel_hyperv_rep_call)]
+mod tests {
+    use super::*;
+
+    struct Nothing;
+
+    // SAFETY: No hypervisor knows the call.
+    unsafe impl RepCall for Nothing {
+        const CODE: u16 = 0xffff;
+        const NAME: &'static str = "nothing";
+        type Header = u64;
+        type Key = u32;
+        const KEY_OFFSET: usize = 4;
+        type Element = u64;
+    }
+
+    fn after(status: u16, completed: u64) -> Outcome {
+        Outcome(ResultWord(completed << REP_COUNT_SHIFT | u64::from(status)))
+    }
+
+    #[test]
+    fn what_came_of_a_list_is_seen() {
+        assert!(after(0, 3).is_success_for(3));
+        assert!(!after(0, 2).is_success_for(3));
+        assert!(!after(0, 0).is_success_for(3));
+        assert!(!after(5, 3).is_success_for(3));
+    }
+
+    /// None of these goes on with the list, so that the call is not made.
+    #[test]
+    fn a_list_without_progress_is_given_up() -> Result {
+        let inputs = RepInputs::<Nothing>::new(&0)?;
+        let finish = |outcome| inputs.finish(0, &[1, 2, 3], outcome);
+        assert!(finish(after(0, 3)) == Ok(()));
+        assert!(finish(after(0, 0)) == Err(HypercallError::NoProgress));
+        assert!(finish(after(0x71, 0)) == Err(HypercallError::Status(Status::OPERATION_FAILED)));
+        assert!(finish(after(0x71, 2)) == Err(HypercallError::Status(Status::OPERATION_FAILED)));
+        // More than there is.
+        assert!(finish(after(0, 4)) == Err(HypercallError::NoProgress));
+        assert!(finish(Outcome(ResultWord(u64::MAX))) == Err(HypercallError::Unavailable));
+        // All of it, and a bit that means nothing.
+        let reserved = Outcome(ResultWord(after(0, 3).0 .0 | 1 << 63));
+        assert!(finish(reserved) == Ok(()));
+        Ok(())
+    }
+
+    #[test]
+    fn a_list_that_is_too_long_is_refused() -> Result {
+        let inputs = RepInputs::<Nothing>::new(&0)?;
+        let elements = [0; max_elements::<Nothing>() + 1];
+        let outcome = inputs.start(0, &elements);
+        let refusal = HypercallError::Status(Status::INVALID_HYPERCALL_INPUT);
+        assert!(inputs.finish(0, &elements, outcome) == Err(refusal));
+        Ok(())
+    }
+}

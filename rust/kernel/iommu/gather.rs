@@ -47,6 +47,16 @@ impl Gather {
         Iova::new(unsafe { (*self.0.get()).end as u64 })
     }
 
+    /// Whether there is exactly one page in the list of those that the unmap took out, and it is the list's still: one
+    /// that was freed is in other lists.
+    #[cfg(CONFIG_KUNIT = "y")]
+    pub(super) fn holds_one_page(&self) -> bool {
+        // SAFETY: By the type, the gather is valid and not written by others.
+        let head = unsafe { &raw mut (*self.0.get()).freelist.pages };
+        // SAFETY: The list is initialised. What it leads to are page descriptors, which are always there.
+        unsafe { (*head).next != head && (*(*head).next).next == head }
+    }
+
     /// Frees the page-table pages that the unmap took out of the table.
     ///
     /// Only after a flush that drops paging-structure caches over the range, too.

@@ -46,6 +46,10 @@ mod tests {
     /// What the domain was asked to do.
     struct Log {
         flushes: Atomic<u32>,
+        /// Flushes during which a page of the table was waiting to be freed.
+        holding: Atomic<u32>,
+        /// Not 0: flushes fail.
+        failing: Atomic<u32>,
         first: Atomic<u64>,
         last: Atomic<u64>,
         released: Atomic<u32>,
@@ -56,6 +60,8 @@ mod tests {
             Ok(Arc::new(
                 Log {
                     flushes: Atomic::new(0),
+                    holding: Atomic::new(0),
+                    failing: Atomic::new(0),
                     first: Atomic::new(0),
                     last: Atomic::new(0),
                     released: Atomic::new(0),
@@ -107,7 +113,13 @@ mod tests {
             self.0.flushes.fetch_add(1, Relaxed);
             self.0.first.store(gather.first().as_u64(), Relaxed);
             self.0.last.store(gather.last().as_u64(), Relaxed);
-            FlushOutcome::Flushed
+            if gather.holds_one_page() {
+                self.0.holding.fetch_add(1, Relaxed);
+            }
+            match self.0.failing.load(Relaxed) {
+                0 => FlushOutcome::Flushed,
+                _ => FlushOutcome::Stale,
+            }
         }
 
         fn release(self) -> TableFate {
@@ -255,6 +267,65 @@ mod tests {
         assert_eq!(Iova::new(log.first.load(Relaxed)), Iova::new(0x7fff_f000));
         assert_eq!(Iova::new(log.last.load(Relaxed)), Iova::new(0x8000_0fff));
         free(domain);
+        Ok(())
+    }
+
+    /// Maps 2 MiB by 4 KiB pages and unmaps them at once, which takes their table out; the driver flushes.
+    ///
+    /// Whether the gather has the table's page after that.
+    fn unmap_a_table(log: &Arc<Log>) -> Result<bool> {
+        const BYTES: usize = 0x20_0000;
+        let small = pt::Config {
+            page_sizes: 0x1000,
+            ..CONFIG
+        };
+        let domain = Paging::allocate(small, |_| Ok(TestDomain(log.clone())))?.into_raw();
+        let ops = Paging::<TestDomain>::OPS;
+        let prot = (bindings::IOMMU_READ | bindings::IOMMU_WRITE) as c_int;
+        let mut gather = bindings::iommu_iotlb_gather::default();
+        // SAFETY: The domain is valid until `free`, and no device uses it. The gather's list is initialised before it is
+        // used, and the gather stays where it is. The operation is called as the core does.
+        let held = unsafe {
+            (*domain).ops = &ops;
+            let mapped =
+                bindings::iommu_map(domain, BYTES, 0x1234_5000, BYTES, prot, bindings::GFP_KERNEL);
+            assert_eq!(mapped, 0);
+            gather.start = usize::MAX;
+            let head = &raw mut gather.freelist.pages;
+            (*head).next = head;
+            (*head).prev = head;
+            let unmapped = bindings::iommu_unmap_fast(domain, BYTES, BYTES, &mut gather);
+            assert_eq!(unmapped, BYTES);
+            if let Some(sync) = ops.iotlb_sync {
+                sync(domain, &mut gather);
+            }
+            (*domain).ops = core::ptr::null();
+            let gather = Gather::from_raw(&mut gather);
+            let held = gather.holds_one_page();
+            if held {
+                gather.free_pages();
+            }
+            held
+        };
+        free(domain);
+        Ok(held)
+    }
+
+    #[test]
+    fn pages_of_a_table_are_freed_after_the_flush() -> Result {
+        let log = Log::new()?;
+        assert!(!unmap_a_table(&log)?);
+        assert_eq!(log.flushes.load(Relaxed), 1);
+        assert_eq!(log.holding.load(Relaxed), 1);
+        Ok(())
+    }
+
+    #[test]
+    fn pages_of_a_table_stay_when_the_flush_fails() -> Result {
+        let log = Log::new()?;
+        log.failing.store(1, Relaxed);
+        assert!(unmap_a_table(&log)?);
+        assert_eq!(log.holding.load(Relaxed), 1);
         Ok(())
     }
 

@@ -297,6 +297,14 @@ impl Minihv {
         let value = self.must(Command::Walk, page as u32, (page >> 32) as u32 | (domain.0 << 20))?;
         Ok((value & 1 != 0).then_some(Leaf(value)))
     }
+
+    /// The aligned 64-bit word of guest memory at `gpa`.
+    ///
+    /// # Errors
+    /// When there is no memory, or the address is not aligned.
+    pub fn peek(self, gpa: Gpa) -> Result<u64> {
+        self.must(Command::PeekGuest, u32::try_from(gpa.0 >> 12)?, (gpa.0 & 0xfff) as u32)
+    }
 }
 
 impl Leaf {

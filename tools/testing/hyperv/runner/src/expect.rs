@@ -108,6 +108,15 @@ pub fn domain_given_up(blocked: u32, lost: u32) -> Expectation {
     )
 }
 
+/// So many domains could not be dealt with, one error each.
+pub fn domains_failed(meaning: &str, pattern: &str, count: usize) -> Expectation {
+    Expectation {
+        meaning: format!("each domain that could not be {meaning} is an error"),
+        pattern: pattern.to_owned(),
+        times: Times::Exactly(count),
+    }
+}
+
 /// The driver came up.
 pub fn driver_up() -> Expectation {
     once("the driver's boot line", BOOT_LINE.to_owned())

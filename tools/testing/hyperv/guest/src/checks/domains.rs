@@ -3,11 +3,13 @@
 
 use anyhow::{bail, Context as _, Result};
 use hvcore::control::Counter;
+use hvcore::hypercall::codes::CallCode;
 use hvcore::ids::DomainId;
+use hvcore::status::Status;
 use nix::errno::Errno;
 
 use super::leaks::{io_page_table_bytes, memory_info};
-use crate::control::Minihv;
+use crate::control::{Injection, Minihv};
 use crate::iommufd::{Cdev, DeviceId, HwptId, Space};
 use crate::memory::DmaBuffer;
 use crate::pci;
@@ -202,4 +204,59 @@ pub fn quota(context: &mut Context<'_>) -> Result<Outcome> {
     }
     workshop.expect_alive(0, "after all were deleted")?;
     Ok(Outcome::Pass(format!("{made} domains, then {errno}")))
+}
+
+/// The host creates, configures and then deletes no domain. Of the first two nothing is left; the tables of the last stay
+/// allocated, as the host may still walk them, and their numbers are not tried again.
+pub fn undeletable(context: &mut Context<'_>) -> Result<Outcome> {
+    /// [`TABLE_NOISE_BYTES`] is half of the memory of so many tables of one page.
+    const DOMAINS: u64 = 32;
+    const ROOT_BYTES: u64 = 4096;
+    let workshop = Workshop::open(context)?;
+    let minihv = workshop.minihv;
+    let fail = |code: CallCode| {
+        minihv.inject(Injection { call: code.0, status: Status::OPERATION_FAILED.0, first: 1, times: Some(1) })
+    };
+    for _ in 0..WARM_UP {
+        let hwpt = workshop.make().context("a domain before anything fails")?;
+        workshop.destroy(hwpt)?;
+    }
+    let before = io_page_table_bytes()?;
+    for code in [CallCode::CREATE_DEVICE_DOMAIN, CallCode::CONFIGURE_DEVICE_DOMAIN] {
+        for _ in 0..DOMAINS {
+            fail(code)?;
+            match workshop.make() {
+                Err(Errno::EIO) => {}
+                other => bail!("{code} fails, and a new domain is {other:?}"),
+            }
+        }
+        let grown = io_page_table_bytes()?.saturating_sub(before);
+        if grown > TABLE_NOISE_BYTES {
+            bail!("{grown} bytes of page tables are left of {DOMAINS} domains for which {code} failed");
+        }
+    }
+    workshop.expect_alive(0, "after none was made")?;
+
+    let taken = || minihv.counter(Counter::Status, Status::KEY_ALREADY_EXISTS.0.into());
+    let taken_before = taken()?;
+    for _ in 0..DOMAINS {
+        let hwpt = workshop.make().context("a domain that will not be deleted")?;
+        fail(CallCode::DELETE_DEVICE_DOMAIN)?;
+        workshop.destroy(hwpt)?;
+    }
+    workshop.expect_alive(DOMAINS, "after none was deleted")?;
+    let kept = io_page_table_bytes()?.saturating_sub(before);
+    if kept < DOMAINS * ROOT_BYTES {
+        bail!("{kept} bytes of page tables are left of {DOMAINS} domains that the host has not deleted");
+    }
+    let hwpt = workshop.make().context("a domain after those")?;
+    workshop.enter(hwpt)?;
+    workshop.bench.round_trip(at(0), 0, FROM_DEVICE, "the page by a domain that works")?;
+    workshop.leave()?;
+    workshop.destroy(hwpt)?;
+    let tried = taken()? - taken_before;
+    if tried != 0 {
+        bail!("{tried} numbers of domains that the host has not deleted were tried again");
+    }
+    Ok(Outcome::Pass(format!("{kept} bytes of page tables kept for {DOMAINS} domains")))
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 //! The checks, one concern per file.
 
+pub mod announcement;
 pub mod ats;
 pub mod bar;
 pub mod bench;

@@ -38,6 +38,17 @@ pub fn domain_of(minihv: Minihv, bench: &Bench) -> Result<DomainId> {
     Ok(place(minihv, &bench.function)?.1)
 }
 
+/// Each device that is there has one place, and no other device has any.
+pub fn devices(context: &mut Context<'_>) -> Result<Outcome> {
+    context.minihv()?;
+    let mut shown: Vec<String> = debugfs::domains()?.into_iter().flat_map(|line| line.devices.into_keys()).collect();
+    let mut present: Vec<String> = pci::all()?.into_iter().map(|function| function.address).collect();
+    shown.sort();
+    present.sort();
+    ensure!(shown == present, "debugfs shows {shown:?}, there are {present:?}");
+    Ok(Outcome::Pass(format!("{} devices", shown.len())))
+}
+
 /// The host's report makes sense, and what is used of it is what VFIO and the hypervisor see.
 pub fn capabilities(context: &mut Context<'_>) -> Result<Outcome> {
     let minihv = context.minihv()?;

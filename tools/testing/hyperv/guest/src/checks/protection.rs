@@ -1,20 +1,21 @@
 // SPDX-License-Identifier: GPL-2.0
 //! DMA protection, tried with edu: what is mapped works, what is not does not, and is reported.
 
-use anyhow::{bail, Context as _, Result};
+use anyhow::{bail, ensure, Context as _, Result};
 use hvcore::ids::Iova;
 use hvcore::status::Status;
 
 use crate::checks::counters::call;
-use crate::control::Injection;
+use crate::control::{DeviceTranslation, Injection};
 use crate::edu::{Edu, BAR_BYTES};
 use crate::faults::{Access, Faults};
+use crate::iommufd::Space;
 use crate::memory::DmaBuffer;
-use crate::pci;
+use crate::pci::{self, PciFunction};
 use crate::report::Outcome;
 use crate::scenario::Context;
 use crate::testbench::{at, Bench, BASE, CANARY, FROM_DEVICE, OTHER, SECRET};
-use crate::vfio::BackEnd;
+use crate::vfio::{BackEnd, UnsafeInterrupts};
 
 /// Mapped addresses work in both directions.
 pub fn mapped(context: &mut Context<'_>, back_end: BackEnd) -> Result<Outcome> {
@@ -102,6 +103,34 @@ pub fn flush_failure(context: &mut Context<'_>) -> Result<Outcome> {
     bench.blocked_write(at(70), 0, "STALE TRANSLATION: a page after its unmap")?;
     bench.blocked_write(at(71), 1, "a page of a domain that could not be flushed")?;
     Ok(Outcome::Pass("unmapped and mapped page, both blocked".to_owned()))
+}
+
+/// No flush works of a domain that two devices are in: both are blocked before an unmap returns.
+pub fn flush_failure_of_two(context: &mut Context<'_>) -> Result<Outcome> {
+    let minihv = context.minihv()?;
+    let edus: Vec<PciFunction> = pci::all()?.into_iter().filter(|function| function.id == pci::EDU).collect();
+    ensure!(edus.len() == 2, "{} devices instead of 2", edus.len());
+    BackEnd::Iommufd.set_unsafe_interrupts(UnsafeInterrupts::Allowed)?;
+    let (space, buffer) = (Space::new()?, DmaBuffer::new(1)?);
+    let (mut open, mut ids) = (Vec::new(), Vec::new());
+    for function in &edus {
+        function.bind("vfio-pci")?;
+        open.push(space.take(function)?);
+        ids.push(function.logical_id().with_context(|| format!("{} has no logical id", function.address))?);
+    }
+    let domains = [minihv.device_domain(ids[0])?, minihv.device_domain(ids[1])?];
+    ensure!(domains[0].is_some() && domains[0] == domains[1], "the devices are in {domains:?}");
+    space.iommufd.map(space.ioas, at(0), buffer.range(0, 1)).context("map")?;
+    for code in [call::FLUSH_DEVICE_DOMAIN_LIST, call::FLUSH_DEVICE_DOMAIN] {
+        let (call, status) = (u16::try_from(code)?, Status::OPERATION_FAILED.0);
+        minihv.inject(Injection { call, status, first: 1, times: None })?;
+    }
+    let unmapped = space.iommufd.unmap(space.ioas, at(0), crate::memory::PAGE as u64);
+    let translations = ids.iter().map(|&id| minihv.device_translation(id)).collect::<Result<Vec<_>>>()?;
+    minihv.clear_injections()?;
+    unmapped.context("unmap")?;
+    ensure!(translations == [DeviceTranslation::Blocked; 2], "after the flush failed: {translations:?}");
+    Ok(Outcome::Pass(format!("{} and {}", edus[0].address, edus[1].address)))
 }
 
 /// No flush works, and neither does anything that blocks a device: it is kept off the bus before an unmap returns.

@@ -3,7 +3,7 @@
 
 use super::{check, Check};
 use crate::checks::{
-    ats, bar, bench, binding, cdev, concurrency, counters, cpus, domains, dump, groups, hotplug, identity, kexec,
+    announcement, ats, bar, bench, binding, cdev, concurrency, counters, cpus, domains, dump, groups, hotplug, identity, kexec,
     kselftest, large, leaks, nvme, observe, ownership, protection, refusal, reset, revocation, samples, sleep, trace,
     virtio, width,
 };
@@ -11,6 +11,7 @@ use crate::vfio::BackEnd;
 
 pub const DEVICES: Check = check("devices-present", groups::devices_present);
 pub const GROUPS: Check = check("iommu-groups", groups::group_types);
+pub const ANNOUNCED: Check = check("kernel-knows-of-iommu", announcement::announced);
 pub const NVME_QUICK: Check = check("nvme-verified-io", nvme::quick_io);
 pub const NVME_FIO: Check = check("nvme-fio-verified", nvme::fio_jobs);
 pub const NVME_IOVA: Check = check("nvme-queue-addresses-are-iovas", nvme::queue_addresses);
@@ -25,6 +26,7 @@ pub const VFIO_STALE: Check = check("vfio-unmap-flushes", |c| protection::stale(
 pub const VFIO_REMAP: Check = check("vfio-remap-reaches-new-memory", |c| protection::remap(c, BackEnd::Type1));
 pub const VFIO_NEIGHBOUR: Check = check("vfio-unmap-spares-neighbour", |c| protection::neighbour(c, BackEnd::Type1));
 pub const VFIO_FLUSH_FAILURE: Check = check("vfio-failed-flush-blocks", protection::flush_failure);
+pub const FLUSH_FAILURE_OF_TWO: Check = check("failed-flush-blocks-both-devices", protection::flush_failure_of_two);
 pub const VFIO_UNBLOCKABLE: Check = check("vfio-unblockable-is-kept-off-the-bus", protection::unblockable);
 pub const VFIO_WALK: Check = check("vfio-table-holds-physical-address", protection::table_walk);
 pub const IDENTITY_EDU: Check = check("edu-reaches-physical-address", identity::edu_untranslated);
@@ -73,6 +75,7 @@ pub const ONE_SPACE: Check = check("group-has-one-address-space", ownership::one
 pub const DOMAIN_CYCLES: Check = check("domains-come-and-go", domains::cycles);
 pub const DOMAINS_ALIVE: Check = check("domains-alive-at-once", domains::alive_at_once);
 pub const DOMAIN_QUOTA: Check = check("domains-beyond-quota", domains::quota);
+pub const UNDELETABLE: Check = check("undeletable-domains-keep-their-tables", domains::undeletable);
 pub const KMEMLEAK: Check = check("no-kernel-memory-leak", leaks::kmemleak);
 pub const TURMOIL: Check = check("everything-at-once", concurrency::turmoil);
 pub const DEFERRED_FLUSH_FAILURE: Check = check("deferred-failed-flush-blocks", concurrency::deferred_flush_failure);
@@ -105,6 +108,7 @@ pub const SAMPLE_NVME: Check = check("sample-nvme-user", samples::nvme_user);
 pub const IOMMU_SYSFS: Check = check("iommu-sysfs-as-documented", observe::sysfs);
 pub const DEBUGFS_CAPABILITIES: Check = check("debugfs-capabilities", observe::capabilities);
 pub const DEBUGFS_DOMAINS: Check = check("debugfs-domains", observe::domains);
+pub const DEBUGFS_DEVICES: Check = check("debugfs-has-each-device-once", observe::devices);
 pub const DUMP_EXACT: Check = check("table-dump-is-what-is-mapped", dump::exact);
 pub const DUMP_ABSURD: Check = check("table-dump-refuses-absurd-selections", dump::absurd_selections);
 pub const DUMP_CONCURRENT: Check = check("table-dump-survives-changes", dump::concurrent);

@@ -2,7 +2,7 @@
 //! DMA through kernel drivers and through VFIO, in the modes and on the hosts that there are.
 
 use super::checks::{
-    APERTURE, COUNTERS, DEVICES, GROUPS, IDENTITY_EDU, LIST_FALLBACK, NO_FAULTS, NVME_FIO, NVME_IOVA, NVME_QUICK,
+    ANNOUNCED, APERTURE, COUNTERS, DEVICES, GROUPS, IDENTITY_EDU, LIST_FALLBACK, NO_FAULTS, NVME_FIO, NVME_IOVA, NVME_QUICK,
     RAW_BLOCKED, VFIO_MAPPED, VFIO_NEIGHBOUR, VFIO_REMAP, VFIO_STALE, VFIO_UNMAPPED, VFIO_WALK, VIOLATIONS, VIRTIO,
 };
 use super::Scenario;
@@ -36,6 +36,7 @@ pub const SCENARIOS: &[Scenario] = &[
         checks: &[
             DEVICES,
             GROUPS,
+            ANNOUNCED,
             NVME_QUICK,
             NVME_IOVA,
             VIRTIO,

@@ -2,7 +2,7 @@
 //! Hosts on which hypercalls fail.
 
 use super::checks::{
-    DEFERRED_FLUSH_FAILURE, DEVICES, GROUPS, NO_FAULTS, NVME_QUICK, RAW_BLOCKED, REFUSED, VFIO_FLUSH_FAILURE,
+    DEFERRED_FLUSH_FAILURE, DEVICES, FLUSH_FAILURE_OF_TWO, GROUPS, NO_FAULTS, NVME_QUICK, RAW_BLOCKED, REFUSED, UNDELETABLE, VFIO_FLUSH_FAILURE,
     VFIO_UNBLOCKABLE, VIOLATIONS, VIRTIO,
 };
 use super::Scenario;
@@ -23,6 +23,16 @@ pub const SCENARIOS: &[Scenario] = &[
         name: "failing-flush-and-block",
         summary: "a host on which neither flushing nor blocking works any more",
         checks: &[DEVICES, GROUPS, VFIO_UNBLOCKABLE],
+    },
+    Scenario {
+        name: "failing-flush-of-two",
+        summary: "two devices in one domain that cannot be flushed any more",
+        checks: &[DEVICES, GROUPS, FLUSH_FAILURE_OF_TWO, NO_FAULTS, VIOLATIONS],
+    },
+    Scenario {
+        name: "undeletable-domains",
+        summary: "a host that deletes no domain, and creates and configures none for a while",
+        checks: &[DEVICES, GROUPS, UNDELETABLE, NO_FAULTS, VIOLATIONS],
     },
     Scenario {
         name: "failing-deferred-flush",

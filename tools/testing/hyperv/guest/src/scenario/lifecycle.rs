@@ -2,7 +2,7 @@
 //! Devices that come, go, change hands and are reset.
 
 use super::checks::{
-    BINDING_LOOPS, COLLIDING_NUMBERS, DEVICES, FAILED_PROBE, GROUPS, HOTPLUG_CYCLES, KMEMLEAK, MULTI_FUNCTION,
+    BINDING_LOOPS, COLLIDING_NUMBERS, DEBUGFS_DEVICES, DEVICES, FAILED_PROBE, GROUPS, HOTPLUG_CYCLES, KMEMLEAK, MULTI_FUNCTION,
     NO_FAULTS, NVME_QUICK, RESET_ATS, RESET_NVME, REVOCATION, REVOCATION_TORN, SURPRISE, VIOLATIONS, VIRTIO,
 };
 use super::Scenario;
@@ -12,7 +12,7 @@ pub const SCENARIOS: &[Scenario] = &[
     Scenario {
         name: "hotplug",
         summary: "edu and one of two NVMe controllers come and go under I/O; hvtest.rounds= says how often",
-        checks: &[DEVICES, GROUPS, HOTPLUG_CYCLES, NO_FAULTS, NVME_QUICK, KMEMLEAK, VIOLATIONS],
+        checks: &[DEVICES, GROUPS, HOTPLUG_CYCLES, DEBUGFS_DEVICES, NO_FAULTS, NVME_QUICK, KMEMLEAK, VIOLATIONS],
     },
     Scenario {
         name: "surprise-removal",

@@ -31,6 +31,10 @@ fn modes() -> Vec<Case> {
         with(boot("identity", "identity"), &mode::IDENTITY).expect(expect::driver_up()),
         with(boot("one-cpu", "dma"), &mode::STRICT).cpus(1).expect(expect::driver_up()),
         with(boot("forcedac", "dma"), &mode::STRICT).append("iommu.forcedac=1").expect(expect::driver_up()),
+        // Byte 5 of the first bus's GUID is above 0x7f: an id whose highest bit is set.
+        with(boot("high-logical-id", "dma"), &mode::STRICT)
+            .hypervisor("guid=0:69637076-9ee7-6050-6d69-6e6968760000")
+            .expect(expect::driver_up()),
         with(boot("virtio-rng", "dma"), &mode::STRICT).devices(&["nvme", "edu", "virtio-rng"]).thorough(),
         with(boot("list-flush-unknown", "list-fallback"), &mode::STRICT)
             .hypervisor("inject=d1:2:1:all")

@@ -5,6 +5,15 @@ use super::{mode, with};
 use crate::case::Case;
 use crate::expect;
 
+/// How many domains go wrong in each way in `undeletable-domains`.
+const DOMAINS: usize = 32;
+/// What is said of each.
+const UNDELETABLE: [(&str, &str); 3] = [
+    ("created", r": IOMMU: no new domain: HVCALL_CREATE_DEVICE_DOMAIN: 0x71 "),
+    ("configured", r": IOMMU: no new domain: HVCALL_CONFIGURE_DEVICE_DOMAIN: 0x71 "),
+    ("deleted", r"^hv_pviommu: HVCALL_DELETE_DEVICE_DOMAIN of domain \d+: 0x71 .*; its number is retired$"),
+];
+
 /// The cases.
 pub fn cases() -> Vec<Case> {
     let fault = |name, scenario| with(Case::new("faults", name, scenario), &mode::STRICT);
@@ -29,6 +38,14 @@ pub fn cases() -> Vec<Case> {
         fault("no-flush-and-no-block", "failing-flush-and-block")
             .devices(&["edu"])
             .expect(expect::domain_given_up(0, 1)),
+        fault("no-flush-two-devices", "failing-flush-of-two")
+            .devices(&["edu", "edu"])
+            .expect(expect::driver_up())
+            .expect(expect::domain_given_up(2, 0)),
+        UNDELETABLE.iter().fold(
+            fault("undeletable-domains", "undeletable-domains").devices(&["edu"]).expect(expect::driver_up()),
+            |case, &(meaning, pattern)| case.expect(expect::domains_failed(meaning, pattern, DOMAINS)),
+        ),
         with(Case::new("faults", "no-deferred-flush-works", "failing-deferred-flush"), &mode::DEFERRED)
             .devices(&["edu"])
             .hypervisor("inject=d1:71:1:all inject=d0:71:1:all")

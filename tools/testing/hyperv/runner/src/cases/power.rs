@@ -85,6 +85,10 @@ fn sleep() -> Vec<Case> {
             .expect(veto(RETURN, Times::Never))
             .expect(expect::driver_silent())
             .thorough(),
+        with(power("iommu-off", "unmanaged"), &mode::UNMANAGED)
+            .append("iommu=off")
+            .expect(expect::driver_silent())
+            .thorough(),
     ]
 }
 
