@@ -9,7 +9,7 @@ needs_guest() {
 	local kind name
 	while read -r kind name; do
 		[[ $kind != cargo ]] || continue
-		if header "$MUTANTS_DIR/$kind/$name.patch" Noticed-by | tr -d ' ' | tr , '\n' | grep -qv '^host:'; then return 0; fi
+		if tests_of "$MUTANTS_DIR/$kind/$name.patch" | grep -qv '^host:'; then return 0; fi
 	done <<<"$1"
 	return 1
 }

@@ -91,18 +91,37 @@ sources() {
 }
 
 W=tools/testing/hyperv
-HOST_KEY=$(sources $W/hvcore $W/driver-pure $W/runner drivers include rust)
-GUEST_KEY=$(sources $W/hvcore $W/minihv $W/guest $W/runner $W/configs drivers include rust patches)
+declare -A known_sources=()
 
-# key PATCH: changes with whatever decides who notices.
-key() {
-	{
-		cat "$1"
-		case $(header "$1" Noticed-by) in
-		host:*) echo "$HOST_KEY" ;;
-		*) echo "$GUEST_KEY" ;;
-		esac
-	} | sha256sum | cut -d ' ' -f 1
+# key_of TEST: sets `hash` to that of the sources that decide what becomes of a test.
+key_of() {
+	local package=${1#host:}
+	local -a directories
+	case $1 in
+	host:driver-pure*) directories=("$W/driver-pure" drivers/iommu/hyperv) ;;
+	host:*) directories=("$W/${package%%::*}" "$W/hvcore") ;;
+	*) directories=("$W"/{hvcore,minihv,guest,runner,configs} drivers include rust patches) ;;
+	esac
+	package=${directories[*]}
+	# A package of another name than its directory: everything.
+	[[ -d $HV_TOP/${directories[0]} ]] || directories=("$W" drivers)
+	if [[ -z ${known_sources[$package]:-} ]]; then known_sources[$package]=$(sources "${directories[@]}"); fi
+	hash=${known_sources[$package]}
+}
+
+# tests_of PATCH: a line each.
+tests_of() {
+	header "$1" Noticed-by | tr -d ' ' | tr , '\n'
+}
+
+# make_key PATCH: sets `key`, which changes with whatever decides who notices.
+make_key() {
+	local test all=''
+	while read -r test; do
+		key_of "$test"
+		all+=" $hash"
+	done < <(tests_of "$1")
+	key=$(cat "$1" - <<<"$all" | sha256sum | cut -d ' ' -f 1)
 }
 
 # --- tests. Each sets `verdict` (noticed, unnoticed, broken: it does not build; missing: there is no such test) and `said`.
@@ -167,13 +186,14 @@ test_of() {
 
 # baseline TEST: whether it passes when nothing is broken; otherwise that it fails says nothing.
 baseline() {
-	local name file
+	local name file hash
 	name=$(tr -c 'a-z0-9\n-' _ <<<"${1%%(*}")
 	file=$RESULTS/baseline/$name
-	if [[ $(head -n 1 "$file" 2>/dev/null) != "$GUEST_KEY" ]]; then
+	key_of "$1"
+	if [[ $(head -n 1 "$file" 2>/dev/null) != "$hash" ]]; then
 		restore
 		test_of "$1" "$M/logs/baseline-$name.log" "$SEED_VARIANT" "$MINIHV" "$M/test/baseline-$name"
-		printf '%s\n%s\n%s\n' "$GUEST_KEY" "$verdict" "$said" | put_file "$file"
+		printf '%s\n%s\n%s\n' "$hash" "$verdict" "$said" | put_file "$file"
 	fi
 	[[ $(sed -n 2p "$file") == unnoticed ]]
 }
@@ -195,15 +215,13 @@ field() {
 # try_mutant KIND NAME: sets status, noticed_by and said.
 try_mutant() {
 	local kind=$1 name=$2 patch=$MUTANTS_DIR/$1/$2.patch log=$M/logs/$2 test kernel=$SEED_VARIANT minihv=$MINIHV built=
-	local -a tests
 	status=unnoticed noticed_by='' said=''
 	restore
 	if ! mutate "$kind" "$patch" >"$log.log" 2>&1; then
 		status='does not apply' said=$(tail -n 1 "$log.log")
 		return
 	fi
-	IFS=, read -ra tests <<<"$(header "$patch" Noticed-by | tr -d ' ')"
-	for test in "${tests[@]}"; do
+	for test in $(tests_of "$patch"); do
 		if [[ $test != host:* && -z $built ]]; then
 			built=1
 			if [[ $kind == kernel ]]; then
@@ -230,8 +248,8 @@ try_mutant() {
 
 # run_mutant KIND NAME: from the results, or by trying.
 run_mutant() {
-	local kind=$1 name=$2 file=$RESULTS/$1-$2 key start cached='' status noticed_by said
-	key=$(key "$MUTANTS_DIR/$kind/$name.patch")
+	local kind=$1 name=$2 file=$RESULTS/$1-$2 key start cached='' status noticed_by said hash
+	make_key "$MUTANTS_DIR/$kind/$name.patch"
 	if [[ ${FORCE:-} != 1 && $(field "$file" key 2>/dev/null) == "$key" ]]; then
 		cached=' (known)'
 	else
