@@ -19,6 +19,15 @@ pub enum TranslationRequests {
     Answered,
 }
 
+/// Whose table a device's requests go through.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TableOwner {
+    /// The guest's.
+    Guest,
+    /// The hypervisor's, or none.
+    Hypervisor,
+}
+
 /// Which context table of the bus holds a requester's entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Half {
@@ -37,10 +46,13 @@ impl Entry {
     pub const ABSENT: [u64; 4] = [0; 4];
 
     /// Requests without PASID use PASID 0 of the directory at `directory` (4-KiB aligned, 128 entries).
-    pub fn with_pasid_directory(directory: PhysAddr, requests: TranslationRequests) -> [u64; 4] {
-        let dte = match requests {
-            TranslationRequests::Refused => 0,
-            TranslationRequests::Answered => DEVICE_TLB_ENABLE,
+    ///
+    /// `requests` is what the device's requests for translations come to while there is a table of the guest to answer
+    /// from. Without one they are refused: what the device kept of an answer must not get through.
+    pub fn with_pasid_directory(directory: PhysAddr, requests: TranslationRequests, owner: TableOwner) -> [u64; 4] {
+        let dte = match (owner, requests) {
+            (TableOwner::Hypervisor, _) | (TableOwner::Guest, TranslationRequests::Refused) => 0,
+            (TableOwner::Guest, TranslationRequests::Answered) => DEVICE_TLB_ENABLE,
         };
         [directory.frame() | dte | PRESENT, 0, 0, 0]
     }
@@ -59,8 +71,12 @@ mod tests {
     #[test]
     fn layout() {
         let directory = PhysAddr(0xabc_d000);
-        assert_eq!(Entry::with_pasid_directory(directory, TranslationRequests::Refused), [0xabc_d001, 0, 0, 0]);
-        assert_eq!(Entry::with_pasid_directory(directory, TranslationRequests::Answered), [0xabc_d005, 0, 0, 0]);
+        let entry = |requests, owner| Entry::with_pasid_directory(directory, requests, owner);
+        assert_eq!(entry(TranslationRequests::Refused, TableOwner::Guest), [0xabc_d001, 0, 0, 0]);
+        assert_eq!(entry(TranslationRequests::Answered, TableOwner::Guest), [0xabc_d005, 0, 0, 0]);
+        // A device that is blocked or bypassed gets no translations.
+        assert_eq!(entry(TranslationRequests::Refused, TableOwner::Hypervisor), [0xabc_d001, 0, 0, 0]);
+        assert_eq!(entry(TranslationRequests::Answered, TableOwner::Hypervisor), [0xabc_d001, 0, 0, 0]);
         assert_eq!(index(Rid(0x0018)), (Half::Lower, 0x18));
         assert_eq!(index(Rid(0x00f8)), (Half::Upper, 0x78));
     }

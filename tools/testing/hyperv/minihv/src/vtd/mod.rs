@@ -3,7 +3,7 @@
 
 use hvcore::ids::{DeviceIndex, Iova, Rid, VpIndex};
 use hvcore::platform::{CacheTag, DmaFault, PagingLevels, RemapHandle, Translation};
-use hvcore::vtd::context::TranslationRequests;
+use hvcore::vtd::context::{TableOwner, TranslationRequests};
 use hvcore::vtd::did::Dids;
 use hvcore::vtd::invalidation::{self, Descriptor};
 use hvcore::vtd::registers::{self as reg, Capabilities};
@@ -24,7 +24,7 @@ use faults::FaultLog;
 use interrupts::RemapTable;
 use queue::InvalidationQueue;
 use registers::Registers;
-use tables::{TableOwner, Tables};
+use tables::Tables;
 
 /// The QEMU device that has everything minihv asks for.
 pub const QEMU_DEVICE: &str = "-device intel-iommu,x-scalable-mode=on,x-flts=on,intremap=on,device-iotlb=on,aw-bits=48";

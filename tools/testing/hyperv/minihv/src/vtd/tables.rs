@@ -5,7 +5,7 @@ use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 use hvcore::ids::{DeviceIndex, Rid};
-use hvcore::vtd::context::{self, Half, TranslationRequests};
+use hvcore::vtd::context::{self, Half, TableOwner, TranslationRequests};
 use hvcore::vtd::{pasid, root, PhysAddr};
 
 use crate::memory::GuestMemory;
@@ -18,15 +18,6 @@ pub struct Tables {
     root: &'static mut TablePage,
     buses: Vec<BusTables>,
     functions: Vec<FunctionTables>,
-}
-
-/// Whose table a device's requests go through.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TableOwner {
-    /// The guest's.
-    Guest,
-    /// The hypervisor's, or none.
-    Hypervisor,
 }
 
 /// The context tables of one bus.
@@ -103,12 +94,8 @@ impl Tables {
         for (i, word) in entry.into_iter().enumerate() {
             set.table.store(i, word);
         }
-        // Without a table of the guest there is nothing to answer from, and what a device kept must not get through.
-        let requests = match owner {
-            TableOwner::Guest => function.requests,
-            TableOwner::Hypervisor => TranslationRequests::Refused,
-        };
-        let words = context::Entry::with_pasid_directory(PhysAddr(set.directory.address()), requests);
+        let directory = PhysAddr(set.directory.address());
+        let words = context::Entry::with_pasid_directory(directory, function.requests, owner);
         let (half, index) = context::index(function.rid);
         let bus = root::index(function.rid);
         let Some(tables) = self.buses.iter_mut().find(|tables| tables.bus == bus) else { return };
