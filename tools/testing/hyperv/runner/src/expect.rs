@@ -87,6 +87,15 @@ pub fn no_static_domain(name: &str) -> Expectation {
     once(&format!("the missing {name} domain is an error"), format!(r"^hv_pviommu: no {name} domain: HVCALL_\w+: 0x"))
 }
 
+/// The blocking domain was there whenever a device was blocked.
+pub fn never_detached() -> Expectation {
+    Expectation {
+        meaning: "the blocking domain is tried again before a device is blocked".to_owned(),
+        pattern: r": IOMMU: not in the blocking domain, detached instead".to_owned(),
+        times: Times::Never,
+    }
+}
+
 /// The host took no 5-level table.
 pub fn five_levels_refused() -> Expectation {
     once("the fallback to 4 levels is logged once", r"^hv_pviommu: .*5-level.*4 levels".to_owned())

@@ -22,7 +22,8 @@ pub fn cases() -> Vec<Case> {
         fault("no-blocking-domain-at-boot", "dma")
             .hypervisor("inject=b1:b:1:1")
             .expect(expect::driver_up())
-            .expect(expect::no_static_domain("blocking")),
+            .expect(expect::no_static_domain("blocking"))
+            .expect(expect::never_detached()),
         fault("no-identity-domain", "dma")
             .hypervisor("inject=b1:b:2:1")
             .expect(expect::driver_up())
