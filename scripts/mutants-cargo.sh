@@ -34,9 +34,10 @@ provide_pure() {
 
 # run_cargo FILE: counts its mutants.
 run_cargo() {
-	local file=$1 package=${1%%/*} name=${1//\//-} out key start line rc=0 caught missed unviable
+	local file=$1 directory=${1%%/*} package name=${1//\//-} out key start line rc=0 caught missed unviable
 	local -a exclude=() pure=()
 	start=$(now_ms)
+	package=$(sed -nE '/^name = /{s/.*"(.*)"/\1/p;q}' "$HV_WORKSPACE/$directory/Cargo.toml")
 	if [[ ! -x $CARGO_MUTANTS_ROOT/bin/cargo-mutants ]]; then
 		stage "mutants: cargo-mutants $CARGO_MUTANTS_VERSION" "$M/logs/cargo-mutants.log" install_cargo_mutants
 	fi
@@ -47,7 +48,7 @@ run_cargo() {
 	key=$(
 		{
 			echo "$file ${exclude[*]} $CARGO_MUTANTS_VERSION"
-			sources "$W/$package" "$W/hvcore" "${pure[@]}"
+			sources "$W/$directory" "$W/hvcore" "${pure[@]}"
 		} | sha256sum | cut -d ' ' -f 1
 	)
 	out=$M/cargo-mutants/$name
