@@ -54,6 +54,14 @@ pub enum Command {
     /// Says more about the next [`Command::Inject`]: EBX = [`Qualifier`], EDX = its value. [`Reply::Refused`] for a value
     /// out of range.
     Qualify = 15,
+    /// EBX (low half) and EDX (high half) = a seed: the IOMMU's calls are answered by a hostile host
+    /// ([`crate::hostile`]) from now on; 0: by an honest one. Domains that the host kept although it was told to delete
+    /// them, or made although it said that it did not, are deleted as far as they are empty. Value: how many answers
+    /// were wrong since the last such command.
+    Hostile = 32,
+    /// EBX = [`ToldField`]: what the guest was told last, true or not; EDX = low 32 bits of a logical device id for the
+    /// fields that have one. [`Reply::NoSuchObject`] when it has not asked yet.
+    Told = 33,
 }
 
 /// The answer's code, in EAX.
@@ -162,6 +170,24 @@ pub enum DomainField {
     Devices = 2,
 }
 
+/// What [`Command::Told`] tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum ToldField {
+    /// The result word of the capability call.
+    Result = 0,
+    /// The capability flags, as the guest read them.
+    Flags = 1,
+    /// The width of IOVAs.
+    Width = 2,
+    /// The bitmap of page sizes.
+    PageSizes = 3,
+    /// The result word of the property call about a device.
+    DeviceResult = 4,
+    /// The first word of its output.
+    DeviceProperty = 5,
+}
+
 macro_rules! from_u32 {
     ($($name:ident { $($variant:ident),* $(,)? })*) => {$(
         impl TryFrom<u32> for $name {
@@ -177,7 +203,7 @@ macro_rules! from_u32 {
 from_u32! {
     Command {
         Ping, Counter, Fault, Device, Domain, Inject, InjectClear, Rescind, Offer, Eject, Unplug, Walk, Mark, PeekGuest,
-        LeavesInto, Qualify,
+        LeavesInto, Qualify, Hostile, Told,
     }
     Qualifier { Domain, Elements, Slow, DeviceGone }
     Counter {
@@ -187,6 +213,7 @@ from_u32! {
     FaultField { Take, Iova, Device, Reason }
     DeviceField { Domain, Translation, Rid, DeviceTlb }
     DomainField { Flags, Root, Devices }
+    ToldField { Result, Flags, Width, PageSizes, DeviceResult, DeviceProperty }
 }
 
 #[cfg(test)]
@@ -206,5 +233,8 @@ mod tests {
         assert_eq!(FaultField::try_from(3), Ok(FaultField::Reason));
         assert_eq!(DeviceField::try_from(3), Ok(DeviceField::DeviceTlb));
         assert_eq!(DomainField::try_from(3), Err(()));
+        assert_eq!(Command::try_from(32), Ok(Command::Hostile));
+        assert_eq!(Command::try_from(33), Ok(Command::Told));
+        assert_eq!(ToldField::try_from(6), Err(()));
     }
 }

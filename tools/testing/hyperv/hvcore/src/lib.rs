@@ -15,6 +15,7 @@ pub mod control;
 pub mod counters;
 pub mod figure;
 pub mod guid;
+pub mod hostile;
 pub mod hypercall;
 pub mod identity;
 pub mod ids;

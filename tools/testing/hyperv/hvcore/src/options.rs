@@ -9,6 +9,7 @@ use core::fmt;
 use core::str::FromStr;
 
 use crate::guid::ParseGuidError;
+use crate::hostile::random::Seed;
 use crate::identity::Identity;
 use crate::ids::{BusIndex, DeviceIndex, Guid};
 use crate::inject::{self, Rule};
@@ -34,6 +35,8 @@ pub struct Options {
     pub unmanaged: Vec<DeviceIndex>,
     /// `inject=RULE`, repeatable; see [`Rule`].
     pub inject: Vec<Rule>,
+    /// `hostile=SEED` (hexadecimal): the IOMMU's calls are answered by a hostile host; see [`crate::hostile`].
+    pub hostile: Option<Seed>,
     /// `quota=N`: most domains at once.
     pub quota: u32,
     /// `assign=DEV.FN[+DEV.FN][,DEV.FN...]`: functions of the physical bus 0 (device in hexadecimal) that the guest
@@ -63,6 +66,7 @@ impl Default for Options {
             },
             unmanaged: Vec::new(),
             inject: Vec::new(),
+            hostile: None,
             quota: 4096,
             assign: Vec::new(),
             guids: Vec::new(),
@@ -157,6 +161,7 @@ impl Options {
             "unmanaged" => self.unmanaged = list(value, |index| parsed(index, NUMBERS).map(DeviceIndex))?,
             "inject" if self.inject.len() >= inject::RULES_MAX => return Err(Reason::RuleCount(inject::RULES_MAX)),
             "inject" => self.inject.push(value.parse().map_err(Reason::Rule)?),
+            "hostile" => self.hostile = Some(value.parse().map_err(|_| Reason::OneOf(SEED))?),
             "quota" => self.quota = parsed(value, "a number")?,
             "assign" => self.assign = list(value, bus)?,
             "guid" => self.guids.push(bus_guid(value)?),
@@ -169,6 +174,7 @@ impl Options {
 }
 
 const ON_OFF: &str = "on or off";
+const SEED: &str = "a hexadecimal number that is not 0";
 const NUMBERS: &str = "numbers separated by commas";
 const SLOTS: &str = "DEV.FN[+DEV.FN][,DEV.FN...] with at most 8 functions per bus";
 
@@ -258,6 +264,9 @@ impl fmt::Display for Options {
         for rule in &self.inject {
             words.add("inject", rule)?;
         }
+        if let Some(seed) = self.hostile {
+            words.add("hostile", &seed)?;
+        }
         words.changed("quota", &self.quota, &default.quota, &self.quota)?;
         let assign = Joined(&self.assign, ",", |bus, f| Joined(bus.as_slice(), "+", |slot, f| slot.fmt(f)).fmt(f));
         words.changed("assign", &self.assign, &default.assign, &assign)?;
@@ -321,7 +330,7 @@ mod tests {
     #[test]
     fn every_key() {
         let line = "vmbus=5.3 vpci=1.2 partition=l1vh pviommu=off s1=off s1-5lvl=on ats=on iova-width=255 \
-                    page-sizes=0x201000 unmanaged=1,3 inject=b2:57:1:all inject=d1:5:2:1:garbage quota=7 assign=03.0,04.0+04.1,1f.7 \
+                    page-sizes=0x201000 unmanaged=1,3 inject=b2:57:1:all inject=d1:5:2:1:garbage hostile=0xbad quota=7 assign=03.0,04.0+04.1,1f.7 \
                     guid=1:44c4f61d-4444-4400-9d52-802e27ede19f drop-flush=on log=trace";
         let options = parse(line);
         assert_eq!(options.vmbus, vmbus::Version::V5_3);
@@ -338,6 +347,7 @@ mod tests {
         assert_eq!(options.capabilities, capabilities);
         assert_eq!(options.unmanaged, [DeviceIndex(1), DeviceIndex(3)]);
         assert_eq!(options.inject.len(), 2);
+        assert_eq!(options.hostile.map(|seed| seed.0.get()), Some(0xbad));
         assert_eq!(options.quota, 7);
         let slots: Vec<_> = options.assigned().map(|slot| (slot.device(), slot.function())).collect();
         assert_eq!(slots, [(3, 0), (4, 0), (4, 1), (0x1f, 7)]);
@@ -356,6 +366,7 @@ mod tests {
         assert_eq!(error("iova-width=256"), "option \"iova-width=256\": a number from 0 to 255 expected");
         assert!(error("vmbus=7.1").contains("known version"));
         assert!(error("page-sizes=0xzz").contains("hexadecimal"));
+        assert!(error("hostile=0").contains("hexadecimal"));
         assert!(error("inject=b2").contains("CODE:STATUS"));
         assert!(error("guid=0:xyz").contains("GUID"));
         for assign in ["20.0", "3", "3.8", "3.0+", "3.0,", "0.0+0.1+0.2+0.3+0.4+0.5+0.6+0.7+1.0"] {
@@ -410,6 +421,7 @@ mod tests {
                     capabilities,
                     unmanaged: unmanaged.into_iter().map(DeviceIndex).collect(),
                     inject,
+                    hostile: core::num::NonZeroU64::new(u64::from(quota) << 7).map(Seed),
                     quota,
                     assign,
                     guids: guids.into_iter().map(|(bus, guid)| (BusIndex(bus), Guid(guid))).collect(),

@@ -4,7 +4,7 @@
 use core::num::{NonZeroU16, NonZeroU32};
 
 use super::Partition;
-use crate::control::{Command, Counter, DeviceField, DomainField, FaultField, Qualifier, Reply, PING_VALUE};
+use crate::control::{Command, Counter, DeviceField, DomainField, FaultField, Qualifier, Reply, ToldField, PING_VALUE};
 use crate::counters::Counters;
 use crate::hypercall::codes::CallCode;
 use crate::ids::{BusIndex, DeviceIndex, DomainId, Gpa, Iova, LogicalDeviceId, Rid};
@@ -76,6 +76,11 @@ impl Partition {
                     _ => return Err(Reply::Refused),
                 };
                 self.set_plug(platform, bus(edx), plug)
+            }
+            Command::Hostile => Ok(self.set_hostile(platform, u64::from(edx) << 32 | u64::from(ebx))),
+            Command::Told => {
+                let field = ToldField::try_from(ebx).map_err(|()| Reply::NoSuchObject)?;
+                self.told(field, LogicalDeviceId(edx.into())).ok_or(Reply::NoSuchObject)
             }
             Command::Walk => self.walk(platform, ebx, edx),
             Command::Mark => {

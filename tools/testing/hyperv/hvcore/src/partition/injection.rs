@@ -17,11 +17,18 @@ use crate::vpci::Plug;
 
 impl Partition {
     pub(super) fn call(&mut self, platform: &mut impl Platform, vp: VpIndex, mut request: Request<'_>) -> Outcome {
+        let outcome = self.answer(platform, vp, &mut request);
+        self.note_told(platform, &request, outcome);
+        outcome
+    }
+
+    fn answer(&mut self, platform: &mut impl Platform, vp: VpIndex, request: &mut Request<'_>) -> Outcome {
         // A host without the IOMMU's calls has none of them to fail either.
         let absent = request.spec.code.is_iommu() && self.iommu.presence() == Presence::Absent;
-        match self.injector.check(request.spec.code, || named_domain(&request)).filter(|_| !absent) {
-            None => self.carry_out(platform, vp, &request),
-            Some(action) => self.answer_by_rule(platform, vp, &mut request, action),
+        match self.injector.check(request.spec.code, || named_domain(request)).filter(|_| !absent) {
+            None if absent => self.carry_out(platform, vp, request),
+            None => self.answer_by_mood(platform, vp, request),
+            Some(action) => self.answer_by_rule(platform, vp, request, action),
         }
     }
 
@@ -93,7 +100,7 @@ impl Partition {
 }
 
 /// The domain that a call names, if it names one.
-fn named_domain(request: &Request<'_>) -> Option<DomainId> {
+pub(super) fn named_domain(request: &Request<'_>) -> Option<DomainId> {
     match request.spec.call {
         Call::Iommu(call) => layout::named_domain(call, request.input),
         _ => None,

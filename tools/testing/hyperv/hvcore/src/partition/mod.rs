@@ -6,6 +6,7 @@ mod calls;
 mod control;
 mod device_tlb;
 mod faults;
+mod hostility;
 mod injection;
 mod summary;
 #[cfg(test)]
@@ -29,6 +30,7 @@ use crate::status::Status;
 use crate::synic::{MsrOutcome, Synic};
 use crate::vmbus::{ConfigError, Vmbus, VmbusConfig};
 use faults::FaultLog;
+use hostility::Hostility;
 
 /// Why a partition cannot be made of these options.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,6 +86,7 @@ pub struct Partition {
     qualifiers: Qualifiers,
     /// Domains whose creation a rule answered: the guest cannot know for certain that they do not exist.
     uncertain: Vec<DomainId>,
+    hostility: Hostility,
     counters: Counters,
     faults: FaultLog,
     /// By device index.
@@ -128,6 +131,7 @@ impl Partition {
             buffer: InputBuffer::new(),
             qualifiers: Qualifiers::default(),
             uncertain: Vec::new(),
+            hostility: Hostility::new(options.hostile),
             counters: Counters::new(),
             faults: FaultLog::new(),
             devices,
@@ -175,7 +179,7 @@ impl Partition {
             );
         }
         self.settle(platform);
-        outcome.raw()
+        self.hostility.take_word().unwrap_or(outcome.raw())
     }
 
     /// Reads an MSR of the synthetic interrupt controller; `None` when it is not one (0x40000080..=0x4000009f).
@@ -201,7 +205,10 @@ impl Partition {
             Call::MmioWrite => self.mmio_write(platform, request.input).into(),
             Call::Iommu(call) => {
                 let outcome = self.iommu.call(platform, &mut self.counters, call, request);
-                if self.iommu.is_violation(call, request, outcome.status) && !self.is_uncertain(call, request) {
+                if self.iommu.is_violation(call, request, outcome.status)
+                    && !self.is_uncertain(call, request)
+                    && !self.hostility.confuses()
+                {
                     self.violation(platform, format_args!("{}: {}", request.spec.code, outcome.status));
                 }
                 if let (IommuCall::Attach | IommuCall::Detach, Status::SUCCESS) = (call, outcome.status) {

@@ -6,6 +6,7 @@ mod control;
 mod domains;
 mod flush;
 mod host;
+mod hostile;
 mod inject;
 mod model;
 mod properties;
