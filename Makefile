@@ -21,6 +21,7 @@ help:
 	@echo 'make test-all           the tests, on more kernel variants'
 	@echo 'make mutants            break the driver and the emulator on purpose: who notices? MUTANTS=name, KIND=, SHARD=i/n'
 	@echo 'make bench              what the driver and its peers cost, in instructions; ARGS=--record keeps the results'
+	@echo 'make report             what the last tests found, as a page: build/report.html'
 	@echo 'make lint               style and static checks'
 	@echo 'make apply KDIR=tree    lay the driver over your kernel tree (Linux 7.3)'
 	@echo 'make unapply KDIR=tree  take it away again'
@@ -37,7 +38,7 @@ help:
 	@echo 'KEEP=1        keep the files of the guest       ARGS="…"   more options for hvrun'
 	@echo 'APT_MIRROR=u  Debian archive for the kernel source, when the machine'"'"'s own does not have it'
 
-.PHONY: run shell build test test-all mutants bench lint setup
+.PHONY: run shell build test test-all mutants bench report lint setup
 run:
 	@scripts/run.sh $(ARGS)
 shell:
@@ -52,6 +53,8 @@ mutants:
 	@scripts/mutants.sh
 bench:
 	@scripts/bench.sh $(ARGS)
+report:
+	@scripts/report.sh
 lint:
 	@scripts/lint.sh $(STEPS)
 setup:

@@ -31,6 +31,8 @@ pub enum Action {
     Test(TestArgs),
     /// The benchmark: what the driver and its peers cost, in instructions, which do not depend on this machine.
     Bench(BenchArgs),
+    /// What the last runs of the tests and of the mutants left, as a page for a browser.
+    Report(ReportArgs),
 }
 
 /// Programs and files that every guest needs.
@@ -69,6 +71,23 @@ pub struct ToolArgs {
     /// Directory for logs [default: hvrun-logs below --out].
     #[arg(long, value_name = "DIR")]
     pub log_dir: Option<PathBuf>,
+}
+
+/// Arguments of `report`.
+#[derive(Args)]
+pub struct ReportArgs {
+    /// Ledger of the last run of the tests [default: none].
+    #[arg(long, value_name = "FILE")]
+    pub ledger: Option<PathBuf>,
+    /// Directory with the logs of the guests.
+    #[arg(long, value_name = "DIR")]
+    pub logs: PathBuf,
+    /// Results of the mutants [default: none].
+    #[arg(long, value_name = "FILE")]
+    pub mutants: Option<PathBuf>,
+    /// The page.
+    #[arg(long, value_name = "FILE")]
+    pub output: PathBuf,
 }
 
 /// Size and time limits of a guest.

@@ -17,6 +17,7 @@ mod monitor;
 mod pool;
 mod progress;
 mod qemu;
+mod report;
 mod single;
 mod splat;
 mod suite;
@@ -170,6 +171,7 @@ fn main() -> ExitCode {
         Action::Run(args) => run(args),
         Action::Test(args) => test(&args),
         Action::Bench(args) => bench::run(&args),
+        Action::Report(args) => report::run(&args),
     };
     match result {
         Ok(Outcome::Passed) => ExitCode::SUCCESS,

@@ -1,0 +1,222 @@
+// SPDX-License-Identifier: GPL-2.0
+//! What there is to report: the ledger of the last run, what guests said, and what became of mutants.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use anyhow::{bail, Context, Result};
+use serde::de::DeserializeOwned;
+use serde::Deserialize;
+
+use crate::cli::ReportArgs;
+use crate::console::message;
+
+/// Name of a guest's console log.
+const CONSOLE: &str = "serial.log";
+/// What the guest program's remarks begin with.
+const REMARK: &str = "hvtest: # ";
+
+/// A case of the ledger. Fields that this page does not show are not read.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Case {
+    /// Suite.
+    pub suite: String,
+    /// Name in its suite.
+    pub name: String,
+    /// `passed`, `failed`, or why there is no result.
+    pub verdict: String,
+    /// From the start of QEMU to its end.
+    #[serde(default)]
+    pub seconds: f64,
+    /// What is wrong, one sentence each.
+    #[serde(default)]
+    pub complaints: Vec<String>,
+}
+
+/// The ledger of `hvrun test`.
+#[derive(Clone, Debug, Default, Deserialize)]
+pub struct Ledger {
+    /// Its cases, in their order.
+    #[serde(default)]
+    pub cases: Vec<Case>,
+}
+
+/// A change that breaks something on purpose, and who noticed.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Mutant {
+    /// Name.
+    pub name: String,
+    /// Of the kernel's code, of the emulator's, or made by cargo-mutants.
+    pub kind: String,
+    /// What it breaks.
+    #[serde(default)]
+    pub breaks: String,
+    /// `noticed`, or what else became of it.
+    pub status: String,
+    /// The test that noticed.
+    #[serde(default)]
+    pub noticed_by: String,
+}
+
+impl Mutant {
+    /// Whether a test noticed.
+    pub fn is_noticed(&self) -> bool {
+        self.status == "noticed"
+    }
+}
+
+/// An attack, and what came of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Attack {
+    /// The boot in which it was tried.
+    pub boot: String,
+    /// Its name.
+    pub id: String,
+    /// What is right.
+    pub expected: String,
+    /// What was seen.
+    pub got: String,
+    /// Bytes that changed or leaked, the fault, as the guest says it.
+    pub detail: String,
+}
+
+/// All of it.
+#[derive(Clone, Debug, Default)]
+pub struct Input {
+    /// Cases of the last run.
+    pub ledger: Ledger,
+    /// Attacks in the logs.
+    pub attacks: Vec<Attack>,
+    /// Cells of the fault matrix: by boot, how many were right and how many not.
+    pub cells: BTreeMap<String, (usize, usize)>,
+    /// How long an unmapped address could still be used, in microseconds of the guest, by boot.
+    pub windows: BTreeMap<String, Vec<u64>>,
+    /// Mutants.
+    pub mutants: Vec<Mutant>,
+}
+
+/// Reads JSON; a file that is not there is nothing.
+fn json<T: DeserializeOwned + Default>(path: Option<&Path>) -> Result<T> {
+    let Some(path) = path.filter(|path| path.is_file()) else { return Ok(T::default()) };
+    let text = std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
+    serde_json::from_str(&text).with_context(|| path.display().to_string())
+}
+
+impl Input {
+    /// Reads what there is.
+    ///
+    /// # Errors
+    /// When a file cannot be read or is not what it should be, and when there is nothing at all.
+    pub fn read(args: &ReportArgs) -> Result<Input> {
+        let mut input = Input {
+            ledger: json(args.ledger.as_deref())?,
+            mutants: json(args.mutants.as_deref())?,
+            ..Input::default()
+        };
+        if args.logs.is_dir() {
+            input.logs(&args.logs)?;
+        }
+        if input.ledger.cases.is_empty() && input.mutants.is_empty() && input.attacks.is_empty() && input.cells.is_empty() {
+            bail!("nothing to report: run the tests first");
+        }
+        Ok(input)
+    }
+
+    /// Reads the consoles of all guests below a directory: `SUITE/CASE/serial.log`.
+    fn logs(&mut self, logs: &Path) -> Result<()> {
+        for item in walkdir::WalkDir::new(logs).sort_by_file_name() {
+            let item = item?;
+            if item.file_name() != CONSOLE {
+                continue;
+            }
+            let directory = item.path().parent().and_then(|directory| directory.strip_prefix(logs).ok());
+            let boot = directory.map(|directory| directory.display().to_string()).unwrap_or_default();
+            let text = std::fs::read(item.path()).with_context(|| item.path().display().to_string())?;
+            for line in String::from_utf8_lossy(&text).lines() {
+                if let Some(remark) = message(line.trim_end()).strip_prefix(REMARK) {
+                    self.remark(&boot, remark);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes what a guest remarked: an attack, a cell of the matrix, or a window.
+    fn remark(&mut self, boot: &str, remark: &str) {
+        if let Some(words) = remark.strip_prefix("attack ") {
+            let mut words = words.splitn(4, ' ').map(str::to_owned);
+            if let (Some(id), Some(expected), Some(got)) = (words.next(), words.next(), words.next()) {
+                let detail = words.next().unwrap_or_default();
+                self.attacks.push(Attack { boot: boot.to_owned(), id, expected, got, detail });
+            }
+        } else if remark.starts_with("cell ") {
+            let (right, wrong) = self.cells.entry(boot.to_owned()).or_default();
+            if remark.ends_with(": ok") {
+                *right += 1;
+            } else if remark.contains(": FAILED") {
+                *wrong += 1;
+            }
+        } else if let Some(microseconds) = remark.strip_prefix("window ") {
+            if let Ok(microseconds) = microseconds.trim().trim_end_matches(" us").parse() {
+                self.windows.entry(boot.to_owned()).or_default().push(microseconds);
+            }
+        }
+    }
+
+    /// One line.
+    pub fn summary(&self) -> String {
+        let cells: usize = self.cells.values().map(|(right, wrong)| right + wrong).sum();
+        format!(
+            "{} cases, {} attacks, {cells} cells, {} mutants",
+            self.ledger.cases.len(),
+            self.attacks.len(),
+            self.mutants.len()
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn logs_are_read() {
+        let directory = tempfile::tempdir().unwrap();
+        let case = directory.path().join("attack/strict");
+        std::fs::create_dir_all(&case).unwrap();
+        let log = "[    1.0] hvtest: # attack read-behind-4k blocked blocked bytes=0 fault=yes\r\n\
+            [    1.1] hvtest: # attack odd\n[    1.2] hvtest: # window 812\n[    1.3] hvtest: # cell create:5: blocked: ok\n\
+            [    1.4] hvtest: # cell create:6: FAILED: no message\n[    1.5] other: # window 1\n";
+        std::fs::write(case.join("serial.log"), log).unwrap();
+        let mut input = Input::default();
+        input.logs(directory.path()).unwrap();
+        let attack = Attack {
+            boot: "attack/strict".to_owned(),
+            id: "read-behind-4k".to_owned(),
+            expected: "blocked".to_owned(),
+            got: "blocked".to_owned(),
+            detail: "bytes=0 fault=yes".to_owned(),
+        };
+        assert_eq!(input.attacks, [attack]);
+        assert_eq!(input.windows["attack/strict"], [812]);
+        assert_eq!(input.cells["attack/strict"], (1, 1));
+        assert_eq!(input.summary(), "0 cases, 1 attacks, 2 cells, 0 mutants");
+    }
+
+    #[test]
+    fn nothing_is_an_error_and_so_is_another_file() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("ledger.json");
+        let args = ReportArgs {
+            ledger: Some(file.clone()),
+            logs: directory.path().join("none"),
+            mutants: None,
+            output: directory.path().join("out.html"),
+        };
+        assert!(Input::read(&args).is_err());
+        std::fs::write(&file, r#"{"cases":[{"suite":"boot","name":"dma","verdict":"passed","more":1}]}"#).unwrap();
+        assert_eq!(Input::read(&args).unwrap().ledger.cases[0].name, "dma");
+        std::fs::write(&file, "[1]").unwrap();
+        assert!(Input::read(&args).is_err());
+    }
+}
