@@ -287,8 +287,14 @@ mod tests {
         // used, and the gather stays where it is. The operation is called as the core does.
         let held = unsafe {
             (*domain).ops = &ops;
-            let mapped =
-                bindings::iommu_map(domain, BYTES, 0x1234_5000, BYTES, prot, bindings::GFP_KERNEL);
+            let mapped = bindings::iommu_map(
+                domain,
+                BYTES,
+                0x1234_5000,
+                BYTES,
+                prot,
+                bindings::GFP_KERNEL,
+            );
             assert_eq!(mapped, 0);
             gather.start = usize::MAX;
             let head = &raw mut gather.freelist.pages;

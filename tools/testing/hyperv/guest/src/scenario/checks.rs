@@ -3,9 +3,9 @@
 
 use super::{check, Check};
 use crate::checks::{
-    announcement, ats, bar, bench, binding, cdev, concurrency, counters, cpus, domains, dump, groups, hotplug, identity, kexec,
-    kselftest, large, leaks, nvme, observe, ownership, protection, refusal, reset, revocation, samples, sleep, trace,
-    virtio, width,
+    announcement, ats, bar, bench, binding, cdev, concurrency, counters, cpus, domains, dump, groups, hotplug,
+    identity, kexec, kselftest, large, leaks, nvme, observe, ownership, protection, refusal, reset, revocation,
+    samples, sleep, trace, virtio, width,
 };
 use crate::vfio::BackEnd;
 
