@@ -184,7 +184,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let case = directory.path().join("attack/strict");
         std::fs::create_dir_all(&case).unwrap();
-        let log = "[    1.0] hvtest: # attack read-behind-4k blocked blocked bytes=0 fault=yes\r\n\
+        let log = "[    1.0] hvtest: # attack read-behind-4k reaches blocked bytes=0 fault=yes\r\n\
             [    1.1] hvtest: # attack odd\n[    1.2] hvtest: # window 812\n[    1.3] hvtest: # cell create:5: blocked: ok\n\
             [    1.4] hvtest: # cell create:6: FAILED: no message\n[    1.5] other: # window 1\n";
         std::fs::write(case.join("serial.log"), log).unwrap();
@@ -193,7 +193,7 @@ mod tests {
         let attack = Attack {
             boot: "attack/strict".to_owned(),
             id: "read-behind-4k".to_owned(),
-            expected: "blocked".to_owned(),
+            expected: "reaches".to_owned(),
             got: "blocked".to_owned(),
             detail: "bytes=0 fault=yes".to_owned(),
         };

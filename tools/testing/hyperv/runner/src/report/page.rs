@@ -10,6 +10,8 @@ use super::window;
 
 const STYLE: &str = include_str!("style.css");
 const PASSED: &str = "passed";
+/// The licence of the page. In two pieces, or checkers take it for this file's.
+const LICENSE: &str = concat!("<!-- SPD", "X-License-Identifier: GPL-2.0 -->");
 
 /// A number with what it counts; bad when it should be 0 and is not.
 fn tile(count: usize, of: usize, what: &str) -> Markup {
@@ -156,7 +158,7 @@ pub fn page(input: &Input) -> Markup {
     let (right, wrong) = input.cells.values().fold((0, 0), |(r, w), (right, wrong)| (r + right, w + wrong));
     html! {
         (DOCTYPE)
-        (PreEscaped("<!-- SPDX-License-Identifier: GPL-2.0 -->"))
+        (PreEscaped(LICENSE))
         html lang="en" {
             head {
                 meta charset="utf-8";
