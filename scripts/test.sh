@@ -10,7 +10,8 @@ usage() {
 	cat <<-END
 	usage: scripts/test.sh [--all] [OPTION OF hvrun...]
 
-	--all    also the cases that take long, and the kernel variants: module, pviommu-off, rust-off, rt
+	--all    also the cases that take long, and the kernel variants: module, pviommu-off, rust-off, rt. What passed
+	         is kept in build/test/kept.json, and not run again with the same kernel and tools
 
 	In the environment: SUITE=NAME runs one suite (host, apply, or one of the guest's), LIST=1 lists the suites,
 	KDIR, CPUS, MEMORY, KEEP=1, JOBS.
@@ -26,7 +27,7 @@ while (($#)); do
 	case $1 in
 	--all)
 		variants=(debug release module pviommu-off rust-off rt)
-		options+=(--all)
+		options+=(--all --resume "$HV_BUILD/test/kept.json")
 		;;
 	-h | --help)
 		usage

@@ -8,6 +8,7 @@ use hvcore::ids::Iova;
 
 use crate::memory::PAGE;
 use crate::mmio::MappedBar;
+use crate::report::remark_wait;
 
 /// Bytes of BAR 0.
 pub const BAR_BYTES: usize = 1 << 20;
@@ -65,13 +66,14 @@ impl Edu {
         self.bar.write64(register::DESTINATION, destination);
         self.bar.write64(register::COUNT, PAGE as u64);
         self.bar.write32(register::COMMAND, START | command);
-        let deadline = Instant::now() + PATIENCE;
+        let start = Instant::now();
         while self.bar.read32(register::COMMAND) & START != 0 {
-            if Instant::now() > deadline {
+            if start.elapsed() > PATIENCE {
                 bail!("edu does not finish its transfer in {} s", PATIENCE.as_secs());
             }
             std::thread::sleep(Duration::from_millis(5));
         }
+        remark_wait(start, "a transfer of edu");
         Ok(())
     }
 

@@ -7,10 +7,11 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::time::{Duration, Instant};
 
 use anyhow::{bail, Context, Result};
-use hvcore::ids::Iova;
+use hvcore::ids::{Iova, LogicalDeviceId};
 
 use crate::control::Minihv;
 use crate::pci::PciFunction;
+use crate::report::{remark, remark_wait};
 
 /// What the device tried.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,6 +20,53 @@ pub enum Access {
     Read,
     /// Write memory.
     Write,
+}
+
+impl Access {
+    /// The word in an announcement.
+    fn word(self) -> &'static str {
+        match self {
+            Access::Read => "read",
+            Access::Write => "write",
+        }
+    }
+}
+
+/// Faults that a check provokes without looking at each of them, for the runner to compare with minihv's log.
+///
+/// The runner fails a boot in which minihv logs a fault that was not announced, or less of them than were announced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Provoked {
+    /// The device.
+    pub device: LogicalDeviceId,
+    /// First address.
+    pub first: Iova,
+    /// Last address.
+    pub last: Iova,
+    /// Fewest faults. The IOMMU merges faults of one device that nobody has taken yet.
+    pub at_least: usize,
+    /// Most faults.
+    pub at_most: usize,
+}
+
+impl Provoked {
+    /// Announces them to the runner; before or after the device tries.
+    pub fn announce(self) {
+        remark(&self.to_string());
+    }
+}
+
+impl std::fmt::Display for Provoked {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Provoked { device, first, last, at_least, at_most } = self;
+        let (device, first, last) = (device.0, first.0, last.0);
+        write!(f, "fault expected dev={device:#x} iova={first:#x}-{last:#x} count={at_least}-{at_most}")
+    }
+}
+
+/// The announcement of one fault that [`Faults::expect`] sees.
+fn announcement(device: LogicalDeviceId, iova: Iova, access: Access) -> String {
+    format!("fault expected dev={:#x} iova={:#x} access={}", device.0, iova.0, access.word())
 }
 
 /// Where faults are read from.
@@ -36,7 +84,7 @@ const KERNEL_LOG_PAUSE: Duration = Duration::from_secs(2);
 const PATIENCE: Duration = Duration::from_secs(5);
 
 impl Faults {
-    /// Starts listening; older faults are dropped.
+    /// Starts listening; older faults are passed over. The runner sees them all the same, in minihv's log.
     ///
     /// # Errors
     /// When there is no source.
@@ -88,16 +136,20 @@ impl Faults {
     /// # Errors
     /// When none comes, or another one does.
     pub fn expect(&mut self, function: &PciFunction, iova: Iova, access: Access) -> Result<()> {
-        let deadline = Instant::now() + PATIENCE;
+        if let (Faults::Minihv(_), Some(device)) = (&*self, function.logical_id()) {
+            remark(&announcement(device, iova, access));
+        }
+        let start = Instant::now();
         let report = loop {
             if let Some(report) = self.next()? {
                 break report;
             }
-            if Instant::now() > deadline {
+            if start.elapsed() > PATIENCE {
                 bail!("no fault was reported for the {access:?} at {:#x}", iova.0);
             }
             std::thread::sleep(Duration::from_millis(10));
         };
+        remark_wait(start, "the report of a DMA fault");
         let expected = Report { iova, access, source: Some(self.name(function)) };
         if report != expected {
             bail!("wrong fault reported: {report:x?}, expected {expected:x?}");
@@ -158,6 +210,15 @@ fn parse_dmar(line: &str) -> Option<Report> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn faults_are_announced_as_the_runner_reads_them() {
+        let device = LogicalDeviceId(0x1ee7_6050);
+        let one = announcement(device, Iova(0x20_4000_9000), Access::Write);
+        assert_eq!(one, "fault expected dev=0x1ee76050 iova=0x2040009000 access=write");
+        let many = Provoked { device, first: Iova(0), last: Iova(u64::MAX), at_least: 1, at_most: 64 };
+        assert_eq!(many.to_string(), "fault expected dev=0x1ee76050 iova=0x0-0xffffffffffffffff count=1-64");
+    }
 
     #[test]
     fn dmar_lines_are_read() {

@@ -11,22 +11,24 @@ use hvcore::vpci::Slot;
 
 use crate::control::Minihv;
 use crate::pci::{self, PciFunction};
+use crate::report::remark_wait;
 
 /// How long the guest may take to let go of a device, or to find one. Nothing but a hang is that slow.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Waits for something.
+/// Waits for something; a long wait is reported.
 ///
 /// # Errors
 /// When it does not happen, or asking fails.
 pub fn wait_until(what: &str, mut done: impl FnMut() -> Result<bool>) -> Result<()> {
-    let deadline = Instant::now() + PATIENCE;
+    let start = Instant::now();
     while !done()? {
-        if Instant::now() > deadline {
+        if start.elapsed() > PATIENCE {
             bail!("{what}: not within {} s", PATIENCE.as_secs());
         }
         std::thread::sleep(Duration::from_millis(5));
     }
+    remark_wait(start, what);
     Ok(())
 }
 

@@ -24,6 +24,7 @@ mod mapbench;
 mod memory;
 mod mmio;
 mod nvme_admin;
+mod nvme_sysfs;
 mod options;
 mod pci;
 mod processors;

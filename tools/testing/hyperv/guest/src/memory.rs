@@ -221,6 +221,11 @@ impl DmaBuffer {
         }
     }
 
+    /// How many bytes of a page have `value`.
+    pub fn count(&self, page: usize, value: u8) -> usize {
+        (0..PAGE / 8).flat_map(|word| self.word(page, word).to_ne_bytes()).filter(|byte| *byte == value).count()
+    }
+
     /// The physical address of a page, from `/proc/self/pagemap`.
     ///
     /// # Errors

@@ -46,6 +46,8 @@ pub struct Options {
     pub levels: u64,
     /// `hvtest.devices=`: number of PCI functions that must show up before the checks start.
     pub devices: usize,
+    /// `hvtest.virtio=`: how many of them are virtio functions; unknown without one.
+    pub virtio: Option<usize>,
     /// `hvtest.next=a,b`: scenarios of the kernels that this one leaves for, one after the other.
     pub next: Vec<String>,
     /// `hvtest.tell=word,word`: words that the next kernel is told besides.
@@ -98,6 +100,7 @@ impl Options {
             force_dac: command_line.split_whitespace().any(|word| word == "iommu.forcedac=1"),
             levels: number("levels")?.unwrap_or(4),
             devices: usize::try_from(number("devices")?.unwrap_or(0))?,
+            virtio: number("virtio")?.map(usize::try_from).transpose()?,
             next: list("next"),
             tell: list("tell"),
             kernel: number("kernel")?.unwrap_or(1),
@@ -137,6 +140,7 @@ mod tests {
         assert_eq!((o.scenario.as_str(), o.mode, o.aperture_bits), ("dma", DomainMode::Deferred, Some(39)));
         assert_eq!((o.next, o.kernel, o.domains, o.rounds), (vec![], 1, vec![], 3));
         assert_eq!((o.levels, o.devices, o.modules), (4, 0, vec!["pci-hyperv".to_owned()]));
+        assert_eq!((o.virtio, Options::parse("hvtest.virtio=2").unwrap().virtio), (None, Some(2)));
     }
 
     #[test]

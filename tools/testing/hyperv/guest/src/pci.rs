@@ -10,6 +10,8 @@ use anyhow::{bail, Context, Result};
 use hvcore::ids::{BusIndex, LogicalDeviceId};
 
 use crate::mmio::MappedBar;
+use crate::nvme_sysfs;
+use crate::report::remark_wait;
 
 const BUS: &str = "/sys/bus/pci";
 
@@ -234,15 +236,12 @@ impl PciFunction {
         write_sysfs(&self.file("driver_override"), "\n")
     }
 
-    /// The NVMe namespace's block device (`/dev/nvme0n1`).
+    /// The NVMe namespace's block device (`/dev/nvme0n1`), with the kernel's NVMe multipath or without.
     ///
     /// # Errors
     /// When there is none.
     pub fn nvme_namespace(&self) -> Result<PathBuf> {
-        let controller = self.child("nvme", |_| true)?;
-        let prefix = format!("{controller}n");
-        let namespace = self.child(&format!("nvme/{controller}"), |name| name.starts_with(&prefix))?;
-        Ok(Path::new("/dev").join(namespace))
+        Ok(Path::new("/dev").join(nvme_sysfs::namespace(Path::new("/sys"), &self.path)?))
     }
 
     /// The first entry of a subdirectory that `wanted` accepts.
@@ -264,14 +263,15 @@ impl PciFunction {
 /// # Errors
 /// What is missing, after `limit`.
 pub fn wait_for_devices(count: usize, limit: Duration) -> Result<Vec<PciFunction>> {
-    let deadline = Instant::now() + limit;
+    let start = Instant::now();
     loop {
         let functions = all()?;
         let unready = functions.iter().find(|f| !f.is_ready());
         if functions.len() >= count && unready.is_none() {
+            remark_wait(start, &format!("{count} PCI functions and their drivers"));
             return Ok(functions);
         }
-        if Instant::now() > deadline {
+        if start.elapsed() > limit {
             match unready {
                 Some(f) => bail!("{} has no working driver after {} s", f.address, limit.as_secs()),
                 None => bail!("{} of {count} PCI functions after {} s", functions.len(), limit.as_secs()),

@@ -6,6 +6,8 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::Write;
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
 
 use hvcore::figure;
 
@@ -13,6 +15,12 @@ use crate::instructions::Figure;
 
 /// Prefix of every line of the report.
 pub const PREFIX: &str = "hvtest: ";
+
+/// The kernel log, once the report goes there.
+static KERNEL_LOG: OnceLock<File> = OnceLock::new();
+
+/// A wait that is longer than this is reported.
+const LONG_WAIT: Duration = Duration::from_secs(3);
 
 /// Longest text in one kernel log record, in bytes (the kernel's limit is 1024 with its own decoration).
 const LINE_MAX: usize = 800;
@@ -51,11 +59,12 @@ pub struct Reporter {
 impl Reporter {
     /// Reports into the kernel log, or to standard output where that cannot be opened.
     pub fn to_kernel_log() -> Reporter {
-        Reporter {
-            kernel_log: OpenOptions::new().write(true).open("/dev/kmsg").ok(),
-            tally: Tally::default(),
-            depth: 0,
+        let kernel_log = OpenOptions::new().write(true).open("/dev/kmsg").ok();
+        if let Some(Ok(log)) = kernel_log.as_ref().map(File::try_clone) {
+            // Only one report goes to the kernel log; a second one would share its file.
+            let _ = KERNEL_LOG.set(log);
         }
+        Reporter { kernel_log, tally: Tally::default(), depth: 0 }
     }
 
     /// Reports to standard output.
@@ -69,7 +78,7 @@ impl Reporter {
     }
 
     fn write(&mut self, text: &str) {
-        let clean: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(LINE_MAX).collect();
+        let clean = clean(text);
         let written = match &mut self.kernel_log {
             // One write is one record; <6> is KERN_INFO.
             Some(log) => log.write_all(format!("<6>{clean}\n").as_bytes()),
@@ -145,5 +154,44 @@ impl Reporter {
         let Tally { passed, failed, skipped } = self.tally;
         self.line(&format!("# Totals: pass:{passed} fail:{failed} skip:{skipped}"));
         self.tally
+    }
+}
+
+/// A text as one line of the kernel log.
+fn clean(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(LINE_MAX).collect()
+}
+
+/// A diagnostic line of the report, from code that has no [`Reporter`] at hand. Outside of a test boot it goes to
+/// standard output.
+pub fn remark(text: &str) {
+    let clean = clean(text);
+    match KERNEL_LOG.get() {
+        // One write is one record, whichever thread makes it. A line that is lost is missed by the runner.
+        Some(mut log) => drop(log.write_all(format!("<6>{PREFIX}# {clean}\n").as_bytes())),
+        None => println!("# {clean}"),
+    }
+}
+
+/// Reports a wait for `what` that began at `start`, if it was a long one.
+pub fn remark_wait(start: Instant, what: &str) {
+    if let Some(text) = long_wait(start.elapsed(), what) {
+        remark(&text);
+    }
+}
+
+fn long_wait(waited: Duration, what: &str) -> Option<String> {
+    (waited > LONG_WAIT).then(|| format!("waited {:.1} s for {what}", waited.as_secs_f64()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_long_waits_are_told() {
+        assert_eq!(long_wait(LONG_WAIT, "a disk"), None);
+        let text = long_wait(Duration::from_millis(12_340), "a disk");
+        assert_eq!(text.as_deref(), Some("waited 12.3 s for a disk"));
     }
 }

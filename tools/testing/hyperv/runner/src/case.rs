@@ -3,9 +3,13 @@
 
 use std::time::Duration;
 
-use crate::expect::Expectation;
-use crate::qemu::Clock;
-use crate::verdict::{Demands, Excuse};
+use crate::cases::mode;
+use crate::device::{Bus, Devices};
+use crate::expect::{self, Expectation, KunitSuite};
+use crate::faults::Named;
+use crate::qemu::{Clock, Threads};
+use crate::trace::KnownWarning;
+use crate::verdict::{Demands, Excuse, Failing};
 
 /// Which build of the kernel a case needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -25,6 +29,19 @@ pub enum Variant {
 }
 
 impl Variant {
+    /// What kernels with all their checks are told besides: freed pages and objects are filled with a pattern that is
+    /// compared later. The memory that a device could still reach is watched that way, too.
+    const POISON: &str = "page_poison=1 slab_debug=FZPU";
+
+    /// Words for the kernel's command line in every boot of this variant.
+    pub fn words(self) -> &'static str {
+        match self {
+            Variant::Debug | Variant::Module | Variant::PviommuOff | Variant::RustOff | Variant::Rt => Self::POISON,
+            // Nothing may cost time that is measured.
+            Variant::Release => "",
+        }
+    }
+
     /// All of them.
     pub const ALL: [Variant; 6] =
         [Variant::Debug, Variant::Module, Variant::PviommuOff, Variant::RustOff, Variant::Rt, Variant::Release];
@@ -49,6 +66,15 @@ pub enum Tier {
     Quick,
     /// Only when everything is asked for: it takes long.
     Thorough,
+}
+
+/// What a case is evidence of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// That the driver does what it should.
+    Test,
+    /// That a check can fail: something is broken on purpose, and the check must notice.
+    Control,
 }
 
 /// What the guest's root file system holds besides the guest program and busybox.
@@ -86,6 +112,8 @@ pub struct Case {
     pub devices: Vec<&'static str>,
     /// What drives the guest's clocks.
     pub clock: Clock,
+    /// How the processors run, where the case is about it.
+    pub threads: Option<Threads>,
     /// Scenario of the guest program.
     pub scenario: &'static str,
     /// Words for the guest's kernel, besides the scenario.
@@ -94,7 +122,9 @@ pub struct Case {
     pub hypervisor: &'static str,
     /// Time limit, where the case needs more than the usual one.
     pub limit: Option<Duration>,
-    /// What must be true afterwards.
+    /// What it is evidence of.
+    pub role: Role,
+    /// What must be true afterwards, as the case names it; [`Case::judged`] is all of it.
     pub demands: Demands,
 }
 
@@ -111,12 +141,19 @@ impl Case {
             packs: Vec::new(),
             devices: vec!["nvme", "edu", "virtio-blk"],
             clock: Clock::Host,
+            threads: None,
             scenario,
             append: Vec::new(),
             hypervisor: "",
             limit: None,
+            role: Role::Test,
             demands: Demands::default(),
         }
+    }
+
+    /// Processors take turns in one thread, or run at the same time.
+    pub fn threads(self, threads: Threads) -> Case {
+        Case { threads: Some(threads), ..self }
     }
 
     /// Needs this build of the kernel.
@@ -195,10 +232,45 @@ impl Case {
         self
     }
 
-    /// Demands that a check of the guest program fails.
-    pub fn must_fail(mut self, check: &str) -> Case {
-        self.demands.failing.push(check.to_owned());
+    /// Takes a warning of the kernel for a part of the test: in this file and this function, on behalf of this caller.
+    pub fn known_warning(mut self, file: &'static str, function: &'static str, caller: &'static str) -> Case {
+        self.demands.warnings.push(KnownWarning { file, function, caller });
         self
+    }
+
+    /// Expects DMA faults that the guest program does not announce.
+    #[allow(dead_code, reason = "for cases whose faults no check can foresee")]
+    pub fn expect_faults(mut self, faults: Named) -> Case {
+        self.demands.faults.push(faults);
+        self
+    }
+
+    /// Takes what minihv calls a violation of the interface for a part of the test, where its line matches this pattern.
+    #[allow(dead_code, reason = "for cases that break the interface on purpose")]
+    pub fn expect_violation(mut self, pattern: &str) -> Case {
+        self.demands.violations.push(pattern.to_owned());
+        self
+    }
+
+    /// Demands that a check of the guest program fails, whatever it says.
+    pub fn must_fail(self, check: &str) -> Case {
+        self.must_fail_by(check, "")
+    }
+
+    /// Demands that a check of the guest program fails, and says what matches this pattern.
+    pub fn must_fail_by(mut self, check: &str, reason: &str) -> Case {
+        self.demands.failing.push(Failing { check: check.to_owned(), reason: reason.to_owned() });
+        self
+    }
+
+    /// Proves that a check can fail: something is broken on purpose, and this check must fail for this reason.
+    pub fn control(self, check: &str, reason: &str) -> Case {
+        Case { role: Role::Control, ..self.must_fail_by(check, reason) }
+    }
+
+    /// Proves that a check can fail, in a guest whose own checks expect it to.
+    pub fn control_by_guest(self) -> Case {
+        Case { role: Role::Control, ..self }
     }
 
     /// Lets checks whose whole name matches this pattern be skipped, for a reason that matches the other one.
@@ -213,6 +285,37 @@ impl Case {
         self
     }
 
+    /// Demands these suites of the kernel's own tests.
+    pub fn kunit_suites(mut self, suites: &[KunitSuite]) -> Case {
+        self.demands.kunit_suites.extend(suites);
+        self
+    }
+
+    /// Whether the driver is to bring the IOMMU up.
+    fn is_managed(&self) -> bool {
+        !mode::UNMANAGED.iter().any(|word| self.append.iter().any(|own| own == word))
+    }
+
+    /// Whether one of the devices is virtio's.
+    fn has_virtio(&self) -> bool {
+        let buses: Option<Vec<Bus>> = self.devices.iter().map(|device| device.parse().ok()).collect();
+        buses.and_then(|buses| Devices::new(&buses).ok()).is_none_or(|devices| devices.virtio_count() > 0)
+    }
+
+    /// What must be true afterwards: what the case names, and what goes without saying.
+    pub fn judged(&self) -> Demands {
+        let mut demands = self.demands.clone();
+        if self.is_managed() {
+            let ordinary = expect::ordinary(&demands.log, 1 + demands.more_reports);
+            demands.log.extend(ordinary);
+        }
+        if !self.has_virtio() {
+            let (check, reason) = ("virtio-io".to_owned(), "^no virtio function in this guest$".to_owned());
+            demands.excuses.push(Excuse { check, reason });
+        }
+        demands
+    }
+
     /// `suite/name`.
     pub fn path(&self) -> String {
         format!("{}/{}", self.suite, self.name)
@@ -221,6 +324,39 @@ impl Case {
     /// Everything that the guest's kernel is told.
     pub fn command_line(&self) -> String {
         let scenario = format!("hvtest.scenario={}", self.scenario);
-        std::iter::once(scenario.as_str()).chain(self.append.iter().map(String::as_str)).collect::<Vec<_>>().join(" ")
+        let words = [self.variant.words(), scenario.as_str()].into_iter().chain(self.append.iter().map(String::as_str));
+        words.filter(|word| !word.is_empty()).collect::<Vec<_>>().join(" ")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_goes_without_saying() {
+        let case = Case::new("suite", "name", "dma");
+        assert_eq!(case.judged().log, expect::ordinary(&[], 1));
+        assert_eq!(case.judged().excuses.len(), 0);
+        assert_eq!(case.clone().devices(&["edu"]).judged().excuses.len(), 1);
+        assert_eq!(case.clone().followed_by(&["a", "b"]).judged().log, expect::ordinary(&[], 3));
+        assert_eq!(case.clone().expect(expect::driver_up()).judged().log.len(), 2);
+        assert_eq!(case.append(mode::UNMANAGED[0]).judged().log, []);
+    }
+
+    #[test]
+    fn only_the_measured_kernel_is_not_poisoned() {
+        let words = |variant| Case::new("suite", "name", "dma").variant(variant).command_line();
+        for variant in Variant::ALL {
+            assert_eq!(words(variant).contains("page_poison=1"), variant != Variant::Release, "{variant:?}");
+        }
+        assert_eq!(words(Variant::Release), "hvtest.scenario=dma");
+    }
+
+    #[test]
+    fn a_control_names_its_reason() {
+        let case = Case::new("suite", "name", "dma").control("check", "STALE");
+        assert_eq!(case.role, Role::Control);
+        assert_eq!(case.demands.failing, [Failing { check: "check".to_owned(), reason: "STALE".to_owned() }]);
     }
 }

@@ -202,6 +202,9 @@ pub struct TestArgs {
     /// List the cases instead of running them.
     #[arg(long)]
     pub list: bool,
+    /// Keep results in this file, and run no case again that passed with the same kernel, tools and definition.
+    #[arg(long, value_name = "FILE")]
+    pub resume: Option<PathBuf>,
     /// Number of processors, except for cases that are about their number.
     #[arg(long, value_name = "N", default_value_t = 2)]
     pub cpus: u32,

@@ -142,6 +142,13 @@ impl Devices {
         self.buses.iter().map(|bus| bus.0.len()).sum()
     }
 
+    /// Number of virtio functions.
+    pub fn virtio_count(&self) -> usize {
+        let is_virtio =
+            |function: &&Function| matches!(function.kind, Kind::VirtioBlk | Kind::VirtioRng | Kind::VirtioNet);
+        self.buses.iter().flat_map(|bus| &bus.0).filter(is_virtio).count()
+    }
+
     /// Every function with its running number, slot and function number.
     fn placed(&self) -> impl Iterator<Item = (usize, usize, usize, &Bus, &Function)> {
         let all = self.buses.iter().enumerate().flat_map(|(bus, functions)| {
@@ -256,7 +263,7 @@ mod tests {
             .map(|b| b.iter().map(|s| (s.device(), s.function())).collect())
             .collect();
         assert_eq!(slots, [vec![(4, 0)], vec![(5, 0), (5, 1)], vec![(6, 0)]]);
-        assert_eq!(devices.count(), 4);
+        assert_eq!((devices.count(), devices.virtio_count()), (4, 1));
         let arguments = devices.arguments(Path::new("/d"));
         assert!(arguments.contains(&"nvme,drive=disk0,serial=disk0,addr=4.0".to_owned()));
         assert!(arguments.contains(&"edu,dma_mask=0xffffffffffffffff,addr=5.0,multifunction=on".to_owned()));

@@ -13,6 +13,10 @@ pub enum Times {
     Once,
     /// So often.
     Exactly(usize),
+    /// So often or more.
+    AtLeast(usize),
+    /// So often, less, or not at all.
+    AtMost(usize),
     /// Not at all.
     Never,
 }
@@ -44,6 +48,27 @@ pub const DRIVER: &str = r"^hv_pviommu: |hv-iommu";
 
 /// The driver's boot line, whatever its numbers.
 pub const BOOT_LINE: &str = r"^hv_pviommu: .*aperture 0x0-0x[0-9a-f]+ \(\d+ bits\)";
+
+/// What is common to the patterns of the boot line.
+const ABOUT_BOOT_LINE: &str = "aperture 0x0-";
+
+/// What an ordinary boot of `kernels` kernels says that are each to bring the driver up: the boot line, and that the
+/// IOVA width is limited to what the tables can do. A case that names a boot line itself keeps its own.
+pub fn ordinary(named: &[Expectation], kernels: usize) -> Vec<Expectation> {
+    let times = Times::Exactly(kernels);
+    let about = |start: &str| named.iter().any(|e| e.pattern.contains(start));
+    let boot_line = (!about(ABOUT_BOOT_LINE)).then(|| driver_up().times(times));
+    let limited = (!about("limit")).then(|| limited().times(Times::AtMost(kernels)));
+    boot_line.into_iter().chain(limited).collect()
+}
+
+/// The line about a width that is limited.
+fn limited() -> Expectation {
+    once(
+        "the limit of the width is logged at most once",
+        r"^hv_pviommu: IOVA width \d+ bits limited to \d+$".to_owned(),
+    )
+}
 
 /// The boot line with this aperture and depth.
 pub fn aperture(bits: u32, levels: u32) -> Expectation {
@@ -141,8 +166,26 @@ pub fn driver_silent() -> Expectation {
     Expectation { meaning: "the driver is silent".to_owned(), pattern: DRIVER.to_owned(), times: Times::Never }
 }
 
-/// Suites that the kernel's own tests must contain, as patterns for `suite.test`.
-pub const KUNIT_SUITES: &[&str] = &[r"^hv_pviommu", r"^rust_kernel_iommu", r"^rust_kernel_hyperv", r"^hv_pci_dev_id"];
+/// A suite of the kernel's own tests that must have run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KunitSuite {
+    /// Its whole name.
+    pub name: &'static str,
+    /// Fewest tests in it.
+    pub tests: usize,
+}
+
+/// Suites that the kernel's own tests must contain. Fewer tests than here mean that some were lost.
+pub const KUNIT_SUITES: [KunitSuite; 8] = [
+    KunitSuite { name: "hv_pviommu", tests: 10 },
+    KunitSuite { name: "hv_pviommu_domain_list", tests: 3 },
+    KunitSuite { name: "hv_pci_dev_id", tests: 5 },
+    KunitSuite { name: "rust_kernel_iommu", tests: 7 },
+    KunitSuite { name: "rust_kernel_ida", tests: 2 },
+    KunitSuite { name: "rust_kernel_percpu_counters", tests: 1 },
+    KunitSuite { name: "rust_kernel_hyperv_logical_device", tests: 1 },
+    KunitSuite { name: "rust_kernel_hyperv_status", tests: 3 },
+];
 
 /// Whether expectations look at this line (without time stamp).
 pub fn counts(message: &str) -> bool {
@@ -161,10 +204,12 @@ pub fn judge(expectations: &[Expectation], messages: &[&str]) -> Result<Vec<Stri
         match (expectation.times, found.as_slice()) {
             (Times::Once, [_]) | (Times::Never, []) => {}
             (Times::Exactly(count), lines) if lines.len() == count => {}
-            (Times::Once | Times::Exactly(_), []) => {
+            (Times::AtLeast(count), lines) if lines.len() >= count => {}
+            (Times::AtMost(count), lines) if lines.len() <= count => {}
+            (Times::Once | Times::Exactly(_) | Times::AtLeast(_), []) => {
                 complaints.push(format!("{}: no such line in the kernel log", expectation.meaning));
             }
-            (Times::Once | Times::Exactly(_), [..]) => {
+            (Times::Once | Times::Exactly(_) | Times::AtLeast(_) | Times::AtMost(_), [..]) => {
                 complaints.push(format!("{}: {} such lines", expectation.meaning, found.len()));
             }
             (Times::Never, [line, ..]) => complaints.push(format!("{}: but it says {line:?}", expectation.meaning)),
@@ -192,6 +237,33 @@ mod tests {
             [complaints(&[]), complaints(&[LINE]), complaints(&[LINE; 2]), complaints(&[LINE; 3])],
             [1, 1, 0, 1]
         );
+    }
+
+    #[test]
+    fn times_have_bounds() {
+        let count = |times, lines: &[&str]| judge(&[driver_up().times(times)], lines).unwrap().len();
+        let counts = |times| [0, 1, 2, 3].map(|lines| count(times, &[LINE; 3][..lines]));
+        assert_eq!(counts(Times::AtLeast(2)), [1, 1, 0, 0]);
+        assert_eq!(counts(Times::AtMost(2)), [0, 0, 0, 1]);
+        assert_eq!(counts(Times::AtLeast(0)), [0; 4]);
+    }
+
+    #[test]
+    fn an_ordinary_boot_names_its_lines() {
+        const LIMIT: &str = "hv_pviommu: IOVA width 48 bits limited to 47";
+        let complaints = |named: &[Expectation], kernels, lines: &[&str]| {
+            let all = [named.to_vec(), ordinary(named, kernels)].concat();
+            judge(&all, lines).unwrap().len()
+        };
+        assert_eq!(complaints(&[], 1, &[LINE, LIMIT]), 0);
+        assert_eq!(complaints(&[], 1, &[LINE]), 0);
+        assert_eq!(complaints(&[], 1, &[LIMIT]), 1);
+        assert_eq!(complaints(&[], 2, &[LINE, LIMIT]), 1);
+        assert_eq!(complaints(&[], 2, &[LINE, LIMIT, LINE, LIMIT]), 0);
+        assert_eq!(complaints(&[], 1, &[LINE, LIMIT, LIMIT]), 1);
+        // What the case names itself is not named again.
+        assert_eq!(ordinary(&[aperture(39, 4), not_clamped()], 1), []);
+        assert_eq!(ordinary(&[driver_down()], 1).len(), 1);
     }
 
     #[test]

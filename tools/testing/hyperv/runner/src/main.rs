@@ -9,14 +9,19 @@ mod cli;
 mod console;
 mod device;
 mod expect;
+mod faults;
+mod fingerprint;
 mod image;
 mod initramfs;
 mod job;
 mod ktap;
+mod ledger;
+mod lines;
 mod monitor;
 mod pool;
 mod progress;
 mod qemu;
+mod remarks;
 mod report;
 mod single;
 mod splat;
@@ -37,8 +42,9 @@ use crate::case::{Tier, Variant};
 use crate::cli::{Action, Cli, GuestArgs, RunArgs, TestArgs, ToolArgs};
 use crate::image::Kernel;
 use crate::job::{Job, Outcome};
+use crate::ledger::Verdict;
 use crate::progress::Progress;
-use crate::suite::{Selection, Totals};
+use crate::suite::Selection;
 
 /// Checks of the guest program that only minihv makes possible.
 pub const HYPERVISOR_CHECKS: [&str; 5] = [
@@ -48,6 +54,9 @@ pub const HYPERVISOR_CHECKS: [&str; 5] = [
     "vfio-table-holds-physical-address",
     "no-protocol-violations",
 ];
+
+/// File with what came of the test cases, below the directory of what is left of a run.
+const LEDGER: &str = "ledger.json";
 
 impl ToolArgs {
     /// A program that is built together with this one: in the same directory, or in that of the guest's target.
@@ -155,12 +164,16 @@ fn test(args: &TestArgs) -> Result<Outcome> {
         threads: args.guest.threads,
         patience: args.guest.patience(),
         leftovers: args.guest.leftovers(),
+        ledger: args.tools.out.join(LEDGER),
+        resume: args.resume.clone(),
     };
     if args.list {
         suite::list(&selection)?;
         return Ok(Outcome::Passed);
     }
-    let Totals { passed, failed } = suite::run(&selection, &args.tools.tools()?)?;
+    let ledger = suite::run(&selection, &args.tools.tools()?)?;
+    let (passed, failed) = (ledger.count(Verdict::Passed) + ledger.count(Verdict::Kept), ledger.count(Verdict::Failed));
+    ledger.summary().iter().for_each(|line| println!("{line}"));
     println!("{passed} passed, {failed} failed");
     Ok(if failed == 0 && passed > 0 { Outcome::Passed } else { Outcome::Failed })
 }

@@ -7,13 +7,15 @@ use std::sync::{Mutex, PoisonError};
 
 use anyhow::{bail, Context, Result};
 
-use crate::boot::{Leftovers, Patience, Plan, Tools};
-use crate::case::{Case, Tier, Variant};
+use crate::boot::{Leftovers, Patience, Plan, Record, Tools};
+use crate::case::{Case, Role, Tier, Variant};
 use crate::cases::{self, SUITES};
 use crate::device::{Bus, Devices};
+use crate::fingerprint::Fingerprints;
 use crate::image::Kernel;
 use crate::initramfs::Fio;
 use crate::ktap::Status;
+use crate::ledger::{Check, Entry, Ledger, Verdict as Ended};
 use crate::pool;
 use crate::progress::tail;
 use crate::qemu::{Console, Iommu, Logs, Threads, Trace};
@@ -46,15 +48,10 @@ pub struct Selection {
     pub patience: Patience,
     /// What becomes of the guests' files.
     pub leftovers: Leftovers,
-}
-
-/// How many cases ended how.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Totals {
-    /// Passed.
-    pub passed: usize,
-    /// Failed.
-    pub failed: usize,
+    /// File for what came of the cases.
+    pub ledger: PathBuf,
+    /// File with results that need not be had again, and for those of this run.
+    pub resume: Option<PathBuf>,
 }
 
 impl Selection {
@@ -100,7 +97,7 @@ fn plan(case: &Case, kernel: &Kernel, selection: &Selection) -> Result<Plan> {
         devices: Devices::new(&buses)?,
         iommu: Iommu::Intel,
         clock: case.clock,
-        threads: selection.threads,
+        threads: case.threads.unwrap_or(selection.threads),
         append: case.command_line(),
         hypervisor: case.hypervisor.parse().with_context(|| case.path())?,
         fio: Fio::Left,
@@ -115,8 +112,7 @@ fn plan(case: &Case, kernel: &Kernel, selection: &Selection) -> Result<Plan> {
 /// One case, finished.
 struct Finished {
     verdict: Verdict,
-    seconds: f64,
-    serial: Vec<String>,
+    record: Record,
 }
 
 fn run_case(case: &Case, kernel: &Kernel, tools: &Tools, selection: &Selection) -> Result<Finished> {
@@ -124,8 +120,7 @@ fn run_case(case: &Case, kernel: &Kernel, tools: &Tools, selection: &Selection) 
     std::fs::create_dir_all(&directory).with_context(|| directory.display().to_string())?;
     let work = selection.leftovers.directory(&directory)?;
     let record = plan(case, kernel, selection)?.boot(tools, work.path(), Logs::new(&directory), &mut |_, _| {})?;
-    let verdict = verdict(&record, &case.demands)?;
-    Ok(Finished { verdict, seconds: record.elapsed.as_secs_f64(), serial: record.serial })
+    Ok(Finished { verdict: verdict(&record, &case.judged())?, record })
 }
 
 fn log_directory(logs: &Path, case: &Case) -> PathBuf {
@@ -134,7 +129,7 @@ fn log_directory(logs: &Path, case: &Case) -> PathBuf {
 
 fn describe(verdict: &Verdict) -> String {
     let (guest, kernel) = (verdict.guest.count(Status::Pass), verdict.kernel.count(Status::Pass));
-    let skipped = match verdict.guest.count(Status::Skip) {
+    let skipped = match verdict.guest.count(Status::Skip) + verdict.kernel.count(Status::Skip) {
         0 => String::new(),
         skipped => format!(", {skipped} skipped"),
     };
@@ -144,23 +139,77 @@ fn describe(verdict: &Verdict) -> String {
     }
 }
 
-/// Tells how a case ended, and counts it.
-fn report(case: &Case, finished: &Finished, logs: &Path, totals: &mut Totals) {
-    let (path, seconds, verdict) = (case.path(), finished.seconds, &finished.verdict);
+/// What is written down of a case.
+fn entry(case: &Case, finished: &Finished, fingerprint: &str) -> Entry {
+    let Finished { verdict, record } = finished;
+    let skipped = verdict.guest.tests.iter().chain(&verdict.kernel.tests).filter(|test| test.status == Status::Skip);
+    Entry {
+        verdict: if verdict.passed() { Ended::Passed } else { Ended::Failed },
+        control: case.role == Role::Control,
+        seconds: record.elapsed.as_secs_f64(),
+        checks: verdict.guest.tests.iter().map(Check::from).collect(),
+        kernel_tests: verdict.kernel.count(Status::Pass),
+        skips: skipped.map(|test| format!("{}: {}", test.name, test.detail)).collect(),
+        repeats: record.repeats.clone(),
+        waits: verdict.waits.iter().map(|wait| (wait.seconds, wait.what.clone())).collect(),
+        complaints: verdict.complaints.clone(),
+        fingerprint: fingerprint.to_owned(),
+        ..Entry::unrun(case.suite, case.name, "")
+    }
+}
+
+/// What is said of a case besides its verdict.
+fn remarks(case: &Case, finished: &Finished) -> String {
+    let mut remarks = vec![describe(&finished.verdict)];
+    if case.role == Role::Control {
+        let failing: Vec<&str> = case.demands.failing.iter().map(|failing| failing.check.as_str()).collect();
+        let failing = if failing.is_empty() { String::new() } else { format!(": {} must fail", failing.join(", ")) };
+        remarks.push(format!("control{failing}"));
+    }
+    match finished.record.repeats.len() {
+        0 => {}
+        repeats => remarks.push(format!("boot number {}", repeats + 1)),
+    }
+    remarks.join(", ")
+}
+
+/// Tells how a case ended.
+fn report(case: &Case, finished: &Finished, logs: &Path) {
+    let (path, seconds, verdict) = (case.path(), finished.record.elapsed.as_secs_f64(), &finished.verdict);
+    for why in &finished.record.repeats {
+        println!("# {path}: the boot was repeated: {why}");
+    }
     if verdict.passed() {
-        totals.passed += 1;
-        println!("ok {path} ({seconds:.1} s, {})", describe(verdict));
+        println!("ok {path} ({seconds:.1} s, {})", remarks(case, finished));
         return;
     }
-    totals.failed += 1;
     println!("not ok {path} ({seconds:.1} s)");
     for complaint in &verdict.complaints {
         println!("  # {complaint}");
     }
     println!("  # logs: {}", log_directory(logs, case).display());
     println!("  # last lines of the console:");
-    for line in tail(&finished.serial, TAIL) {
+    for line in tail(&finished.record.serial, TAIL) {
         println!("  | {line}");
+    }
+}
+
+/// Results so far, and where they are written after each case.
+struct Books<'a> {
+    ledger: Ledger,
+    /// Those of this run, and of earlier ones.
+    kept: Ledger,
+    selection: &'a Selection,
+}
+
+impl Books<'_> {
+    fn add(&mut self, entry: Entry) -> Result<()> {
+        if let Some(path) = &self.selection.resume {
+            self.kept.add(entry.clone());
+            self.kept.save(path)?;
+        }
+        self.ledger.add(entry);
+        self.ledger.save(&self.selection.ledger)
     }
 }
 
@@ -168,23 +217,40 @@ fn report(case: &Case, finished: &Finished, logs: &Path, totals: &mut Totals) {
 ///
 /// # Errors
 /// When the selection is empty or a guest cannot be started at all.
-pub fn run(selection: &Selection, tools: &Tools) -> Result<Totals> {
+pub fn run(selection: &Selection, tools: &Tools) -> Result<Ledger> {
+    let kept = selection.resume.as_deref().map(Ledger::load).transpose()?.unwrap_or_default();
+    let mut books = Books { ledger: Ledger::default(), kept, selection };
+    let fingerprints = Fingerprints::default();
     let mut chosen = Vec::new();
     for case in selection.cases()? {
-        match selection.kernels.get(&case.variant) {
-            Some(kernel) => chosen.push((case, kernel)),
-            None => println!("# {} not run: no {} kernel given", case.path(), case.variant.name()),
+        let Some(kernel) = selection.kernels.get(&case.variant) else {
+            let reason = format!("no {} kernel given", case.variant.name());
+            println!("# {} not run: {reason}", case.path());
+            books.add(Entry::unrun(case.suite, case.name, &reason))?;
+            continue;
+        };
+        let machine = format!("{} {} {:?}", selection.cpus, selection.memory, selection.threads);
+        let fingerprint = match selection.resume {
+            Some(_) => fingerprints.of(&case, kernel, tools, &machine)?,
+            None => String::new(),
+        };
+        match books.kept.find_good(case.suite, case.name, &fingerprint) {
+            Some(good) if selection.resume.is_some() => {
+                println!("kept {} ({:.1} s, {} checks)", case.path(), good.seconds, good.checks.len());
+                books.add(good)?;
+            }
+            _ => chosen.push((case, kernel, fingerprint)),
         }
     }
-    let totals = Mutex::new(Totals::default());
-    pool::each(chosen, selection.parallel, |(case, kernel)| {
+    let books = Mutex::new(books);
+    pool::each(chosen, selection.parallel, |(case, kernel, fingerprint)| {
         let finished = run_case(&case, kernel, tools, selection)?;
         // Held while the lines are printed: those of one case stay together.
-        let mut totals = totals.lock().unwrap_or_else(PoisonError::into_inner);
-        report(&case, &finished, &selection.logs, &mut totals);
-        Ok(())
+        let mut books = books.lock().unwrap_or_else(PoisonError::into_inner);
+        report(&case, &finished, &selection.logs);
+        books.add(entry(&case, &finished, &fingerprint))
     })?;
-    Ok(totals.into_inner().unwrap_or_else(PoisonError::into_inner))
+    Ok(books.into_inner().unwrap_or_else(PoisonError::into_inner).ledger)
 }
 
 /// Prints the chosen cases.
@@ -197,7 +263,11 @@ pub fn list(selection: &Selection) -> Result<()> {
             Tier::Quick => "",
             Tier::Thorough => "  (only with --all)",
         };
-        println!("{:35} {:11} scenario {}{tier}", case.path(), case.variant.name(), case.scenario);
+        let role = match case.role {
+            Role::Test => "",
+            Role::Control => "  (control)",
+        };
+        println!("{:35} {:11} scenario {}{tier}{role}", case.path(), case.variant.name(), case.scenario);
     }
     Ok(())
 }

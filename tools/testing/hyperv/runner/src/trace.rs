@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-//! Reports of the kernel that go on for many lines, known by a function in their call trace.
+//! Reports of the kernel that go on for many lines, known by where they were made or by a function in their call trace.
 
 /// How many lines before its call trace a report may start: those of two processors come mixed.
 const HEAD: usize = 120;
@@ -20,6 +20,54 @@ pub fn without_reports_through<'a>(messages: &[&'a str], functions: &[String]) -
         if trace[..end].iter().any(|line| functions.iter().any(|f| calls(line, f))) {
             known[start] = true;
             known[at..=at + end].fill(true);
+        }
+    }
+    messages.iter().zip(known).filter(|(_, known)| !known).map(|(m, _)| *m).collect()
+}
+
+/// A warning that is part of a test: its very place, and on whose behalf it was made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KnownWarning {
+    /// The file, as the kernel names it.
+    pub file: &'static str,
+    /// The function that warns.
+    pub function: &'static str,
+    /// A function that must be in the call trace.
+    pub caller: &'static str,
+}
+
+impl KnownWarning {
+    /// Whether this is the line that names the place: `WARNING: FILE:LINE at FUNCTION+0x1/0x2, CPU#0: init/1`.
+    fn is_line(&self, message: &str) -> bool {
+        let place = message.strip_prefix("WARNING: ").and_then(|rest| rest.strip_prefix(self.file)?.strip_prefix(':'));
+        let Some((line, rest)) = place.and_then(|place| place.split_once(" at ")) else { return false };
+        line.parse::<u32>().is_ok() && calls(rest, self.function)
+    }
+}
+
+/// How many lines after its first one a warning's call trace may start.
+const REGISTERS: usize = 80;
+
+/// Leaves out each warning that is known: the line `cut here` before it, the line that names its place, and the head of
+/// its call trace. One with another caller, or without a complete call trace, stays.
+pub fn without_known_warnings<'a>(messages: &[&'a str], warnings: &[KnownWarning]) -> Vec<&'a str> {
+    let mut known = vec![false; messages.len()];
+    for (at, message) in messages.iter().enumerate() {
+        let mut fitting = warnings.iter().filter(|warning| warning.is_line(message)).peekable();
+        if fitting.peek().is_none() {
+            continue;
+        }
+        let is_head = |line: &usize| messages[*line].trim() == "Call Trace:" && !known[*line];
+        let Some(head) = (at..messages.len().min(at + REGISTERS)).find(is_head) else { continue };
+        let trace = &messages[head..messages.len().min(head + TRACE)];
+        let Some(end) = trace.iter().position(|line| line.trim() == "</TASK>") else { continue };
+        if fitting.any(|warning| trace[..end].iter().any(|line| calls(line, warning.caller))) {
+            known[at] = true;
+            known[head] = true;
+            if let Some(cut) = (at.saturating_sub(3)..at).rev().find(|line| messages[*line].contains("-[ cut here ]-"))
+            {
+                known[cut] = true;
+            }
         }
     }
     messages.iter().zip(known).filter(|(_, known)| !known).map(|(m, _)| *m).collect()
@@ -46,6 +94,45 @@ mod tests {
 
     fn functions() -> Vec<String> {
         vec!["hv_compose_msi_msg".to_owned()]
+    }
+
+    const WARNING: [&str; 7] = [
+        "------------[ cut here ]------------",
+        "WARNING: drivers/iommu/iommu.c:157 at iommu_detach_group+0x3a/0x50, CPU#1: init/1",
+        "RIP: 0010:iommu_detach_group+0x3a/0x50",
+        "Call Trace:",
+        " <TASK>",
+        " vfio_device_close+0x5a/0x1b0",
+        " </TASK>",
+    ];
+    const KNOWN: KnownWarning =
+        KnownWarning { file: "drivers/iommu/iommu.c", function: "iommu_detach_group", caller: "vfio_device_close" };
+
+    #[test]
+    fn a_known_warning_goes_and_nothing_else() {
+        let rest = [WARNING[2], WARNING[4], WARNING[5], WARNING[6]];
+        assert_eq!(without_known_warnings(&WARNING, &[KNOWN]), rest);
+        let both = [WARNING, WARNING].concat();
+        assert_eq!(without_known_warnings(&both, &[KNOWN]), [rest, rest].concat());
+        assert_eq!(without_known_warnings(&WARNING, &[]), WARNING);
+    }
+
+    #[test]
+    fn a_warning_from_elsewhere_stays() {
+        for other in [
+            KnownWarning { file: "drivers/iommu/dma-iommu.c", ..KNOWN },
+            KnownWarning { file: "drivers/iommu/iommu", ..KNOWN },
+            KnownWarning { function: "iommu_detach", ..KNOWN },
+            KnownWarning { function: "iommu_attach_group", ..KNOWN },
+            KnownWarning { caller: "iommufd_fops_release", ..KNOWN },
+        ] {
+            assert_eq!(without_known_warnings(&WARNING, &[other.clone()]), WARNING, "{other:?}");
+        }
+        assert_eq!(without_known_warnings(&WARNING[..6], &[KNOWN]), WARNING[..6], "a trace that is cut");
+        let another = ["WARNING: drivers/iommu/iommu.c:9 at other+0x1/0x2, CPU#0: init/1", "Call Trace:", " </TASK>"];
+        let mixed = [&another[..], &WARNING].concat();
+        let left = without_known_warnings(&mixed, &[KNOWN]);
+        assert_eq!(left[..3], another);
     }
 
     #[test]

@@ -2,14 +2,17 @@
 //! From a guest's logs to passed or failed.
 
 use anyhow::{Context, Result};
-use regex::Regex;
+use regex::{Regex, RegexSet};
 
 use crate::boot::{End, Record};
 use crate::console::message;
-use crate::expect::{judge, Expectation};
+use crate::expect::{judge, Expectation, KunitSuite};
+use crate::faults::{self, Named};
 use crate::ktap::{Parser, Report, Status, Test};
+use crate::lines::{self, Accounted};
+use crate::remarks::Wait;
 use crate::splat::Detector;
-use crate::trace::without_reports_through;
+use crate::trace::{without_known_warnings, without_reports_through, KnownWarning};
 
 /// Prefix of the guest program's report.
 const GUEST: &str = "hvtest: ";
@@ -29,25 +32,54 @@ pub struct Excuse {
     pub reason: String,
 }
 
+/// A check that must fail.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failing {
+    /// Its whole name.
+    pub check: String,
+    /// Pattern for what it says; a failure for another reason fails the case.
+    pub reason: String,
+}
+
+/// What lines of the driver mean that nothing names.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Unnamed {
+    /// They fail the boot.
+    #[default]
+    Fails,
+    /// They are no concern of the verdict: nobody knows what was tried.
+    Passes,
+}
+
 /// Which results are right.
 #[derive(Clone, Debug, Default)]
 pub struct Demands {
     /// About the kernel log.
     pub log: Vec<Expectation>,
-    /// Checks of the guest program that must fail (tests of the tests); all others must not.
-    pub failing: Vec<String>,
+    /// What other lines of the driver and DMA faults mean.
+    pub unnamed: Unnamed,
+    /// DMA faults, besides those that the guest program announces.
+    pub faults: Vec<Named>,
+    /// Patterns of violations of the interface, as minihv's log has them, that are part of the test.
+    pub violations: Vec<String>,
+    /// Checks of the guest program that must fail; all others must not.
+    pub failing: Vec<Failing>,
     /// Checks of the guest program that may be skipped; all others may not.
     pub skippable: Vec<String>,
     /// The same by pattern, for one reason each.
     pub excuses: Vec<Excuse>,
     /// Patterns of splats that are part of the test.
     pub splats: Vec<String>,
+    /// Warnings of the kernel that are part of the test.
+    pub warnings: Vec<KnownWarning>,
     /// Functions whose appearance in a report's call trace makes the report part of the test.
     pub known_callers: Vec<String>,
     /// Reports besides the first one: those of kernels that this one leaves for, in the same boot.
     pub more_reports: usize,
     /// Patterns that must each match a test which the kernel's own tests report.
     pub kernel_tests: Vec<String>,
+    /// Suites that the kernel's own tests must contain.
+    pub kunit_suites: Vec<KunitSuite>,
 }
 
 /// The verdict on one boot.
@@ -59,6 +91,8 @@ pub struct Verdict {
     pub kernel: Report,
     /// What is wrong, one sentence each; empty when all is well.
     pub complaints: Vec<String>,
+    /// What the guest program waited for longer than usual.
+    pub waits: Vec<Wait>,
 }
 
 impl Verdict {
@@ -76,6 +110,8 @@ pub fn verdict(record: &Record, demands: &Demands) -> Result<Verdict> {
     let detector = Detector::new(&demands.splats).context("expected splats")?;
     let messages: Vec<&str> = record.serial.iter().map(|line| message(line)).collect();
     let (mut guest, mut kernel) = (Parser::new(), Parser::new());
+    let (mut accounted, mut named) = (Accounted::default(), demands.faults.clone());
+    let mut waits = Vec::new();
     let mut complaints = match &record.end {
         End::Exited => Vec::new(),
         End::QemuFailed(words) => vec![format!("QEMU failed: {words}")],
@@ -87,8 +123,16 @@ pub fn verdict(record: &Record, demands: &Demands) -> Result<Verdict> {
         match text.strip_prefix(GUEST) {
             Some(line) => {
                 totals += usize::from(line.starts_with(TOTALS));
-                if let Some(reason) = line.strip_prefix("# Bail out! ") {
-                    complaints.push(format!("the guest program gave up: {reason}"));
+                if let Some(remark) = line.trim_start().strip_prefix("# ") {
+                    if let Some(reason) = remark.strip_prefix("Bail out! ") {
+                        complaints.push(format!("the guest program gave up: {reason}"));
+                    }
+                    accounted.take(remark);
+                    match faults::announced(remark) {
+                        Some(Ok(fault)) => named.push(fault),
+                        Some(Err(error)) => complaints.push(error),
+                        None => waits.extend(Wait::read(remark)),
+                    }
                 }
                 guest.line(line);
             }
@@ -108,12 +152,19 @@ pub fn verdict(record: &Record, demands: &Demands) -> Result<Verdict> {
     }
     complaints.extend(guest_complaints(&guest, demands)?);
     complaints.extend(kernel_complaints(&kernel, demands)?);
-    complaints.extend(splat_complaints(&detector, &without_reports_through(&messages, &demands.known_callers)));
+    let messages_left = without_reports_through(&messages, &demands.known_callers);
+    complaints.extend(splat_complaints(&detector, &without_known_warnings(&messages_left, &demands.warnings)));
     // The guest's own check sees no violations after it, at shutdown for one.
-    let alarming = |line: &&String| line.contains("panicked at") || line.contains("] violation: ");
+    let violations = RegexSet::new(&demands.violations).context("expected violations")?;
+    let alarming =
+        |line: &&String| line.contains("panicked at") || (line.contains("] violation: ") && !violations.is_match(line));
     complaints.extend(record.hypervisor.iter().filter(alarming).map(|line| format!("minihv: {line}")));
     complaints.extend(judge(&demands.log, &messages).context("expectations")?);
-    Ok(Verdict { guest, kernel, complaints })
+    if demands.unnamed == Unnamed::Fails {
+        complaints.extend(lines::judge(&demands.log, &accounted, &messages).context("expectations")?);
+        complaints.extend(faults::judge(&record.hypervisor, &named));
+    }
+    Ok(Verdict { guest, kernel, complaints, waits })
 }
 
 /// Whether one of the excuses holds for a skipped check.
@@ -132,17 +183,24 @@ fn guest_complaints(report: &Report, demands: &Demands) -> Result<Vec<String>> {
     let mut complaints = report.problems.clone();
     for test in &report.tests {
         let (name, detail) = (&test.name, &test.detail);
-        match test.status {
-            Status::Fail if !demands.failing.contains(name) => complaints.push(format!("{name}: {detail}")),
-            Status::Pass if demands.failing.contains(name) => complaints.push(format!("{name} passed but must fail")),
-            Status::Skip if !demands.skippable.contains(name) && !excused(test, &demands.excuses)? => {
+        let failing = demands.failing.iter().find(|failing| failing.check == *name);
+        match (test.status, failing) {
+            (Status::Fail, None) => complaints.push(format!("{name}: {detail}")),
+            (Status::Fail, Some(Failing { reason, .. })) => {
+                if !Regex::new(reason).context("reasons")?.is_match(detail) {
+                    complaints.push(format!("{name} must fail, but for another reason ({reason}): {detail}"));
+                }
+            }
+            (Status::Pass, Some(_)) => complaints.push(format!("{name} passed but must fail")),
+            (Status::Skip, Some(_)) => complaints.push(format!("{name} was skipped but must fail: {detail}")),
+            (Status::Skip, None) if !demands.skippable.contains(name) && !excused(test, &demands.excuses)? => {
                 complaints.push(format!("{name} skipped: {detail}"));
             }
-            Status::Pass | Status::Fail | Status::Skip => {}
+            (Status::Pass | Status::Skip, None) => {}
         }
     }
-    let missing = demands.failing.iter().filter(|name| !report.tests.iter().any(|t| &t.name == *name));
-    complaints.extend(missing.map(|name| format!("{name} did not run")));
+    let missing = demands.failing.iter().filter(|f| !report.tests.iter().any(|t| t.name == f.check));
+    complaints.extend(missing.map(|failing| format!("{} did not run", failing.check)));
     Ok(complaints)
 }
 
@@ -150,6 +208,19 @@ fn kernel_complaints(report: &Report, demands: &Demands) -> Result<Vec<String>> 
     let mut complaints: Vec<String> = report.problems.iter().map(|p| format!("KUnit: {p}")).collect();
     let failing = report.tests.iter().filter(|t| t.status == Status::Fail);
     complaints.extend(failing.map(|t| format!("KUnit: {} failed", t.name)));
+    for test in report.tests.iter().filter(|t| t.status == Status::Skip) {
+        if !excused(test, &demands.excuses)? {
+            complaints.push(format!("KUnit: {} skipped: {}", test.name, test.detail));
+        }
+    }
+    for KunitSuite { name, tests } in &demands.kunit_suites {
+        let prefix = format!("{name}.");
+        match report.tests.iter().filter(|t| t.name.starts_with(&prefix) && t.status == Status::Pass).count() {
+            0 => complaints.push(format!("KUnit: no suite {name}")),
+            few if few < *tests => complaints.push(format!("KUnit: {few} tests passed in {name}, {tests} are wanted")),
+            _ => {}
+        }
+    }
     for pattern in &demands.kernel_tests {
         let regex = Regex::new(pattern).context("kernel tests")?;
         if !report.tests.iter().any(|t| regex.is_match(&t.name)) {
@@ -189,6 +260,7 @@ mod tests {
             hypervisor: Vec::new(),
             logs: Logs::new(Path::new("/logs")),
             elapsed: Duration::ZERO,
+            repeats: Vec::new(),
         }
     }
 
@@ -249,14 +321,87 @@ mod tests {
         let mut record = record(GOOD, End::Exited);
         record.hypervisor = ["[1.0] violation: ATS", "[2.0] counter violations 1"].map(str::to_owned).to_vec();
         assert_eq!(verdict(&record, &Demands::default()).unwrap().complaints, ["minihv: [1.0] violation: ATS"]);
+        let named = |pattern: &str| Demands { violations: vec![pattern.to_owned()], ..Demands::default() };
+        let count = |pattern| verdict(&record, &named(pattern)).unwrap().complaints.len();
+        assert_eq!([count("violation: ATS$"), count("violation: attach")], [0, 1]);
     }
 
     #[test]
     fn a_test_of_the_tests_wants_its_failure() {
-        let demands = Demands { failing: vec!["b".to_owned()], ..Demands::default() };
+        let failing = |check: &str, reason: &str| Demands {
+            failing: vec![Failing { check: check.to_owned(), reason: reason.to_owned() }],
+            ..Demands::default()
+        };
+        let demands = failing("b", "STALE");
         assert_eq!(complaints(GOOD, &demands), ["b passed but must fail"]);
-        assert_eq!(complaints(&GOOD.replace("ok 2 b", "not ok 2 b"), &demands), Vec::<String>::new());
-        let absent = Demands { failing: vec!["c".to_owned()], ..Demands::default() };
-        assert_eq!(complaints(GOOD, &absent), ["c did not run"]);
+        let fails = |words: &str| complaints(&GOOD.replace("ok 2 b", &format!("not ok 2 b # {words}")), &demands);
+        assert_eq!(fails("STALE TRANSLATION"), Vec::<String>::new());
+        assert_eq!(fails("edu does not finish").len(), 1, "another reason");
+        assert_eq!(complaints(&GOOD.replace("ok 2 b", "ok 2 b # SKIP none"), &demands).len(), 1, "skipped");
+        assert_eq!(complaints(GOOD, &failing("c", "")), ["c did not run"]);
+        assert!(verdict(&record(&GOOD.replace("ok 2 b", "not ok 2 b"), End::Exited), &failing("b", "(")).is_err());
+    }
+
+    #[test]
+    fn kernel_tests_are_all_there_and_none_is_skipped() {
+        let wants = |name, tests| {
+            let kunit_suites = vec![KunitSuite { name, tests }];
+            complaints(GOOD, &Demands { kunit_suites, ..Demands::default() })
+        };
+        assert_eq!(wants("hv_pviommu_flush", 1), Vec::<String>::new());
+        assert_eq!(wants("hv_pviommu_flush", 2), ["KUnit: 1 tests passed in hv_pviommu_flush, 2 are wanted"]);
+        assert_eq!(wants("hv_pviommu", 1), ["KUnit: no suite hv_pviommu"], "a prefix of a name is another name");
+        let skipped = GOOD.replace("    ok 1 corners", "    ok 1 corners # SKIP no memory");
+        assert_eq!(complaints(&skipped, &Demands::default()), ["KUnit: hv_pviommu_flush.corners skipped: no memory"]);
+        let excuses = vec![Excuse { check: ".*corners".to_owned(), reason: "no memory".to_owned() }];
+        assert_eq!(complaints(&skipped, &Demands { excuses, ..Demands::default() }), Vec::<String>::new());
+    }
+
+    #[test]
+    fn what_nothing_names_fails() {
+        let line = "hv_pviommu: no blocking domain: HVCALL_CREATE_DEVICE_DOMAIN: 0xb X";
+        let loud = format!("{GOOD}\n[    0.5] {line}");
+        assert_eq!(complaints(&loud, &Demands::default()), [format!("a line that the case does not name: {line}")]);
+        let log = vec![crate::expect::no_static_domain("blocking")];
+        assert_eq!(complaints(&loud, &Demands { log, ..Demands::default() }), Vec::<String>::new());
+        let unnamed = Unnamed::Passes;
+        assert_eq!(complaints(&loud, &Demands { unnamed, ..Demands::default() }), Vec::<String>::new());
+        let accounted = format!("{loud}\n[    0.6] hvtest: # accounted for: {line}");
+        assert_eq!(complaints(&accounted, &Demands::default()), Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_fault_must_be_announced_and_an_announced_fault_must_be_there() {
+        let announced = format!("{GOOD}\n[    1.1] hvtest: # fault expected dev=0x1ee76050 iova=0x1000 access=read");
+        let fault = "[1.0] iommu: DMA fault: device 0x1ee76050 read iova 0x1000 reason 0x71";
+        let judged = |serial: &str, hypervisor: &[&str]| {
+            let mut record = record(serial, End::Exited);
+            record.hypervisor = hypervisor.iter().map(|line| (*line).to_owned()).collect();
+            verdict(&record, &Demands::default()).unwrap().complaints.len()
+        };
+        assert_eq!([judged(GOOD, &[]), judged(GOOD, &[fault])], [0, 1]);
+        assert_eq!([judged(&announced, &[]), judged(&announced, &[fault])], [1, 0]);
+        assert_eq!(judged(&announced.replace("iova=0x1000", "iova=x"), &[]), 1, "an announcement nobody can read");
+    }
+
+    #[test]
+    fn long_waits_are_collected() {
+        let slow = format!("{GOOD}\n[    1.1] hvtest: # waited 12.3 s for the disk of x");
+        let verdict = verdict(&record(&slow, End::Exited), &Demands::default()).unwrap();
+        assert!(verdict.passed());
+        assert_eq!(verdict.waits, [Wait { seconds: 12.3, what: "the disk of x".to_owned() }]);
+    }
+
+    #[test]
+    fn a_known_warning_passes_at_its_place_only() {
+        let warning = "WARNING: drivers/iommu/iommu.c:157 at f+0x1/0x2, CPU#0: init/1";
+        let report =
+            ["------------[ cut here ]------------", warning, "Call Trace:", " <TASK>", " g+0x1/0x2", " </TASK>"];
+        let loud = format!("{GOOD}\n{}", report.map(|line| format!("[    1.0] {line}")).join("\n"));
+        let known = |function, caller| {
+            let warnings = vec![KnownWarning { file: "drivers/iommu/iommu.c", function, caller }];
+            complaints(&loud, &Demands { warnings, ..Demands::default() }).len()
+        };
+        assert_eq!([known("f", "g"), known("h", "g"), known("f", "h")], [0, 3, 3]);
     }
 }

@@ -6,11 +6,12 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 
 use anyhow::{bail, Context as _, Result};
-use hvcore::ids::{BusIndex, LogicalDeviceId};
+use hvcore::ids::{BusIndex, Iova, LogicalDeviceId};
 
 use crate::blockio;
 use crate::census::Census;
 use crate::control::{DeviceTranslation, Minihv, Plug};
+use crate::faults::Provoked;
 use crate::hotplug::{bind, eject, functions, namespace, offer, wait_until, withdraw};
 use crate::memory::DmaBuffer;
 use crate::pci::{self, PciFunction};
@@ -130,6 +131,16 @@ fn cycle_busy_nvme(context: &Context<'_>, minihv: Minihv, bus: BusIndex, farewel
     Ok(())
 }
 
+/// Most faults of a controller that goes in the middle of I/O, each time.
+const CUT_OFF: u64 = 64;
+
+/// Announces the faults of a device that was cut off in the middle of DMA so often.
+fn announce_cut_off(device: LogicalDeviceId, times: u64) -> Result<()> {
+    let at_most = usize::try_from(times * CUT_OFF)?;
+    Provoked { device, first: Iova(0), last: Iova(u64::MAX), at_least: 0, at_most }.announce();
+    Ok(())
+}
+
 /// Takes the faults that were reported; all must be those of devices that were in the middle of DMA when they went.
 fn take_faults_of(minihv: Minihv, devices: &[LogicalDeviceId]) -> Result<u64> {
     let mut count = 0;
@@ -183,7 +194,9 @@ fn come_and_go(context: &mut Context<'_>, rounds: u64, farewells: &[Farewell]) -
         result.and(other.context("I/O on a device that stays"))
     })?;
     before.wait_for_return(minihv)?;
-    let faults = take_faults_of(minihv, &[going.logical_id().context("no logical id")?])?;
+    let going = going.logical_id().context("no logical id")?;
+    announce_cut_off(going, rounds / NVME_EVERY)?;
+    let faults = take_faults_of(minihv, &[going])?;
     let verified = verified.into_inner();
     if verified == 0 {
         bail!("there was no I/O on the device that stays");

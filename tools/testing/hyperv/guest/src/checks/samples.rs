@@ -6,9 +6,10 @@ use std::path::Path;
 use std::process::Command;
 
 use anyhow::{bail, Context as _, Result};
+use hvcore::ids::Iova;
 
 use crate::blockio::{pattern, Disk};
-use crate::faults::Faults;
+use crate::faults::{Faults, Provoked};
 use crate::pci::{self, write_sysfs, PciFunction};
 use crate::report::Outcome;
 use crate::scenario::Context;
@@ -54,6 +55,20 @@ fn edu_for_user() -> Result<PciFunction> {
     Ok(edu)
 }
 
+/// Where iommufd-dma maps, and the size of the largest page that it tries.
+const WINDOW: u64 = 0x40_0000_0000;
+const LARGEST: u64 = 1 << 30;
+/// Most transfers of one run without a mapping.
+const ATTEMPTS: usize = 64;
+
+/// The program lets the device try what is not mapped: at least one such fault, none outside of its window.
+fn announce_attempts(edu: &PciFunction) -> Result<()> {
+    let device = edu.logical_id().context("edu has no logical id")?;
+    let (first, last) = (Iova(WINDOW), Iova(WINDOW + LARGEST - 1));
+    Provoked { device, first, last, at_least: 1, at_most: ATTEMPTS }.announce();
+    Ok(())
+}
+
 /// iommufd-dma lets edu at pages of all sizes, and the IOMMU reports what it was told to try without a mapping.
 pub fn iommufd_dma(context: &mut Context<'_>) -> Result<Outcome> {
     let edu = edu_for_user()?;
@@ -64,6 +79,7 @@ pub fn iommufd_dma(context: &mut Context<'_>) -> Result<Outcome> {
     }
     says(&said, &["all is well"])?;
     let reported = faults.take_all()?;
+    announce_attempts(&edu)?;
     if reported == 0 {
         bail!("no fault was reported for what the program calls blocked");
     }
@@ -87,6 +103,7 @@ pub fn iommufd_dma_refuses(context: &mut Context<'_>) -> Result<Outcome> {
     let said = run(context, IOMMUFD_DMA, &["--pages", "4k,2m", &edu.address], exit::INCOMPLETE)?;
     write_sysfs(Path::new(POOL), pages.trim())?;
     says(&said, &["4 KiB at 0x4000000000: unmapped", "2 MiB: not tried", POOL])?;
+    announce_attempts(&edu)?;
 
     edu.unbind()?;
     says(&run(context, IOMMUFD_DMA, &[&edu.address], exit::SETUP)?, &["not bound to vfio-pci"])?;

@@ -4,10 +4,16 @@
 use super::Partition;
 use crate::platform::{LogLevel, Platform};
 
+/// How often faults are collected before they are counted.
+const COLLECT_TIMES: usize = 8;
+
 impl Partition {
     /// Logs every counter; those with an index only where they are not 0.
     pub fn summary(&mut self, platform: &mut impl Platform) {
-        self.collect_faults(platform);
+        // Each time a bounded number; a device that is still at work may add some.
+        for _ in 0..COLLECT_TIMES {
+            self.collect_faults(platform);
+        }
         let report = LogLevel::Report;
         for (code, count) in self.counters.nonzero_calls() {
             platform.log(report, format_args!("counter calls {code:#x} {count}"));

@@ -38,6 +38,9 @@ impl FaultLog {
         if status & (reg::FSTS_PPF | reg::FSTS_PFO) == 0 {
             return;
         }
+        if status & reg::FSTS_PFO != 0 {
+            log!("vtd", "DMA faults were lost: the IOMMU had no room for their records");
+        }
         for record in 0..self.records {
             let at = self.first_record + record * RECORD_BYTES;
             let (low, high) = (registers.read64(at), registers.read64(at + 8));

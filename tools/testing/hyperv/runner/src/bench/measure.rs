@@ -20,7 +20,7 @@ use super::variation::Variation;
 use crate::boot::{Leftovers, Patience, Plan, Record, Tools};
 use crate::case::Pack;
 use crate::console::message;
-use crate::expect::driver_up;
+use crate::expect::ordinary;
 use crate::image::Kernel;
 use crate::initramfs::Fio;
 use crate::pool;
@@ -127,7 +127,8 @@ impl Bed<'_> {
     /// # Errors
     /// When a guest cannot be started at all.
     pub fn measure(&self, configurations: &[Configuration], parallel: usize) -> Result<BTreeMap<String, Measured>> {
-        let all = configurations.iter().flat_map(|c| (1..).zip(BOOTS).map(move |(round, padding)| (*c, round, padding)));
+        let all =
+            configurations.iter().flat_map(|c| (1..).zip(BOOTS).map(move |(round, padding)| (*c, round, padding)));
         let finished = Mutex::new(Vec::new());
         pool::each(all, parallel, |(configuration, round, padding)| {
             let boot = self.boot(&configuration, round, padding)?;
@@ -145,7 +146,7 @@ impl Bed<'_> {
 
 /// Judges a boot, and reads its figures.
 fn judge(configuration: &Configuration, record: &Record) -> Result<Boot> {
-    let log = if configuration.host == Host::Minihv { vec![driver_up()] } else { Vec::new() };
+    let log = if configuration.host == Host::Minihv { ordinary(&[], 1) } else { Vec::new() };
     let mut complaints = verdict(record, &Demands { log, ..Demands::default() })?.complaints;
     let figures = match Figures::read(record.serial.iter().map(|line| message(line))) {
         Ok(figures) => figures,
@@ -178,7 +179,8 @@ fn agree(configuration: &str, mut boots: Vec<(usize, Boot)>) -> Result<Measured>
         for (round, boot) in moved {
             let unlike = changes(&same[0].1.figures, &boot.figures, |_| f64::INFINITY);
             let other = unlike.iter().filter(|change| matches!(change.meaning(), Meaning::New | Meaning::Gone));
-            complaints.extend(other.map(|change| format!("only some boots measure {} (boot {round})", change.describe())));
+            complaints
+                .extend(other.map(|change| format!("only some boots measure {} (boot {round})", change.describe())));
         }
     }
     let variation = Variation::of(boots.iter().map(|(_, boot)| &boot.figures));
@@ -206,6 +208,7 @@ mod tests {
             hypervisor: Vec::new(),
             logs: Logs::new(Path::new("/logs")),
             elapsed: Duration::ZERO,
+            repeats: Vec::new(),
         };
         let own = ALL.iter().find(|c| c.host == Host::Minihv).unwrap();
         judge(own, &record).unwrap()

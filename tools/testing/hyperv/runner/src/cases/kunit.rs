@@ -6,6 +6,5 @@ use crate::expect;
 
 /// The cases.
 pub fn cases() -> Vec<Case> {
-    let case = Case::new("kunit", "built-in", "kunit").devices(&["edu"]);
-    vec![expect::KUNIT_SUITES.iter().fold(case, |case, suite| case.kernel_test(suite))]
+    vec![Case::new("kunit", "built-in", "kunit").devices(&["edu"]).kunit_suites(&expect::KUNIT_SUITES)]
 }

@@ -21,7 +21,7 @@ fn samples() -> Vec<Case> {
     let stale = Case::new("passthrough", "samples-see-stale", "samples-stale").devices(&["edu"]);
     vec![
         with(huge_pages("samples", "samples").devices(&["edu", "nvme"]).pack(Pack::Samples), &mode::STRICT),
-        with(stale.pack(Pack::Samples).hypervisor("drop-flush=on"), &mode::STRICT).thorough(),
+        with(stale.pack(Pack::Samples).hypervisor("drop-flush=on"), &mode::STRICT).control_by_guest().thorough(),
     ]
 }
 

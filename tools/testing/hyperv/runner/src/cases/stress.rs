@@ -4,6 +4,7 @@
 use super::{mode, with};
 use crate::case::{Case, Variant};
 use crate::expect::{self, Expectation, Times};
+use crate::qemu::Threads;
 
 /// On a fully preemptible kernel. pci-hyperv composes interrupts under a raw lock, and its way to the host takes locks
 /// that sleep there: that is reported, and the reason why lockdep sees no more of such a boot. Whatever else sleeps
@@ -50,6 +51,9 @@ pub fn cases() -> Vec<Case> {
         turmoil("four-processors", 4, &mode::STRICT),
         turmoil("four-processors-long", 30, &mode::STRICT).thorough(),
         turmoil("four-processors-deferred", 10, &mode::DEFERRED).thorough(),
+        // Otherwise the processors take turns in one thread. The emulator breaks such a boot now and then: it is
+        // repeated, and that is shown.
+        turmoil("four-processors-parallel", 10, &mode::STRICT).threads(Threads::Multi).thorough(),
         preempt_rt(with(Case::new("stress", "preempt-rt-dma", "dma"), &mode::STRICT).expect(expect::driver_up())),
         preempt_rt(turmoil("preempt-rt-four-processors", 4, &mode::STRICT)),
     ]

@@ -116,7 +116,11 @@ impl Input {
         if args.logs.is_dir() {
             input.logs(&args.logs)?;
         }
-        if input.ledger.cases.is_empty() && input.mutants.is_empty() && input.attacks.is_empty() && input.cells.is_empty() {
+        if input.ledger.cases.is_empty()
+            && input.mutants.is_empty()
+            && input.attacks.is_empty()
+            && input.cells.is_empty()
+        {
             bail!("nothing to report: run the tests first");
         }
         Ok(input)

@@ -9,6 +9,7 @@ use super::cells::{expected, undisturbed, Cell, Expected, Leftover};
 use super::drive::{Attention, Drive, Seen};
 use crate::control::{Injection, Minihv};
 use crate::kernel_log::KernelLog;
+use crate::report::remark;
 
 /// Said once in a boot; the runner counts it.
 const SAID_ONCE: &str = "the whole domain is flushed instead";
@@ -82,6 +83,7 @@ impl Judge {
             let seen = drive.round(operation, attention).with_context(|| format!("round {round}"))?;
             let lines = self.log.take()?;
             compare(&wanted, seen, &lines).with_context(|| format!("round {round}"))?;
+            account_for(&lines);
             balance.add(wanted.leftover);
             if round == hit {
                 said = describe(seen, &lines);
@@ -151,6 +153,14 @@ fn compare_lines(messages: &[String], warnings: usize, lines: &[String]) -> Resu
     let seen: Vec<&String> = lines.iter().filter(|line| is_warning(line)).collect();
     ensure!(seen.len() == warnings, "{} warnings instead of {warnings}: {seen:?}", seen.len());
     Ok(())
+}
+
+/// Tells the runner which of the driver's lines and which warnings were compared with what a cell must come to. It
+/// fails the boot for every other one.
+fn account_for(lines: &[String]) {
+    for line in lines.iter().filter(|line| (is_drivers(line) && !line.contains(SAID_ONCE)) || is_warning(line)) {
+        remark(&format!("accounted for: {line}"));
+    }
 }
 
 /// Whether the driver said this line.
