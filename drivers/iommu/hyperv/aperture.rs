@@ -21,6 +21,12 @@ pub(crate) const MAX_WIDTH_5_LEVEL: u8 = 56;
 /// Width up to which 4 levels serve, in bits. There are no 3-level tables in this interface.
 const WIDTH_4_LEVEL: u8 = 48;
 
+/// What one entry of the top level spans, in bits: a table cannot be narrower. A narrower aperture
+/// is a part of what its table spans.
+const MIN_TABLE_WIDTH_4_LEVEL: u8 = 39;
+/// The same with 5 levels.
+const MIN_TABLE_WIDTH_5_LEVEL: u8 = 48;
+
 /// Depth of the tables.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Levels {
@@ -63,6 +69,19 @@ impl Aperture {
         Aperture {
             width: min(self.width, MAX_WIDTH_4_LEVEL),
             levels: Levels::Four,
+        }
+    }
+
+    /// The width of a table that spans the aperture, in bits.
+    pub(crate) fn table_width(self) -> u8 {
+        let narrowest = match self.levels {
+            Levels::Four => MIN_TABLE_WIDTH_4_LEVEL,
+            Levels::Five => MIN_TABLE_WIDTH_5_LEVEL,
+        };
+        if self.width < narrowest {
+            narrowest
+        } else {
+            self.width
         }
     }
 

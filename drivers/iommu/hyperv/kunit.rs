@@ -176,7 +176,14 @@ mod tests {
             levels: Levels::Five,
         };
         assert_eq!(widest.last(), 0x00ff_ffff_ffff_ffff);
+        assert_eq!(widest.table_width(), 56);
         assert_eq!(widest.with_four_levels().last(), 0x7fff_ffff_ffff);
+        let narrowest = Aperture {
+            width: 32,
+            levels: Levels::Four,
+        };
+        assert_eq!(narrowest.last(), 0xffff_ffff);
+        assert_eq!(narrowest.table_width(), 39);
     }
 
     #[test]

@@ -43,7 +43,8 @@ use kernel::{
             Gather, //
         },
         ops::AttachTarget,
-        pt, //
+        pt,
+        Iova, //
     },
     prelude::*,
     sync::atomic::{
@@ -100,11 +101,12 @@ impl Domain {
         refusal: &mut Option<MakeError>,
     ) -> Result<NewDomain<Domain>> {
         let config = pt::Config {
-            width: aperture.width,
+            width: aperture.table_width(),
             levels: match aperture.levels {
                 Levels::Four => pt::Levels::Four,
                 Levels::Five => pt::Levels::Five,
             },
+            last: Iova::new(aperture.last()),
             page_sizes: instance.page_sizes(),
             node: pt::ANY_NODE,
         };

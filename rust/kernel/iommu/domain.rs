@@ -16,7 +16,8 @@ use super::{
         AttachTarget,
         Driver, //
     },
-    pt, //
+    pt,
+    Iova, //
 };
 use crate::{
     alloc::KBox,
@@ -205,14 +206,15 @@ impl<T: PagingDomain> Paging<T> {
     ///
     /// # Errors
     ///
-    /// [`ENOMEM`], [`EOPNOTSUPP`] for a configuration that the format cannot take, [`EINVAL`] when
-    /// no page size is left, or `make`'s error.
+    /// [`ENOMEM`], [`EINVAL`] for a width that the table cannot have and when no page size is left,
+    /// or `make`'s error.
     pub fn allocate(
         config: pt::Config,
         make: impl FnOnce(pt::TableInfo) -> Result<T>,
     ) -> Result<NewDomain<T>> {
         const { Self::LAYOUT };
 
+        let raw_config = config.to_raw()?;
         let mut memory = KBox::<Self>::new_uninit(GFP_KERNEL | __GFP_ZERO)?;
         let domain = memory.as_mut_ptr();
         // SAFETY: The memory is zeroed and ours; the fields' addresses are inside it.
@@ -222,9 +224,10 @@ impl<T: PagingDomain> Paging<T> {
         unsafe { (*table).iommu.nid = config.node };
         // SAFETY: `table` is zeroed but for what the function lets the caller set.
         to_result(unsafe {
-            bindings::pt_iommu_x86_64_init(table, &config.to_raw(), bindings::GFP_KERNEL)
+            bindings::pt_iommu_x86_64_init(table, &raw_config, bindings::GFP_KERNEL)
         })?;
 
+        Self::restrict_aperture(table, config.last);
         let data = Self::restrict_page_sizes(table, config.page_sizes)
             .and_then(|()| make(Self::info(table)));
         match data {
@@ -246,6 +249,12 @@ impl<T: PagingDomain> Paging<T> {
                 Err(error)
             }
         }
+    }
+
+    fn restrict_aperture(table: *mut bindings::pt_iommu_x86_64, last: Iova) {
+        // SAFETY: Called by `allocate` with an initialised table that nothing else uses yet.
+        let geometry = unsafe { &mut (*table).iommu.domain.geometry };
+        geometry.aperture_end = geometry.aperture_end.min(last.as_u64());
     }
 
     fn restrict_page_sizes(table: *mut bindings::pt_iommu_x86_64, sizes: u64) -> Result {

@@ -159,6 +159,7 @@ mod tests {
     const CONFIG: pt::Config = pt::Config {
         width: 47,
         levels: pt::Levels::Four,
+        last: Iova::new((1 << 47) - 1),
         page_sizes: 0x20_1000,
         node: pt::ANY_NODE,
     };
@@ -233,6 +234,60 @@ mod tests {
         assert_eq!(geometry.aperture_end, (1 << 47) - 1);
         assert!(geometry.force_aperture);
         free(domain);
+        Ok(())
+    }
+
+    #[test]
+    fn an_aperture_may_be_narrower_than_its_table() -> Result {
+        let log = Log::new()?;
+        for (last, end) in [
+            (0xffff_ffff, 0xffff_ffff),
+            ((1 << 39) - 1, (1 << 39) - 1),
+            (u64::MAX, (1 << 39) - 1),
+        ] {
+            let config = pt::Config {
+                width: 39,
+                last: Iova::new(last),
+                ..CONFIG
+            };
+            let domain = Paging::allocate(config, |_| Ok(TestDomain(log.clone())))?.into_raw();
+            // SAFETY: The domain is valid until `free`.
+            let geometry = unsafe { &(*domain).geometry };
+            assert_eq!(geometry.aperture_start, 0);
+            assert_eq!(geometry.aperture_end, end);
+            assert!(geometry.force_aperture);
+            free(domain);
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn every_width_makes_a_table_or_is_refused() -> Result {
+        let log = Log::new()?;
+        for levels in [pt::Levels::Four, pt::Levels::Five] {
+            for width in 0..=u8::MAX {
+                let config = pt::Config {
+                    width,
+                    levels,
+                    ..CONFIG
+                };
+                let domain = Paging::allocate(config, |table| {
+                    assert_eq!(table.levels, levels);
+                    Ok(TestDomain(log.clone()))
+                });
+                match domain {
+                    Ok(domain) => {
+                        assert!(levels.widths().contains(&width));
+                        drop(domain);
+                    }
+                    Err(error) => {
+                        assert!(!levels.widths().contains(&width));
+                        assert!(error == EINVAL);
+                    }
+                }
+            }
+        }
+        assert_eq!(log.released.load(Relaxed), 20);
         Ok(())
     }
 

@@ -7,10 +7,16 @@
 //!
 //! C header: [`include/linux/generic_pt/iommu.h`](srctree/include/linux/generic_pt/iommu.h)
 
+use super::Iova;
 use crate::{
     bindings,
+    error::{
+        code::EINVAL,
+        Result, //
+    },
     io::PhysAddr, //
 };
+use core::ops::RangeInclusive;
 
 /// Depth of a table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,13 +27,29 @@ pub enum Levels {
     Five,
 }
 
+impl Levels {
+    /// The widths that a table of this depth can have, in bits.
+    ///
+    /// The narrowest table uses one entry of its top level. The C side does not check for less: it
+    /// subtracts what one entry spans from the width, to get the size of the top level.
+    pub const fn widths(self) -> RangeInclusive<u8> {
+        match self {
+            Levels::Four => 39..=48,
+            Levels::Five => 48..=57,
+        }
+    }
+}
+
 /// How to build a table.
 #[derive(Clone, Copy, Debug)]
 pub struct Config {
-    /// Width of the IOVAs, in bits: the aperture is `0..=2^width - 1`.
+    /// Width of the table, in bits; one of [`Levels::widths`].
     pub width: u8,
-    /// Depth of the table; at least as many levels as `width` needs.
+    /// Depth of the table.
     pub levels: Levels,
+    /// Last address of the aperture, which starts at 0. The aperture may be narrower than the
+    /// table; where it is wider, the table limits it.
+    pub last: Iova,
     /// Page sizes that the IOMMU takes, bit n for 2^n bytes.
     pub page_sizes: u64,
     /// NUMA node for the table's memory, or [`ANY_NODE`].
@@ -35,8 +57,14 @@ pub struct Config {
 }
 
 impl Config {
-    pub(super) fn to_raw(self) -> bindings::pt_iommu_x86_64_cfg {
-        bindings::pt_iommu_x86_64_cfg {
+    /// # Errors
+    ///
+    /// [`EINVAL`]: the table cannot have this width.
+    pub(super) fn to_raw(self) -> Result<bindings::pt_iommu_x86_64_cfg> {
+        if !self.levels.widths().contains(&self.width) {
+            return Err(EINVAL);
+        }
+        Ok(bindings::pt_iommu_x86_64_cfg {
             common: bindings::pt_iommu_cfg {
                 // Gathers become page-selective flushes, gaps included.
                 features: 1 << bindings::pt_features_PT_FEAT_FLUSH_RANGE,
@@ -49,7 +77,7 @@ impl Config {
                 Levels::Four => 3,
                 Levels::Five => 4,
             },
-        }
+        })
     }
 }
 

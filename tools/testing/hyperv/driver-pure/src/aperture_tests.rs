@@ -2,8 +2,26 @@
 //! Widths, capability rules and translations over their whole ranges.
 
 use crate::aperture::{Aperture, Levels, MAX_WIDTH_4_LEVEL, MAX_WIDTH_5_LEVEL, MIN_WIDTH};
-use crate::capabilities::{HostReport, Unusable, BASE_PAGE, CAP_PRESENT, CAP_S1, CAP_S1_5LVL};
+use crate::capabilities::{AtsSupport, HostReport, Unusable, BASE_PAGE, CAP_ATS, CAP_PRESENT, CAP_S1, CAP_S1_5LVL};
 use crate::translation::Translation;
+use proptest::prelude::*;
+
+/// Panics unless generic_pt can make the aperture's table, and the table spans the aperture.
+///
+/// `pt_top_memsize_lg2()` takes the bits that one entry of the top level spans from the width, and shifts by the rest;
+/// `pt_init_common()` refuses a width beyond what all 512 entries span.
+fn check_table(aperture: Aperture) {
+    let top_level = match aperture.levels {
+        Levels::Four => 3,
+        Levels::Five => 4,
+    };
+    let entry = 12 + 9 * top_level;
+    let entries_lg2 = aperture.table_width().checked_sub(entry).expect("less than one entry of the top level");
+    assert!(entries_lg2 <= 9, "{aperture:?} takes more than one page of top level");
+    assert!(aperture.width <= aperture.table_width());
+    // No wider than the aperture where that is possible.
+    assert!(aperture.width == aperture.table_width() || entries_lg2 == 0);
+}
 
 #[test]
 fn every_width_is_refused_or_fits_its_table() {
@@ -24,9 +42,11 @@ fn every_width_is_refused_or_fits_its_table() {
                     };
                     assert_eq!(aperture.width, width.min(limit));
                     assert_eq!(u128::from(aperture.last()), (1u128 << aperture.width) - 1);
+                    check_table(aperture);
                     let four = aperture.with_four_levels();
                     assert_eq!(four.levels, Levels::Four);
                     assert_eq!(four.width, aperture.width.min(MAX_WIDTH_4_LEVEL));
+                    check_table(four);
                 }
             }
         }
@@ -74,4 +94,40 @@ fn translations() {
     assert_eq!(Translation::Blocking.flags_and_root(), (0b011, 0));
     assert_eq!(Translation::Table { root: 0x5000, levels: Levels::Four }.flags_and_root(), (0b001, 0x5000));
     assert_eq!(Translation::Table { root: 0x5000, levels: Levels::Five }.flags_and_root(), (0b101, 0x5000));
+}
+
+/// Flags, page sizes and widths: anything at all, and more often what is near to a host that can be served.
+fn reports() -> impl Strategy<Value = HostReport> {
+    let words = |plausible: u64| prop_oneof![any::<u64>(), any::<u64>().prop_map(move |word| word | plausible)];
+    (words(CAP_PRESENT | CAP_S1), any::<u8>(), words(BASE_PAGE))
+        .prop_map(|(flags, max_iova_width, page_sizes)| HostReport { flags, max_iova_width, page_sizes })
+}
+
+proptest! {
+    #[test]
+    fn whatever_a_host_reports_is_refused_or_served(report in reports()) {
+        let lacks = |flag| report.flags & flag == 0;
+        match report.judge() {
+            Err(Unusable::Absent) => prop_assert!(lacks(CAP_PRESENT)),
+            Err(Unusable::NoStage1) => prop_assert!(!lacks(CAP_PRESENT) && lacks(CAP_S1)),
+            Err(Unusable::NoBasePage) => {
+                prop_assert!(!lacks(CAP_PRESENT) && !lacks(CAP_S1) && report.page_sizes & BASE_PAGE == 0);
+            }
+            Err(Unusable::TooNarrow) => {
+                prop_assert!(!lacks(CAP_PRESENT) && !lacks(CAP_S1) && report.page_sizes & BASE_PAGE != 0);
+                prop_assert!(report.max_iova_width < MIN_WIDTH);
+            }
+            Ok(served) => {
+                prop_assert!(!lacks(CAP_PRESENT) && !lacks(CAP_S1));
+                prop_assert!(report.max_iova_width >= MIN_WIDTH);
+                prop_assert_eq!(served.page_sizes, report.page_sizes);
+                prop_assert!(served.page_sizes & BASE_PAGE != 0);
+                prop_assert_eq!(served.ats == AtsSupport::Offered, !lacks(CAP_ATS));
+                prop_assert!(served.aperture.width <= report.max_iova_width);
+                prop_assert!(served.aperture.levels == Levels::Four || !lacks(CAP_S1_5LVL));
+                check_table(served.aperture);
+                check_table(served.aperture.with_four_levels());
+            }
+        }
+    }
 }

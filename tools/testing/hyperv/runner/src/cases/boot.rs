@@ -56,6 +56,12 @@ fn hosts() -> Vec<Case> {
 fn widths() -> Vec<Case> {
     vec![
         unmanaged("width-0", "iova-width=0").expect(expect::width_refused()).expect(expect::driver_down()),
+        unmanaged("width-31", "iova-width=31").expect(expect::width_refused()).expect(expect::driver_down()),
+        width("width-32", "iova-width=32", 32, 4).expect(expect::not_clamped()),
+        width("width-33", "iova-width=33", 33, 4).expect(expect::not_clamped()).thorough(),
+        width("width-35-5-levels", "iova-width=35 s1-5lvl=on", 35, 4).expect(expect::not_clamped()).thorough(),
+        width("width-36", "iova-width=36", 36, 4).expect(expect::not_clamped()),
+        width("width-38", "iova-width=38", 38, 4).expect(expect::not_clamped()).thorough(),
         width("width-39", "iova-width=39", 39, 4).expect(expect::not_clamped()).thorough(),
         width("width-47", "iova-width=47", 47, 4).expect(expect::not_clamped()).thorough(),
         width("width-48", "iova-width=48", 47, 4).expect(expect::clamped()),
