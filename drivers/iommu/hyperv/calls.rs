@@ -111,6 +111,11 @@ pub(crate) fn delete(id: DomainId) -> Result<(), HypercallError> {
     })
 }
 
+/// Drops all that is cached of a domain. Where that is done all the time, `flush.rs` does it.
+pub(crate) fn flush(id: DomainId) -> Result<(), HypercallError> {
+    call::<FlushDeviceDomain>(&flush_input(id))
+}
+
 /// The input of [`FlushDeviceDomain`].
 pub(crate) fn flush_input(id: DomainId) -> hv_input_flush_device_domain {
     hv_input_flush_device_domain {

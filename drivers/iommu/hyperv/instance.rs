@@ -306,6 +306,8 @@ impl Instance {
         // The hypervisor keeps domains until it is told otherwise, whatever kernel comes next.
         self.ids.each_taken(|id| {
             if Some(id) != blocking {
+                // A delete need not drop what is cached; the next kernel overwrites the tables.
+                let _ = calls::flush(id);
                 let _ = calls::delete(id);
             }
         });

@@ -162,6 +162,12 @@ impl PagingDomain for Domain {
             self.listed.retire();
             return TableFate::Leak;
         }
+        // Nothing says that a delete drops what is cached, and entries that point at the tables may
+        // be. No device is attached any more, so none comes back after this.
+        if !self.instance.is_shut_down() && self.flush_whole() == FlushOutcome::Stale {
+            self.listed.retire();
+            return TableFate::Leak;
+        }
         match self.instance.delete_domain(self.id) {
             Deleted::Yes => {
                 self.listed.leave(self.instance.domains(), self.id);
