@@ -62,6 +62,9 @@ pub enum Command {
     /// EBX = [`ToldField`]: what the guest was told last, true or not; EDX = low 32 bits of a logical device id for the
     /// fields that have one. [`Reply::NoSuchObject`] when it has not asked yet.
     Told = 33,
+    /// Judges now: EBX = a domain id, EDX = [`StaleField`]. [`Reply::Refused`] when it is not logged what caches may hold
+    /// of the domain.
+    Stale = 40,
 }
 
 /// The answer's code, in EAX.
@@ -188,6 +191,18 @@ pub enum ToldField {
     DeviceProperty = 5,
 }
 
+/// What [`Command::Stale`] tells: what caches may still hold of a domain, although its tables no longer say so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum StaleField {
+    /// Number of 4-KiB pages that were unmapped or changed and not flushed.
+    Pages = 0,
+    /// The first address of these; 0 when there is none.
+    First = 1,
+    /// Number of tables that were taken out and not flushed.
+    Tables = 2,
+}
+
 macro_rules! from_u32 {
     ($($name:ident { $($variant:ident),* $(,)? })*) => {$(
         impl TryFrom<u32> for $name {
@@ -203,7 +218,7 @@ macro_rules! from_u32 {
 from_u32! {
     Command {
         Ping, Counter, Fault, Device, Domain, Inject, InjectClear, Rescind, Offer, Eject, Unplug, Walk, Mark, PeekGuest,
-        LeavesInto, Qualify, Hostile, Told,
+        LeavesInto, Qualify, Hostile, Told, Stale,
     }
     Qualifier { Domain, Elements, Slow, DeviceGone }
     Counter {
@@ -214,6 +229,7 @@ from_u32! {
     DeviceField { Domain, Translation, Rid, DeviceTlb }
     DomainField { Flags, Root, Devices }
     ToldField { Result, Flags, Width, PageSizes, DeviceResult, DeviceProperty }
+    StaleField { Pages, First, Tables }
 }
 
 #[cfg(test)]
@@ -226,6 +242,8 @@ mod tests {
         assert_eq!(Command::try_from(14), Ok(Command::LeavesInto));
         assert_eq!(Command::try_from(15), Ok(Command::Qualify));
         assert_eq!(Command::try_from(16), Err(()));
+        assert_eq!(Command::try_from(40), Ok(Command::Stale));
+        assert_eq!(StaleField::try_from(3), Err(()));
         assert_eq!(Qualifier::try_from(4), Err(()));
         assert_eq!(Counter::try_from(13), Ok(Counter::DeviceTlbPages));
         assert_eq!(Counter::try_from(15), Ok(Counter::HypervisorTicks));

@@ -11,6 +11,7 @@ extern crate alloc;
 
 pub mod acpi;
 pub mod bundle;
+pub mod cachelog;
 pub mod control;
 pub mod counters;
 pub mod figure;

@@ -8,6 +8,7 @@ use alloc::vec::Vec;
 use core::fmt;
 use core::str::FromStr;
 
+use crate::cachelog::Strictness;
 use crate::guid::ParseGuidError;
 use crate::hostile::random::Seed;
 use crate::identity::Identity;
@@ -46,6 +47,9 @@ pub struct Options {
     pub guids: Vec<(BusIndex, Guid)>,
     /// `drop-flush=on|off|device-tlb`: whether flushes invalidate nothing, or nothing in the devices.
     pub invalidation: Invalidation,
+    /// `cache=strict|deferred|off`: whether it is logged, and held against the guest, what caches may still hold; with
+    /// `deferred`, the guest may defer flushes.
+    pub cache: Strictness,
     /// `log=error|info|trace`: how much is logged.
     pub log: LogLevel,
 }
@@ -71,6 +75,7 @@ impl Default for Options {
             assign: Vec::new(),
             guids: Vec::new(),
             invalidation: Invalidation::Performed,
+            cache: Strictness::Off,
             log: LogLevel::Info,
         }
     }
@@ -166,6 +171,7 @@ impl Options {
             "assign" => self.assign = list(value, bus)?,
             "guid" => self.guids.push(bus_guid(value)?),
             "drop-flush" => self.invalidation = choice(value, "on, off or device-tlb", &DROP_FLUSH)?,
+            "cache" => self.cache = choice(value, "strict, deferred or off", &CACHE)?,
             "log" => self.log = choice(value, "error, info or trace", &LOG)?,
             _ => return Err(Reason::KnownKey),
         }
@@ -185,6 +191,8 @@ const PRESENCE: [(&str, Presence); 3] =
 const SWITCH: [(&str, Switch); 2] = [("on", Switch::On), ("off", Switch::Off)];
 const DROP_FLUSH: [(&str, Invalidation); 3] =
     [("on", Invalidation::Dropped), ("off", Invalidation::Performed), ("device-tlb", Invalidation::DeviceTlbsDropped)];
+const CACHE: [(&str, Strictness); 3] =
+    [("strict", Strictness::Strict), ("deferred", Strictness::Deferred), ("off", Strictness::Off)];
 const LOG: [(&str, LogLevel); 3] = [("error", LogLevel::Error), ("info", LogLevel::Info), ("trace", LogLevel::Trace)];
 
 fn choice<T: Copy>(value: &str, expected: &'static str, choices: &[(&str, T)]) -> Result<T, Reason> {
@@ -275,6 +283,7 @@ impl fmt::Display for Options {
         }
         let drop_flush = name(&self.invalidation, &DROP_FLUSH);
         words.changed("drop-flush", &self.invalidation, &default.invalidation, &drop_flush)?;
+        words.changed("cache", &self.cache, &default.cache, &name(&self.cache, &CACHE))?;
         words.changed("log", &self.log, &default.log, &name(&self.log, &LOG))
     }
 }
@@ -331,7 +340,7 @@ mod tests {
     fn every_key() {
         let line = "vmbus=5.3 vpci=1.2 partition=l1vh pviommu=off s1=off s1-5lvl=on ats=on iova-width=255 \
                     page-sizes=0x201000 unmanaged=1,3 inject=b2:57:1:all inject=d1:5:2:1:garbage hostile=0xbad quota=7 assign=03.0,04.0+04.1,1f.7 \
-                    guid=1:44c4f61d-4444-4400-9d52-802e27ede19f drop-flush=on log=trace";
+                    guid=1:44c4f61d-4444-4400-9d52-802e27ede19f drop-flush=on cache=strict log=trace";
         let options = parse(line);
         assert_eq!(options.vmbus, vmbus::Version::V5_3);
         assert_eq!(options.vpci, vpci::Version::V1_2);
@@ -354,6 +363,7 @@ mod tests {
         assert_eq!(options.assign.iter().map(Vec::len).collect::<Vec<_>>(), [1, 2, 1]);
         assert_eq!(options.guids, [(BusIndex(1), Guid::VPCI)]);
         assert_eq!((options.invalidation, options.log), (Invalidation::Dropped, LogLevel::Trace));
+        assert_eq!(options.cache, Strictness::Strict);
         assert_eq!(options.to_string(), line);
     }
 
@@ -426,6 +436,7 @@ mod tests {
                     assign,
                     guids: guids.into_iter().map(|(bus, guid)| (BusIndex(bus), Guid(guid))).collect(),
                     invalidation: DROP_FLUSH[quota as usize % DROP_FLUSH.len()].1,
+                    cache: CACHE[quota as usize % CACHE.len()].1,
                     log,
                 }
             })

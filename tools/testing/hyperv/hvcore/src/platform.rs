@@ -10,6 +10,10 @@ use crate::ids::{DeviceIndex, Gpa, Iova, Rid, VpIndex};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BadGpa(pub Gpa);
 
+/// A page cannot be watched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CannotWatch;
+
 /// Width of a configuration or MMIO access.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AccessSize {
@@ -146,6 +150,28 @@ pub trait Platform {
     /// [`BadGpa`] when unaligned or outside guest RAM.
     fn fetch_or_u32(&mut self, gpa: Gpa, bits: u32) -> Result<u32, BadGpa>;
 
+    /// Replaces an aligned 64-bit word that devices and guest processors may be accessing; returns the previous value.
+    ///
+    /// # Errors
+    /// [`BadGpa`] when unaligned or outside guest RAM.
+    fn exchange_u64(&mut self, gpa: Gpa, value: u64) -> Result<u64, BadGpa>;
+
+    /// The same if the word is `expected`.
+    ///
+    /// # Errors
+    /// [`BadGpa`] when unaligned or outside guest RAM.
+    fn compare_exchange_u64(&mut self, gpa: Gpa, expected: u64, value: u64) -> Result<u64, BadGpa>;
+
+    /// From now on, what guest processors write to the 4-KiB page at `page` is not carried out but told to
+    /// [`crate::partition::Partition::watched_write`]. A write that is under way on another processor may get through.
+    ///
+    /// # Errors
+    /// [`CannotWatch`] when there is no memory left for the bookkeeping.
+    fn watch(&mut self, page: Gpa) -> Result<(), CannotWatch>;
+
+    /// Guest processors write to the page as to any other.
+    fn unwatch(&mut self, page: Gpa);
+
     /// Whether all of `len` bytes from `gpa` are guest RAM.
     fn is_guest_ram(&self, gpa: Gpa, len: u64) -> bool;
 
@@ -178,9 +204,8 @@ pub trait Platform {
 
     /// Switches a device's translation at once: the old one or the new one is in force at any time.
     ///
-    /// `tag` is the new domain's cache tag, `old_tag` the previous one's; entries of this device cached under
-    /// `old_tag` are invalidated, nothing else is.
-    fn set_translation(&mut self, device: DeviceIndex, translation: Translation, tag: CacheTag, old_tag: CacheTag);
+    /// `tag` is the new domain's cache tag. What is cached for this device is invalidated, nothing else is.
+    fn set_translation(&mut self, device: DeviceIndex, translation: Translation, tag: CacheTag);
 
     /// Invalidates everything cached under `tag`, paging-structure caches included; complete on return.
     fn flush_domain(&mut self, tag: CacheTag);

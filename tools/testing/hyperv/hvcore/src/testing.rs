@@ -9,8 +9,8 @@ use core::fmt;
 
 use crate::ids::{DeviceIndex, Gpa, Iova, Rid, VpIndex};
 use crate::platform::{
-    AccessSize, BadGpa, CacheTag, DeviceTlb, DmaFault, Effort, FunctionInfo, LogLevel, Platform, RemapHandle,
-    Translation,
+    AccessSize, BadGpa, CacheTag, CannotWatch, DeviceTlb, DmaFault, Effort, FunctionInfo, LogLevel, Platform,
+    RemapHandle, Translation,
 };
 
 /// Bytes of guest RAM of a [`MockPlatform`] by default, from address 0.
@@ -37,8 +37,6 @@ pub enum Event {
         translation: Translation,
         /// New tag.
         tag: CacheTag,
-        /// Previous tag.
-        old_tag: CacheTag,
     },
     /// [`Platform::flush_domain`].
     FlushDomain(CacheTag),
@@ -68,6 +66,10 @@ pub struct MockPlatform {
     pub remap_limit: u16,
     /// Functions whose own TLB is on.
     pub device_tlbs: BTreeSet<DeviceIndex>,
+    /// Pages whose writes are told to the core.
+    pub watched: BTreeSet<u64>,
+    /// Most of them.
+    pub watch_limit: usize,
     /// Number of virtual processors.
     pub vps: u32,
     /// What the hypervisor claims to have done.
@@ -108,6 +110,8 @@ impl MockPlatform {
             remap: BTreeMap::new(),
             remap_limit: 64,
             device_tlbs: BTreeSet::new(),
+            watched: BTreeSet::new(),
+            watch_limit: usize::MAX,
             vps: 2,
             effort: Effort::default(),
         }
@@ -134,6 +138,13 @@ impl MockPlatform {
         let start = usize::try_from(gpa.0).map_err(|_| BadGpa(gpa))?;
         let end = start.checked_add(len).filter(|&end| end <= self.ram.len()).ok_or(BadGpa(gpa))?;
         Ok(start..end)
+    }
+
+    fn double_word(&self, gpa: Gpa) -> Result<u64, BadGpa> {
+        match gpa.0 % 8 {
+            0 => self.range(gpa, 8).map(|_| self.get_u64(gpa.0)),
+            _ => Err(BadGpa(gpa)),
+        }
     }
 
     fn word(&self, gpa: Gpa) -> Result<core::ops::Range<usize>, BadGpa> {
@@ -180,6 +191,32 @@ impl Platform for MockPlatform {
         let old = self.load_u32(gpa)?;
         self.store_u32(gpa, old | bits)?;
         Ok(old)
+    }
+
+    fn exchange_u64(&mut self, gpa: Gpa, value: u64) -> Result<u64, BadGpa> {
+        let old = self.double_word(gpa)?;
+        self.write(gpa, &value.to_le_bytes())?;
+        Ok(old)
+    }
+
+    fn compare_exchange_u64(&mut self, gpa: Gpa, expected: u64, value: u64) -> Result<u64, BadGpa> {
+        match self.double_word(gpa)? {
+            old if old == expected => self.exchange_u64(gpa, value),
+            old => Ok(old),
+        }
+    }
+
+    fn watch(&mut self, page: Gpa) -> Result<(), CannotWatch> {
+        assert!(page.0 % 4096 == 0 && self.is_guest_ram(page, 4096), "watched: {page:?}");
+        if self.watched.len() >= self.watch_limit {
+            return Err(CannotWatch);
+        }
+        self.watched.insert(page.0);
+        Ok(())
+    }
+
+    fn unwatch(&mut self, page: Gpa) {
+        self.watched.remove(&page.0);
     }
 
     fn is_guest_ram(&self, gpa: Gpa, len: u64) -> bool {
@@ -238,9 +275,9 @@ impl Platform for MockPlatform {
         self.events.push(Event::RemapFree(handle));
     }
 
-    fn set_translation(&mut self, device: DeviceIndex, translation: Translation, tag: CacheTag, old_tag: CacheTag) {
+    fn set_translation(&mut self, device: DeviceIndex, translation: Translation, tag: CacheTag) {
         assert!(device.0 < self.functions.len(), "translation of unknown {device:?}");
-        self.events.push(Event::SetTranslation { device, translation, tag, old_tag });
+        self.events.push(Event::SetTranslation { device, translation, tag });
     }
 
     fn flush_domain(&mut self, tag: CacheTag) {

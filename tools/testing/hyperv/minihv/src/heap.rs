@@ -5,7 +5,7 @@ use core::cell::UnsafeCell;
 
 use linked_list_allocator::LockedHeap;
 
-const HEAP_BYTES: usize = 3 << 20;
+const HEAP_BYTES: usize = 5 << 20;
 
 #[repr(align(4096))]
 struct Arena(UnsafeCell<[u8; HEAP_BYTES]>);

@@ -20,6 +20,7 @@ const APIC_BASE_ENABLE: u64 = 1 << 11;
 /// APIC base: the bits that choose the mode.
 pub const APIC_BASE_MODE: u64 = APIC_BASE_ENABLE | APIC_BASE_X2APIC;
 
+const ID: u32 = 0x20;
 const TPR: u32 = 0x80;
 const EOI: u32 = 0xb0;
 const SPURIOUS: u32 = 0xf0;
@@ -62,6 +63,14 @@ pub fn mode() -> Mode {
     match base() & APIC_BASE_X2APIC {
         0 => Mode::XApic,
         _ => Mode::X2Apic,
+    }
+}
+
+/// This processor's own id.
+pub fn id() -> ApicId {
+    match mode() {
+        Mode::XApic => ApicId(read(ID) >> 24),
+        Mode::X2Apic => ApicId(read(ID)),
     }
 }
 

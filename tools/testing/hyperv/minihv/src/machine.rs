@@ -1,14 +1,18 @@
 // SPDX-License-Identifier: GPL-2.0
 //! The partition and the hardware below it, under one lock.
 
+use hvcore::cachelog::{Operation, WriteOutcome};
 use hvcore::identity::Identity;
-use hvcore::ids::VpIndex;
+use hvcore::ids::{Gpa, Iova, VpIndex};
+use hvcore::iommu::walk;
 use hvcore::partition::Partition;
+use hvcore::platform::{PagingLevels, Platform};
 use hvcore::synic::MsrOutcome;
 use spin::{Mutex, Once};
 
+use crate::kick;
 use crate::memory::GuestMemory;
-use crate::platform::Hardware;
+use crate::platform::{Hardware, Others};
 
 struct Machine {
     partition: Partition,
@@ -34,7 +38,11 @@ pub fn init(partition: Partition, hardware: Hardware, identity: Identity) {
 fn with<R>(work: impl FnOnce(&mut Partition, &mut Hardware) -> R) -> R {
     let machine = MACHINE.get().expect("the machine exists before the guest");
     let Machine { partition, hardware } = &mut *machine.lock();
-    work(partition, hardware)
+    let result = work(partition, hardware);
+    if core::mem::replace(&mut hardware.others, Others::Current) == Others::Outdated {
+        kick::others(hardware.processors);
+    }
+    result
 }
 
 fn fixed() -> &'static Fixed {
@@ -79,6 +87,40 @@ pub fn msr_write(vp: VpIndex, msr: u32, value: u64) -> MsrOutcome {
 /// A command of the test interface: reply code and value.
 pub fn control(ecx: u32, ebx: u32, edx: u32) -> (u32, u64) {
     with(|partition, hardware| partition.control(hardware, ecx, ebx, edx))
+}
+
+/// The guest, at `rip`, writes the 64-bit word at `gpa`, which the core wants to see.
+pub fn watched_write(gpa: u64, operation: Operation, rip: u64) -> WriteOutcome {
+    with(|partition, hardware| partition.watched_write(hardware, Gpa(gpa), operation, rip))
+}
+
+/// The guest, at `rip`, writes something else to the page of `gpa`, which the core wants to see.
+pub fn watched_foreign_write(gpa: u64, rip: u64) -> WriteOutcome {
+    with(|partition, hardware| partition.watched_foreign_write(hardware, Gpa(gpa), rip))
+}
+
+/// The guest's kernel makes way for another one.
+pub fn kernel_left() {
+    with(|partition, hardware| partition.kernel_left(hardware));
+}
+
+/// Copies what a guest processor sees at the virtual `address` to `buf`, as far as it is mapped; tells how many bytes.
+/// The processor's own tables have the format of the IOMMU's first stage.
+pub fn read_virtual(root: u64, levels: PagingLevels, address: u64, buf: &mut [u8]) -> usize {
+    const PAGE: u64 = 4096;
+    with(|_, hardware| {
+        let mut done = 0;
+        while done < buf.len() {
+            let at = address.wrapping_add(done as u64);
+            let Ok(leaf) = walk::walk(hardware, Gpa(root), levels, Iova(at)) else { return done };
+            let end = buf.len().min(done + (PAGE - at % PAGE) as usize);
+            if hardware.read(leaf.address, &mut buf[done..end]).is_err() {
+                return done;
+            }
+            done = end;
+        }
+        done
+    })
 }
 
 /// Writes the run's figures to the log.

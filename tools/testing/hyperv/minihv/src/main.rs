@@ -15,6 +15,7 @@ mod console;
 mod cpuid;
 mod heap;
 mod io;
+mod kick;
 mod lapic;
 mod legacy;
 mod linux;
@@ -27,6 +28,7 @@ mod panic;
 mod pci;
 mod platform;
 mod power;
+mod selfcheck;
 mod smp;
 mod start_info;
 mod startup;
@@ -37,6 +39,7 @@ mod vtd;
 use alloc::vec::Vec;
 
 use hvcore::acpi;
+use hvcore::cachelog::Strictness;
 use hvcore::ids::{Gpa, Rid, VpIndex};
 use hvcore::memory_map;
 use hvcore::options::Options;
@@ -46,7 +49,7 @@ use hvcore::vpci::Slot;
 
 use console::{fatal, log};
 use memory::GuestMemory;
-use platform::Hardware;
+use platform::{Hardware, Others};
 use svm::vcpu::{Shared, Start, Vcpu};
 use vtd::Vtd;
 
@@ -98,9 +101,14 @@ extern "C" fn boot_processor_main(start_info: u32) -> ! {
         Ok(entry) => entry,
         Err(error) => fatal!("{error}"),
     };
-    let identity = options.identity;
+    let (identity, cache) = (options.identity, options.cache);
     let infos: Vec<FunctionInfo> = functions.iter().map(pci::Function::info).collect();
-    let mut hardware = Hardware { memory: guest_memory, functions, vtd, processors };
+    let mut hardware = Hardware { memory: guest_memory, functions, vtd, processors, others: Others::Current };
+    if cache != Strictness::Off {
+        if let Err(failure) = selfcheck::run(&mut hardware) {
+            fatal!("{failure}");
+        }
+    }
     let mut partition = match Partition::new(options, processors, &infos) {
         Ok(partition) => partition,
         Err(error) => fatal!("{error}"),

@@ -123,6 +123,19 @@ impl GuestMemory {
         Ok(())
     }
 
+    /// The aligned 64-bit word at `gpa`, for atomic access.
+    ///
+    /// # Errors
+    /// [`BadGpa`] when unaligned or outside guest RAM.
+    pub fn double_word(&self, gpa: Gpa) -> Result<&core::sync::atomic::AtomicU64, BadGpa> {
+        let pointer = self.pointer(gpa, 8)?.cast::<u64>();
+        if !pointer.is_aligned() {
+            return Err(BadGpa(gpa));
+        }
+        // SAFETY: aligned guest RAM; guest processors and devices access it atomically as far as they share it.
+        Ok(unsafe { core::sync::atomic::AtomicU64::from_ptr(pointer) })
+    }
+
     /// The aligned word at `gpa`, for atomic access.
     ///
     /// # Errors

@@ -98,6 +98,9 @@ pub fn write(vcpu: &mut Vcpu, msr: u32, value: u64) -> Result<(), Refused> {
         }
         HV_X64_MSR_GUEST_OS_ID => {
             GUEST_OS_ID.store(value, Ordering::SeqCst);
+            if value == 0 {
+                machine::kernel_left();
+            }
             Ok(())
         }
         HV_X64_MSR_HYPERCALL => write_hypercall(value),

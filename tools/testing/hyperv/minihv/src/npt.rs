@@ -2,17 +2,21 @@
 //! The nested page table: all that guest processors can reach.
 
 use alloc::boxed::Box;
+use core::sync::atomic::{AtomicU64, Ordering};
 
 use hvcore::memory_map::{PhysRange, Region};
 use spin::Mutex;
 
 use crate::memory::{self, HIGH_WINDOW, IOAPIC_BASE, LAPIC_BASE, LEGACY_HOLE, LOW_WINDOW};
-use crate::paging::{EntryFlags, IdentityTable, PageSize, TablePage};
+use crate::paging::{CannotSplit, EntryFlags, IdentityTable, PageSize, TablePage};
 
 const PRESENT_WRITABLE_USER: u64 = 7;
+const PRESENT_USER: u64 = 5;
 const PAGE_BYTES: u64 = 4096;
 /// Bounds the memory that the guest can make us spend.
 const MAX_HOLES: usize = 64;
+/// Tables for splitting large leaves: more than half a gigabyte of guest RAM in pieces of 4 KiB.
+const MAX_SPLITS: usize = 300;
 
 static TABLE: Mutex<Option<NestedTable>> = Mutex::new(None);
 
@@ -21,7 +25,12 @@ struct NestedTable {
     /// All ones: what the guest reads where nothing is. What it writes there stays there, in its own memory.
     nothing: &'static TablePage,
     holes: usize,
+    /// Tables left for splitting large leaves.
+    splits: usize,
 }
+
+/// Counts changes of entries that a processor may have cached.
+static GENERATION: AtomicU64 = AtomicU64::new(0);
 
 /// The guest has touched too many places where nothing is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,7 +58,7 @@ pub fn build(regions: &[Region]) -> u64 {
     table.map(HIGH_WINDOW);
     let root = table.root_address();
     let nothing = Box::leak(TablePage::filled(u64::MAX));
-    *TABLE.lock() = Some(NestedTable { table, nothing, holes: 0 });
+    *TABLE.lock() = Some(NestedTable { table, nothing, holes: 0, splits: MAX_SPLITS });
     root
 }
 
@@ -64,4 +73,31 @@ pub fn fill_hole(address: u64) -> Result<(), TooManyHoles> {
     nested.holes += 1;
     nested.table.map_page(address, nested.nothing.address());
     Ok(())
+}
+
+/// Guest processors can no longer write to the page around `address`, once each has noticed [`generation`].
+///
+/// # Errors
+/// [`CannotSplit`] when there is no memory left for that.
+pub fn protect(address: u64) -> Result<(), CannotSplit> {
+    set_flags(address, PRESENT_USER)
+}
+
+/// Guest processors can write to the page again.
+pub fn unprotect(address: u64) {
+    // It fails only for a page that was never protected.
+    let _ = set_flags(address, PRESENT_WRITABLE_USER);
+}
+
+fn set_flags(address: u64, flags: u64) -> Result<(), CannotSplit> {
+    let mut guard = TABLE.lock();
+    let NestedTable { table, splits, .. } = guard.as_mut().ok_or(CannotSplit)?;
+    table.set_flags(address, flags, splits)?;
+    GENERATION.fetch_add(1, Ordering::SeqCst);
+    Ok(())
+}
+
+/// Changes with the table. A processor that enters the guest with another one than the last time drops what it cached.
+pub fn generation() -> u64 {
+    GENERATION.load(Ordering::SeqCst)
 }

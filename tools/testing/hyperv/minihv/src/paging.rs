@@ -93,6 +93,10 @@ pub struct EntryFlags {
     pub leaf: u64,
 }
 
+/// There is no leaf of 4 KiB, and none can be made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CannotSplit;
+
 /// An identity table. Its pages live for ever.
 ///
 /// # Invariants
@@ -124,6 +128,41 @@ impl IdentityTable {
     /// Maps the page around `address`, where nothing is mapped, onto the page at `target`.
     pub fn map_page(&mut self, address: u64, target: u64) {
         self.set_leaf(address, PageSize::Small, target & ADDRESS);
+    }
+
+    /// Changes the flags of the 4-KiB leaf that maps the page around `address`. A larger leaf there is split as far as
+    /// `budget`, in tables, allows.
+    ///
+    /// # Errors
+    /// [`CannotSplit`] when the budget is too small, or nothing is mapped there; nothing is changed then but for splits.
+    pub fn set_flags(&mut self, address: u64, flags: u64, budget: &mut usize) -> Result<(), CannotSplit> {
+        const FLAGS: u64 = 7;
+        let mut table = &mut *self.root;
+        for level in (1..=PageSize::TOP_LEVEL).rev() {
+            let index = index(address, level);
+            let entry = table.0[index];
+            if entry & PRESENT == 0 {
+                return Err(CannotSplit);
+            }
+            if entry & LARGE != 0 {
+                *budget = budget.checked_sub(1).ok_or(CannotSplit)?;
+                let mut parts = TablePage::new();
+                let size = if level == 1 { 0 } else { LARGE };
+                let first = entry & ADDRESS & !((1 << shift(level)) - 1);
+                for (part, word) in parts.0.iter_mut().enumerate() {
+                    *word = first + ((part as u64) << shift(level - 1)) | entry & FLAGS | size;
+                }
+                table.store(index, Box::leak(parts).address() | self.flags.table);
+            }
+            // SAFETY: a present entry above the leaves that is no leaf points at a table of ours (invariant).
+            table = unsafe { &mut *((table.0[index] & ADDRESS) as *mut TablePage) };
+        }
+        let index = index(address, 0);
+        if table.0[index] & PRESENT == 0 {
+            return Err(CannotSplit);
+        }
+        table.store(index, table.0[index] & !FLAGS | flags);
+        Ok(())
     }
 
     fn set_leaf(&mut self, address: u64, size: PageSize, target: u64) {

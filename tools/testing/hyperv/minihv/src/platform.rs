@@ -7,13 +7,14 @@ use core::sync::atomic::{fence, Ordering};
 
 use hvcore::ids::{DeviceIndex, Gpa, Iova, VpIndex};
 use hvcore::platform::{
-    AccessSize, BadGpa, CacheTag, DeviceTlb, DmaFault, Effort, FunctionInfo, LogLevel, Platform, RemapHandle,
-    Translation,
+    AccessSize, BadGpa, CacheTag, CannotWatch, DeviceTlb, DmaFault, Effort, FunctionInfo, LogLevel, Platform,
+    RemapHandle, Translation,
 };
 
 use crate::console;
 use crate::lapic::{self, ApicId};
 use crate::memory::GuestMemory;
+use crate::npt;
 use crate::pci::Function;
 use crate::svm;
 use crate::vtd::Vtd;
@@ -28,6 +29,17 @@ pub struct Hardware {
     pub vtd: Vtd,
     /// Number of processors.
     pub processors: u32,
+    /// Whether the other processors must notice that pages were protected.
+    pub others: Others,
+}
+
+/// What the other processors have cached of the nested page table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Others {
+    /// Nothing that matters.
+    Current,
+    /// That a page is writable which was protected since.
+    Outdated,
 }
 
 impl Hardware {
@@ -58,6 +70,25 @@ impl Platform for Hardware {
 
     fn fetch_or_u32(&mut self, gpa: Gpa, bits: u32) -> Result<u32, BadGpa> {
         Ok(self.memory.word(gpa)?.fetch_or(bits, Ordering::SeqCst))
+    }
+
+    fn exchange_u64(&mut self, gpa: Gpa, value: u64) -> Result<u64, BadGpa> {
+        Ok(self.memory.double_word(gpa)?.swap(value, Ordering::SeqCst))
+    }
+
+    fn compare_exchange_u64(&mut self, gpa: Gpa, expected: u64, value: u64) -> Result<u64, BadGpa> {
+        let word = self.memory.double_word(gpa)?;
+        Ok(word.compare_exchange(expected, value, Ordering::SeqCst, Ordering::SeqCst).unwrap_or_else(|old| old))
+    }
+
+    fn watch(&mut self, page: Gpa) -> Result<(), CannotWatch> {
+        npt::protect(page.0).map_err(|_| CannotWatch)?;
+        self.others = Others::Outdated;
+        Ok(())
+    }
+
+    fn unwatch(&mut self, page: Gpa) {
+        npt::unprotect(page.0);
     }
 
     fn is_guest_ram(&self, gpa: Gpa, len: u64) -> bool {
@@ -101,7 +132,7 @@ impl Platform for Hardware {
         self.vtd.remap_free(handle);
     }
 
-    fn set_translation(&mut self, device: DeviceIndex, translation: Translation, tag: CacheTag, _old_tag: CacheTag) {
+    fn set_translation(&mut self, device: DeviceIndex, translation: Translation, tag: CacheTag) {
         self.vtd.set_translation(device, translation, tag);
         self.flush_device_tlb(device, Iova(0), WHOLE_SPACE_SHIFT);
     }

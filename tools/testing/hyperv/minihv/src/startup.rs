@@ -64,6 +64,11 @@ pub fn init_requested(vp: VpIndex) -> bool {
     matches!(now & state::KIND, state::STOPPING | state::RESTARTING)
 }
 
+/// Whether `vp` runs the guest.
+pub fn is_running(vp: VpIndex) -> bool {
+    STATES.get(vp.0 as usize).is_some_and(|cell| cell.load(Ordering::SeqCst) & state::KIND == state::RUNNING)
+}
+
 /// Sleeps until the guest starts this processor, `vp`; returns the start-up page.
 pub fn wait(vp: VpIndex) -> u8 {
     loop {

@@ -152,11 +152,10 @@ impl Domains {
         if device.attachment == Attachment::Domain(attach.domain) {
             return Err(Status::DEVICE_ALREADY_IN_DOMAIN);
         }
-        let (old_tag, old_translation) = self.in_force(device.attachment);
-        if old_translation != translation {
+        if self.in_force(device.attachment) != translation {
             Counters::add(&mut counters.switches, 1);
         }
-        self.switch(platform, attach.device, Attachment::Domain(attach.domain), translation, tag, old_tag);
+        self.switch(platform, attach.device, Attachment::Domain(attach.domain), translation, tag);
         let (id, domain, translation) = (attach.device.0, attach.domain.0, Describe(translation));
         platform.log(LogLevel::Info, format_args!("iommu: device {id:#x} attached to domain {domain} ({translation})"));
         Ok(())
@@ -243,7 +242,7 @@ impl Domains {
     /// A device's place, translation and number in the platform; `None` for an unknown one.
     pub fn device(&self, id: LogicalDeviceId) -> Option<(Attachment, Translation, DeviceIndex)> {
         let device = self.find(id)?;
-        Some((device.attachment, self.in_force(device.attachment).1, device.config.index))
+        Some((device.attachment, self.in_force(device.attachment), device.config.index))
     }
 
     /// Whether nothing that the guest set up lets a device do DMA: it is blocked, or was never attached.
@@ -251,7 +250,7 @@ impl Domains {
         let device = self.devices.iter().find(|device| device.config.index == index);
         device.is_none_or(|device| match device.attachment {
             Attachment::Default | Attachment::Detached => true,
-            Attachment::Domain(_) => self.in_force(device.attachment).1 == Translation::Blocked,
+            Attachment::Domain(_) => self.in_force(device.attachment) == Translation::Blocked,
         })
     }
 
@@ -278,7 +277,7 @@ impl Domains {
     /// Puts a device into the default domain's translation for the first time. Unknown ones are ignored.
     pub fn start(&mut self, platform: &mut impl Platform, index: DeviceIndex) {
         if let Some(id) = self.logical_id(index) {
-            self.switch(platform, id, Attachment::Default, Translation::Bypass, tags::DEFAULT, tags::DEFAULT);
+            self.switch(platform, id, Attachment::Default, Translation::Bypass, tags::DEFAULT);
         }
     }
 
@@ -286,18 +285,16 @@ impl Domains {
     pub fn reset(&mut self, platform: &mut impl Platform, index: DeviceIndex) {
         let Some(id) = self.logical_id(index) else { return };
         let Some(device) = self.find(id) else { return };
-        let (old_tag, _) = self.in_force(device.attachment);
         self.set_reach(id, Reach::Plugged);
         if device.attachment != Attachment::Default {
-            self.switch(platform, id, Attachment::Default, Translation::Bypass, tags::DEFAULT, old_tag);
+            self.switch(platform, id, Attachment::Default, Translation::Bypass, tags::DEFAULT);
         }
     }
 
     fn block(&mut self, platform: &mut impl Platform, id: LogicalDeviceId) {
         let Some(device) = self.find(id) else { return };
-        let (old_tag, _) = self.in_force(device.attachment);
         if device.attachment != Attachment::Detached {
-            self.switch(platform, id, Attachment::Detached, Translation::Blocked, tags::DETACHED, old_tag);
+            self.switch(platform, id, Attachment::Detached, Translation::Blocked, tags::DETACHED);
         }
     }
 
@@ -308,25 +305,20 @@ impl Domains {
         attachment: Attachment,
         translation: Translation,
         tag: CacheTag,
-        old_tag: CacheTag,
     ) {
         if let Some(device) = self.devices.iter_mut().find(|device| device.config.id == id) {
-            platform.set_translation(device.config.index, translation, tag, old_tag);
+            platform.set_translation(device.config.index, translation, tag);
             // A device's own TLB knows no tags: what it holds of the old domain must go.
             platform.flush_device_tlb(device.config.index, Iova(0), FlushRange::EVERYTHING);
             device.attachment = attachment;
         }
     }
 
-    fn in_force(&self, attachment: Attachment) -> (CacheTag, Translation) {
-        const DETACHED: (CacheTag, Translation) = (tags::DETACHED, Translation::Blocked);
+    fn in_force(&self, attachment: Attachment) -> Translation {
         match attachment {
-            Attachment::Default => (tags::DEFAULT, Translation::Bypass),
-            Attachment::Detached => DETACHED,
-            Attachment::Domain(id) => match self.domains.get(&id) {
-                Some(Domain { tag, translation: Some(translation) }) => (*tag, *translation),
-                _ => DETACHED,
-            },
+            Attachment::Default => Translation::Bypass,
+            Attachment::Detached => Translation::Blocked,
+            Attachment::Domain(id) => self.translation(id).flatten().unwrap_or(Translation::Blocked),
         }
     }
 

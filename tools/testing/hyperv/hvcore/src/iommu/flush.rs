@@ -3,6 +3,7 @@
 
 use super::domains::Domains;
 use super::layout::{self, FlushRange};
+use crate::cachelog::{CacheLog, IovaRange};
 use crate::counters::Counters;
 use crate::hypercall::control_word::Outcome;
 use crate::hypercall::dispatch::{RepList, Request};
@@ -24,20 +25,21 @@ pub enum Invalidation {
 /// Carries out one flush call.
 pub struct Flusher<'a> {
     domains: &'a Domains,
+    cache_log: &'a mut CacheLog,
     invalidation: Invalidation,
 }
 
 impl<'a> Flusher<'a> {
-    /// A flush of one of `domains`.
-    pub fn new(domains: &'a Domains, invalidation: Invalidation) -> Self {
-        Flusher { domains, invalidation }
+    /// A flush of one of `domains`. `cache_log` learns what the guest asked for, whether it is done or not.
+    pub fn new(domains: &'a Domains, cache_log: &'a mut CacheLog, invalidation: Invalidation) -> Self {
+        Flusher { domains, cache_log, invalidation }
     }
 
     /// FLUSH_DEVICE_DOMAIN, or FLUSH_DEVICE_DOMAIN_LIST when the call has a list.
     ///
     /// Fails as the layout of the header says, for an unknown or unconfigured domain, and at the first bad element;
     /// the elements before it are flushed then, and the outcome tells how many.
-    pub fn call(&self, platform: &mut impl Platform, counters: &mut Counters, request: &Request<'_>) -> Outcome {
+    pub fn call(mut self, platform: &mut impl Platform, counters: &mut Counters, request: &Request<'_>) -> Outcome {
         match request.list {
             None => layout::flush(request.input).and_then(|id| self.whole(platform, counters, id)).into(),
             Some(list) => match self.target(layout::flush_list(request.input)) {
@@ -52,17 +54,18 @@ impl<'a> Flusher<'a> {
         Ok((id, self.domains.tag(id)?))
     }
 
-    fn whole(&self, platform: &mut impl Platform, counters: &mut Counters, id: DomainId) -> Result<(), Status> {
+    fn whole(&mut self, platform: &mut impl Platform, counters: &mut Counters, id: DomainId) -> Result<(), Status> {
         let tag = self.domains.tag(id)?;
         if self.invalidation != Invalidation::Dropped {
             platform.flush_domain(tag);
         }
+        self.cache_log.flushed_all(platform, id, self.domains.attached(id).count());
         self.device_tlbs(platform, counters, id, Iova(0), FlushRange::EVERYTHING);
         Ok(())
     }
 
     fn list(
-        &self,
+        &mut self,
         platform: &mut impl Platform,
         counters: &mut Counters,
         id: DomainId,
@@ -79,6 +82,7 @@ impl<'a> Flusher<'a> {
             if self.invalidation != Invalidation::Dropped {
                 platform.flush_pages(tag, range.iova(), range.page_shift());
             }
+            self.cache_log.flushed(platform, id, IovaRange::block(range.iova(), range.page_shift()));
             self.device_tlbs(platform, counters, id, range.iova(), range.page_shift());
         }
         Outcome { status: Status::SUCCESS, reps_completed: list.indices().end }

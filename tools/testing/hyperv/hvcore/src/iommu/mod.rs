@@ -11,10 +11,11 @@ pub mod layout;
 pub mod tags;
 pub mod walk;
 
+use crate::cachelog::{self, CacheLog};
 use crate::counters::Counters;
 use crate::hypercall::control_word::Outcome;
 use crate::hypercall::dispatch::{IommuCall, Request};
-use crate::platform::Platform;
+use crate::platform::{Platform, Translation};
 use crate::status::Status;
 use capabilities::{Capabilities, Presence};
 use domains::{DeviceConfig, Domains};
@@ -29,18 +30,25 @@ pub struct Config {
     pub quota: u32,
     /// Whether flushes do what they say.
     pub invalidation: Invalidation,
+    /// Whether it is logged what caches may still hold.
+    pub cache: cachelog::Strictness,
 }
 
 /// The IOMMU of one guest.
 pub struct Iommu {
     config: Config,
     domains: Domains,
+    cache_log: CacheLog,
 }
 
 impl Iommu {
     /// An IOMMU without domains; every device is in the host's default domain (bypass).
     pub fn new(config: Config, devices: &[DeviceConfig]) -> Self {
-        Iommu { config, domains: Domains::new(config.capabilities, config.quota, devices) }
+        Iommu {
+            config,
+            domains: Domains::new(config.capabilities, config.quota, devices),
+            cache_log: CacheLog::new(config.cache),
+        }
     }
 
     /// The domains and devices.
@@ -51,6 +59,16 @@ impl Iommu {
     /// The domains and devices, for what happens outside hypercalls.
     pub fn domains_mut(&mut self) -> &mut Domains {
         &mut self.domains
+    }
+
+    /// What caches may still hold.
+    pub fn cache_log(&self) -> &CacheLog {
+        &self.cache_log
+    }
+
+    /// The same, for what happens outside hypercalls.
+    pub fn cache_log_mut(&mut self) -> &mut CacheLog {
+        &mut self.cache_log
     }
 
     /// Carries out a call whose form is sound.
@@ -109,22 +127,58 @@ impl Iommu {
                 .into(),
             IommuCall::Flush | IommuCall::FlushList => match self.config.capabilities.stage1_usable() {
                 Err(status) => status.into(),
-                Ok(()) => Flusher::new(&self.domains, self.config.invalidation).call(platform, counters, request),
+                Ok(()) => Flusher::new(&self.domains, &mut self.cache_log, self.config.invalidation)
+                    .call(platform, counters, request),
             },
-            IommuCall::Create => self.domain_call(|domains| domains.create(layout::Create::decode(input)?)),
+            IommuCall::Create => self.domain_call(|iommu| iommu.domains.create(layout::Create::decode(input)?)),
             IommuCall::Configure => {
-                self.domain_call(|domains| domains.configure(platform, layout::Configure::decode(input)?))
+                self.domain_call(|iommu| iommu.configure(platform, layout::Configure::decode(input)?))
             }
             IommuCall::Attach => {
-                self.domain_call(|domains| domains.attach(platform, counters, layout::Attach::decode(input)?))
+                self.domain_call(|iommu| iommu.attach(platform, counters, layout::Attach::decode(input)?))
             }
-            IommuCall::Detach => self.domain_call(|domains| domains.detach(platform, layout::detach(input)?)),
-            IommuCall::Delete => self.domain_call(|domains| domains.delete(platform, layout::delete(input)?)),
+            IommuCall::Detach => self.domain_call(|iommu| iommu.domains.detach(platform, layout::detach(input)?)),
+            IommuCall::Delete => self.domain_call(|iommu| {
+                let id = layout::delete(input)?;
+                iommu.domains.delete(platform, id)?;
+                iommu.cache_log.deleted(platform, id);
+                Ok(())
+            }),
         }
     }
 
-    fn domain_call(&mut self, call: impl FnOnce(&mut Domains) -> Result<(), Status>) -> Outcome {
-        self.config.capabilities.stage1_usable().and_then(|()| call(&mut self.domains)).into()
+    /// As [`Domains::configure`]; also refuses a root that is a table of another domain, or may still be taken for one.
+    fn configure(&mut self, platform: &mut impl Platform, configure: layout::Configure) -> Result<(), Status> {
+        let (id, translation) = (configure.domain, configure.translation);
+        let root = match translation {
+            Translation::Stage1 { root, levels } => Some((root, levels)),
+            Translation::Bypass | Translation::Blocked => None,
+        };
+        if root.is_some_and(|(root, _)| self.cache_log.owner(root).is_some()) {
+            return Err(Status::INVALID_PARAMETER);
+        }
+        self.domains.configure(platform, configure)?;
+        if let Some((root, levels)) = root {
+            self.cache_log.configured(platform, id, root, levels);
+        }
+        Ok(())
+    }
+
+    fn attach(
+        &mut self,
+        platform: &mut impl Platform,
+        counters: &mut Counters,
+        attach: layout::Attach,
+    ) -> Result<(), Status> {
+        let domain = attach.domain;
+        let others = self.domains.attached(domain).count();
+        self.domains.attach(platform, counters, attach)?;
+        self.cache_log.attached(domain, others);
+        Ok(())
+    }
+
+    fn domain_call(&mut self, call: impl FnOnce(&mut Iommu) -> Result<(), Status>) -> Outcome {
+        self.config.capabilities.stage1_usable().and_then(|()| call(self)).into()
     }
 }
 

@@ -4,7 +4,9 @@
 use core::num::{NonZeroU16, NonZeroU32};
 
 use super::Partition;
-use crate::control::{Command, Counter, DeviceField, DomainField, FaultField, Qualifier, Reply, ToldField, PING_VALUE};
+use crate::control::{
+    Command, Counter, DeviceField, DomainField, FaultField, Qualifier, Reply, StaleField, ToldField, PING_VALUE,
+};
 use crate::counters::Counters;
 use crate::hypercall::codes::CallCode;
 use crate::ids::{BusIndex, DeviceIndex, DomainId, Gpa, Iova, LogicalDeviceId, Rid};
@@ -89,6 +91,10 @@ impl Partition {
             }
             Command::PeekGuest => peek(platform, ebx, edx),
             Command::LeavesInto => self.leaves_into(platform, ebx, edx),
+            Command::Stale => {
+                let field = StaleField::try_from(edx).map_err(|()| Reply::NoSuchObject)?;
+                self.stale_field(DomainId(ebx), field).ok_or(Reply::Refused)
+            }
             Command::Qualify => {
                 let qualifier = Qualifier::try_from(ebx).map_err(|()| Reply::NoSuchObject)?;
                 qualify(&mut self.qualifiers, qualifier, edx)?;

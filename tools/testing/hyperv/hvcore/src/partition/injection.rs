@@ -57,6 +57,9 @@ impl Partition {
         if let (Call::Iommu(IommuCall::Create), Some(domain)) = (request.spec.call, named_domain(request)) {
             self.uncertain.push(domain);
         }
+        if let (Call::Iommu(call), true, None) = (request.spec.call, action.status.is_success(), action.elements) {
+            self.believed(platform, call, request);
+        }
         if let (OutputBlock::Garbage, Some(gpa)) = (action.output, request.output) {
             const GARBAGE: [u8; 64] = [0xa5; 64];
             let bytes = GARBAGE.get(..request.spec.output_bytes).unwrap_or(&GARBAGE);
@@ -81,10 +84,11 @@ impl Partition {
         Outcome { status: action.status, reps_completed }
     }
 
-    /// Whether a call deletes a domain that may exist as far as the guest can know: its creation failed without having
+    /// Whether a call flushes or deletes a domain that may exist as far as the guest can know: its creation failed without having
     /// been tried.
     pub(super) fn is_uncertain(&self, call: IommuCall, request: &Request<'_>) -> bool {
-        call == IommuCall::Delete && named_domain(request).is_some_and(|domain| self.uncertain.contains(&domain))
+        matches!(call, IommuCall::Flush | IommuCall::Delete)
+            && named_domain(request).is_some_and(|domain| self.uncertain.contains(&domain))
     }
 
     /// The device that the call names is pulled out, with all that is on its bus.

@@ -2,6 +2,7 @@
 //! The whole of the Hyper-V interface that one guest sees.
 
 mod buses;
+mod caches;
 mod calls;
 mod control;
 mod device_tlb;
@@ -122,6 +123,7 @@ impl Partition {
             capabilities: options.capabilities,
             quota: options.quota,
             invalidation: options.invalidation,
+            cache: options.cache,
         };
         Ok(Partition {
             synic: Synic::new(vp_count),
@@ -205,6 +207,7 @@ impl Partition {
             Call::MmioWrite => self.mmio_write(platform, request.input).into(),
             Call::Iommu(call) => {
                 let outcome = self.iommu.call(platform, &mut self.counters, call, request);
+                self.report_caches(platform);
                 if self.iommu.is_violation(call, request, outcome.status)
                     && !self.is_uncertain(call, request)
                     && !self.hostility.confuses()
@@ -254,6 +257,7 @@ impl Partition {
                     Counters::add(&mut self.counters.abandoned, 1);
                 }
                 self.iommu.domains_mut().replug(device);
+                self.iommu.cache_log_mut().forget_all(platform);
             }
         }
     }

@@ -255,8 +255,8 @@ mod racing {
     use super::{FreesSlotUnderWay, SLOT};
     use crate::ids::{DeviceIndex, Gpa, Iova, VpIndex};
     use crate::platform::{
-        AccessSize, BadGpa, CacheTag, DeviceTlb, DmaFault, Effort, FunctionInfo, LogLevel, Platform, RemapHandle,
-        Translation,
+        AccessSize, BadGpa, CacheTag, CannotWatch, DeviceTlb, DmaFault, Effort, FunctionInfo, LogLevel, Platform,
+        RemapHandle, Translation,
     };
 
     impl Platform for FreesSlotUnderWay {
@@ -275,6 +275,18 @@ mod racing {
         }
         fn store_u32(&mut self, gpa: Gpa, value: u32) -> Result<(), BadGpa> {
             self.0.store_u32(gpa, value)
+        }
+        fn exchange_u64(&mut self, gpa: Gpa, value: u64) -> Result<u64, BadGpa> {
+            self.0.exchange_u64(gpa, value)
+        }
+        fn compare_exchange_u64(&mut self, gpa: Gpa, expected: u64, value: u64) -> Result<u64, BadGpa> {
+            self.0.compare_exchange_u64(gpa, expected, value)
+        }
+        fn watch(&mut self, page: Gpa) -> Result<(), CannotWatch> {
+            self.0.watch(page)
+        }
+        fn unwatch(&mut self, page: Gpa) {
+            self.0.unwatch(page)
         }
         fn is_guest_ram(&self, gpa: Gpa, len: u64) -> bool {
             self.0.is_guest_ram(gpa, len)
@@ -306,8 +318,8 @@ mod racing {
         fn remap_free(&mut self, handle: RemapHandle) {
             self.0.remap_free(handle)
         }
-        fn set_translation(&mut self, device: DeviceIndex, new: Translation, tag: CacheTag, old: CacheTag) {
-            self.0.set_translation(device, new, tag, old)
+        fn set_translation(&mut self, device: DeviceIndex, new: Translation, tag: CacheTag) {
+            self.0.set_translation(device, new, tag)
         }
         fn flush_domain(&mut self, tag: CacheTag) {
             self.0.flush_domain(tag)

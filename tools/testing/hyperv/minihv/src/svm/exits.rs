@@ -6,9 +6,10 @@ use hvcore::identity::Identity;
 
 use super::vcpu::{Register, Vcpu};
 use super::vmcb::{exit, Event};
+use super::watched;
 use crate::console::{fatal, log};
 use crate::io::{self, Direction};
-use crate::{boot, cpuid, machine, msr, npt, paging, startup};
+use crate::{boot, cpuid, kick, machine, msr, npt, paging, startup};
 
 const CPUID_BYTES: u64 = 2;
 const MSR_BYTES: u64 = 2;
@@ -46,10 +47,13 @@ pub fn handle(vcpu: &mut Vcpu) -> After {
 /// A physical NMI: either another processor wants this one's attention, or it is the guest's own.
 fn nmi(vcpu: &mut Vcpu) -> After {
     boot::acknowledge_nmi();
+    let kicked = kick::taken(vcpu.index);
     if startup::init_requested(vcpu.index) {
         return After::Park;
     }
-    vcpu.inject(Event::Nmi);
+    if !kicked {
+        vcpu.inject(Event::Nmi);
+    }
     After::Resume
 }
 
@@ -133,6 +137,9 @@ fn nested_page_fault(vcpu: &mut Vcpu) {
     if vcpu.save().cr3 == paging::current_root() {
         // No guest can load that address: nested paging would stop it before the first instruction.
         fatal!("emulator error: vp {vp} ran the hypervisor's own code as guest code, at {rip:#x}");
+    }
+    if error & watched::WRITE_TO_PRESENT == watched::WRITE_TO_PRESENT {
+        return watched::write(vcpu, gpa, error);
     }
     match npt::fill_hole(gpa) {
         Ok(()) => log!("svm", "vp {vp} touched {gpa:#x}, where nothing is (error {error:#x}, rip {rip:#x})"),

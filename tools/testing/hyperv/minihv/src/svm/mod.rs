@@ -11,6 +11,7 @@ mod exits;
 mod permissions;
 pub mod vcpu;
 mod vmcb;
+mod watched;
 
 pub use effort::total as effort;
 pub use permissions::{MsrIntercept, Permissions};

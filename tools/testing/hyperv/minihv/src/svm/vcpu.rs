@@ -9,9 +9,8 @@ use super::effort;
 use super::exits::{self, After};
 use super::vmcb::{intercept1, intercept2, Control, Event, Save, Segment, Vmcb};
 use super::Permissions;
-use crate::linux;
 use crate::paging::TablePage;
-use crate::time;
+use crate::{linux, npt, time};
 
 extern "C" {
     fn world_switch(vmcb: u64, registers: *mut GuestRegisters);
@@ -27,6 +26,8 @@ const RFLAGS_RESET: u64 = 2;
 const PAT_RESET: u64 = 0x0007_0406_0007_0406;
 const MXCSR_RESET: u32 = 0x1f80;
 const ASID: u32 = 1;
+const RAX: u8 = 0;
+const RSP: u8 = 4;
 
 /// General registers that the guest's RAX and RSP do not belong to: those are in the VMCB.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,6 +82,8 @@ pub struct Vcpu {
     pub assist_page: u64,
     vmcb: Box<Vmcb>,
     registers: Box<GuestRegisters>,
+    /// Of the nested page table, when this processor entered the guest last.
+    generation: u64,
 }
 
 impl Vcpu {
@@ -112,6 +115,7 @@ impl Vcpu {
             assist_page: 0,
             vmcb,
             registers: Box::new(GuestRegisters { general: [0; 16], vectors: [[0; 2]; 16] }),
+            generation: 0,
         }
     }
 
@@ -119,6 +123,7 @@ impl Vcpu {
     pub fn run(&mut self, start: Start) {
         self.reset(start);
         loop {
+            self.notice_nested_changes();
             // SAFETY: the VMCB is complete and identity mapped; nested paging confines the guest to its own memory.
             unsafe { world_switch(&raw const *self.vmcb as u64, &raw mut *self.registers) }
             let exit = time::ticks();
@@ -129,6 +134,15 @@ impl Vcpu {
                 After::Park => return,
             }
         }
+    }
+
+    /// Drops what is cached of the nested page table when it has changed.
+    fn notice_nested_changes(&mut self) {
+        const NOTHING: u32 = 0;
+        const EVERYTHING: u32 = 1;
+        let now = npt::generation();
+        let changed = core::mem::replace(&mut self.generation, now) != now;
+        self.vmcb.control.tlb_control = if changed { EVERYTHING } else { NOTHING };
     }
 
     /// The control area.
@@ -149,6 +163,24 @@ impl Vcpu {
     /// Sets a general register.
     pub fn set_register(&mut self, register: Register, value: u64) {
         self.registers.general[register as usize] = value;
+    }
+
+    /// A general register by its number in instructions.
+    pub fn numbered(&self, number: u8) -> u64 {
+        match number {
+            RAX => self.vmcb.save.rax,
+            RSP => self.vmcb.save.rsp,
+            other => self.registers.general[usize::from(other & 0xf)],
+        }
+    }
+
+    /// Sets a general register by its number in instructions.
+    pub fn set_numbered(&mut self, number: u8, value: u64) {
+        match number {
+            RAX => self.vmcb.save.rax = value,
+            RSP => self.vmcb.save.rsp = value,
+            other => self.registers.general[usize::from(other & 0xf)] = value,
+        }
     }
 
     /// EDX:EAX.

@@ -9,7 +9,7 @@ fn attached(options: &str) -> (Guest, CacheTag) {
     let mut guest = Guest::new(options);
     guest.domain(1, PAGING);
     assert_eq!(guest.attach(1, DEVICE_0), Status(0));
-    let (_, _, tag, _) = guest.switch();
+    let (_, _, tag) = guest.switch();
     assert_eq!(guest.attach(1, DEVICE_1), Status(0));
     assert_eq!(guest.switch().2, tag);
     guest.platform.device_tlbs.extend([DeviceIndex(0), DeviceIndex(1)]);

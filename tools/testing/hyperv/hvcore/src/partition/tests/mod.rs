@@ -2,6 +2,7 @@
 //! The partition as a guest sees it: by hypercalls with literal layouts, and by the test interface.
 
 mod arbitrary;
+mod caches;
 mod control;
 mod domains;
 mod flush;
@@ -145,12 +146,12 @@ impl Guest {
     }
 
     /// The one switch of translation since the events were last taken.
-    fn switch(&mut self) -> (DeviceIndex, Translation, CacheTag, CacheTag) {
+    fn switch(&mut self) -> (DeviceIndex, Translation, CacheTag) {
         let events = self.events();
         match events[..] {
-            [Event::SetTranslation { device, translation, tag, old_tag }, Event::FlushDeviceTlb(flushed, _, 52)] => {
+            [Event::SetTranslation { device, translation, tag }, Event::FlushDeviceTlb(flushed, _, 52)] => {
                 assert_eq!(flushed, device);
-                (device, translation, tag, old_tag)
+                (device, translation, tag)
             }
             _ => panic!("not one switch: {events:?}"),
         }

@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: GPL-2.0
+//! What the log of the caches ([`crate::cachelog`]) learns outside hypercalls, and what it has to say.
+
+use super::Partition;
+use crate::cachelog::{Operation, WriteOutcome};
+use crate::control::StaleField;
+use crate::hypercall::dispatch::{IommuCall, Request};
+use crate::ids::{DomainId, Gpa};
+use crate::iommu::layout;
+use crate::platform::Platform;
+
+impl Partition {
+    /// The guest, at `rip`, writes the 64-bit word at `gpa`, which [`Platform::watch`] kept from it.
+    pub fn watched_write(
+        &mut self,
+        platform: &mut impl Platform,
+        gpa: Gpa,
+        operation: Operation,
+        rip: u64,
+    ) -> WriteOutcome {
+        let outcome = self.iommu.cache_log_mut().write(platform, gpa, operation, rip);
+        self.report_caches(platform);
+        outcome
+    }
+
+    /// The guest, at `rip`, writes to the page of `gpa`, which [`Platform::watch`] kept from it, but not a 64-bit word.
+    pub fn watched_foreign_write(&mut self, platform: &mut impl Platform, gpa: Gpa, rip: u64) -> WriteOutcome {
+        let outcome = self.iommu.cache_log_mut().foreign_write(platform, gpa, rip);
+        self.report_caches(platform);
+        outcome
+    }
+
+    /// The guest's kernel gives up all hypercalls: the next one uses the memory as it likes.
+    pub fn kernel_left(&mut self, platform: &mut impl Platform) {
+        self.iommu.cache_log_mut().forget_all(platform);
+    }
+
+    /// Counts and logs what has been found.
+    pub(super) fn report_caches(&mut self, platform: &mut impl Platform) {
+        if self.hostility.confuses() {
+            // The guest was told of flushes that were none, or the other way round.
+            self.iommu.cache_log_mut().forget_all(platform);
+            self.iommu.cache_log_mut().take_findings();
+        }
+        if !self.iommu.cache_log().has_findings() {
+            return;
+        }
+        for finding in self.iommu.cache_log_mut().take_findings() {
+            self.violation(platform, format_args!("{finding}"));
+        }
+    }
+
+    /// A rule answered a call with success that was not carried out: the guest goes by that.
+    pub(super) fn believed(&mut self, platform: &mut impl Platform, call: IommuCall, request: &Request<'_>) {
+        let Some(domain) = layout::named_domain(call, request.input) else { return };
+        match call {
+            IommuCall::Flush | IommuCall::FlushList => {
+                let devices = self.iommu.domains().attached(domain).count();
+                self.iommu.cache_log_mut().flushed_all(platform, domain, devices);
+            }
+            IommuCall::Delete => self.iommu.cache_log_mut().forget(platform, domain),
+            _ => {}
+        }
+    }
+
+    /// What is stale of a domain; `None` when it is not followed.
+    pub(super) fn stale_field(&self, domain: DomainId, field: StaleField) -> Option<u64> {
+        let stale = self.iommu.cache_log().stale(domain)?;
+        Some(match field {
+            StaleField::Pages => stale.pages,
+            StaleField::First => stale.first.map_or(0, |range| range.first().0),
+            StaleField::Tables => stale.tables,
+        })
+    }
+}
