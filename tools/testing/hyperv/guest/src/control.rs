@@ -5,7 +5,9 @@ use core::arch::asm;
 use core::ops::Range;
 
 use anyhow::{bail, Result};
-use hvcore::control::{Command, Counter, DeviceField, DomainField, FaultField, Qualifier, Reply, LEAF, PING_VALUE};
+use hvcore::control::{
+    Command, Counter, DeviceField, DomainField, FaultField, Qualifier, Reply, StaleField, LEAF, PING_VALUE,
+};
 use hvcore::ids::{BusIndex, DomainId, Gpa, Iova, LogicalDeviceId};
 use hvcore::platform::DeviceTlb;
 use hvcore::vpci::Slot;
@@ -13,6 +15,17 @@ use hvcore::vpci::Slot;
 /// Proof that minihv answers; all its commands hang off this.
 #[derive(Clone, Copy, Debug)]
 pub struct Minihv(());
+
+/// What caches may still hold of a domain although its table no longer says so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stale {
+    /// Pages that were unmapped and not flushed.
+    pub pages: u64,
+    /// The first of them, if there is any.
+    pub first: Iova,
+    /// Tables that were taken out and not flushed.
+    pub tables: u64,
+}
 
 /// The raw answer: reply code and value.
 struct Answer {
@@ -283,6 +296,22 @@ impl Minihv {
         let first = u16::try_from(range.start.0 / MIB)?;
         let count = u16::try_from(range.end.0.div_ceil(MIB) - u64::from(first))?;
         self.must(Command::LeavesInto, domain.0, u32::from(count) << 16 | u32::from(first))
+    }
+
+    /// What caches may still hold of a domain; `None` when minihv does not log that.
+    ///
+    /// # Errors
+    /// When minihv does not answer as documented.
+    pub fn stale(self, domain: DomainId) -> Result<Option<Stale>> {
+        let ask = |field: StaleField| cpuid(Command::Stale, domain.0, field as u32);
+        let (pages, first, tables) = (ask(StaleField::Pages), ask(StaleField::First), ask(StaleField::Tables));
+        match pages.code {
+            code if code == Reply::Ok as u32 => {
+                Ok(Some(Stale { pages: pages.value, first: Iova(first.value), tables: tables.value }))
+            }
+            code if code == Reply::Refused as u32 => Ok(None),
+            code => bail!("minihv does not tell what is stale: reply {code}"),
+        }
     }
 
     /// The leaf entry that a domain's table holds for an address; `None` when it is not mapped.

@@ -245,13 +245,6 @@ impl Case {
         self
     }
 
-    /// Takes what minihv calls a violation of the interface for a part of the test, where its line matches this pattern.
-    #[allow(dead_code, reason = "for cases that break the interface on purpose")]
-    pub fn expect_violation(mut self, pattern: &str) -> Case {
-        self.demands.violations.push(pattern.to_owned());
-        self
-    }
-
     /// Demands that a check of the guest program fails, whatever it says.
     pub fn must_fail(self, check: &str) -> Case {
         self.must_fail_by(check, "")
@@ -276,6 +269,12 @@ impl Case {
     /// Lets checks whose whole name matches this pattern be skipped, for a reason that matches the other one.
     pub fn may_skip(mut self, check: &str, reason: &str) -> Case {
         self.demands.excuses.push(Excuse { check: check.to_owned(), reason: reason.to_owned() });
+        self
+    }
+
+    /// Takes violations that match this pattern for a part of the test, and demands one.
+    pub fn violation(mut self, pattern: &str) -> Case {
+        self.demands.violations.push(pattern.to_owned());
         self
     }
 

@@ -47,12 +47,13 @@ use crate::progress::Progress;
 use crate::suite::Selection;
 
 /// Checks of the guest program that only minihv makes possible.
-pub const HYPERVISOR_CHECKS: [&str; 5] = [
+pub const HYPERVISOR_CHECKS: [&str; 6] = [
     "nvme-queue-addresses-are-iovas",
     "hypervisor-counters",
     "no-stray-dma-faults",
     "vfio-table-holds-physical-address",
     "no-protocol-violations",
+    "unmaps-leave-nothing-cached",
 ];
 
 /// File with what came of the test cases, below the directory of what is left of a run.

@@ -6,10 +6,12 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use anyhow::{bail, Context, Result};
+use hvcore::cachelog::Strictness;
+use hvcore::options::Options;
 
 use crate::boot::{Leftovers, Patience, Plan, Record, Tools};
 use crate::case::{Case, Role, Tier, Variant};
-use crate::cases::{self, SUITES};
+use crate::cases::{self, mode, SUITES};
 use crate::device::{Bus, Devices};
 use crate::fingerprint::Fingerprints;
 use crate::image::Kernel;
@@ -87,6 +89,18 @@ fn is_named(path: &str, text: &str) -> bool {
     }
 }
 
+/// minihv's options for a case: unless the case says otherwise, it is logged what caches may hold. What is measured is
+/// the guest without that.
+fn hypervisor(case: &Case) -> Result<Options> {
+    let mut options: Options = case.hypervisor.parse().with_context(|| case.path())?;
+    let is_silent = !case.hypervisor.split(' ').any(|word| word.starts_with("cache="));
+    if is_silent && case.suite != "bench" {
+        let is_strict = case.append.iter().any(|word| word == mode::STRICT[0]);
+        options.cache = if is_strict { Strictness::Strict } else { Strictness::Deferred };
+    }
+    Ok(options)
+}
+
 fn plan(case: &Case, kernel: &Kernel, selection: &Selection) -> Result<Plan> {
     let buses: Vec<Bus> = case.devices.iter().map(|d| d.parse()).collect::<Result<_>>()?;
     Ok(Plan {
@@ -99,7 +113,7 @@ fn plan(case: &Case, kernel: &Kernel, selection: &Selection) -> Result<Plan> {
         clock: case.clock,
         threads: case.threads.unwrap_or(selection.threads),
         append: case.command_line(),
-        hypervisor: case.hypervisor.parse().with_context(|| case.path())?,
+        hypervisor: hypervisor(case)?,
         fio: Fio::Left,
         packs: case.packs.clone(),
         padding: 0,

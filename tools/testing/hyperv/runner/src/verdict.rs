@@ -2,7 +2,7 @@
 //! From a guest's logs to passed or failed.
 
 use anyhow::{Context, Result};
-use regex::{Regex, RegexSet};
+use regex::Regex;
 
 use crate::boot::{End, Record};
 use crate::console::message;
@@ -60,7 +60,8 @@ pub struct Demands {
     pub unnamed: Unnamed,
     /// DMA faults, besides those that the guest program announces.
     pub faults: Vec<Named>,
-    /// Patterns of violations of the interface, as minihv's log has them, that are part of the test.
+    /// Patterns of violations of the interface that are part of the test: each must match a line of minihv's log, from
+    /// behind `violation: ` on.
     pub violations: Vec<String>,
     /// Checks of the guest program that must fail; all others must not.
     pub failing: Vec<Failing>,
@@ -155,10 +156,24 @@ pub fn verdict(record: &Record, demands: &Demands) -> Result<Verdict> {
     let messages_left = without_reports_through(&messages, &demands.known_callers);
     complaints.extend(splat_complaints(&detector, &without_known_warnings(&messages_left, &demands.warnings)));
     // The guest's own check sees no violations after it, at shutdown for one.
-    let violations = RegexSet::new(&demands.violations).context("expected violations")?;
-    let alarming =
-        |line: &&String| line.contains("panicked at") || (line.contains("] violation: ") && !violations.is_match(line));
-    complaints.extend(record.hypervisor.iter().filter(alarming).map(|line| format!("minihv: {line}")));
+    let mut wanted = Vec::new();
+    for pattern in &demands.violations {
+        wanted.push((pattern, Regex::new(pattern).context("violations")?, false));
+    }
+    for line in &record.hypervisor {
+        let violation = line.split_once("] violation: ").map(|(_, what)| what);
+        let mut is_wanted = false;
+        for (_, regex, seen) in &mut wanted {
+            if violation.is_some_and(|what| regex.is_match(what)) {
+                (is_wanted, *seen) = (true, true);
+            }
+        }
+        if line.contains("panicked at") || violation.is_some() && !is_wanted {
+            complaints.push(format!("minihv: {line}"));
+        }
+    }
+    let missing = wanted.iter().filter(|(_, _, seen)| !seen);
+    complaints.extend(missing.map(|(pattern, _, _)| format!("minihv: no violation matches {pattern:?}")));
     complaints.extend(judge(&demands.log, &messages).context("expectations")?);
     if demands.unnamed == Unnamed::Fails {
         complaints.extend(lines::judge(&demands.log, &accounted, &messages).context("expectations")?);
@@ -321,9 +336,12 @@ mod tests {
         let mut record = record(GOOD, End::Exited);
         record.hypervisor = ["[1.0] violation: ATS", "[2.0] counter violations 1"].map(str::to_owned).to_vec();
         assert_eq!(verdict(&record, &Demands::default()).unwrap().complaints, ["minihv: [1.0] violation: ATS"]);
-        let named = |pattern: &str| Demands { violations: vec![pattern.to_owned()], ..Demands::default() };
-        let count = |pattern| verdict(&record, &named(pattern)).unwrap().complaints.len();
-        assert_eq!([count("violation: ATS$"), count("violation: attach")], [0, 1]);
+        let complaints = |violations: &[&str]| {
+            let violations = violations.iter().map(|&pattern| pattern.to_owned()).collect();
+            verdict(&record, &Demands { violations, ..Demands::default() }).unwrap().complaints
+        };
+        assert_eq!(complaints(&["^ATS"]), [""; 0]);
+        assert_eq!(complaints(&["^ATS", "^cache"]), ["minihv: no violation matches \"^cache\""]);
     }
 
     #[test]

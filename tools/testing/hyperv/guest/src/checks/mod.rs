@@ -6,6 +6,7 @@ pub mod ats;
 pub mod bar;
 pub mod bench;
 pub mod binding;
+pub mod caches;
 pub mod cdev;
 pub mod concurrency;
 pub mod counters;

@@ -3,7 +3,7 @@
 
 use super::{check, Check};
 use crate::checks::{
-    announcement, ats, bar, bench, binding, cdev, concurrency, counters, cpus, domains, dump, groups, hotplug,
+    announcement, ats, bar, bench, binding, caches, cdev, concurrency, counters, cpus, domains, dump, groups, hotplug,
     identity, kexec, kselftest, large, leaks, nvme, observe, ownership, protection, refusal, reset, revocation,
     samples, sleep, trace, virtio, width,
 };
@@ -25,6 +25,8 @@ pub const VFIO_UNMAPPED: Check = check("vfio-unmapped-is-blocked", |c| protectio
 pub const VFIO_STALE: Check = check("vfio-unmap-flushes", |c| protection::stale(c, BackEnd::Type1));
 pub const VFIO_REMAP: Check = check("vfio-remap-reaches-new-memory", |c| protection::remap(c, BackEnd::Type1));
 pub const VFIO_NEIGHBOUR: Check = check("vfio-unmap-spares-neighbour", |c| protection::neighbour(c, BackEnd::Type1));
+pub const CACHES_CLEAN: Check = check("unmaps-leave-nothing-cached", caches::unmaps_leave_nothing);
+pub const CACHES_CONTROL: Check = check("dropped-flushes-are-noticed", caches::dropped_flushes_are_noticed);
 pub const VFIO_FLUSH_FAILURE: Check = check("vfio-failed-flush-blocks", protection::flush_failure);
 pub const FLUSH_FAILURE_OF_TWO: Check = check("failed-flush-blocks-both-devices", protection::flush_failure_of_two);
 pub const VFIO_UNBLOCKABLE: Check = check("vfio-unblockable-is-kept-off-the-bus", protection::unblockable);

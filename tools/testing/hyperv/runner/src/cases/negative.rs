@@ -12,7 +12,13 @@ pub fn cases() -> Vec<Case> {
         with(case, &mode::STRICT).control("vfio-unmap-flushes", "^STALE TRANSLATION: a page after its unmap")
     };
     vec![
-        stale("driver-drops-flushes").append("hv_pviommu.drop_flush=1"),
+        // One page and then two, in a domain that is deleted with them.
+        stale("driver-drops-flushes").append("hv_pviommu.drop_flush=1").violation("^cache: "),
+        with(Case::new("negative", "dropped-flushes-are-logged", "dropped-flushes").devices(&["edu"]), &mode::STRICT)
+            .violation("^cache: domain [0-9]+: iova 0x2040001000-0x2040001fff mapped again before a flush covered it$")
+            .violation(
+                "^cache: domain [0-9]+: iova 0x2040000000-.* deleted with [0-9]+ pages unmapped and not flushed$",
+            ),
         stale("hypervisor-drops-flushes").hypervisor("drop-flush=on"),
     ]
 }

@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: GPL-2.0
+//! What caches may still hold of a domain, as minihv logs it from the changes of its table.
+
+use std::fs;
+
+use anyhow::{bail, Context as _, Result};
+use hvcore::control::Counter;
+use hvcore::ids::DomainId;
+
+use crate::control::{Minihv, Stale};
+use crate::report::Outcome;
+use crate::scenario::Context;
+use crate::testbench::{at, Bench};
+
+/// The driver's parameter that makes it drop every flush.
+const DROP_FLUSH: &str = "/sys/module/hv_pviommu/parameters/drop_flush";
+/// Pages of the buffer: a table of the lowest level and a bit.
+const PAGES: usize = 520;
+
+fn domain(bench: &Bench, minihv: Minihv) -> Result<DomainId> {
+    let id = bench.function.logical_id().context("edu has no logical id")?;
+    minihv.device_domain(id)?.context("edu is in no domain")
+}
+
+/// Unmaps of many sizes, at both ends of tables: when one returns, caches hold nothing of it any more.
+pub fn unmaps_leave_nothing(context: &mut Context<'_>) -> Result<Outcome> {
+    let Some(minihv) = context.minihv else { return Ok(Outcome::Skip("needs minihv".to_owned())) };
+    let bench = Bench::open(context, PAGES)?;
+    let domain = domain(&bench, minihv)?;
+    if minihv.stale(domain)?.is_none() {
+        return Ok(Outcome::Skip("minihv does not log what caches hold".to_owned()));
+    }
+    // The last ones empty whole tables, which are freed then.
+    let shapes = [(0, 1), (3, 2), (7, 3), (5, 9), (511, 2), (500, 33), (1, 511), (512, 512), (510, 515), (1024, 512)];
+    for (first, count) in shapes {
+        // Twice: an address that was not flushed is noticed when it is mapped again.
+        for _ in 0..2 {
+            bench.session.map(at(first), &bench.buffer, 0, count)?;
+            bench.session.unmap(at(first), count)?;
+            match minihv.stale(domain)?.context("minihv no longer logs what caches hold")? {
+                Stale { pages: 0, tables: 0, .. } => {}
+                stale => bail!("after an unmap of {count} pages at {:#x}: {stale:x?}", at(first).0),
+            }
+        }
+    }
+    Ok(Outcome::Pass(format!("{} sizes, twice", shapes.len())))
+}
+
+/// A control: the driver drops its flushes, and minihv notices each.
+pub fn dropped_flushes_are_noticed(context: &mut Context<'_>) -> Result<Outcome> {
+    let minihv = context.minihv()?;
+    let bench = Bench::open(context, 4)?;
+    let domain = domain(&bench, minihv)?;
+    let violations = || minihv.counter(Counter::Violations, 0);
+    let before = violations()?;
+    fs::write(DROP_FLUSH, "1").context(DROP_FLUSH)?;
+    bench.session.map(at(0), &bench.buffer, 0, 3)?;
+    bench.session.unmap(at(0), 3)?;
+    let stale = minihv.stale(domain)?.context("minihv does not log what caches hold")?;
+    if (stale.pages, stale.first) != (3, at(0)) {
+        bail!("3 pages at {:#x} were not flushed, but {stale:x?}", at(0).0);
+    }
+    if violations()? != before {
+        bail!("a violation before the address is used again");
+    }
+    bench.session.map(at(1), &bench.buffer, 1, 1)?;
+    if violations()? != before + 1 {
+        bail!("an address was mapped again before its flush, and there is no violation");
+    }
+    bench.session.unmap(at(1), 1)?;
+    // Two pages are left, and the one that was mapped again: the domain goes without any flush.
+    drop(bench);
+    let after = violations()?;
+    fs::write(DROP_FLUSH, "0").context(DROP_FLUSH)?;
+    if after != before + 2 {
+        bail!("{} violations when the domain was deleted, not 1", after.saturating_sub(before + 1));
+    }
+    Ok(Outcome::Pass("when mapped again, and when the domain was deleted".to_owned()))
+}
