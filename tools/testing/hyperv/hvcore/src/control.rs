@@ -117,6 +117,8 @@ pub enum Counter {
     Exits = 14,
     /// Ticks of the time-stamp counter that the hypervisor used to handle them, without the world switches.
     HypervisorTicks = 15,
+    /// Hypercalls that were carried out while one of another processor was held back or paused.
+    Overtakes = 16,
 }
 
 /// What [`Command::Qualify`] says about the rule that is added next.
@@ -131,6 +133,16 @@ pub enum Qualifier {
     Slow = 2,
     /// The device that the call names is withdrawn before it is carried out; the value says nothing.
     DeviceGone = 3,
+    /// Low half of the 64-bit word that the next one is about.
+    LowHalf = 4,
+    /// High half of the word: it is the call's result word, and the call is not carried out.
+    Word = 5,
+    /// High half of the word: the call is carried out, and the word's bits are set in its result word.
+    Marked = 6,
+    /// The call is carried out, of its list at most so many elements, which the guest is told.
+    Slice = 7,
+    /// The call is carried out, of its list at most so many elements at a time, which the guest is not told.
+    Resume = 8,
 }
 
 /// What [`Command::Fault`] tells.
@@ -220,10 +232,10 @@ from_u32! {
         Ping, Counter, Fault, Device, Domain, Inject, InjectClear, Rescind, Offer, Eject, Unplug, Walk, Mark, PeekGuest,
         LeavesInto, Qualify, Hostile, Told, Stale,
     }
-    Qualifier { Domain, Elements, Slow, DeviceGone }
+    Qualifier { Domain, Elements, Slow, DeviceGone, LowHalf, Word, Marked, Slice, Resume }
     Counter {
         Calls, Status, FlushDescriptors, FlushPages, DmaFaults, LiveDomains, AttachedDevices, Injected, Violations,
-        Buses, Switches, Abandoned, DeviceTlbFlushes, DeviceTlbPages, Exits, HypervisorTicks,
+        Buses, Switches, Abandoned, DeviceTlbFlushes, DeviceTlbPages, Exits, HypervisorTicks, Overtakes,
     }
     FaultField { Take, Iova, Device, Reason }
     DeviceField { Domain, Translation, Rid, DeviceTlb }
@@ -244,10 +256,12 @@ mod tests {
         assert_eq!(Command::try_from(16), Err(()));
         assert_eq!(Command::try_from(40), Ok(Command::Stale));
         assert_eq!(StaleField::try_from(3), Err(()));
-        assert_eq!(Qualifier::try_from(4), Err(()));
+        assert_eq!(Qualifier::try_from(8), Ok(Qualifier::Resume));
+        assert_eq!(Qualifier::try_from(9), Err(()));
         assert_eq!(Counter::try_from(13), Ok(Counter::DeviceTlbPages));
         assert_eq!(Counter::try_from(15), Ok(Counter::HypervisorTicks));
-        assert_eq!(Counter::try_from(16), Err(()));
+        assert_eq!(Counter::try_from(16), Ok(Counter::Overtakes));
+        assert_eq!(Counter::try_from(17), Err(()));
         assert_eq!(FaultField::try_from(3), Ok(FaultField::Reason));
         assert_eq!(DeviceField::try_from(3), Ok(DeviceField::DeviceTlb));
         assert_eq!(DomainField::try_from(3), Err(()));

@@ -3,10 +3,11 @@
 
 use alloc::vec::Vec;
 use core::fmt;
-use core::num::{NonZeroU16, NonZeroU32};
+use core::num::{NonZeroU16, NonZeroU32, NonZeroU64};
 use core::str::FromStr;
 
 use crate::hypercall::codes::CallCode;
+use crate::hypercall::control_word::ResultWord;
 use crate::ids::DomainId;
 use crate::status::Status;
 
@@ -34,9 +35,19 @@ pub enum OutputBlock {
 /// What becomes of a call that a rule applies to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Effect {
-    /// It is answered instead of being carried out.
+    /// It is answered with the status instead of being carried out.
     #[default]
     Answered,
+    /// It is answered with this result word instead of being carried out; the rule's status says nothing.
+    Word(ResultWord),
+    /// It is carried out, and these bits of the result word are set besides; the rule's status and output say nothing.
+    Marked(NonZeroU64),
+    /// It is carried out. Of a list at most so many elements are done, which the guest is told with success: it has to
+    /// call again for the rest. The rule's status and output say nothing.
+    Slice(NonZeroU16),
+    /// It is carried out. Of a list at most so many elements are done at a time; the guest's instruction is executed
+    /// again for the rest, with the start index in its control word. The rule's status and output say nothing.
+    Resume(NonZeroU16),
     /// It is carried out after so many turns of an empty loop; the rule's status and output say nothing.
     Slow(NonZeroU32),
     /// The device that it names is withdrawn, and only then it is carried out; the rule's status and output say nothing.
@@ -52,12 +63,14 @@ pub struct Action {
     pub status: Status,
     /// The output block.
     pub output: OutputBlock,
-    /// For a rep call: carry out so many elements before answering. With success, a real hypervisor's pause.
-    pub elements: Option<NonZeroU16>,
+    /// For a rep call: carry out so many elements before answering. With success, a real hypervisor's pause; none with
+    /// success is a hypervisor that makes no progress.
+    pub elements: Option<u16>,
 }
 
-/// A rule. Its text form is `CODE:STATUS:FIRST:COUNT[:domain=N][:slow=N][:gone][:garbage][:reps=N]`: code and status in
-/// hexadecimal, the others in decimal, COUNT may be `all`.
+/// A rule. Its text form is `CODE:STATUS:FIRST:COUNT` and any of the words `domain=N`, `reps=N`, `garbage` and one of
+/// `result=HEX`, `bits=HEX`, `slice=N`, `resume=N`, `slow=N`, `gone`, each behind a colon: code, status, result and bits
+/// in hexadecimal, the others in decimal; COUNT may be `all`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rule {
     /// Which calls.
@@ -116,6 +129,10 @@ impl fmt::Display for Rule {
         }
         match self.action.effect {
             Effect::Answered => {}
+            Effect::Word(ResultWord(word)) => write!(f, ":result={word:x}")?,
+            Effect::Marked(bits) => write!(f, ":bits={bits:x}")?,
+            Effect::Slice(elements) => write!(f, ":slice={elements}")?,
+            Effect::Resume(elements) => write!(f, ":resume={elements}")?,
             Effect::Slow(turns) => write!(f, ":slow={turns}")?,
             Effect::DeviceGone => f.write_str(":gone")?,
         }
@@ -136,7 +153,8 @@ pub struct ParseRuleError;
 impl fmt::Display for ParseRuleError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(
-            "CODE:STATUS:FIRST:COUNT[:domain=N][:slow=N][:gone][:garbage][:reps=N] or list-flush-unknown expected",
+            "CODE:STATUS:FIRST:COUNT[:domain=N][:reps=N][:garbage][:result=HEX|:bits=HEX|:slice=N|:resume=N|:slow=N|:gone] \
+             or list-flush-unknown expected",
         )
     }
 }
@@ -149,8 +167,8 @@ impl FromStr for Rule {
             return Ok(Rule::LIST_FLUSH_UNKNOWN);
         }
         let mut parts = text.split(':');
-        let code = hexadecimal(parts.next()).map(CallCode)?;
-        let status = hexadecimal(parts.next()).map(Status)?;
+        let code = hexadecimal(parts.next(), u16::from_str_radix).map(CallCode)?;
+        let status = hexadecimal(parts.next(), u16::from_str_radix).map(Status)?;
         let first = decimal(parts.next())?;
         let occurrences = match parts.next() {
             Some("all") => Occurrences::All,
@@ -163,6 +181,15 @@ impl FromStr for Rule {
                 None if part == "gone" => action.effect = Effect::DeviceGone,
                 Some(("reps", elements)) => action.elements = Some(decimal(Some(elements))?),
                 Some(("slow", turns)) => action.effect = Effect::Slow(decimal(Some(turns))?),
+                Some(("slice", elements)) => action.effect = Effect::Slice(decimal(Some(elements))?),
+                Some(("resume", elements)) => action.effect = Effect::Resume(decimal(Some(elements))?),
+                Some(("result", word)) => {
+                    action.effect = Effect::Word(ResultWord(hexadecimal(Some(word), u64::from_str_radix)?));
+                }
+                Some(("bits", bits)) => {
+                    let bits = hexadecimal(Some(bits), u64::from_str_radix)?;
+                    action.effect = Effect::Marked(NonZeroU64::new(bits).ok_or(ParseRuleError)?);
+                }
                 Some(("domain", id)) => domain = Some(DomainId(decimal::<NonZeroU32>(Some(id))?.get())),
                 _ => return Err(ParseRuleError),
             }
@@ -171,11 +198,14 @@ impl FromStr for Rule {
     }
 }
 
-fn hexadecimal(text: Option<&str>) -> Result<u16, ParseRuleError> {
+fn hexadecimal<T>(
+    text: Option<&str>,
+    parse: fn(&str, u32) -> Result<T, core::num::ParseIntError>,
+) -> Result<T, ParseRuleError> {
     let digits = text.ok_or(ParseRuleError)?.trim_start_matches("0x");
     // A sign is no digit, although the standard parser takes one.
     match digits.bytes().all(|digit| digit.is_ascii_hexdigit()) {
-        true => u16::from_str_radix(digits, 16).map_err(|_| ParseRuleError),
+        true => parse(digits, 16).map_err(|_| ParseRuleError),
         false => Err(ParseRuleError),
     }
 }
@@ -190,9 +220,11 @@ pub struct Qualifiers {
     /// See [`Rule::domain`].
     pub domain: Option<DomainId>,
     /// See [`Action::elements`].
-    pub elements: Option<NonZeroU16>,
+    pub elements: Option<u16>,
     /// See [`Action::effect`].
     pub effect: Effect,
+    /// Low half of a word that is still incomplete.
+    pub low_half: u32,
 }
 
 /// The table is full.
@@ -264,9 +296,16 @@ pub(crate) mod strategy {
     pub(crate) fn any_rule() -> impl Strategy<Value = Rule> {
         let times = prop_oneof![Just(Occurrences::All), any::<NonZeroU16>().prop_map(Occurrences::Times)];
         let output = prop_oneof![Just(OutputBlock::Untouched), Just(OutputBlock::Garbage)];
-        let elements = proptest::option::of(any::<NonZeroU16>());
-        let effect =
-            prop_oneof![Just(Effect::Answered), Just(Effect::DeviceGone), any::<NonZeroU32>().prop_map(Effect::Slow)];
+        let elements = proptest::option::of(any::<u16>());
+        let effect = prop_oneof![
+            Just(Effect::Answered),
+            Just(Effect::DeviceGone),
+            any::<NonZeroU32>().prop_map(Effect::Slow),
+            any::<u64>().prop_map(|word| Effect::Word(ResultWord(word))),
+            any::<NonZeroU64>().prop_map(Effect::Marked),
+            any::<NonZeroU16>().prop_map(Effect::Slice),
+            any::<NonZeroU16>().prop_map(Effect::Resume),
+        ];
         let domain = proptest::option::of(any::<NonZeroU32>().prop_map(|id| DomainId(id.get())));
         let calls = (any::<u16>(), domain, any::<NonZeroU16>(), times);
         let answer = (effect, any::<u16>().prop_map(Status), output, elements);
@@ -318,7 +357,15 @@ mod tests {
         assert_eq!(rule.action.output, OutputBlock::Garbage);
         assert_eq!(rule.to_string(), "125:2:1:all:garbage");
         let rule: Rule = "d1:0:4:1:reps=2".parse().unwrap();
-        assert_eq!(rule.action.elements.map(NonZeroU16::get), Some(2));
+        assert_eq!(rule.action.elements, Some(2));
+        let rule: Rule = "d1:0:4:1:reps=0".parse().unwrap();
+        assert_eq!(rule.action.elements, Some(0));
+        let rule: Rule = "d1:0:1:all:result=0xffffffffffffffff".parse().unwrap();
+        assert_eq!(rule.action.effect, Effect::Word(ResultWord(u64::MAX)));
+        assert_eq!(rule.to_string(), "d1:0:1:all:result=ffffffffffffffff");
+        for text in ["d0:0:1:1:bits=f00000000000", "d1:0:1:all:slice=1", "d1:0:1:all:resume=508"] {
+            assert_eq!(text.parse::<Rule>().unwrap().to_string(), text);
+        }
         assert_eq!("d1:2:1:all".parse(), Ok(Rule::LIST_FLUSH_UNKNOWN));
         let rule: Rule = "b2:0:3:1:gone".parse().unwrap();
         assert_eq!(rule.action.effect, Effect::DeviceGone);
@@ -334,7 +381,13 @@ mod tests {
             "10000:5:1:1",
             "b2:57:1:1:x",
             "b2:+5:1:1",
-            "b2:57:1:1:reps=0",
+            "b2:57:1:1:reps=65536",
+            "b2:57:1:1:result=",
+            "b2:57:1:1:result=10000000000000000",
+            "b2:57:1:1:result=-1",
+            "b2:57:1:1:bits=0",
+            "b2:57:1:1:slice=0",
+            "b2:57:1:1:resume=0",
             "b2:57:1:1:slow=0",
             "b2:57:1:1:gone=1",
             "b2:57:1:1:domain=x",

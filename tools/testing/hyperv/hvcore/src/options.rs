@@ -15,6 +15,7 @@ use crate::identity::Identity;
 use crate::ids::{BusIndex, DeviceIndex, Guid};
 use crate::inject::{self, Rule};
 use crate::iommu::capabilities::{Capabilities, Presence, Switch};
+use crate::iommu::domains::Start;
 use crate::iommu::flush::Invalidation;
 use crate::platform::LogLevel;
 use crate::vmbus;
@@ -50,6 +51,13 @@ pub struct Options {
     /// `cache=strict|deferred|off`: whether it is logged, and held against the guest, what caches may still hold; with
     /// `deferred`, the guest may defer flushes.
     pub cache: Strictness,
+    /// `start=bypass|blocked`: what happens to the DMA of devices that the guest has not attached yet.
+    pub start: Start,
+    /// `interleave=SEED`: calls of several processors overtake one another, and lists are paused; see
+    /// [`crate::hypercall::schedule`].
+    pub interleave: Option<u64>,
+    /// `selftest=on|off`: whether minihv tests itself, with a guest of its own, instead of starting the guest.
+    pub self_test: Switch,
     /// `log=error|info|trace`: how much is logged.
     pub log: LogLevel,
 }
@@ -76,6 +84,9 @@ impl Default for Options {
             guids: Vec::new(),
             invalidation: Invalidation::Performed,
             cache: Strictness::Off,
+            start: Start::Bypass,
+            interleave: None,
+            self_test: Switch::Off,
             log: LogLevel::Info,
         }
     }
@@ -172,6 +183,9 @@ impl Options {
             "guid" => self.guids.push(bus_guid(value)?),
             "drop-flush" => self.invalidation = choice(value, "on, off or device-tlb", &DROP_FLUSH)?,
             "cache" => self.cache = choice(value, "strict, deferred or off", &CACHE)?,
+            "start" => self.start = choice(value, "bypass or blocked", &START)?,
+            "interleave" => self.interleave = Some(parsed(value, "a number")?),
+            "selftest" => self.self_test = switch(value)?,
             "log" => self.log = choice(value, "error, info or trace", &LOG)?,
             _ => return Err(Reason::KnownKey),
         }
@@ -193,6 +207,7 @@ const DROP_FLUSH: [(&str, Invalidation); 3] =
     [("on", Invalidation::Dropped), ("off", Invalidation::Performed), ("device-tlb", Invalidation::DeviceTlbsDropped)];
 const CACHE: [(&str, Strictness); 3] =
     [("strict", Strictness::Strict), ("deferred", Strictness::Deferred), ("off", Strictness::Off)];
+const START: [(&str, Start); 2] = [("bypass", Start::Bypass), ("blocked", Start::Blocked)];
 const LOG: [(&str, LogLevel); 3] = [("error", LogLevel::Error), ("info", LogLevel::Info), ("trace", LogLevel::Trace)];
 
 fn choice<T: Copy>(value: &str, expected: &'static str, choices: &[(&str, T)]) -> Result<T, Reason> {
@@ -284,6 +299,11 @@ impl fmt::Display for Options {
         let drop_flush = name(&self.invalidation, &DROP_FLUSH);
         words.changed("drop-flush", &self.invalidation, &default.invalidation, &drop_flush)?;
         words.changed("cache", &self.cache, &default.cache, &name(&self.cache, &CACHE))?;
+        words.changed("start", &self.start, &default.start, &name(&self.start, &START))?;
+        if let Some(seed) = self.interleave {
+            words.add("interleave", &seed)?;
+        }
+        words.changed("selftest", &self.self_test, &default.self_test, &name(&self.self_test, &SWITCH))?;
         words.changed("log", &self.log, &default.log, &name(&self.log, &LOG))
     }
 }
@@ -340,7 +360,8 @@ mod tests {
     fn every_key() {
         let line = "vmbus=5.3 vpci=1.2 partition=l1vh pviommu=off s1=off s1-5lvl=on ats=on iova-width=255 \
                     page-sizes=0x201000 unmanaged=1,3 inject=b2:57:1:all inject=d1:5:2:1:garbage hostile=0xbad quota=7 assign=03.0,04.0+04.1,1f.7 \
-                    guid=1:44c4f61d-4444-4400-9d52-802e27ede19f drop-flush=on cache=strict log=trace";
+                    guid=1:44c4f61d-4444-4400-9d52-802e27ede19f drop-flush=on cache=strict start=blocked \
+                    interleave=7 selftest=on log=trace";
         let options = parse(line);
         assert_eq!(options.vmbus, vmbus::Version::V5_3);
         assert_eq!(options.vpci, vpci::Version::V1_2);
@@ -364,6 +385,7 @@ mod tests {
         assert_eq!(options.guids, [(BusIndex(1), Guid::VPCI)]);
         assert_eq!((options.invalidation, options.log), (Invalidation::Dropped, LogLevel::Trace));
         assert_eq!(options.cache, Strictness::Strict);
+        assert_eq!((options.start, options.interleave, options.self_test), (Start::Blocked, Some(7), Switch::On));
         assert_eq!(options.to_string(), line);
     }
 
@@ -374,6 +396,8 @@ mod tests {
         assert_eq!(error("colour=red"), "option \"colour=red\": no such key");
         assert_eq!(error("s1=maybe"), "option \"s1=maybe\": on or off expected");
         assert_eq!(error("iova-width=256"), "option \"iova-width=256\": a number from 0 to 255 expected");
+        assert_eq!(error("start=off"), "option \"start=off\": bypass or blocked expected");
+        assert_eq!(error("interleave=x"), "option \"interleave=x\": a number expected");
         assert!(error("vmbus=7.1").contains("known version"));
         assert!(error("page-sizes=0xzz").contains("hexadecimal"));
         assert!(error("hostile=0").contains("hexadecimal"));
@@ -437,6 +461,9 @@ mod tests {
                     guids: guids.into_iter().map(|(bus, guid)| (BusIndex(bus), Guid(guid))).collect(),
                     invalidation: DROP_FLUSH[quota as usize % DROP_FLUSH.len()].1,
                     cache: CACHE[quota as usize % CACHE.len()].1,
+                    start: START[quota as usize / 3 % START.len()].1,
+                    interleave: (quota % 5 == 0).then_some(u64::from(quota) << 30),
+                    self_test: SWITCH[quota as usize / 7 % SWITCH.len()].1,
                     log,
                 }
             })

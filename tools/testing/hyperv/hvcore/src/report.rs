@@ -36,6 +36,11 @@ pub enum Event {
         /// The function.
         device: DeviceIndex,
     },
+    /// The guest lets a function master the bus.
+    BusMasterEnabled {
+        /// The function.
+        device: DeviceIndex,
+    },
     /// The guest wrote to a function's extended configuration space, where ATS is.
     ExtendedConfigWritten {
         /// The function.

@@ -33,7 +33,7 @@ statuses! {
     SUCCESS = 0x00, "done.";
     INVALID_HYPERCALL_CODE = 0x02, "no such call.";
     INVALID_HYPERCALL_INPUT = 0x03, "the control word breaks a rule.";
-    INVALID_ALIGNMENT = 0x04, "a parameter block is misaligned or crosses a page.";
+    INVALID_ALIGNMENT = 0x04, "a parameter block is misaligned, crosses a page, or overlaps the other one.";
     INVALID_PARAMETER = 0x05, "a field of the input has no valid value.";
     ACCESS_DENIED = 0x06, "the caller lacks the privilege.";
     INVALID_PARTITION_STATE = 0x07, "the partition cannot do this now.";

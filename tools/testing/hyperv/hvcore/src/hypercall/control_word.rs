@@ -89,6 +89,12 @@ impl ControlWord {
         }
     }
 
+    /// The raw control word `raw` with another start index: what a hypervisor leaves in RCX when it lets the guest
+    /// execute the instruction again.
+    pub const fn with_start(raw: u64, start: u16) -> u64 {
+        raw & !(0xfff << 48) | (start as u64 & 0xfff) << 48
+    }
+
     /// The rep fields of a rep call.
     ///
     /// # Errors
@@ -98,6 +104,17 @@ impl ControlWord {
             return Err(Status::INVALID_HYPERCALL_INPUT);
         }
         Ok(Reps { count: self.rep_count, start: self.rep_start })
+    }
+}
+
+/// The result word in RAX: the status in bits 15:0, the elements done in bits 43:32, the others reserved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ResultWord(pub u64);
+
+impl ResultWord {
+    /// The status in it.
+    pub const fn status(self) -> Status {
+        Status(self.0 as u16)
     }
 }
 
@@ -112,8 +129,8 @@ pub struct Outcome {
 
 impl Outcome {
     /// The result word.
-    pub const fn raw(self) -> u64 {
-        self.status.0 as u64 | (self.reps_completed as u64 & 0xfff) << 32
+    pub const fn word(self) -> ResultWord {
+        ResultWord(self.status.0 as u64 | (self.reps_completed as u64 & 0xfff) << 32)
     }
 }
 
@@ -164,6 +181,12 @@ mod tests {
     }
 
     #[test]
+    fn a_start_index_is_put_in() {
+        assert_eq!(ControlWord::with_start(0x0003_0009_0000_00d1, 5), 0x0005_0009_0000_00d1);
+        assert_eq!(ControlWord::with_start(0x0009_0000_00d1, 0xffff), 0x0fff_0009_0000_00d1);
+    }
+
+    #[test]
     fn rep_rules() {
         let reps = |raw| ControlWord::decode(raw).unwrap().reps();
         assert_eq!(reps(0x0000_0000_0000_00d1), Err(Status(3)));
@@ -177,9 +200,10 @@ mod tests {
 
     #[test]
     fn result_word() {
-        assert_eq!(Outcome { status: Status(5), reps_completed: 508 }.raw(), 0x0000_01fc_0000_0005);
-        assert_eq!(Outcome::from(Ok(())).raw(), 0);
-        assert_eq!(Outcome::from(Err(Status(0x66))).raw(), 0x66);
+        assert_eq!(Outcome { status: Status(5), reps_completed: 508 }.word(), ResultWord(0x0000_01fc_0000_0005));
+        assert_eq!(Outcome::from(Ok(())).word(), ResultWord(0));
+        assert_eq!(Outcome::from(Err(Status(0x66))).word(), ResultWord(0x66));
+        assert_eq!(ResultWord(0xffff_ffff_0001_0066).status(), Status(0x66));
     }
 
     proptest! {

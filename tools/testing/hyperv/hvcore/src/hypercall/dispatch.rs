@@ -128,6 +128,15 @@ pub struct RepList {
     end: u16,
 }
 
+/// Whether elements of a list are left for later.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rest {
+    /// All are to be processed now.
+    None,
+    /// Some are left.
+    Some,
+}
+
 /// Bytes of an element.
 const ELEMENT_BYTES: u64 = 8;
 
@@ -137,9 +146,16 @@ impl RepList {
         self.start..self.end
     }
 
-    /// Leaves at most `elements` to process (0 counts as 1: a call that makes no progress hangs the guest).
-    pub fn limit(&mut self, elements: u16) {
-        self.end = self.end.min(self.start.saturating_add(elements.max(1)));
+    /// Leaves at most `elements` to process (0 counts as 1: a call that makes no progress hangs the guest). Tells
+    /// whether some are left out.
+    pub fn limit(&mut self, elements: u16) -> Rest {
+        let end = self.end;
+        self.end = end.min(self.start.saturating_add(elements.max(1)));
+        if self.end == end {
+            Rest::None
+        } else {
+            Rest::Some
+        }
     }
 
     /// Reads an element.
@@ -172,7 +188,7 @@ impl<'a> Request<'a> {
     /// # Errors
     /// - [`Status::INVALID_HYPERCALL_CODE`]: the call is not offered.
     /// - [`Status::INVALID_HYPERCALL_INPUT`]: the control word breaks a rule.
-    /// - [`Status::INVALID_ALIGNMENT`]: a block is not 8-byte aligned or crosses a page.
+    /// - [`Status::INVALID_ALIGNMENT`]: a block is not 8-byte aligned or crosses a page, or the two blocks overlap.
     /// - [`Status::INVALID_PARAMETER`]: a block is not in guest RAM.
     pub fn fetch(
         platform: &impl Platform,
@@ -204,12 +220,24 @@ impl<'a> Request<'a> {
             0 => None,
             bytes => {
                 check_place(Gpa(r8), bytes as u64)?;
+                if word.mode == InputMode::Memory && overlap((rdx, header_bytes + list_bytes(reps)), (r8, bytes)) {
+                    return Err(Status::INVALID_ALIGNMENT);
+                }
                 check_ram(platform, Gpa(r8), bytes as u64)?;
                 Some(Gpa(r8))
             }
         };
         Ok(Request { spec, input: Input::new(input), list, output })
     }
+}
+
+fn list_bytes(reps: Option<Reps>) -> usize {
+    reps.map_or(0, |reps| usize::from(reps.count()) * ELEMENT_BYTES as usize)
+}
+
+/// Whether two blocks, each an address and a number of bytes within one page, have a byte in common.
+fn overlap(a: (u64, usize), b: (u64, usize)) -> bool {
+    a.0 < b.0.saturating_add(b.1 as u64) && b.0 < a.0.saturating_add(a.1 as u64)
 }
 
 fn fill_from_registers(bytes: &mut [u8], rdx: u64, r8: u64) {
@@ -225,7 +253,7 @@ fn fetch_block(
     header: &mut [u8],
     reps: Option<Reps>,
 ) -> Result<Option<RepList>, Status> {
-    let list_bytes = reps.map_or(0, |reps| u64::from(reps.count()) * ELEMENT_BYTES);
+    let list_bytes = list_bytes(reps) as u64;
     check_place(gpa, header.len() as u64 + list_bytes)?;
     platform.read(gpa, header).map_err(|_| Status::INVALID_PARAMETER)?;
     match reps {
@@ -314,9 +342,15 @@ mod tests {
         assert_eq!(status(0xb2, 0x1fe8, 0), Status(4));
         assert_eq!(status(0xb1, RAM_BYTES as u64, 0), Status(5));
         assert_eq!(status(0xb1, !0xfff, 0), Status(5));
-        // The same page for both blocks is fine, and even the same bytes.
+        // The same page for both blocks is fine, the same bytes are not.
         assert_eq!(status(0x125, 0x1000, 0x1010), Status(0));
-        assert_eq!(status(0x125, 0x1000, 0x1000), Status(0));
+        assert_eq!(status(0x125, 0x1018, 0x1000), Status(0));
+        for output in [0xff0, 0x1000, 0x1008] {
+            assert_eq!(status(0x125, 0x1000, output), Status(4), "{output:#x}");
+        }
+        assert_eq!(status(0x125, 0x1010, 0x1000), Status(4));
+        assert_eq!(status(0x127, 0x1000, 0x1010), Status(4));
+        assert_eq!(status(0x127, 0x1000, 0x1018), Status(0));
         assert_eq!(status(0x125, 0x1000, 0x1014), Status(4));
         assert_eq!(status(0x125, 0x1000, 0x1ff0), Status(4));
         assert_eq!(status(0x125, 0x1000, RAM_BYTES as u64), Status(5));
@@ -347,9 +381,11 @@ mod tests {
         assert_eq!(Request::fetch(&platform, &mut buffer, control(509, 0), 0x1000, 0).err(), Some(Status(4)));
         let mut list = Request::fetch(&platform, &mut buffer, control(10, 4), 0x1000, 0).unwrap().list.unwrap();
         assert_eq!(list.indices(), 4..10);
-        list.limit(3);
+        assert_eq!(list.limit(6), Rest::None);
+        assert_eq!(list.indices(), 4..10);
+        assert_eq!(list.limit(3), Rest::Some);
         assert_eq!(list.indices(), 4..7);
-        list.limit(0);
+        assert_eq!(list.limit(0), Rest::Some);
         assert_eq!(list.indices(), 4..5);
     }
 

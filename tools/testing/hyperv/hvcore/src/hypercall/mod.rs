@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
-//! Hypercall mechanics: control word, parameter blocks, the table of calls, the result word.
+//! Hypercall mechanics: the hypercall page, control word, parameter blocks, the table of calls, the result word, and when
+//! a call of one processor is carried out among those of others.
 //!
 //! What the calls do is elsewhere: [`crate::iommu`] and [`crate::vmbus`]; [`crate::partition`] brings both together.
 
@@ -7,3 +8,5 @@ pub mod codes;
 pub mod control_word;
 pub mod dispatch;
 pub mod fields;
+pub mod page;
+pub mod schedule;

@@ -35,10 +35,23 @@ pub struct DeviceConfig {
     pub managed: Managed,
 }
 
+/// What happens to the DMA of a device that the guest has not attached anywhere since it was offered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Start {
+    /// It is not translated.
+    Bypass,
+    /// It is blocked.
+    Blocked,
+}
+
+/// Which kernel of the guest: the first one, or one that came after it without a reset of the machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Kernel(u32);
+
 /// Where a device is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Attachment {
-    /// In the host's default domain: bypass.
+    /// In the host's default domain; see [`Start`].
     Default,
     /// Nowhere: DMA is blocked.
     Detached,
@@ -63,6 +76,7 @@ struct Device {
 #[derive(Clone, Copy, Debug)]
 struct Domain {
     tag: CacheTag,
+    creator: Kernel,
     /// `None` until configured.
     translation: Option<Translation>,
 }
@@ -71,6 +85,8 @@ struct Domain {
 pub struct Domains {
     capabilities: Capabilities,
     quota: u32,
+    start: Start,
+    kernel: Kernel,
     tags: Tags,
     domains: BTreeMap<DomainId, Domain>,
     devices: Vec<Device>,
@@ -78,11 +94,13 @@ pub struct Domains {
 
 impl Domains {
     /// No domains; every device in the default domain. `quota` is capped at [`Tags::CAPACITY`].
-    pub fn new(capabilities: Capabilities, quota: u32, devices: &[DeviceConfig]) -> Self {
+    pub fn new(capabilities: Capabilities, quota: u32, start: Start, devices: &[DeviceConfig]) -> Self {
         let device = |&config: &DeviceConfig| Device { config, reach: Reach::Plugged, attachment: Attachment::Default };
         Domains {
             capabilities,
             quota: quota.min(Tags::CAPACITY),
+            start,
+            kernel: Kernel(0),
             tags: Tags::new(),
             domains: BTreeMap::new(),
             devices: devices.iter().map(device).collect(),
@@ -101,8 +119,29 @@ impl Domains {
             return Err(Status::INSUFFICIENT_DEVICE_DOMAINS);
         }
         let tag = self.tags.allocate().ok_or(Status::INSUFFICIENT_DEVICE_DOMAINS)?;
-        self.domains.insert(create.domain, Domain { tag, translation: None });
+        self.domains.insert(create.domain, Domain { tag, creator: self.kernel, translation: None });
         Ok(())
+    }
+
+    /// The guest's kernel makes way for another one, which cannot know what domains there are.
+    pub fn kernel_leaves(&mut self) {
+        self.kernel = Kernel(self.kernel.0.saturating_add(1));
+    }
+
+    /// Whether a domain exists that an earlier kernel created.
+    pub fn is_inherited(&self, id: DomainId) -> bool {
+        self.domains.get(&id).is_some_and(|domain| domain.creator < self.kernel)
+    }
+
+    /// Whether a device is where the host put it, is not blocked there, and the kernel, which has domains of its own,
+    /// could have attached it.
+    pub fn is_unguarded(&self, index: DeviceIndex) -> bool {
+        let uses_domains = self.domains.values().any(|domain| domain.creator == self.kernel);
+        let device = self.devices.iter().find(|device| device.config.index == index);
+        uses_domains
+            && self.start == Start::Bypass
+            && device
+                .is_some_and(|device| (device.config.managed, device.attachment) == (Managed::Yes, Attachment::Default))
     }
 
     /// Gives a domain its translation, once.
@@ -213,7 +252,7 @@ impl Domains {
     /// [`Status::INVALID_PARAMETER`] for an unknown or unconfigured domain.
     pub fn tag(&self, id: DomainId) -> Result<CacheTag, Status> {
         match self.domains.get(&id) {
-            Some(Domain { tag, translation: Some(_) }) => Ok(*tag),
+            Some(Domain { tag, translation: Some(_), .. }) => Ok(*tag),
             _ => Err(Status::INVALID_PARAMETER),
         }
     }
@@ -277,7 +316,8 @@ impl Domains {
     /// Puts a device into the default domain's translation for the first time. Unknown ones are ignored.
     pub fn start(&mut self, platform: &mut impl Platform, index: DeviceIndex) {
         if let Some(id) = self.logical_id(index) {
-            self.switch(platform, id, Attachment::Default, Translation::Bypass, tags::DEFAULT);
+            let translation = self.in_force(Attachment::Default);
+            self.switch(platform, id, Attachment::Default, translation, tags::DEFAULT);
         }
     }
 
@@ -287,7 +327,8 @@ impl Domains {
         let Some(device) = self.find(id) else { return };
         self.set_reach(id, Reach::Plugged);
         if device.attachment != Attachment::Default {
-            self.switch(platform, id, Attachment::Default, Translation::Bypass, tags::DEFAULT);
+            let translation = self.in_force(Attachment::Default);
+            self.switch(platform, id, Attachment::Default, translation, tags::DEFAULT);
         }
     }
 
@@ -316,7 +357,10 @@ impl Domains {
 
     fn in_force(&self, attachment: Attachment) -> Translation {
         match attachment {
-            Attachment::Default => Translation::Bypass,
+            Attachment::Default => match self.start {
+                Start::Bypass => Translation::Bypass,
+                Start::Blocked => Translation::Blocked,
+            },
             Attachment::Detached => Translation::Blocked,
             Attachment::Domain(id) => self.translation(id).flatten().unwrap_or(Translation::Blocked),
         }

@@ -18,7 +18,7 @@ use crate::hypercall::dispatch::{IommuCall, Request};
 use crate::platform::{Platform, Translation};
 use crate::status::Status;
 use capabilities::{Capabilities, Presence};
-use domains::{DeviceConfig, Domains};
+use domains::{DeviceConfig, Domains, Start};
 use flush::{Flusher, Invalidation};
 
 /// How the IOMMU presents itself and how much of it there is.
@@ -32,6 +32,8 @@ pub struct Config {
     pub invalidation: Invalidation,
     /// Whether it is logged what caches may still hold.
     pub cache: cachelog::Strictness,
+    /// Where devices are before the guest attaches them.
+    pub start: Start,
 }
 
 /// The IOMMU of one guest.
@@ -42,11 +44,11 @@ pub struct Iommu {
 }
 
 impl Iommu {
-    /// An IOMMU without domains; every device is in the host's default domain (bypass).
+    /// An IOMMU without domains; every device is in the host's default domain.
     pub fn new(config: Config, devices: &[DeviceConfig]) -> Self {
         Iommu {
             config,
-            domains: Domains::new(config.capabilities, config.quota, devices),
+            domains: Domains::new(config.capabilities, config.quota, config.start, devices),
             cache_log: CacheLog::new(config.cache),
         }
     }
@@ -94,17 +96,18 @@ impl Iommu {
     /// Whether a sound guest never gets this status from this call.
     ///
     /// Not among them: what a guest cannot know beforehand (ids that an earlier kernel left, the quota, a device that
-    /// has just been withdrawn) and attaching twice.
+    /// has just been withdrawn, whether there is an IOMMU before it asked) and attaching twice.
     pub fn is_violation(&self, call: IommuCall, request: &Request<'_>, status: Status) -> bool {
         match status {
             Status::INVALID_DEVICE_ID => {
                 layout::named_device(call, request.input).is_none_or(|id| self.domains.device(id).is_none())
             }
-            Status::SUCCESS
-            | Status::INVALID_HYPERCALL_CODE
-            | Status::KEY_ALREADY_EXISTS
-            | Status::INSUFFICIENT_DEVICE_DOMAINS
-            | Status::DEVICE_ALREADY_IN_DOMAIN => false,
+            Status::KEY_ALREADY_EXISTS => {
+                layout::named_domain(call, request.input).is_none_or(|id| !self.domains.is_inherited(id))
+            }
+            // Whoever was told that there are no such calls makes no more of them.
+            Status::INVALID_HYPERCALL_CODE => call != IommuCall::GetCapabilities,
+            Status::SUCCESS | Status::INSUFFICIENT_DEVICE_DOMAINS | Status::DEVICE_ALREADY_IN_DOMAIN => false,
             _ => true,
         }
     }

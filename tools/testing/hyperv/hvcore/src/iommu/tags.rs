@@ -6,7 +6,7 @@ use alloc::vec;
 
 use crate::platform::CacheTag;
 
-/// The tag of devices in the host's default domain, which is bypass: the state before the first attach.
+/// The tag of devices in the host's default domain: the state before the first attach.
 pub const DEFAULT: CacheTag = CacheTag(1);
 /// The tag of devices that were detached or withdrawn, whose DMA is blocked.
 pub const DETACHED: CacheTag = CacheTag(2);

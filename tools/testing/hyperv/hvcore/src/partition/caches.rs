@@ -30,9 +30,11 @@ impl Partition {
         outcome
     }
 
-    /// The guest's kernel gives up all hypercalls: the next one uses the memory as it likes.
-    pub fn kernel_left(&mut self, platform: &mut impl Platform) {
+    /// The guest's kernel gives up all hypercalls: the next one uses the memory as it likes, and cannot know what domains
+    /// there are.
+    pub(super) fn kernel_left(&mut self, platform: &mut impl Platform) {
         self.iommu.cache_log_mut().forget_all(platform);
+        self.iommu.domains_mut().kernel_leaves();
     }
 
     /// Counts and logs what has been found.

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 //! The test interface ([`crate::control`]): what each command does.
 
-use core::num::{NonZeroU16, NonZeroU32};
+use core::num::{NonZeroU16, NonZeroU32, NonZeroU64};
 
 use super::Partition;
 use crate::control::{
@@ -9,6 +9,7 @@ use crate::control::{
 };
 use crate::counters::Counters;
 use crate::hypercall::codes::CallCode;
+use crate::hypercall::control_word::ResultWord;
 use crate::ids::{BusIndex, DeviceIndex, DomainId, Gpa, Iova, LogicalDeviceId, Rid};
 use crate::inject::{Action, Effect, Occurrences, OutputBlock, Qualifiers, Rule};
 use crate::iommu::domains::Attachment;
@@ -125,6 +126,7 @@ impl Partition {
             Counter::DeviceTlbPages => Ok(counters.device_tlb_pages),
             Counter::Exits => Ok(platform.effort().exits),
             Counter::HypervisorTicks => Ok(platform.effort().ticks),
+            Counter::Overtakes => Ok(self.schedule.overtakes()),
         }
     }
 
@@ -262,12 +264,18 @@ fn refusal(error: OfferError) -> Reply {
 }
 
 fn qualify(qualifiers: &mut Qualifiers, qualifier: Qualifier, value: u32) -> Result<(), Reply> {
-    let refused = || Reply::Refused;
+    let elements = || NonZeroU16::new(value as u16).ok_or(Reply::Refused);
+    let word = u64::from(value) << 32 | u64::from(qualifiers.low_half);
     match qualifier {
         Qualifier::Domain => qualifiers.domain = Some(DomainId(value)),
-        Qualifier::Elements => qualifiers.elements = Some(NonZeroU16::new(value as u16).ok_or_else(refused)?),
-        Qualifier::Slow => qualifiers.effect = Effect::Slow(NonZeroU32::new(value).ok_or_else(refused)?),
+        Qualifier::Elements => qualifiers.elements = Some(value as u16),
+        Qualifier::Slow => qualifiers.effect = Effect::Slow(NonZeroU32::new(value).ok_or(Reply::Refused)?),
         Qualifier::DeviceGone => qualifiers.effect = Effect::DeviceGone,
+        Qualifier::LowHalf => qualifiers.low_half = value,
+        Qualifier::Word => qualifiers.effect = Effect::Word(ResultWord(word)),
+        Qualifier::Marked => qualifiers.effect = Effect::Marked(NonZeroU64::new(word).ok_or(Reply::Refused)?),
+        Qualifier::Slice => qualifiers.effect = Effect::Slice(elements()?),
+        Qualifier::Resume => qualifiers.effect = Effect::Resume(elements()?),
     }
     Ok(())
 }
@@ -278,7 +286,7 @@ fn decode_rule(ebx: u32, edx: u32, qualifiers: Qualifiers) -> Result<Rule, Reply
     let times = positive(edx >> 16 & 0x7fff)?;
     let occurrences = if times.get() == ALL { Occurrences::All } else { Occurrences::Times(times) };
     let output = if edx >> 31 == 0 { OutputBlock::Untouched } else { OutputBlock::Garbage };
-    let Qualifiers { domain, elements, effect } = qualifiers;
+    let Qualifiers { domain, elements, effect, low_half: _ } = qualifiers;
     Ok(Rule {
         code: CallCode(ebx as u16),
         domain,

@@ -10,7 +10,7 @@ use super::Partition;
 use crate::control::ToldField;
 use crate::hostile::random::Seed;
 use crate::hostile::{Conduct, Deed, Hostile, Lie, Output, Word};
-use crate::hypercall::control_word::Outcome;
+use crate::hypercall::control_word::{Outcome, ResultWord};
 use crate::hypercall::dispatch::{Call, IommuCall, Request};
 use crate::ids::{DomainId, Gpa, LogicalDeviceId, VpIndex};
 use crate::iommu::layout;
@@ -62,6 +62,11 @@ impl Hostility {
     /// The result word for the guest, when it differs from what the call came to.
     pub(super) fn take_word(&mut self) -> Option<u64> {
         self.word.take()
+    }
+
+    /// Whether there is a hostile host.
+    pub(super) fn is_at_work(&self) -> bool {
+        self.host.is_some()
     }
 
     /// Whether a call that makes no sense may be the host's fault.
@@ -117,12 +122,12 @@ impl Partition {
             let _ = platform.write(gpa, bytes.get(..len).unwrap_or(&bytes));
         }
         let word = match (conduct.word, done) {
-            (Word::True(bits), Some(done)) => done.raw() | bits,
+            (Word::True(bits), Some(done)) => done.word().0 | bits,
             (Word::Given(word), None) => word,
             // A deed that failed by itself is no success, whatever was to be said about it.
-            (Word::Given(word), Some(done)) if word as u16 == 0 && !done.status.is_success() => done.raw(),
+            (Word::Given(word), Some(done)) if word as u16 == 0 && !done.status.is_success() => done.word().0,
             (Word::Given(word), Some(_)) => word,
-            (Word::True(bits), None) => Outcome::from(Status::OPERATION_FAILED).raw() | bits,
+            (Word::True(bits), None) => Outcome::from(Status::OPERATION_FAILED).word().0 | bits,
         };
         self.hostility.word = Some(word);
         let told = Outcome { status: Status(word as u16), reps_completed: (word >> 32) as u16 & 0xfff };
@@ -159,11 +164,11 @@ impl Partition {
     }
 
     /// Remembers what the guest reads after a question of the IOMMU's.
-    pub(super) fn note_told(&mut self, platform: &impl Platform, request: &Request<'_>, outcome: Outcome) {
+    pub(super) fn note_told(&mut self, platform: &impl Platform, request: &Request<'_>, word: ResultWord) {
         let Call::Iommu(call @ (IommuCall::GetCapabilities | IommuCall::GetDeviceProperty)) = request.spec.call else {
             return;
         };
-        let mut told = Told { result: self.hostility.word.unwrap_or(outcome.raw()), output: [0; 3] };
+        let mut told = Told { result: self.hostility.word.unwrap_or(word.0), output: [0; 3] };
         let words = request.output.map_or(0, |_| request.spec.output_bytes / 8);
         for (index, word) in told.output.iter_mut().enumerate().take(words) {
             let mut bytes = [0; 8];

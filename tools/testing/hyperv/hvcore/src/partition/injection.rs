@@ -5,8 +5,9 @@ use core::fmt;
 
 use super::Partition;
 use crate::counters::Counters;
-use crate::hypercall::control_word::Outcome;
-use crate::hypercall::dispatch::{Call, IommuCall, Request};
+use crate::hypercall::control_word::{Outcome, ResultWord};
+use crate::hypercall::dispatch::{Call, Request, Rest};
+use crate::hypercall::schedule::Portion;
 use crate::ids::{DomainId, VpIndex};
 use crate::inject::{Action, Effect, OutputBlock};
 use crate::iommu::capabilities::Presence;
@@ -15,20 +16,59 @@ use crate::platform::{LogLevel, Platform};
 use crate::status::Status;
 use crate::vpci::Plug;
 
+/// What a call comes to.
+pub(super) enum Answer {
+    /// It is over.
+    Outcome(Outcome),
+    /// It is over, with a word that no outcome has.
+    Word(ResultWord),
+    /// It is to be made again.
+    Pause {
+        /// From this element on.
+        start: u16,
+        /// For so much of the list.
+        next: Portion,
+    },
+}
+
 impl Partition {
-    pub(super) fn call(&mut self, platform: &mut impl Platform, vp: VpIndex, mut request: Request<'_>) -> Outcome {
-        let outcome = self.answer(platform, vp, &mut request);
-        self.note_told(platform, &request, outcome);
-        outcome
+    /// Carries out a call that has just begun, or does with it what a rule or the host's mood says.
+    pub(super) fn call(&mut self, platform: &mut impl Platform, vp: VpIndex, mut request: Request<'_>) -> Answer {
+        let answer = self.answer(platform, vp, &mut request);
+        match answer {
+            Answer::Outcome(outcome) => self.note_told(platform, &request, outcome.word()),
+            Answer::Word(word) => self.note_told(platform, &request, word),
+            Answer::Pause { .. } => {}
+        }
+        answer
     }
 
-    fn answer(&mut self, platform: &mut impl Platform, vp: VpIndex, request: &mut Request<'_>) -> Outcome {
+    fn answer(&mut self, platform: &mut impl Platform, vp: VpIndex, request: &mut Request<'_>) -> Answer {
         // A host without the IOMMU's calls has none of them to fail either.
         let absent = request.spec.code.is_iommu() && self.iommu.presence() == Presence::Absent;
         match self.injector.check(request.spec.code, || named_domain(request)).filter(|_| !absent) {
-            None if absent => self.carry_out(platform, vp, request),
-            None => self.answer_by_mood(platform, vp, request),
+            None if absent || !self.hostility.is_at_work() => self.in_portions(platform, vp, request, Portion::Drawn),
+            None => Answer::Outcome(self.answer_by_mood(platform, vp, request)),
             Some(action) => self.answer_by_rule(platform, vp, request, action),
+        }
+    }
+
+    /// Carries out a call; of its list a portion, with a pause before the rest.
+    pub(super) fn in_portions(
+        &mut self,
+        platform: &mut impl Platform,
+        vp: VpIndex,
+        request: &mut Request<'_>,
+        portion: Portion,
+    ) -> Answer {
+        let rest = match &mut request.list {
+            Some(list) => self.schedule.elements(portion).map_or(Rest::None, |elements| list.limit(elements)),
+            None => Rest::None,
+        };
+        let outcome = self.carry_out(platform, vp, request);
+        match (rest, outcome.status) {
+            (Rest::Some, Status::SUCCESS) => Answer::Pause { start: outcome.reps_completed, next: portion },
+            _ => Answer::Outcome(outcome),
         }
     }
 
@@ -38,26 +78,56 @@ impl Partition {
         vp: VpIndex,
         request: &mut Request<'_>,
         action: Action,
-    ) -> Outcome {
+    ) -> Answer {
         Counters::add(&mut self.counters.injected, 1);
         platform.log(LogLevel::Info, format_args!("inject: {}: {}", request.spec.code, Describe(action)));
         match action.effect {
-            Effect::Answered => {}
+            Effect::Answered => Answer::Outcome(self.answer_with(platform, vp, request, action, action.status)),
+            Effect::Word(word) => {
+                let before = self.answer_with(platform, vp, request, action, word.status());
+                match (action.elements, before.status) {
+                    // An element that is not sound is the guest's fault, whatever the rule says.
+                    (Some(_), status) if status != word.status() => Answer::Outcome(before),
+                    _ => Answer::Word(word),
+                }
+            }
+            Effect::Marked(bits) => {
+                let ResultWord(word) = self.carry_out(platform, vp, request).word();
+                Answer::Word(ResultWord(word | bits.get()))
+            }
+            Effect::Slice(elements) => {
+                if let Some(list) = &mut request.list {
+                    list.limit(elements.get());
+                }
+                Answer::Outcome(self.carry_out(platform, vp, request))
+            }
+            Effect::Resume(elements) => self.in_portions(platform, vp, request, Portion::AtMost(elements.get())),
             Effect::Slow(turns) => {
                 for _ in 0..turns.get() {
                     core::hint::spin_loop();
                 }
-                return self.carry_out(platform, vp, request);
+                Answer::Outcome(self.carry_out(platform, vp, request))
             }
             Effect::DeviceGone => {
                 self.withdraw_named(platform, request);
-                return self.carry_out(platform, vp, request);
+                Answer::Outcome(self.carry_out(platform, vp, request))
             }
         }
-        if let (Call::Iommu(IommuCall::Create), Some(domain)) = (request.spec.call, named_domain(request)) {
-            self.uncertain.push(domain);
+    }
+
+    /// Answers with `status`, after so many elements of the list as the rule wants done.
+    fn answer_with(
+        &mut self,
+        platform: &mut impl Platform,
+        vp: VpIndex,
+        request: &mut Request<'_>,
+        action: Action,
+        status: Status,
+    ) -> Outcome {
+        if let Call::Iommu(call) = request.spec.call {
+            self.doubt.answered(call, request, status);
         }
-        if let (Call::Iommu(call), true, None) = (request.spec.call, action.status.is_success(), action.elements) {
+        if let (Call::Iommu(call), true, None) = (request.spec.call, status.is_success(), action.elements) {
             self.believed(platform, call, request);
         }
         if let (OutputBlock::Garbage, Some(gpa)) = (action.output, request.output) {
@@ -66,11 +136,12 @@ impl Partition {
             // The block was checked to be guest RAM; if it is not any more, there is nothing to spoil.
             let _ = platform.write(gpa, bytes);
         }
-        let Some(mut list) = request.list else { return action.status.into() };
-        let reps_completed = match (action.elements, action.status) {
+        let Some(list) = &mut request.list else { return status.into() };
+        let indices = list.indices();
+        let reps_completed = match (action.elements, status) {
+            (Some(0), _) => indices.start,
             (Some(elements), _) => {
-                list.limit(elements.get());
-                request.list = Some(list);
+                list.limit(elements);
                 let outcome = self.carry_out(platform, vp, request);
                 if !outcome.status.is_success() {
                     return outcome;
@@ -78,17 +149,10 @@ impl Partition {
                 outcome.reps_completed
             }
             // A lie must not leave the guest in its rep loop for ever.
-            (None, Status::SUCCESS) => list.indices().end,
-            (None, _) => list.indices().start,
+            (None, Status::SUCCESS) => indices.end,
+            (None, _) => indices.start,
         };
-        Outcome { status: action.status, reps_completed }
-    }
-
-    /// Whether a call flushes or deletes a domain that may exist as far as the guest can know: its creation failed without having
-    /// been tried.
-    pub(super) fn is_uncertain(&self, call: IommuCall, request: &Request<'_>) -> bool {
-        matches!(call, IommuCall::Flush | IommuCall::Delete)
-            && named_domain(request).is_some_and(|domain| self.uncertain.contains(&domain))
+        Outcome { status, reps_completed }
     }
 
     /// The device that the call names is pulled out, with all that is on its bus.
@@ -118,6 +182,10 @@ impl fmt::Display for Describe {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0.effect {
             Effect::Answered => self.0.status.fmt(f),
+            Effect::Word(ResultWord(word)) => write!(f, "result {word:#x}"),
+            Effect::Marked(bits) => write!(f, "carried out, result with {bits:#x}"),
+            Effect::Slice(elements) => write!(f, "at most {elements} elements, told"),
+            Effect::Resume(elements) => write!(f, "at most {elements} elements at a time"),
             Effect::Slow(turns) => write!(f, "{turns} turns late"),
             Effect::DeviceGone => f.write_str("its device is withdrawn"),
         }

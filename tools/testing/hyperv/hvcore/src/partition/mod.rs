@@ -6,32 +6,39 @@ mod caches;
 mod calls;
 mod control;
 mod device_tlb;
+mod doubt;
 mod faults;
 mod hostility;
+mod hypercalls;
 mod injection;
 mod summary;
 #[cfg(test)]
 mod tests;
 
 use alloc::vec::Vec;
-use core::{fmt, mem};
+use core::fmt;
 
-use crate::counters::{Counters, Occurrence};
-use crate::hypercall::control_word::{ControlWord, Outcome};
+use crate::counters::Counters;
+use crate::hypercall::control_word::Outcome;
 use crate::hypercall::dispatch::{Call, IommuCall, Request};
 use crate::hypercall::fields::InputBuffer;
-use crate::ids::{BusIndex, DeviceIndex, DomainId, Rid, VpIndex};
+use crate::hypercall::page::{self, Change, HypercallPage};
+use crate::hypercall::schedule::Schedule;
+use crate::ids::{BusIndex, DeviceIndex, Rid, VpIndex};
 use crate::inject::{Injector, Qualifiers, TableFull};
 use crate::iommu::domains::{DeviceConfig, Managed};
 use crate::iommu::{self, layout, Iommu};
 use crate::options::Options;
-use crate::platform::{FunctionInfo, LogLevel, Platform};
+use crate::platform::{BadGpa, FunctionInfo, LogLevel, Platform};
 use crate::report::{Event, ResetCause};
 use crate::status::Status;
 use crate::synic::{MsrOutcome, Synic};
 use crate::vmbus::{ConfigError, Vmbus, VmbusConfig};
+use doubt::Doubt;
 use faults::FaultLog;
 use hostility::Hostility;
+
+pub use hypercalls::Progress;
 
 /// Why a partition cannot be made of these options.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,9 +92,11 @@ pub struct Partition {
     buffer: InputBuffer,
     /// For the next rule that the test interface adds.
     qualifiers: Qualifiers,
-    /// Domains whose creation a rule answered: the guest cannot know for certain that they do not exist.
-    uncertain: Vec<DomainId>,
     hostility: Hostility,
+    /// What the guest cannot know because a rule answered.
+    doubt: Doubt,
+    page: HypercallPage,
+    schedule: Schedule,
     counters: Counters,
     faults: FaultLog,
     /// By device index.
@@ -124,6 +133,7 @@ impl Partition {
             quota: options.quota,
             invalidation: options.invalidation,
             cache: options.cache,
+            start: options.start,
         };
         Ok(Partition {
             synic: Synic::new(vp_count),
@@ -132,16 +142,18 @@ impl Partition {
             injector,
             buffer: InputBuffer::new(),
             qualifiers: Qualifiers::default(),
-            uncertain: Vec::new(),
             hostility: Hostility::new(options.hostile),
+            doubt: Doubt::default(),
+            page: HypercallPage::new(),
+            schedule: Schedule::new(options.interleave),
             counters: Counters::new(),
             faults: FaultLog::new(),
             devices,
         })
     }
 
-    /// Brings every function into its state before the first offer: reset, DMA untranslated. To be called once,
-    /// before the guest runs.
+    /// Brings every function into its state before the first offer: reset, DMA as `start` says. To be called once, before
+    /// the guest runs.
     pub fn start(&mut self, platform: &mut impl Platform) {
         for index in (0..self.devices.len()).map(DeviceIndex) {
             platform.reset_function(index);
@@ -149,53 +161,38 @@ impl Partition {
         }
     }
 
-    /// Carries out a hypercall: `control` is RCX, `rdx` and `r8` are those registers. Returns the result word for RAX.
-    pub fn hypercall(&mut self, platform: &mut impl Platform, vp: VpIndex, control: u64, rdx: u64, r8: u64) -> u64 {
-        let code = ControlWord::code_of(control);
-        self.counters.add_call(code);
-        let mut buffer = mem::take(&mut self.buffer);
-        let outcome = match Request::fetch(platform, &mut buffer, control, rdx, r8) {
-            Ok(request) => self.call(platform, vp, request),
-            Err(Status::INVALID_HYPERCALL_CODE) => {
-                if self.counters.note_unknown(code) == Occurrence::First {
-                    platform.log(LogLevel::Info, format_args!("hypercall: {code} is not offered"));
+    /// Reads one of the partition's MSRs: the hypercall page's, or the synthetic interrupt controller's. `None` for any
+    /// other.
+    pub fn msr_read(&self, vp: VpIndex, msr: u32) -> Option<u64> {
+        match msr {
+            page::GUEST_OS_ID => Some(self.page.guest_os_id()),
+            page::HYPERCALL => Some(self.page.register()),
+            _ => self.synic.msr_read(vp, msr),
+        }
+    }
+
+    /// Writes one of the partition's MSRs.
+    pub fn msr_write(&mut self, platform: &mut impl Platform, vp: VpIndex, msr: u32, value: u64) -> MsrOutcome {
+        let change = match msr {
+            page::GUEST_OS_ID => Ok(self.page.set_guest_os_id(platform, value)),
+            page::HYPERCALL => self.page.set_register(platform, value),
+            _ => {
+                let outcome = self.synic.msr_write(platform, vp, msr, value);
+                if outcome == MsrOutcome::Fault {
+                    self.violation(platform, format_args!("MSR {msr:#x} written with {value:#x}"));
                 }
-                Status::INVALID_HYPERCALL_CODE.into()
-            }
-            Err(status) => {
-                self.violation(
-                    platform,
-                    format_args!("{code} with control {control:#x} input {rdx:#x} output {r8:#x}: {status}"),
-                );
-                status.into()
+                return outcome;
             }
         };
-        self.buffer = buffer;
-        if code.is_iommu() {
-            self.counters.add_status(outcome.status);
+        match change {
+            Ok(Change::Disabled) => self.kernel_left(platform),
+            Ok(Change::None | Change::Enabled) => {}
+            Err(BadGpa(_)) => {
+                self.violation(platform, format_args!("MSR {msr:#x} written with {value:#x}"));
+                return MsrOutcome::Fault;
+            }
         }
-        if platform.shows(LogLevel::Trace) {
-            platform.log(
-                LogLevel::Trace,
-                format_args!("hypercall: vp {} {code}: {}, reps {}", vp.0, outcome.status, outcome.reps_completed),
-            );
-        }
-        self.settle(platform);
-        self.hostility.take_word().unwrap_or(outcome.raw())
-    }
-
-    /// Reads an MSR of the synthetic interrupt controller; `None` when it is not one (0x40000080..=0x4000009f).
-    pub fn msr_read(&self, vp: VpIndex, msr: u32) -> Option<u64> {
-        self.synic.msr_read(vp, msr)
-    }
-
-    /// Writes an MSR of the synthetic interrupt controller.
-    pub fn msr_write(&mut self, platform: &mut impl Platform, vp: VpIndex, msr: u32, value: u64) -> MsrOutcome {
-        let outcome = self.synic.msr_write(platform, vp, msr, value);
-        if outcome == MsrOutcome::Fault {
-            self.violation(platform, format_args!("MSR {msr:#x} written with {value:#x}"));
-        }
-        outcome
+        MsrOutcome::Handled
     }
 
     fn carry_out(&mut self, platform: &mut impl Platform, vp: VpIndex, request: &Request<'_>) -> Outcome {
@@ -209,11 +206,12 @@ impl Partition {
                 let outcome = self.iommu.call(platform, &mut self.counters, call, request);
                 self.report_caches(platform);
                 if self.iommu.is_violation(call, request, outcome.status)
-                    && !self.is_uncertain(call, request)
+                    && !self.doubt.excuses(call, request, self.iommu.domains())
                     && !self.hostility.confuses()
                 {
                     self.violation(platform, format_args!("{}: {}", request.spec.code, outcome.status));
                 }
+                self.doubt.carried_out(call, request, outcome.status);
                 if let (IommuCall::Attach | IommuCall::Detach, Status::SUCCESS) = (call, outcome.status) {
                     let device = layout::named_device(call, request.input);
                     if let Some((_, _, index)) = device.and_then(|id| self.iommu.domains().device(id)) {
@@ -243,6 +241,7 @@ impl Partition {
                 Event::FunctionReset { device, cause } => self.follow_reset(platform, device, cause),
                 Event::FunctionReturned { device } => self.iommu.domains_mut().reset(platform, device),
                 Event::ExtendedConfigWritten { device } => self.check_device_tlb(platform, device),
+                Event::BusMasterEnabled { device } => self.check_bus_master(platform, device),
             }
         }
     }
@@ -257,8 +256,18 @@ impl Partition {
                     Counters::add(&mut self.counters.abandoned, 1);
                 }
                 self.iommu.domains_mut().replug(device);
-                self.iommu.cache_log_mut().forget_all(platform);
+                self.kernel_left(platform);
             }
+        }
+    }
+
+    /// Counts a violation when a guest that uses the IOMMU lets a device do DMA before it has attached it anywhere, so
+    /// that nothing is translated.
+    fn check_bus_master(&mut self, platform: &mut impl Platform, device: DeviceIndex) {
+        let domains = self.iommu.domains();
+        let Some(id) = domains.logical_id(device).filter(|_| domains.is_unguarded(device)) else { return };
+        if !self.doubt.concerns_property(id) {
+            self.violation(platform, format_args!("device {:#x} may master the bus and is in no domain", id.0));
         }
     }
 

@@ -35,6 +35,7 @@ impl Partition {
             ("abandoned", counters.abandoned),
             ("device-tlb-flushes", counters.device_tlb_flushes),
             ("device-tlb-pages", counters.device_tlb_pages),
+            ("overtakes", self.schedule.overtakes()),
         ];
         for (name, value) in plain {
             platform.log(report, format_args!("counter {name} {value}"));

@@ -85,7 +85,9 @@ impl Setup {
     fn resets(&mut self) -> Vec<(usize, ResetCause)> {
         let cause = |event: Event| match event {
             Event::FunctionReset { device, cause } => (device.0, cause),
-            Event::FunctionReturned { .. } | Event::ExtendedConfigWritten { .. } => panic!("{event:?}"),
+            Event::FunctionReturned { .. } | Event::ExtendedConfigWritten { .. } | Event::BusMasterEnabled { .. } => {
+                panic!("{event:?}")
+            }
         };
         self.report.take_events().into_iter().map(cause).collect()
     }

@@ -61,6 +61,9 @@ impl Bus {
                     if lets_write_through(&bars, register) {
                         platform.config_write(device, register, size, value & all_ones(size));
                     }
+                    if enables_bus_master(register, value) {
+                        report.event(Event::BusMasterEnabled { device });
+                    }
                     if register >= EXTENDED_CONFIG {
                         report.event(Event::ExtendedConfigWritten { device });
                     }
@@ -84,6 +87,14 @@ impl Bus {
             _ => DeviceKind::MultiFunction,
         }
     }
+}
+
+/// Whether a write sets the bus master bit of the command register. An access is aligned, so that it starts there if it
+/// covers the bit at all.
+fn enables_bus_master(register: u16, value: u32) -> bool {
+    const COMMAND: u16 = 0x04;
+    const BUS_MASTER: u32 = 1 << 2;
+    register == COMMAND && value & BUS_MASTER != 0
 }
 
 /// The register that an access at `offset` of the window goes to; `None` for the slot selector.

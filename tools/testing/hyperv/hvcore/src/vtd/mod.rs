@@ -3,6 +3,7 @@
 //!
 //! Arithmetic only. Who reads or writes the memory and the registers is [`crate::platform`]'s implementation.
 
+pub mod audit;
 pub mod context;
 pub mod did;
 pub mod fault;

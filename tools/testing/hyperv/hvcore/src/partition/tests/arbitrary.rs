@@ -41,7 +41,7 @@ proptest! {
         (any_control(), prop::collection::vec(any_word(), 0..12), prop_oneof![3 => Just(OUTPUT), 1 => any::<u64>()]),
         1..60,
     )) {
-        let mut guest = Guest::new("inject=d1:0:3:2:reps=1 inject=127:5:2:3:garbage");
+        let mut guest = Guest::new("inject=d1:0:3:2:reps=1 inject=d1:0:9:all:resume=1 inject=127:5:2:3:garbage interleave=5");
         for (control, words, output) in calls {
             for (index, word) in words.iter().enumerate() {
                 guest.platform.put_u64(INPUT + 8 * index as u64, *word);
@@ -57,7 +57,7 @@ proptest! {
 
     #[test]
     fn hypercalls_with_addresses_anywhere(control in any_control(), rdx: u64, r8: u64, vp: u32) {
-        let mut guest = Guest::new("");
+        let mut guest = Guest::new("interleave=1");
         let result = guest.partition.hypercall(&mut guest.platform, VpIndex(vp), control, rdx, r8);
         prop_assert!(sound(result));
     }

@@ -64,7 +64,7 @@ fn counters() {
     assert_eq!(guest.counter(Counter::Calls, 0xb1), 2);
     assert_eq!(guest.counter(Counter::Status, 0), 1);
     assert_eq!(guest.counter(Counter::Status, 0x65), 1);
-    assert_eq!(guest.refused(Command::Counter, 16, 0), NO_SUCH_OBJECT);
+    assert_eq!(guest.refused(Command::Counter, 17, 0), NO_SUCH_OBJECT);
     assert_eq!(guest.refused(Command::Counter, Counter::Calls as u32, 0x400), NO_SUCH_OBJECT);
     // An unknown call is no IOMMU call.
     assert_eq!(guest.counter(Counter::Status, 2), 0);
@@ -74,7 +74,6 @@ fn counters() {
 fn violations_are_what_a_sound_guest_never_does() {
     let mut guest = Guest::new("quota=2");
     guest.domain(1, PAGING);
-    guest.create(1);
     guest.create(2);
     guest.create(3);
     guest.attach(1, DEVICE_0);
@@ -82,7 +81,8 @@ fn violations_are_what_a_sound_guest_never_does() {
     guest.control(Command::Unplug, 1, 1);
     assert_eq!(guest.attach(1, DEVICE_1), Status(0x57));
     assert_eq!(guest.counter(Counter::Violations, 0), 0);
-    let unsound: [fn(&mut Guest); 8] = [
+    let unsound: [fn(&mut Guest); 9] = [
+        |guest| assert_eq!(guest.create(1), Status(0x65)),
         |guest| assert_eq!(guest.attach(1, 0x1234), Status(0x57)),
         |guest| assert_eq!(guest.attach(1, 2 << 62), Status(0x57)),
         |guest| assert_eq!(guest.delete(1), Status(0x19)),
@@ -227,6 +227,7 @@ fn summary_lines() {
         "counter abandoned 0",
         "counter device-tlb-flushes 0",
         "counter device-tlb-pages 0",
+        "counter overtakes 0",
     ];
     assert_eq!(lines, expected);
 }

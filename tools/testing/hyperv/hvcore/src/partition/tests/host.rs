@@ -24,6 +24,37 @@ fn every_device_starts_in_bypass() {
 }
 
 #[test]
+fn devices_can_start_blocked() {
+    let functions = [function(3)];
+    let mut platform = MockPlatform::new(functions.to_vec());
+    let mut partition = Partition::new("start=blocked".parse().unwrap(), 2, &functions).unwrap();
+    partition.start(&mut platform);
+    let start = Event::SetTranslation {
+        device: DeviceIndex(0),
+        translation: Translation::Blocked,
+        tag: tags::DEFAULT,
+        old_tag: tags::DEFAULT,
+    };
+    assert!(platform.take_events().contains(&start));
+
+    let mut guest = Guest { partition, platform };
+    let device = |guest: &mut Guest| [0, 1].map(|field| guest.control(Command::Device, DEVICE_0 as u32, field));
+    assert_eq!(device(&mut guest), [0, 1]);
+    guest.domain(1, PAGING);
+    guest.domain(2, BLOCKED);
+    assert_eq!(guest.attach(1, DEVICE_0), Status(0));
+    // Blocked in a domain of the guest's is no change for the device.
+    assert_eq!(guest.counter(Counter::Switches, 0), 1);
+    guest.partition.drop_device(&mut guest.platform, DeviceIndex(0));
+    guest.events();
+    guest.partition.iommu.domains_mut().reset(&mut guest.platform, DeviceIndex(0));
+    assert_eq!(guest.switch().1, Translation::Blocked);
+    assert_eq!(device(&mut guest), [0, 1]);
+    assert_eq!(guest.attach(2, DEVICE_0), Status(0));
+    assert_eq!(guest.counter(Counter::Switches, 0), 1);
+}
+
+#[test]
 fn an_unplugged_device_leaves_its_domain() {
     let mut guest = Guest::new("");
     guest.domain(1, PAGING);

@@ -125,6 +125,31 @@ fn a_rule_can_be_added_in_steps() {
 }
 
 #[test]
+fn words_are_given_in_halves() {
+    let mut guest = Guest::new("");
+    guest.domain(1, PAGING);
+    guest.control(Command::Qualify, Qualifier::LowHalf as u32, 0x1234_0005);
+    guest.control(Command::Qualify, Qualifier::Word as u32, 0x8000_0fff);
+    guest.control(Command::Inject, 0xd0, 1 << 16 | 1);
+    guest.control(Command::Qualify, Qualifier::Marked as u32, 1 << 31);
+    guest.control(Command::Inject, 0xd0, 2 << 16 | 1);
+    guest.control(Command::Qualify, Qualifier::Slice as u32, 1);
+    guest.control(Command::Inject, 0xd1, 1 << 16 | 1);
+    guest.control(Command::Qualify, Qualifier::Elements as u32, 0);
+    guest.control(Command::Inject, 0xd1, 2 << 16 | 1);
+    let flush = [SELF, 0, domain(1), 0];
+    assert_eq!(guest.raw_call(0xd0, &flush), 0x8000_0fff_1234_0005);
+    assert_eq!(guest.raw_call(0xd0, &flush), 1 << 63);
+    assert_eq!(guest.raw_call(0xd0, &flush), 0);
+    let list = [SELF, 0, domain(1), 1, 0x1000, 0x2000];
+    assert_eq!(guest.raw_call(0x2_0000_00d1, &list), 1 << 32);
+    assert_eq!(guest.raw_call(0x2_0000_00d1, &list), 0);
+    for (qualifier, value) in [(Qualifier::Marked, 0), (Qualifier::Slice, 0), (Qualifier::Resume, 0x1_0000)] {
+        assert_eq!(guest.refused(Command::Qualify, qualifier as u32, value), 3, "{qualifier:?}");
+    }
+}
+
+#[test]
 fn a_slow_call_is_carried_out() {
     let mut guest = Guest::new("inject=b2:0:1:1:slow=3");
     guest.domain(1, PAGING);

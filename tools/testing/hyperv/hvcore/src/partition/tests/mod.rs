@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 //! The partition as a guest sees it: by hypercalls with literal layouts, and by the test interface.
 
+mod answers;
 mod arbitrary;
 mod caches;
 mod control;
@@ -9,7 +10,9 @@ mod flush;
 mod host;
 mod hostile;
 mod inject;
+mod mistakes;
 mod model;
+mod page;
 mod properties;
 mod vmbus;
 

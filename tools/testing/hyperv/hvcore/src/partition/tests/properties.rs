@@ -23,6 +23,8 @@ fn capabilities_follow_the_options() {
     assert_eq!(capabilities(&mut guest).1[1], 0);
     let mut guest = Guest::new("pviommu=absent");
     assert_eq!(capabilities(&mut guest), (Status(2), [0; 3]));
+    // Whoever asks for the first time cannot know.
+    assert_eq!(guest.counter(Counter::Violations, 0), 0);
     for width in [0, 39, 47, 64, 255] {
         let mut guest = Guest::new(&format!("iova-width={width}"));
         assert_eq!(capabilities(&mut guest).1[0] >> 48, width);

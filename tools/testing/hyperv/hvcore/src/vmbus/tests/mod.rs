@@ -254,7 +254,9 @@ impl Guest {
     fn resets(&mut self) -> Vec<(usize, ResetCause)> {
         let reset = |event| match event {
             Event::FunctionReset { device, cause } => (device.0, cause),
-            Event::FunctionReturned { .. } | Event::ExtendedConfigWritten { .. } => panic!("{event:?}"),
+            Event::FunctionReturned { .. } | Event::ExtendedConfigWritten { .. } | Event::BusMasterEnabled { .. } => {
+                panic!("{event:?}")
+            }
         };
         self.vmbus.take_events().into_iter().map(reset).collect()
     }
