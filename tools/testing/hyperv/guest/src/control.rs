@@ -83,6 +83,14 @@ pub enum Effect {
     Slow(u32),
     /// The device that it names is withdrawn before it is carried out.
     DeviceGone,
+    /// It is answered with this result word.
+    Word(u64),
+    /// It is carried out, and these bits are set in its result word.
+    Marked(u64),
+    /// It is carried out; of its list at most so many elements, which the result tells.
+    Slice(u16),
+    /// It is carried out; of its list at most so many elements at a time, which the result does not tell.
+    Resume(u16),
 }
 
 /// A DMA fault as minihv reports it.
@@ -211,6 +219,10 @@ impl Minihv {
         const ALL: u32 = 0x7fff;
         const GARBAGE: u32 = 1 << 31;
         let qualify = |qualifier: Qualifier, value: u32| self.must(Command::Qualify, qualifier as u32, value);
+        let word_in_halves = |qualifier, word: u64| -> Result<()> {
+            qualify(Qualifier::LowHalf, word as u32)?;
+            qualify(qualifier, (word >> 32) as u32).map(|_| ())
+        };
         if let Some(DomainId(id)) = domain {
             qualify(Qualifier::Domain, id)?;
         }
@@ -221,6 +233,10 @@ impl Minihv {
             Effect::Partial(elements) => qualify(Qualifier::Elements, elements.into()).map(|_| ())?,
             Effect::Slow(turns) => qualify(Qualifier::Slow, turns).map(|_| ())?,
             Effect::DeviceGone => qualify(Qualifier::DeviceGone, 0).map(|_| ())?,
+            Effect::Word(word) => word_in_halves(Qualifier::Word, word)?,
+            Effect::Marked(bits) => word_in_halves(Qualifier::Marked, bits)?,
+            Effect::Slice(elements) => qualify(Qualifier::Slice, elements.into()).map(|_| ())?,
+            Effect::Resume(elements) => qualify(Qualifier::Resume, elements.into()).map(|_| ())?,
         }
         let ebx = u32::from(injection.call) | u32::from(injection.status) << 16;
         self.must(Command::Inject, ebx, edx).map(|_| ())

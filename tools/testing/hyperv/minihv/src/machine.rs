@@ -2,10 +2,11 @@
 //! The partition and the hardware below it, under one lock.
 
 use hvcore::cachelog::{Operation, WriteOutcome};
+use hvcore::hypercall::schedule::Registers;
 use hvcore::identity::Identity;
 use hvcore::ids::{Gpa, Iova, VpIndex};
 use hvcore::iommu::walk;
-use hvcore::partition::Partition;
+use hvcore::partition::{Partition, Progress};
 use hvcore::platform::{PagingLevels, Platform};
 use hvcore::synic::MsrOutcome;
 use spin::{Mutex, Once};
@@ -64,13 +65,13 @@ pub fn identity() -> Identity {
     fixed().identity
 }
 
-/// A hypercall: control word, input and output addresses (or fast input). Returns the result word.
-pub fn hypercall(vp: VpIndex, control: u64, rdx: u64, r8: u64) -> u64 {
+/// A processor's instruction that makes a hypercall.
+pub fn vmmcall(vp: VpIndex, registers: Registers) -> Progress {
     with(|partition, hardware| {
-        let result = partition.hypercall(hardware, vp, control, rdx, r8);
+        let progress = partition.vmmcall(hardware, vp, registers);
         // A record that is not read hides the next fault of the same device.
         hardware.vtd.collect_faults();
-        result
+        progress
     })
 }
 
@@ -97,11 +98,6 @@ pub fn watched_write(gpa: u64, operation: Operation, rip: u64) -> WriteOutcome {
 /// The guest, at `rip`, writes something else to the page of `gpa`, which the core wants to see.
 pub fn watched_foreign_write(gpa: u64, rip: u64) -> WriteOutcome {
     with(|partition, hardware| partition.watched_foreign_write(hardware, Gpa(gpa), rip))
-}
-
-/// The guest's kernel makes way for another one.
-pub fn kernel_left() {
-    with(|partition, hardware| partition.kernel_left(hardware));
 }
 
 /// Copies what a guest processor sees at the virtual `address` to `buf`, as far as it is mapped; tells how many bytes.

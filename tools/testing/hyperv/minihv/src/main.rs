@@ -28,6 +28,7 @@ mod panic;
 mod pci;
 mod platform;
 mod power;
+mod self_test;
 mod selfcheck;
 mod smp;
 mod start_info;
@@ -41,6 +42,7 @@ use alloc::vec::Vec;
 use hvcore::acpi;
 use hvcore::cachelog::Strictness;
 use hvcore::ids::{Gpa, Rid, VpIndex};
+use hvcore::iommu::capabilities::Switch;
 use hvcore::memory_map;
 use hvcore::options::Options;
 use hvcore::partition::Partition;
@@ -93,15 +95,17 @@ extern "C" fn boot_processor_main(start_info: u32) -> ! {
     };
 
     let tables = acpi::build(memory::acpi_range().start, processors, &io::ACPI_MACHINE);
-    let entry = guest_memory
-        .write(Gpa(memory::acpi_range().start), &tables.image)
-        .map_err(linux::Error::from)
-        .and_then(|()| linux::load(&guest_memory, &regions, info.bundle, tables.rsdp));
+    let entry = guest_memory.write(Gpa(memory::acpi_range().start), &tables.image).map_err(linux::Error::from).and_then(
+        |()| match options.self_test {
+            Switch::Off => linux::load(&guest_memory, &regions, info.bundle, tables.rsdp),
+            Switch::On => Ok(self_test::load(&guest_memory)),
+        },
+    );
     let entry = match entry {
         Ok(entry) => entry,
         Err(error) => fatal!("{error}"),
     };
-    let (identity, cache) = (options.identity, options.cache);
+    let (identity, cache, self_test) = (options.identity, options.cache, options.self_test);
     let infos: Vec<FunctionInfo> = functions.iter().map(pci::Function::info).collect();
     let mut hardware = Hardware { memory: guest_memory, functions, vtd, processors, others: Others::Current };
     if cache != Strictness::Off {
@@ -113,6 +117,9 @@ extern "C" fn boot_processor_main(start_info: u32) -> ! {
         Ok(partition) => partition,
         Err(error) => fatal!("{error}"),
     };
+    if self_test == Switch::On {
+        self_test::run(&mut hardware);
+    }
     partition.start(&mut hardware);
     machine::init(partition, hardware, identity);
     log!("minihv", "starting the guest");

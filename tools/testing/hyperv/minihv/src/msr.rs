@@ -3,7 +3,6 @@
 
 use core::sync::atomic::{AtomicU64, Ordering};
 
-use hvcore::ids::Gpa;
 use hvcore::synic::MsrOutcome;
 
 use crate::console::log;
@@ -16,8 +15,6 @@ const MSR_EFER: u32 = 0xc000_0080;
 const MSR_VM_CR: u32 = 0xc001_0114;
 const MSR_VM_HSAVE_PA: u32 = 0xc001_0117;
 
-const HV_X64_MSR_GUEST_OS_ID: u32 = 0x4000_0000;
-const HV_X64_MSR_HYPERCALL: u32 = 0x4000_0001;
 const HV_X64_MSR_VP_INDEX: u32 = 0x4000_0002;
 const HV_X64_MSR_REFERENCE_TSC: u32 = 0x4000_0021;
 const HV_X64_MSR_TSC_FREQUENCY: u32 = 0x4000_0022;
@@ -28,12 +25,8 @@ const HV_X64_MSR_TPR: u32 = 0x4000_0072;
 const HV_X64_MSR_VP_ASSIST_PAGE: u32 = 0x4000_0073;
 const HV_X64_MSR_TSC_INVARIANT_CONTROL: u32 = 0x4000_0118;
 
-/// HYPERCALL: the page is in force.
-const HYPERCALL_ENABLE: u64 = 1;
 /// REFERENCE_TSC: the page is in force.
 const REFERENCE_TSC_ENABLE: u64 = 1;
-/// `vmmcall; ret`
-const HYPERCALL_CODE: [u8; 4] = [0x0f, 0x01, 0xd9, 0xc3];
 
 /// The MSRs of the permission map's ranges that exit.
 pub const INTERCEPTED: &[(u32, MsrIntercept)] = &[
@@ -44,18 +37,11 @@ pub const INTERCEPTED: &[(u32, MsrIntercept)] = &[
     (MSR_VM_HSAVE_PA, MsrIntercept::ReadWrite),
 ];
 
-static GUEST_OS_ID: AtomicU64 = AtomicU64::new(0);
-static HYPERCALL: AtomicU64 = AtomicU64::new(0);
 static TSC_INVARIANT_CONTROL: AtomicU64 = AtomicU64::new(0);
 
 /// The guest gets a general protection fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Refused;
-
-/// Whether the guest may make hypercalls.
-pub fn hypercalls_enabled() -> bool {
-    GUEST_OS_ID.load(Ordering::SeqCst) != 0 && HYPERCALL.load(Ordering::SeqCst) & HYPERCALL_ENABLE != 0
-}
 
 /// Whether the guest asked for the invariant TSC to be shown in CPUID.
 pub fn tsc_invariant() -> bool {
@@ -69,8 +55,6 @@ pub fn tsc_invariant() -> bool {
 pub fn read(vcpu: &mut Vcpu, msr: u32) -> Result<u64, Refused> {
     match msr {
         MSR_EFER => Ok(vcpu.save().efer & !EFER_SVME),
-        HV_X64_MSR_GUEST_OS_ID => Ok(GUEST_OS_ID.load(Ordering::SeqCst)),
-        HV_X64_MSR_HYPERCALL => Ok(HYPERCALL.load(Ordering::SeqCst)),
         HV_X64_MSR_VP_INDEX => Ok(u64::from(vcpu.index.0)),
         // There is no such page, but a kernel that makes way for the next one switches it off all the same.
         HV_X64_MSR_REFERENCE_TSC => Ok(0),
@@ -96,14 +80,6 @@ pub fn write(vcpu: &mut Vcpu, msr: u32, value: u64) -> Result<(), Refused> {
             apic::command(vcpu.index, ApicId((value >> 32) as u32), value as u32);
             Ok(())
         }
-        HV_X64_MSR_GUEST_OS_ID => {
-            GUEST_OS_ID.store(value, Ordering::SeqCst);
-            if value == 0 {
-                machine::kernel_left();
-            }
-            Ok(())
-        }
-        HV_X64_MSR_HYPERCALL => write_hypercall(value),
         HV_X64_MSR_REFERENCE_TSC if value & REFERENCE_TSC_ENABLE == 0 => Ok(()),
         HV_X64_MSR_REFERENCE_TSC => Err(refuse(vcpu, msr, "write")),
         HV_X64_MSR_EOI => {
@@ -164,16 +140,4 @@ fn write_apic_base(value: u64) -> Result<(), Refused> {
         return Err(Refused);
     }
     lapic::set_mode(value & APIC_BASE_MODE).map_err(|lapic::BadTransition| Refused)
-}
-
-/// Fills the page that the guest names with the call sequence.
-fn write_hypercall(value: u64) -> Result<(), Refused> {
-    const PAGE: u64 = !0xfff;
-    let enable = value & HYPERCALL_ENABLE != 0 && GUEST_OS_ID.load(Ordering::SeqCst) != 0;
-    if enable && machine::guest_memory().write(Gpa(value & PAGE), &HYPERCALL_CODE).is_err() {
-        return Err(Refused);
-    }
-    let kept = if enable { value } else { value & !HYPERCALL_ENABLE };
-    HYPERCALL.store(kept, Ordering::SeqCst);
-    Ok(())
 }

@@ -101,3 +101,8 @@ fn set_flags(address: u64, flags: u64) -> Result<(), CannotSplit> {
 pub fn generation() -> u64 {
     GENERATION.load(Ordering::SeqCst)
 }
+
+/// Whether the guest's processors reach `address`.
+pub fn maps(address: u64) -> bool {
+    TABLE.lock().as_ref().is_some_and(|nested| nested.table.maps(address))
+}

@@ -180,8 +180,24 @@ impl IdentityTable {
         table.store(index(address, size.level()), target | flags.leaf | size.leaf_flag());
     }
 
-    /// Physical address of the root.
-    pub fn root_address(&self) -> u64 {
+    /// Whether anything is mapped at `address`.
+    pub fn maps(&self, address: u64) -> bool {
+        let mut table = &*self.root;
+        for level in (0..=PageSize::TOP_LEVEL).rev() {
+            let entry = table.0[index(address, level)];
+            if entry & PRESENT == 0 {
+                return false;
+            }
+            if level == PageSize::Small.level() || entry & LARGE != 0 {
+                break;
+            }
+            // SAFETY: a present entry that is no leaf points at a table of ours (invariant).
+            table = unsafe { &*((entry & ADDRESS) as *const TablePage) };
+        }
+        true
+    }
+
+    /// Physical address of the root(&self) -> u64 {
         self.root.address()
     }
 }

@@ -9,7 +9,7 @@ use crate::expect::{self, Expectation, KunitSuite};
 use crate::faults::Named;
 use crate::qemu::{Clock, Threads};
 use crate::trace::KnownWarning;
-use crate::verdict::{Demands, Excuse, Failing};
+use crate::verdict::{Demands, Excuse, Failing, Reporter};
 
 /// Which build of the kernel a case needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -211,6 +211,12 @@ impl Case {
     /// Expects something of the kernel log.
     pub fn expect(mut self, expectation: Expectation) -> Case {
         self.demands.log.push(expectation);
+        self
+    }
+
+    /// Who reports.
+    pub fn reported_by(mut self, reporter: Reporter) -> Case {
+        self.demands.reporter = reporter;
         self
     }
 

@@ -23,6 +23,7 @@ mod progress;
 mod qemu;
 mod remarks;
 mod report;
+mod self_test;
 mod single;
 mod splat;
 mod suite;

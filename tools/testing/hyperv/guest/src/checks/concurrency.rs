@@ -166,6 +166,14 @@ pub fn benchmark(context: &mut Context<'_>) -> Result<Outcome> {
     Ok(Outcome::Pass(format!("{MAPPERS} threads, 1 and {PAGES} pages, {flushes} flushes")))
 }
 
+/// The host let calls of several processors overtake one another: what came before was tried under that.
+pub fn overtaken(context: &mut Context<'_>) -> Result<Outcome> {
+    match context.minihv()?.counter(Counter::Overtakes, 0)? {
+        0 => bail!("no hypercall was carried out while another processor's was held back"),
+        count => Ok(Outcome::Pass(format!("{count} hypercalls came before one that was held back"))),
+    }
+}
+
 /// No flush works: the flush queue of the DMA API finds out, and the device is blocked from then on.
 pub fn deferred_flush_failure(context: &mut Context<'_>) -> Result<Outcome> {
     let minihv = context.minihv()?;

@@ -39,7 +39,11 @@ fn no_minihv() -> Result<Outcome> {
     Ok(Outcome::Skip("needs minihv".to_owned()))
 }
 
-fn calls(minihv: Minihv, code: u32) -> Result<u64> {
+/// Hypercalls of one kind so far.
+///
+/// # Errors
+/// When minihv does not answer as documented.
+pub fn calls(minihv: Minihv, code: u32) -> Result<u64> {
     minihv.counter(Counter::Calls, code)
 }
 

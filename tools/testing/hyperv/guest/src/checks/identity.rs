@@ -1,11 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0
 //! Bypass: what a device calls an address is the physical address.
 
-use anyhow::{bail, Result};
+use std::fs;
+
+use anyhow::{bail, Context as _, Result};
 use hvcore::ids::Iova;
 
 use crate::control::DeviceTranslation;
 use crate::edu::{Edu, BAR_BYTES};
+use crate::faults::{Access, Faults};
 use crate::memory::DmaBuffer;
 use crate::pci;
 use crate::report::Outcome;
@@ -29,4 +32,48 @@ pub fn edu_untranslated(context: &mut Context<'_>) -> Result<Outcome> {
     edu.store(Iova(target.0))?;
     buffer.expect(1, 0x3c, "the page that edu wrote by its physical address")?;
     Ok(Outcome::Pass(format!("{:#x} to {:#x}", source.0, target.0)))
+}
+
+/// First byte of minihv's memory (see its README).
+const HYPERVISOR: u64 = 0x80_0000;
+
+/// Whether the kernel uses an address as RAM.
+fn is_ram(address: u64) -> Result<bool> {
+    let map = fs::read_to_string("/proc/iomem").context("/proc/iomem")?;
+    let number = |digits: &str| u64::from_str_radix(digits.trim(), 16);
+    for line in map.lines().filter(|line| line.ends_with(": System RAM")) {
+        let (range, _) = line.split_once(':').context("/proc/iomem")?;
+        let (first, last) = range.split_once('-').context("/proc/iomem")?;
+        if (number(first)?..=number(last)?).contains(&address) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// The hypervisor's own memory is no memory for a device that is not translated.
+pub fn hypervisor_is_out_of_reach(context: &mut Context<'_>) -> Result<Outcome> {
+    let Some(minihv) = context.minihv else { return Ok(Outcome::Skip("needs minihv".to_owned())) };
+    if is_ram(HYPERVISOR)? {
+        bail!("{HYPERVISOR:#x} is RAM of the kernel's");
+    }
+    let function = pci::find(pci::EDU)?;
+    function.enable_bus_master()?;
+    let edu = Edu::new(function.map_bar0(BAR_BYTES)?)?;
+    let mut faults = Faults::listen(Some(minihv))?;
+    let buffer = DmaBuffer::new(1)?;
+    let own = Iova(buffer.physical(0)?.0);
+    buffer.fill(0, 0x77);
+    edu.load(own)?;
+    // What is read must not arrive, and what is written would end the hypervisor: reads come first.
+    edu.load(Iova(HYPERVISOR))?;
+    faults.expect(&function, Iova(HYPERVISOR), Access::Read)?;
+    edu.store(Iova(HYPERVISOR))?;
+    faults.expect(&function, Iova(HYPERVISOR), Access::Write)?;
+    edu.load(own)?;
+    buffer.fill(0, 0);
+    edu.store(own)?;
+    buffer.expect(0, 0x77, "the page that the device may write")?;
+    faults.expect_none()?;
+    Ok(Outcome::Pass(format!("{HYPERVISOR:#x}: read and write, 2 faults reported")))
 }

@@ -2,6 +2,7 @@
 //! The checks, one concern per file.
 
 pub mod announcement;
+pub mod answers;
 pub mod ats;
 pub mod bar;
 pub mod bench;
@@ -31,5 +32,6 @@ pub mod revocation;
 pub mod samples;
 pub mod sleep;
 pub mod trace;
+pub mod unmanaged;
 pub mod virtio;
 pub mod width;

@@ -3,9 +3,9 @@
 
 use super::{check, Check};
 use crate::checks::{
-    announcement, ats, bar, bench, binding, caches, cdev, concurrency, counters, cpus, domains, dump, groups, hotplug,
-    identity, kexec, kselftest, large, leaks, nvme, observe, ownership, protection, refusal, reset, revocation,
-    samples, sleep, trace, virtio, width,
+    announcement, answers, ats, bar, bench, binding, caches, cdev, concurrency, counters, cpus, domains, dump, groups,
+    hotplug, identity, kexec, kselftest, large, leaks, nvme, observe, ownership, protection, refusal, reset,
+    revocation, samples, sleep, trace, unmanaged, virtio, width,
 };
 use crate::vfio::BackEnd;
 
@@ -32,6 +32,13 @@ pub const FLUSH_FAILURE_OF_TWO: Check = check("failed-flush-blocks-both-devices"
 pub const VFIO_UNBLOCKABLE: Check = check("vfio-unblockable-is-kept-off-the-bus", protection::unblockable);
 pub const VFIO_WALK: Check = check("vfio-table-holds-physical-address", protection::table_walk);
 pub const IDENTITY_EDU: Check = check("edu-reaches-physical-address", identity::edu_untranslated);
+pub const HYPERVISOR_OUT_OF_REACH: Check = check("edu-cannot-reach-hypervisor", identity::hypervisor_is_out_of_reach);
+pub const ODD_ANSWERS: Check = check("odd-answers-to-flushes", answers::odd_answers);
+pub const UNMANAGED_ALONE: Check =
+    check("unmanaged-device-is-left-alone", |c| unmanaged::left_alone(c, unmanaged::Start::Bypass));
+pub const UNMANAGED_BLOCKED: Check =
+    check("unmanaged-device-stays-blocked", |c| unmanaged::left_alone(c, unmanaged::Start::Blocked));
+pub const OVERTAKEN: Check = check("hypercalls-overtook-one-another", concurrency::overtaken);
 pub const APERTURE: Check = check("aperture", width::aperture);
 pub const LIST_FALLBACK: Check = check("list-flush-tried-once", counters::list_flush_tried_once);
 pub const REFUSED: Check = check("unknown-device-is-blocked", refusal::unknown_device);

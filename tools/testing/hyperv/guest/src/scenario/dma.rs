@@ -2,9 +2,9 @@
 //! DMA through kernel drivers and through VFIO, in the modes and on the hosts that there are.
 
 use super::checks::{
-    ANNOUNCED, APERTURE, CACHES_CLEAN, COUNTERS, DEVICES, GROUPS, IDENTITY_EDU, LIST_FALLBACK, NO_FAULTS, NVME_FIO,
-    NVME_IOVA, NVME_QUICK, RAW_BLOCKED, VFIO_MAPPED, VFIO_NEIGHBOUR, VFIO_REMAP, VFIO_STALE, VFIO_UNMAPPED, VFIO_WALK,
-    VIOLATIONS, VIRTIO,
+    ANNOUNCED, APERTURE, CACHES_CLEAN, COUNTERS, DEVICES, GROUPS, HYPERVISOR_OUT_OF_REACH, IDENTITY_EDU, LIST_FALLBACK,
+    NO_FAULTS, NVME_FIO, NVME_IOVA, NVME_QUICK, RAW_BLOCKED, UNMANAGED_ALONE, UNMANAGED_BLOCKED, VFIO_MAPPED,
+    VFIO_NEIGHBOUR, VFIO_REMAP, VFIO_STALE, VFIO_UNMAPPED, VFIO_WALK, VIOLATIONS, VIRTIO,
 };
 use super::Scenario;
 
@@ -64,6 +64,7 @@ pub const SCENARIOS: &[Scenario] = &[
             VIRTIO,
             NO_FAULTS,
             IDENTITY_EDU,
+            HYPERVISOR_OUT_OF_REACH,
             VFIO_MAPPED,
             VFIO_UNMAPPED,
             VFIO_STALE,
@@ -73,7 +74,17 @@ pub const SCENARIOS: &[Scenario] = &[
     Scenario {
         name: "unmanaged",
         summary: "no IOMMU: no groups, devices work untranslated",
-        checks: &[DEVICES, GROUPS, NVME_QUICK, VIRTIO, IDENTITY_EDU, NO_FAULTS],
+        checks: &[DEVICES, GROUPS, NVME_QUICK, VIRTIO, IDENTITY_EDU, NO_FAULTS, HYPERVISOR_OUT_OF_REACH],
+    },
+    Scenario {
+        name: "one-unmanaged",
+        summary: "of two edu, one is not behind the IOMMU and works untranslated; the other one and NVMe are",
+        checks: &[DEVICES, NVME_QUICK, NO_FAULTS, UNMANAGED_ALONE, VIOLATIONS],
+    },
+    Scenario {
+        name: "one-unmanaged-blocked",
+        summary: "the same on a host that blocks what nobody has attached",
+        checks: &[DEVICES, NVME_QUICK, NO_FAULTS, UNMANAGED_BLOCKED, VIOLATIONS],
     },
     Scenario {
         name: "widths",

@@ -2,7 +2,7 @@
 //! Hosts on which hypercalls fail.
 
 use super::checks::{
-    DEFERRED_FLUSH_FAILURE, DEVICES, FLUSH_FAILURE_OF_TWO, GROUPS, NO_FAULTS, NVME_QUICK, RAW_BLOCKED, REFUSED,
+    DEFERRED_FLUSH_FAILURE, DEVICES, FLUSH_FAILURE_OF_TWO, GROUPS, NO_FAULTS, NVME_QUICK, ODD_ANSWERS, RAW_BLOCKED, REFUSED,
     UNDELETABLE, VFIO_FLUSH_FAILURE, VFIO_UNBLOCKABLE, VIOLATIONS, VIRTIO,
 };
 use super::Scenario;
@@ -13,6 +13,11 @@ pub const SCENARIOS: &[Scenario] = &[
         name: "refused-device",
         summary: "one device (edu) that the driver could not take: it does no DMA, the others work",
         checks: &[DEVICES, REFUSED, NVME_QUICK, VIRTIO, NO_FAULTS, RAW_BLOCKED, VIOLATIONS],
+    },
+    Scenario {
+        name: "odd-answers",
+        summary: "a host that answers flushes with words that mean nothing, or carries lists out in portions",
+        checks: &[DEVICES, GROUPS, ODD_ANSWERS, NO_FAULTS, VIOLATIONS],
     },
     Scenario {
         name: "failing-flush",

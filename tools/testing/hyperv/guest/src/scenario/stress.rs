@@ -3,7 +3,7 @@
 
 use super::checks::{
     DEVICES, DMA_BENCHMARK, DOMAINS_ALIVE, DOMAIN_CYCLES, DOMAIN_QUOTA, GROUPS, KMEMLEAK, NO_FAULTS, NVME_QUICK,
-    TURMOIL, VFIO_STALE, VIOLATIONS,
+    OVERTAKEN, TURMOIL, VFIO_STALE, VIOLATIONS,
 };
 use super::Scenario;
 
@@ -23,5 +23,10 @@ pub const SCENARIOS: &[Scenario] = &[
         name: "turmoil",
         summary: "several processors: map, attach, I/O and removal at the same time",
         checks: &[DEVICES, GROUPS, TURMOIL, DMA_BENCHMARK, NVME_QUICK, VFIO_STALE, NO_FAULTS, VIOLATIONS],
+    },
+    Scenario {
+        name: "interleaved",
+        summary: "the same on a host that lets hypercalls overtake one another",
+        checks: &[DEVICES, GROUPS, TURMOIL, DMA_BENCHMARK, NVME_QUICK, VFIO_STALE, NO_FAULTS, VIOLATIONS, OVERTAKEN],
     },
 ];

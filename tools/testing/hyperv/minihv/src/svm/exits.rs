@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 //! The exit table: each way in which the guest stops, and what follows.
 
-use hvcore::hypercall::control_word::ControlWord;
+use hvcore::hypercall::control_word::{ControlWord, ResultWord};
+use hvcore::hypercall::schedule::Registers;
 use hvcore::identity::Identity;
+use hvcore::partition::Progress;
 
 use super::vcpu::{Register, Vcpu};
 use super::vmcb::{exit, Event};
@@ -92,16 +94,26 @@ fn msr_access(vcpu: &mut Vcpu) {
 }
 
 fn vmmcall(vcpu: &mut Vcpu) {
-    if vcpu.save().cpl != 0 || !msr::hypercalls_enabled() {
+    if vcpu.save().cpl != 0 {
         return vcpu.inject(Event::InvalidOpcode);
     }
     let control = vcpu.register(Register::Rcx);
     if machine::identity() == Identity::Root && ControlWord::code_of(control).0 == ENTER_SLEEP_STATE {
         io::guest_power_off();
     }
-    let result = machine::hypercall(vcpu.index, control, vcpu.register(Register::Rdx), vcpu.register(Register::R8));
-    vcpu.save().rax = result;
-    vcpu.skip(VMMCALL_BYTES);
+    let registers = Registers { control, rdx: vcpu.register(Register::Rdx), r8: vcpu.register(Register::R8) };
+    match machine::vmmcall(vcpu.index, registers) {
+        Progress::Done(ResultWord(word)) => {
+            vcpu.save().rax = word;
+            vcpu.skip(VMMCALL_BYTES);
+        }
+        Progress::Again { control } => {
+            vcpu.set_register(Register::Rcx, control);
+            // The emulator goes on with another processor.
+            core::hint::spin_loop();
+        }
+        Progress::InvalidOpcode => vcpu.inject(Event::InvalidOpcode),
+    }
 }
 
 fn io_port(vcpu: &mut Vcpu) {

@@ -3,13 +3,14 @@
 
 use hvcore::ids::{DeviceIndex, Iova, Rid, VpIndex};
 use hvcore::platform::{CacheTag, DmaFault, PagingLevels, RemapHandle, Translation};
+use hvcore::vtd::audit::{self, Expected};
 use hvcore::vtd::context::{TableOwner, TranslationRequests};
 use hvcore::vtd::did::Dids;
 use hvcore::vtd::invalidation::{self, Descriptor};
 use hvcore::vtd::registers::{self as reg, Capabilities};
 use hvcore::vtd::{pasid, PhysAddr};
 
-use crate::console::log;
+use crate::console::{fatal, log};
 use crate::memory::GuestMemory;
 use crate::paging::PageSize;
 use crate::pci::Function;
@@ -120,8 +121,11 @@ impl Vtd {
             }
         };
         let owner = match translation {
-            Translation::Stage1 { .. } => TableOwner::Guest,
-            Translation::Bypass | Translation::Blocked => TableOwner::Hypervisor,
+            Translation::Stage1 { levels: PagingLevels::Four, .. } => TableOwner::Guest,
+            // There is nothing to answer requests from.
+            Translation::Stage1 { levels: PagingLevels::Five, .. } | Translation::Bypass | Translation::Blocked => {
+                TableOwner::Hypervisor
+            }
         };
         self.tables.set(device, entry, owner);
         self.dids.set(device, tag);
@@ -129,6 +133,35 @@ impl Vtd {
             &mut self.registers,
             [Descriptor::context_device(did, rid), Descriptor::pasid_selective(did), Descriptor::iotlb_pasid(did)],
         );
+        let expected = match translation {
+            Translation::Blocked | Translation::Stage1 { levels: PagingLevels::Five, .. } => Expected::Blocked,
+            Translation::Bypass => {
+                Expected::Table { root: self.identity, did, requests: TranslationRequests::Refused }
+            }
+            Translation::Stage1 { root, levels: PagingLevels::Four } => {
+                Expected::Table { root: root.into(), did, requests: self.tables.requests(device) }
+            }
+        };
+        self.audit(rid, expected);
+    }
+
+    /// Reads back what the IOMMU's tables say of a function: no device of the machine would show all of it.
+    fn audit(&self, rid: Rid, expected: Expected) {
+        let tables = PhysAddr(self.registers.read64(reg::RTADDR) & !0xfff);
+        // SAFETY: the root register and the tables below it point at tables of ours, which live for ever.
+        let read = |PhysAddr(address)| unsafe { (address as *const u64).read_volatile() };
+        if let Err(mismatch) = audit::check(tables, rid, expected, read) {
+            fatal!("self-check: {:#06x} is to be {expected:x?}, but {mismatch}", rid.0)
+        }
+    }
+
+    /// Checks that interrupts are remapped and that those in compatibility format, which name their target themselves,
+    /// are to be blocked. QEMU lets them pass all the same.
+    pub fn check_interrupt_remapping(&self) {
+        let status = self.registers.read32(reg::GSTS);
+        if status & (reg::GCMD_IRE | reg::GCMD_CFI | reg::GCMD_TE) != reg::GCMD_IRE | reg::GCMD_TE {
+            fatal!("self-check: the IOMMU's status is {status:#x}")
+        }
     }
 
     /// Drops everything cached under `tag`.

@@ -8,7 +8,8 @@ use hvcore::ids::{DeviceIndex, Rid};
 use hvcore::vtd::context::{self, Half, TableOwner, TranslationRequests};
 use hvcore::vtd::{pasid, root, PhysAddr};
 
-use crate::memory::GuestMemory;
+use crate::console::fatal;
+use crate::memory::{own_range, GuestMemory};
 use crate::paging::{EntryFlags, IdentityTable, PageSize, TablePage};
 
 const WORD_BYTES: usize = 8;
@@ -86,6 +87,11 @@ impl Tables {
         self.functions.get(device.0).map(|function| function.rid)
     }
 
+    /// What becomes of a function's requests for translations while there is a table to answer from.
+    pub fn requests(&self, device: DeviceIndex) -> TranslationRequests {
+        self.functions.get(device.0).map_or(TranslationRequests::Refused, |function| function.requests)
+    }
+
     /// Puts `entry` in force for a function's requests, in one step. What the IOMMU has cached is the caller's.
     pub fn set(&mut self, device: DeviceIndex, entry: [u64; 8], owner: TableOwner) {
         let Some(function) = self.functions.get_mut(device.0) else { return };
@@ -117,6 +123,10 @@ pub fn identity(memory: &GuestMemory, largest: PageSize) -> PhysAddr {
     let mut table = IdentityTable::new(flags, largest);
     for range in memory.ranges() {
         table.map(*range);
+    }
+    let own = own_range();
+    if let Some(address) = (own.start..own.end).step_by(size_of::<TablePage>()).find(|&address| table.maps(address)) {
+        fatal!("bypassed devices would reach the hypervisor's memory at {address:#x}")
     }
     PhysAddr(table.root_address())
 }

@@ -53,6 +53,23 @@ fn hosts() -> Vec<Case> {
     ]
 }
 
+/// Hosts that treat some device, or all of them at first, in another way than others do.
+fn devices() -> Vec<Case> {
+    let one_unmanaged = |name, scenario, hypervisor| {
+        with(boot(name, scenario), &mode::STRICT)
+            .devices(&["edu", "nvme", "edu"])
+            .hypervisor(hypervisor)
+            .expect(expect::driver_up())
+    };
+    vec![
+        one_unmanaged("one-device-unmanaged", "one-unmanaged", "unmanaged=0"),
+        one_unmanaged("one-device-unmanaged-and-blocked", "one-unmanaged-blocked", "unmanaged=0 start=blocked").thorough(),
+        with(boot("devices-start-blocked", "dma"), &mode::STRICT)
+            .hypervisor("start=blocked")
+            .expect(expect::driver_up()),
+    ]
+}
+
 fn widths() -> Vec<Case> {
     vec![
         unmanaged("width-0", "iova-width=0").expect(expect::width_refused()).expect(expect::driver_down()),
@@ -86,5 +103,5 @@ fn kernels() -> Vec<Case> {
 
 /// The cases.
 pub fn cases() -> Vec<Case> {
-    [modes(), hosts(), widths(), kernels()].concat()
+    [modes(), hosts(), devices(), widths(), kernels()].concat()
 }

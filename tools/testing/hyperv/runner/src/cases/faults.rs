@@ -3,7 +3,16 @@
 
 use super::{mode, with};
 use crate::case::Case;
-use crate::expect;
+use crate::expect::{self, Expectation, Times};
+
+/// A list flush that fails is made up for by flushes of the whole domain.
+fn list_flush_failed() -> Expectation {
+    Expectation {
+        meaning: "the failing list flush is said once".to_owned(),
+        pattern: r"^hv_pviommu: HVCALL_FLUSH_DEVICE_DOMAIN_LIST: .*the whole domain is flushed instead".to_owned(),
+        times: Times::Once,
+    }
+}
 
 /// How many domains go wrong in each way in `undeletable-domains`.
 const DOMAINS: usize = 32;
@@ -32,6 +41,20 @@ pub fn cases() -> Vec<Case> {
             .hypervisor("iova-width=57 s1-5lvl=on inject=ce:5:3:1")
             .expect(expect::five_levels_refused()),
         fault("device-cannot-be-asked", "refused-device").expect(expect::device_refused()),
+        fault("odd-answers", "odd-answers").devices(&["edu"]).expect(expect::driver_up()).expect(list_flush_failed()),
+        fault("all-ones-to-every-flush", "failing-flush")
+            .devices(&["edu"])
+            .hypervisor("inject=d1:0:1:all:result=ffffffffffffffff inject=d0:0:1:all:result=ffffffffffffffff")
+            .expect(expect::domain_given_up(1, 0)),
+        fault("reserved-bits-in-every-result", "dma")
+            .hypervisor(
+                "inject=125:0:1:all:bits=f000f000ffff0000 inject=127:0:1:all:bits=f000f000ffff0000 \
+                 inject=b1:0:1:all:bits=f000ffffffff0000 inject=b2:0:1:all:bits=f000f000ffff0000 \
+                 inject=c5:0:1:all:bits=f000f000ffff0000 inject=ce:0:1:all:bits=f000f000ffff0000 \
+                 inject=d0:0:1:all:bits=f000ffffffff0000 inject=d1:0:1:all:bits=f000f000ffff0000",
+            )
+            .expect(expect::driver_up())
+            .expect(Expectation { times: Times::Never, ..list_flush_failed() }),
         fault("no-flush-works", "failing-flush")
             .devices(&["edu"])
             .hypervisor("inject=d1:71:1:all inject=d0:71:1:all")

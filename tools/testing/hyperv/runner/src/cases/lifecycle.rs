@@ -52,6 +52,7 @@ pub fn cases() -> Vec<Case> {
         // fxrstor clears a flag of processor 0 by an access that is not atomic (see minihv's world_switch.s), and with a
         // thread for each processor an access to a device can go elsewhere while another processor moves a BAR.
         hotplug("surprise-removal", "surprise-removal", &mode::STRICT, 10).thorough(),
+        hotplug("hotplug-start-blocked", "hotplug", &mode::STRICT, 10).hypervisor("start=blocked").thorough(),
         hotplug("hotplug-long", "hotplug", &mode::STRICT, 200).minutes(40).thorough(),
         hotplug("hotplug-deferred", "hotplug", &mode::DEFERRED, 20).cpus(4).thorough(),
         revocation("revocation-deferred", &mode::DEFERRED).thorough(),

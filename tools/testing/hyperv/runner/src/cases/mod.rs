@@ -10,6 +10,7 @@ mod kselftest;
 mod kunit;
 mod lifecycle;
 mod matrix;
+mod minihv;
 mod negative;
 mod observe;
 mod passthrough;
@@ -27,7 +28,8 @@ pub mod mode {
 }
 
 /// Suites in the order in which they run.
-pub const SUITES: [&str; 14] = [
+pub const SUITES: [&str; 15] = [
+    "minihv",
     "kunit",
     "boot",
     "faults",
@@ -58,6 +60,7 @@ fn with_huge_pages(case: Case) -> Case {
 /// Every case, in the order of [`SUITES`].
 pub fn all() -> Vec<Case> {
     [
+        minihv::cases(),
         kunit::cases(),
         boot::cases(),
         faults::cases(),

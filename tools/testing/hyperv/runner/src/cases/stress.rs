@@ -39,6 +39,11 @@ fn turmoil(name: &'static str, rounds: u32, words: &[&str]) -> Case {
     stress(name, "turmoil", rounds, words).cpus(4).devices(&["nvme", "edu", "edu", "nvme"])
 }
 
+/// On a host that lets hypercalls overtake one another, by a seed.
+fn interleaved(name: &'static str, hypervisor: &'static str, words: &[&str]) -> Case {
+    Case { scenario: "interleaved", ..turmoil(name, 3, words) }.hypervisor(hypervisor)
+}
+
 /// The cases.
 pub fn cases() -> Vec<Case> {
     vec![
@@ -54,6 +59,9 @@ pub fn cases() -> Vec<Case> {
         // Otherwise the processors take turns in one thread. The emulator breaks such a boot now and then: it is
         // repeated, and that is shown.
         turmoil("four-processors-parallel", 10, &mode::STRICT).threads(Threads::Multi).thorough(),
+        interleaved("interleaved-1", "interleave=1", &mode::STRICT),
+        interleaved("interleaved-2", "interleave=2", &mode::STRICT).thorough(),
+        interleaved("interleaved-3-deferred", "interleave=3", &mode::DEFERRED).thorough(),
         preempt_rt(with(Case::new("stress", "preempt-rt-dma", "dma"), &mode::STRICT).expect(expect::driver_up())),
         preempt_rt(turmoil("preempt-rt-four-processors", 4, &mode::STRICT)),
     ]

@@ -149,6 +149,10 @@ impl fmt::Display for Cell {
             Effect::Partial(elements) => write!(f, "status {:#04x} after {elements} element", self.status.0)?,
             Effect::Slow(_) => f.write_str("slow")?,
             Effect::DeviceGone => f.write_str("device gone")?,
+            Effect::Word(word) => write!(f, "result {word:#x}")?,
+            Effect::Marked(bits) => write!(f, "result with {bits:#x}")?,
+            Effect::Slice(elements) => write!(f, "{elements} element at a time")?,
+            Effect::Resume(elements) => write!(f, "{elements} element between pauses")?,
         }
         write!(f, ", occurrence {}", self.occurrence.number())
     }
@@ -319,10 +323,10 @@ pub fn expected(cell: &Cell) -> Expected {
     let code = format!(": {:#x} ", status.0);
     let already = status == Status::DEVICE_ALREADY_IN_DOMAIN;
     match effect {
-        Effect::Slow(_) => return undisturbed(operation),
+        Effect::Slow(_) | Effect::Marked(_) | Effect::Slice(_) | Effect::Resume(_) => return undisturbed(operation),
         Effect::DeviceGone => return Expected::new(Place::Blocked).says("the host has taken the device away"),
         Effect::Partial(_) if status == Status::SUCCESS => return undisturbed(operation),
-        Effect::Answered | Effect::Garbage | Effect::Partial(_) => {}
+        Effect::Answered | Effect::Garbage | Effect::Partial(_) | Effect::Word(_) => {}
     }
     match operation {
         Operation::Create => {

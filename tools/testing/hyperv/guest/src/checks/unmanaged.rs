@@ -1,0 +1,101 @@
+// SPDX-License-Identifier: GPL-2.0
+//! A device that the host keeps out of the guest's IOMMU, beside others that are behind it.
+
+use anyhow::{bail, Context as _, Result};
+use hvcore::ids::Iova;
+
+use crate::control::{DeviceTranslation, Minihv};
+use crate::edu::{Edu, BAR_BYTES};
+use crate::faults::{Access, Faults};
+use crate::memory::DmaBuffer;
+use crate::pci::{self, PciFunction};
+use crate::report::Outcome;
+use crate::scenario::Context;
+use crate::testbench::{CANARY, FROM_DEVICE};
+
+/// What the host does with the DMA of devices that the guest has attached nowhere.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Start {
+    /// It is not translated.
+    Bypass,
+    /// It is blocked.
+    Blocked,
+}
+
+impl Start {
+    fn translation(self) -> DeviceTranslation {
+        match self {
+            Start::Bypass => DeviceTranslation::Bypass,
+            Start::Blocked => DeviceTranslation::Blocked,
+        }
+    }
+}
+
+/// The two edu: the one without a group, and the one with.
+fn pair(context: &Context<'_>) -> Result<[PciFunction; 2]> {
+    let edus: Vec<&PciFunction> = context.functions.iter().filter(|f| f.id == pci::EDU).collect();
+    let (without, with): (Vec<&PciFunction>, Vec<&PciFunction>) = edus.into_iter().partition(|f| f.group().is_none());
+    match (without.as_slice(), with.as_slice()) {
+        ([alone], [managed]) => Ok([(*alone).clone(), (*managed).clone()]),
+        _ => bail!("{} edu are in no group and {} in one; one of each was expected", without.len(), with.len()),
+    }
+}
+
+/// Lets the device write to its own memory by the physical address.
+fn write_physical(function: &PciFunction, minihv: Minihv) -> Result<(DmaBuffer, Faults, Iova)> {
+    function.enable_bus_master()?;
+    let edu = Edu::new(function.map_bar0(BAR_BYTES)?)?;
+    let faults = Faults::listen(Some(minihv))?;
+    let buffer = DmaBuffer::new(1)?;
+    let physical = Iova(buffer.physical(0)?.0);
+    buffer.fill(0, FROM_DEVICE);
+    edu.load(physical)?;
+    buffer.fill(0, CANARY);
+    edu.store(physical)?;
+    Ok((buffer, faults, physical))
+}
+
+/// Two faults of the device's, a read and a write, and nothing written.
+fn expect_blocked(function: &PciFunction, minihv: Minihv) -> Result<()> {
+    let (buffer, mut faults, physical) = write_physical(function, minihv)?;
+    faults.expect(function, physical, Access::Read)?;
+    faults.expect(function, physical, Access::Write)?;
+    faults.expect_none()?;
+    buffer.expect(0, CANARY, "memory that the device may not reach")
+}
+
+/// The device that is not behind the IOMMU is in no group and in no domain, its DMA is as the host set it up, and no
+/// program gets it; the other devices are translated.
+pub fn left_alone(context: &mut Context<'_>, start: Start) -> Result<Outcome> {
+    let minihv = context.minihv()?;
+    let [alone, managed] = pair(context)?;
+    let id = alone.logical_id().context("edu has no logical id")?;
+    if let Some(domain) = minihv.device_domain(id)? {
+        bail!("{} is in domain {}", alone.address, domain.0);
+    }
+    let translation = minihv.device_translation(id)?;
+    if translation != start.translation() {
+        bail!("{}: translation is {translation:?}", alone.address);
+    }
+    match start {
+        Start::Bypass => {
+            let (buffer, mut faults, _) = write_physical(&alone, minihv)?;
+            buffer.expect(0, FROM_DEVICE, "the page that the unmanaged device wrote by its physical address")?;
+            faults.expect_none()?;
+        }
+        Start::Blocked => expect_blocked(&alone, minihv)?,
+    }
+    if alone.bind("vfio-pci").is_ok() && alone.driver().is_some() {
+        bail!("vfio-pci took {}, which no IOMMU keeps from any memory", alone.address);
+    }
+    for function in context.functions.iter().filter(|f| f.address != alone.address) {
+        let id = function.logical_id().with_context(|| format!("{} has no logical id", function.address))?;
+        match minihv.device_translation(id)? {
+            DeviceTranslation::Stage1(_) if function.group().is_some() => {}
+            other => bail!("{}: translation is {other:?}, group {:?}", function.address, function.group()),
+        }
+    }
+    managed.unbind()?;
+    expect_blocked(&managed, minihv)?;
+    Ok(Outcome::Pass(format!("{} {translation:?}, {} others translated", alone.address, context.functions.len() - 1)))
+}
