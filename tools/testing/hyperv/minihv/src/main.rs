@@ -95,12 +95,13 @@ extern "C" fn boot_processor_main(start_info: u32) -> ! {
     };
 
     let tables = acpi::build(memory::acpi_range().start, processors, &io::ACPI_MACHINE);
-    let entry = guest_memory.write(Gpa(memory::acpi_range().start), &tables.image).map_err(linux::Error::from).and_then(
-        |()| match options.self_test {
+    let entry = guest_memory
+        .write(Gpa(memory::acpi_range().start), &tables.image)
+        .map_err(linux::Error::from)
+        .and_then(|()| match options.self_test {
             Switch::Off => linux::load(&guest_memory, &regions, info.bundle, tables.rsdp),
             Switch::On => Ok(self_test::load(&guest_memory)),
-        },
-    );
+        });
     let entry = match entry {
         Ok(entry) => entry,
         Err(error) => fatal!("{error}"),

@@ -5,8 +5,10 @@
 use alloc::boxed::Box;
 
 use hvcore::memory_map::PhysRange;
+use hvcore::paging::{self, index, shift, ENTRIES};
 
-const ENTRIES: u64 = 512;
+pub use hvcore::paging::PageSize;
+
 const ADDRESS: u64 = 0x000f_ffff_ffff_f000;
 const PRESENT: u64 = 1 << 0;
 const LARGE: u64 = 1 << 7;
@@ -45,43 +47,12 @@ pub fn current_root() -> u64 {
     x86_64::registers::control::Cr3::read().0.start_address().as_u64()
 }
 
-/// What an entry translates, in ascending size.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum PageSize {
-    /// 4 KiB.
-    Small,
-    /// 2 MiB.
-    Large,
-    /// 1 GiB.
-    Huge,
-}
-
-impl PageSize {
-    const ALL: [PageSize; 3] = [PageSize::Huge, PageSize::Large, PageSize::Small];
-    const TOP_LEVEL: u32 = 3;
-
-    fn level(self) -> u32 {
-        self as u32
+/// The size bit of a leaf.
+fn leaf_flag(size: PageSize) -> u64 {
+    match size {
+        PageSize::Small => 0,
+        PageSize::Large | PageSize::Huge => LARGE,
     }
-
-    fn bytes(self) -> u64 {
-        1 << shift(self.level())
-    }
-
-    fn leaf_flag(self) -> u64 {
-        match self {
-            PageSize::Small => 0,
-            PageSize::Large | PageSize::Huge => LARGE,
-        }
-    }
-}
-
-fn shift(level: u32) -> u32 {
-    12 + 9 * level
-}
-
-fn index(address: u64, level: u32) -> usize {
-    (address >> shift(level) & (ENTRIES - 1)) as usize
 }
 
 /// Low bits of the entries (the leaf's size bit excluded).
@@ -115,13 +86,8 @@ impl IdentityTable {
 
     /// Maps `range`, shrunk to whole 4 KiB pages, onto itself with the largest leaves that fit exactly.
     pub fn map(&mut self, range: PhysRange) {
-        let mut at = range.start.next_multiple_of(PageSize::Small.bytes());
-        let end = range.end & ADDRESS;
-        while at < end {
-            let fits = |size: &PageSize| *size <= self.largest && at % size.bytes() == 0 && end - at >= size.bytes();
-            let size = PageSize::ALL.into_iter().find(fits).unwrap_or(PageSize::Small);
-            self.set_leaf(at, size, at);
-            at += size.bytes();
+        for (address, size) in paging::leaves(range, self.largest) {
+            self.set_leaf(address, size, address);
         }
     }
 
@@ -177,7 +143,7 @@ impl IdentityTable {
             // nothing is mapped twice with different sizes.
             table = unsafe { &mut *((table.0[index] & ADDRESS) as *mut TablePage) };
         }
-        table.store(index(address, size.level()), target | flags.leaf | size.leaf_flag());
+        table.store(index(address, size.level()), target | flags.leaf | leaf_flag(size));
     }
 
     /// Whether anything is mapped at `address`.
@@ -197,7 +163,8 @@ impl IdentityTable {
         true
     }
 
-    /// Physical address of the root(&self) -> u64 {
+    /// Physical address of the root.
+    pub fn root_address(&self) -> u64 {
         self.root.address()
     }
 }

@@ -5,26 +5,11 @@
 use core::sync::atomic::{AtomicU32, Ordering};
 
 use hvcore::ids::VpIndex;
+use hvcore::startup::{self as transitions, state, Next};
 
 use crate::boot;
 use crate::lapic::{self, ApicId};
 use crate::smp::MAX_PROCESSORS;
-
-/// States of a virtual processor; those with a start-up page carry it in bits 7:0.
-mod state {
-    /// Waits for a start-up IPI.
-    pub const WAITING: u32 = 0;
-    /// Was told to start.
-    pub const STARTING: u32 = 0x100;
-    /// Runs the guest.
-    pub const RUNNING: u32 = 0x200;
-    /// Was told to stop, still runs.
-    pub const STOPPING: u32 = 0x300;
-    /// Was told to stop and to start again, still runs.
-    pub const RESTARTING: u32 = 0x400;
-    /// All but the page.
-    pub const KIND: u32 = !0xff;
-}
 
 static STATES: [AtomicU32; MAX_PROCESSORS] = [const { AtomicU32::new(state::WAITING) }; MAX_PROCESSORS];
 
@@ -41,19 +26,14 @@ pub fn mark_running(vp: VpIndex) {
 
 /// A guest sent INIT to `vp`.
 pub fn init(vp: VpIndex) {
-    if transition(vp, |now| (now == state::RUNNING).then_some(state::STOPPING)) {
+    if transition(vp, transitions::on_init) {
         lapic::send_nmi(ApicId(vp.0));
     }
 }
 
 /// A guest sent a start-up IPI for `page << 12` to `vp`. Ignored unless an INIT came before it.
 pub fn startup(vp: VpIndex, page: u8) {
-    let step = |now| match now {
-        state::WAITING => Some(state::STARTING | u32::from(page)),
-        state::STOPPING => Some(state::RESTARTING | u32::from(page)),
-        _ => None,
-    };
-    if transition(vp, step) {
+    if transition(vp, |now| transitions::on_startup(now, page)) {
         lapic::send_nmi(ApicId(vp.0));
     }
 }
@@ -61,7 +41,7 @@ pub fn startup(vp: VpIndex, page: u8) {
 /// Whether `vp`, which runs the guest, has to stop.
 pub fn init_requested(vp: VpIndex) -> bool {
     let now = STATES.get(vp.0 as usize).map_or(state::RUNNING, |cell| cell.load(Ordering::SeqCst));
-    matches!(now & state::KIND, state::STOPPING | state::RESTARTING)
+    transitions::must_stop(now)
 }
 
 /// Whether `vp` runs the guest.
@@ -73,16 +53,16 @@ pub fn is_running(vp: VpIndex) -> bool {
 pub fn wait(vp: VpIndex) -> u8 {
     loop {
         let now = STATES.get(vp.0 as usize).map_or(state::WAITING, |cell| cell.load(Ordering::SeqCst));
-        match now & state::KIND {
-            state::STARTING | state::RESTARTING => {
+        match transitions::next(now) {
+            Next::Start(page) => {
                 mark_running(vp);
-                return now as u8;
+                return page;
             }
-            state::STOPPING => {
-                // A start-up IPI may come at the same moment.
-                transition(vp, |now| (now == state::STOPPING).then_some(state::WAITING));
+            // A start-up IPI may come at the same moment.
+            Next::Settle => {
+                transition(vp, transitions::on_settle);
             }
-            _ => boot::sleep_until_nmi(),
+            Next::Sleep => boot::sleep_until_nmi(),
         }
     }
 }

@@ -41,25 +41,43 @@ fn pair(context: &Context<'_>) -> Result<[PciFunction; 2]> {
     }
 }
 
-/// Lets the device write to its own memory by the physical address.
-fn write_physical(function: &PciFunction, minihv: Minihv) -> Result<(DmaBuffer, Faults, Iova)> {
-    function.enable_bus_master()?;
-    let edu = Edu::new(function.map_bar0(BAR_BYTES)?)?;
-    let faults = Faults::listen(Some(minihv))?;
-    let buffer = DmaBuffer::new(1)?;
-    let physical = Iova(buffer.physical(0)?.0);
-    buffer.fill(0, FROM_DEVICE);
-    edu.load(physical)?;
-    buffer.fill(0, CANARY);
-    edu.store(physical)?;
-    Ok((buffer, faults, physical))
+/// A device with a page of memory, which it addresses as the processor does.
+struct Physical {
+    edu: Edu,
+    faults: Faults,
+    buffer: DmaBuffer,
+    address: Iova,
 }
 
-/// Two faults of the device's, a read and a write, and nothing written.
+impl Physical {
+    fn open(function: &PciFunction, minihv: Minihv) -> Result<Physical> {
+        function.enable_bus_master()?;
+        let edu = Edu::new(function.map_bar0(BAR_BYTES)?)?;
+        let (faults, buffer) = (Faults::listen(Some(minihv))?, DmaBuffer::new(1)?);
+        let address = Iova(buffer.physical(0)?.0);
+        Ok(Physical { edu, faults, buffer, address })
+    }
+}
+
+/// The device reads its page and writes it back.
+fn expect_reached(function: &PciFunction, minihv: Minihv) -> Result<()> {
+    let Physical { edu, mut faults, buffer, address } = Physical::open(function, minihv)?;
+    buffer.fill(0, FROM_DEVICE);
+    edu.load(address)?;
+    buffer.fill(0, CANARY);
+    edu.store(address)?;
+    buffer.expect(0, FROM_DEVICE, "the page that the unmanaged device wrote by its physical address")?;
+    faults.expect_none()
+}
+
+/// Two faults of the device's, for a read and a write, and nothing written.
 fn expect_blocked(function: &PciFunction, minihv: Minihv) -> Result<()> {
-    let (buffer, mut faults, physical) = write_physical(function, minihv)?;
-    faults.expect(function, physical, Access::Read)?;
-    faults.expect(function, physical, Access::Write)?;
+    let Physical { edu, mut faults, buffer, address } = Physical::open(function, minihv)?;
+    buffer.fill(0, CANARY);
+    edu.load(address)?;
+    faults.expect(function, address, Access::Read)?;
+    edu.store(address)?;
+    faults.expect(function, address, Access::Write)?;
     faults.expect_none()?;
     buffer.expect(0, CANARY, "memory that the device may not reach")
 }
@@ -78,11 +96,7 @@ pub fn left_alone(context: &mut Context<'_>, start: Start) -> Result<Outcome> {
         bail!("{}: translation is {translation:?}", alone.address);
     }
     match start {
-        Start::Bypass => {
-            let (buffer, mut faults, _) = write_physical(&alone, minihv)?;
-            buffer.expect(0, FROM_DEVICE, "the page that the unmanaged device wrote by its physical address")?;
-            faults.expect_none()?;
-        }
+        Start::Bypass => expect_reached(&alone, minihv)?,
         Start::Blocked => expect_blocked(&alone, minihv)?,
     }
     if alone.bind("vfio-pci").is_ok() && alone.driver().is_some() {

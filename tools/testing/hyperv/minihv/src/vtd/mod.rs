@@ -135,9 +135,7 @@ impl Vtd {
         );
         let expected = match translation {
             Translation::Blocked | Translation::Stage1 { levels: PagingLevels::Five, .. } => Expected::Blocked,
-            Translation::Bypass => {
-                Expected::Table { root: self.identity, did, requests: TranslationRequests::Refused }
-            }
+            Translation::Bypass => Expected::Table { root: self.identity, did, requests: TranslationRequests::Refused },
             Translation::Stage1 { root, levels: PagingLevels::Four } => {
                 Expected::Table { root: root.into(), did, requests: self.tables.requests(device) }
             }

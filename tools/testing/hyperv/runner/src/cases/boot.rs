@@ -63,7 +63,8 @@ fn devices() -> Vec<Case> {
     };
     vec![
         one_unmanaged("one-device-unmanaged", "one-unmanaged", "unmanaged=0"),
-        one_unmanaged("one-device-unmanaged-and-blocked", "one-unmanaged-blocked", "unmanaged=0 start=blocked").thorough(),
+        one_unmanaged("one-device-unmanaged-and-blocked", "one-unmanaged-blocked", "unmanaged=0 start=blocked")
+            .thorough(),
         with(boot("devices-start-blocked", "dma"), &mode::STRICT)
             .hypervisor("start=blocked")
             .expect(expect::driver_up()),

@@ -6,10 +6,8 @@ use crate::verdict::Reporter;
 
 /// The cases.
 pub fn cases() -> Vec<Case> {
-    vec![
-        Case::new("minihv", "selftest", "none")
-            .devices(&["edu", "virtio-rng,ats=on"])
-            .hypervisor("selftest=on ats=on")
-            .reported_by(Reporter::Hypervisor),
-    ]
+    vec![Case::new("minihv", "selftest", "none")
+        .devices(&["edu", "virtio-rng,ats=on"])
+        .hypervisor("selftest=on ats=on")
+        .reported_by(Reporter::Hypervisor)]
 }
