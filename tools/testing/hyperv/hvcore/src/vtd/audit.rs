@@ -134,7 +134,10 @@ mod tests {
     fn memory(requests: TranslationRequests, entry: [u64; 8]) -> BTreeMap<u64, u64> {
         let mut memory = BTreeMap::new();
         memory.insert(0x1000 + 16 + 8, 0x2001);
-        memory.insert(0x2000 + 0x18 * 32, context::Entry::with_pasid_directory(PhysAddr(0x3000), requests, TableOwner::Guest)[0]);
+        memory.insert(
+            0x2000 + 0x18 * 32,
+            context::Entry::with_pasid_directory(PhysAddr(0x3000), requests, TableOwner::Guest)[0],
+        );
         memory.insert(0x3000, pasid::DirectoryEntry::to_table(PhysAddr(0x4000)));
         memory.extend((0x4000..).step_by(8).zip(entry));
         memory
