@@ -32,16 +32,16 @@ link_linux() {
 	printf '%s\n' "$stamp" >"$M/linux.stamp"
 }
 
-# seed_objects: build/mutants/objects, the debug kernel's, as if they had been built from build/mutants/linux: kbuild
-# compares the commands, which name the source.
+# seed_objects: build/mutants/objects, the debug kernel's, as if they had been built there, from build/mutants/linux: kbuild
+# compares the commands, which name both.
 seed_objects() {
 	local stamp
 	stamp=$(cat "$SEED_VARIANT/built.stamp" "$M/linux.stamp" | sha256sum)
 	[[ $(cat "$M/objects.stamp" 2>/dev/null) != "$stamp" ]] || return 0
 	rm -rf -- "$M/objects" "$M/objects.stamp"
 	cp -a -- "$SEED_VARIANT" "$M/objects"
-	find "$M/objects" -name '.*.cmd' -type f -print0 | xargs -0 grep -lZF -- "$HV_LINUX" |
-		xargs -0 sed -i "s|$HV_LINUX\\b|$M/linux|g"
+	find "$M/objects" -name '.*.cmd' -type f -print0 |
+		xargs -0 sed -i "s|$HV_LINUX\\b|$M/linux|g; s|$SEED_VARIANT\\b|$M/objects|g"
 	HV_KMAKE_SRC=$M/linux kmake "$M/objects" bzImage
 	printf '%s\n' "$stamp" >"$M/objects.stamp"
 }
