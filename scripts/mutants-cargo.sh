@@ -10,6 +10,7 @@ CARGO_MUTANTS_ROOT=$HV_CACHE/cargo-mutants-$CARGO_MUTANTS_VERSION
 # Files of the workspace, and the driver's pure ones, which driver-pure has copies of here.
 CARGO_FILES=(
 	hvcore/src/iommu/{capabilities,domains,flush,layout,mod,tags,walk}.rs
+	hvcore/src/cachelog/{entry,finding,mod,ranges,store}.rs
 	hvcore/src/hypercall/{codes,control_word,dispatch,fields}.rs
 	hvcore/src/vtd/{context,did,fault,interrupt,invalidation,paging,pasid,queue,registers,root}.rs
 	runner/src/{verdict,expect,splat,ktap,trace}.rs
