@@ -13,7 +13,7 @@ CARGO_FILES=(
 	hvcore/src/cachelog/{entry,finding,mod,ranges,store}.rs
 	hvcore/src/hypercall/{codes,control_word,dispatch,fields}.rs
 	hvcore/src/vtd/{context,did,fault,interrupt,invalidation,paging,pasid,queue,registers,root}.rs
-	runner/src/{verdict,expect,splat,ktap,trace}.rs
+	runner/src/{expect,faults,ktap,ledger,lines,remarks,splat,trace,verdict}.rs
 	driver-pure/src/{aperture,capabilities,flush_range,table_dump,translation}.rs
 )
 
