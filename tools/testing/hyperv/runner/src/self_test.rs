@@ -59,6 +59,7 @@ mod tests {
             hypervisor: lines.to_vec(),
             logs: Logs::new(Path::new("/logs")),
             elapsed: Duration::ZERO,
+            repeats: Vec::new(),
         };
         verdict(&record).complaints.len()
     }

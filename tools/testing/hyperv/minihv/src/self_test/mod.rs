@@ -68,11 +68,8 @@ fn translations(hardware: &mut Hardware) {
         Translation::Bypass,
     ];
     for device in (0..hardware.functions.len()).map(DeviceIndex) {
-        let mut tag = CacheTag(1);
-        for translation in sequence {
-            let next = CacheTag(tag.0 + 1);
-            hardware.set_translation(device, translation, next, tag);
-            tag = next;
+        for (tag, translation) in (2..).map(CacheTag).zip(sequence) {
+            hardware.set_translation(device, translation, tag);
         }
     }
     passed("translations");
