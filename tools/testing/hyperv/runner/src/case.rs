@@ -284,12 +284,6 @@ impl Case {
         self
     }
 
-    /// Demands that one of the kernel's own tests matches this pattern (and passes, as all of them must).
-    pub fn kernel_test(mut self, pattern: &str) -> Case {
-        self.demands.kernel_tests.push(pattern.to_owned());
-        self
-    }
-
     /// Demands these suites of the kernel's own tests.
     pub fn kunit_suites(mut self, suites: &[KunitSuite]) -> Case {
         self.demands.kunit_suites.extend(suites);

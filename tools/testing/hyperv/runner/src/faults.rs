@@ -50,6 +50,7 @@ pub struct Device(pub u64);
 
 impl Device {
     /// Function `function` of bus number `bus`, where no `guid=` says otherwise.
+    #[allow(dead_code, reason = "for cases whose faults no check can foresee")]
     pub fn on_bus(bus: usize, function: u8) -> Device {
         Device(hvcore::ids::Guid::default_instance(hvcore::ids::BusIndex(bus)).logical_device_id(function).0)
     }

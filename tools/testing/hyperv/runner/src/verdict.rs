@@ -90,8 +90,6 @@ pub struct Demands {
     pub known_callers: Vec<String>,
     /// Reports besides the first one: those of kernels that this one leaves for, in the same boot.
     pub more_reports: usize,
-    /// Patterns that must each match a test which the kernel's own tests report.
-    pub kernel_tests: Vec<String>,
     /// Suites that the kernel's own tests must contain.
     pub kunit_suites: Vec<KunitSuite>,
 }
@@ -252,12 +250,6 @@ fn kernel_complaints(report: &Report, demands: &Demands) -> Result<Vec<String>> 
             _ => {}
         }
     }
-    for pattern in &demands.kernel_tests {
-        let regex = Regex::new(pattern).context("kernel tests")?;
-        if !report.tests.iter().any(|t| regex.is_match(&t.name)) {
-            complaints.push(format!("KUnit: no test matches {pattern:?}"));
-        }
-    }
     Ok(complaints)
 }
 
@@ -301,8 +293,7 @@ mod tests {
 
     #[test]
     fn a_good_boot_passes() {
-        let demands = Demands { kernel_tests: vec!["^hv_pviommu".to_owned()], ..Demands::default() };
-        let verdict = verdict(&record(GOOD, End::Exited), &demands).unwrap();
+        let verdict = verdict(&record(GOOD, End::Exited), &Demands::default()).unwrap();
         assert_eq!(verdict.complaints, Vec::<String>::new());
         assert_eq!((verdict.guest.tests.len(), verdict.kernel.tests.len()), (2, 1));
     }
@@ -318,8 +309,6 @@ mod tests {
         assert_eq!(complaints(&GOOD.replace("# Totals", "# Tot"), &none).len(), 1);
         assert_eq!(complaints(&GOOD.replace("    ok 1 corners", "    not ok 1 corners"), &none).len(), 1);
         assert_eq!(complaints(&format!("{GOOD}\n[    2.0] BUG: bad thing"), &none).len(), 1);
-        let wanted = Demands { kernel_tests: vec!["^other".to_owned()], ..Demands::default() };
-        assert_eq!(complaints(GOOD, &wanted).len(), 1);
     }
 
     #[test]
