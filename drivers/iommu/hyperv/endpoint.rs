@@ -17,7 +17,12 @@ use super::{
         DeviceIommu, //
     },
     domain_ids::DomainId,
-    instance::Instance, //
+    instance::Instance,
+    protocol::{
+        self,
+        Answer,
+        Attached, //
+    },
 };
 use kernel::{
     device,
@@ -51,6 +56,7 @@ use kernel::{
     prelude::*,
     sync::{
         aref::ARef,
+        atomic::AtomicFlag,
         new_spinlock_irq,
         SpinLockIrq, //
     },
@@ -77,18 +83,10 @@ pub(crate) enum TranslatedRequests {
 }
 
 /// Where the device's DMA goes, as far as the hypervisor said.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Place {
-    /// Where the host put it at first: DMA is not translated.
-    Initial,
-    /// Through a domain.
-    In(DomainId),
-    /// Nowhere.
-    Blocked(Blocked),
-}
+pub(crate) type Place = protocol::Place<DomainId, Blocked>;
 
 /// What changes of a device.
-struct State {
+pub(crate) struct State {
     place: Place,
     /// On only while the device is in a domain with a table.
     ats: Option<Ats>,
@@ -112,20 +110,6 @@ impl_list_arc_safe! {
 }
 impl_list_item! {
     impl ListItem<0> for Endpoint { using ListLinks { self.links }; }
-}
-
-/// What became of an attach.
-enum Attached {
-    /// It is in the domain; ATS may have failed.
-    Yes(Result),
-    /// The domain is not to be used any more; the device is where it was.
-    Refused,
-    /// The same, of a device that is blocked. The core cannot take a refusal after a reset, when it
-    /// attaches a device to the domain that its group is in; blocked is as safe as refused.
-    StaysBlocked,
-    /// The host has taken the device away.
-    Gone,
-    Failed(HypercallError),
 }
 
 impl Endpoint {
@@ -205,8 +189,8 @@ impl Endpoint {
         self.admission
     }
 
-    /// Puts the device into a domain, in place of the one it is in, unless `refused` says that the
-    /// domain is not to be used any more. There is a message about a failure.
+    /// Puts the device into a domain, in place of the one it is in, unless one of the flags closes
+    /// the domain. There is a message about a failure.
     ///
     /// Context: may sleep; serialised for one device by the core.
     ///
@@ -217,13 +201,13 @@ impl Endpoint {
         &self,
         id: DomainId,
         requests: TranslatedRequests,
-        refused: &dyn Fn() -> bool,
+        closed_by: &[&AtomicFlag],
     ) -> Result {
         if self.admission == Admission::Unknown {
             return Err(ENODEV);
         }
         let was_gone = self.is_gone();
-        match self.try_attach(id, requests, refused) {
+        match protocol::attach(self, id, requests, closed_by) {
             Attached::Yes(Ok(())) => Ok(()),
             Attached::Yes(Err(error)) => {
                 dev_warn!(
@@ -262,80 +246,6 @@ impl Endpoint {
         }
     }
 
-    fn try_attach(
-        &self,
-        id: DomainId,
-        requests: TranslatedRequests,
-        refused: &dyn Fn() -> bool,
-    ) -> Attached {
-        let mut state = self.state.lock();
-        // Under the lock: a domain is refused first, and its devices are blocked then, each under
-        // its own lock. Either this sees the refusal, or that sees the device.
-        if refused() {
-            return match state.place {
-                Place::Blocked(_) => Attached::StaysBlocked,
-                Place::Initial | Place::In(_) => Attached::Refused,
-            };
-        }
-        let had_ats = requests == TranslatedRequests::Forbidden && state.switch_ats_off();
-        match calls::attach(id, self.id) {
-            Ok(()) => {}
-            Err(failure) if failure.is(Status::DEVICE_ALREADY_IN_DOMAIN) => {}
-            Err(failure) if is_gone(self.id, failure) => {
-                state.place = Place::Blocked(Blocked::Gone);
-                trace::block(&self.dev, self.id, || trace::Block::Gone);
-                return Attached::Gone;
-            }
-            Err(failure) => {
-                if had_ats {
-                    // It was on before, so that this cannot fail.
-                    let _ = state.switch_ats_on();
-                }
-                return Attached::Failed(failure);
-            }
-        }
-        state.place = Place::In(id);
-        trace::attach(&self.dev, self.id, id.as_u32());
-        Attached::Yes(match requests {
-            TranslatedRequests::Allowed => state.switch_ats_on(),
-            TranslatedRequests::Forbidden => Ok(()),
-        })
-    }
-
-    /// Keeps the device from doing DMA if it is in this domain: by the IOMMU, else as far as the
-    /// device obeys. Nothing is printed.
-    ///
-    /// Context: any.
-    pub(crate) fn block_if_in(
-        &self,
-        id: DomainId,
-        blocking: Option<DomainId>,
-    ) -> Option<Result<Blocked, NotBlocked>> {
-        let mut state = self.state.lock();
-        (state.place == Place::In(id)).then(|| self.block_locked(&mut state, blocking))
-    }
-
-    fn block_locked(
-        &self,
-        state: &mut State,
-        blocking: Option<DomainId>,
-    ) -> Result<Blocked, NotBlocked> {
-        state.switch_ats_off();
-        let result = block(self.id, blocking);
-        match result {
-            Ok(how) => state.place = Place::Blocked(how),
-            // Nothing but the device itself is left to be told.
-            Err(_) => bus_master::stop(&self.dev),
-        }
-        trace::block(&self.dev, self.id, || match result {
-            Ok(Blocked::Attached) => trace::Block::Attached,
-            Ok(Blocked::Detached) => trace::Block::Detached,
-            Ok(Blocked::Gone) => trace::Block::Gone,
-            Err(_) => trace::Block::Failed,
-        });
-        result
-    }
-
     /// Keeps the device from doing DMA, with a message when that did not go as it should.
     ///
     /// Context: may sleep; serialised for one device by the core.
@@ -346,26 +256,81 @@ impl Endpoint {
     /// as its driver leaves it at that.
     pub(crate) fn block(&self, instance: &Instance) -> Result {
         let was_gone = self.is_gone();
-        match self.block_now(instance.want_blocking()) {
+        match protocol::block(self, instance.want_blocking()) {
             Ok(Blocked::Gone) if was_gone => Ok(()),
             result => report(&self.dev, result),
         }
     }
+}
 
-    /// As [`Endpoint::block`], for a device that nobody has attached to the blocking domain.
-    ///
-    /// Context: may sleep; serialised for one device by the core.
-    pub(crate) fn block_unless_blocked(&self, instance: &Instance) {
-        if !matches!(self.place(), Place::Blocked(_)) {
-            let _ = self.block(instance);
-        }
+impl protocol::Device for Endpoint {
+    type Domain = DomainId;
+    type Blocked = Blocked;
+    type NotBlocked = NotBlocked;
+    type Requests = TranslatedRequests;
+    /// Whether ATS, where it may be on, could be switched on.
+    type Entered = Result;
+    type Failure = HypercallError;
+    type State = State;
+
+    fn locked<R>(&self, f: impl FnOnce(&mut State) -> R) -> R {
+        f(&mut self.state.lock())
     }
 
-    /// As [`Endpoint::block_if_in`], whatever it is in.
+    fn place(state: &mut State) -> &mut Place {
+        &mut state.place
+    }
+
+    fn call_attach(
+        &self,
+        state: &mut State,
+        id: DomainId,
+        requests: TranslatedRequests,
+    ) -> Answer<Blocked, Result, HypercallError> {
+        let had_ats = requests == TranslatedRequests::Forbidden && state.switch_ats_off();
+        match calls::attach(id, self.id) {
+            Ok(()) => {}
+            Err(failure) if failure.is(Status::DEVICE_ALREADY_IN_DOMAIN) => {}
+            Err(failure) if is_gone(self.id, failure) => {
+                trace::block(&self.dev, self.id, || trace::Block::Gone);
+                return Answer::Gone(Blocked::Gone);
+            }
+            Err(failure) => {
+                if had_ats {
+                    // It was on before, so that this cannot fail.
+                    let _ = state.switch_ats_on();
+                }
+                return Answer::Failed(failure);
+            }
+        }
+        trace::attach(&self.dev, self.id, id.as_u32());
+        Answer::Entered(match requests {
+            TranslatedRequests::Allowed => state.switch_ats_on(),
+            TranslatedRequests::Forbidden => Ok(()),
+        })
+    }
+
+    /// By the IOMMU, else as far as the device obeys. Nothing is printed.
     ///
     /// Context: any.
-    pub(crate) fn block_now(&self, blocking: Option<DomainId>) -> Result<Blocked, NotBlocked> {
-        self.block_locked(&mut self.state.lock(), blocking)
+    fn call_block(
+        &self,
+        state: &mut State,
+        blocking: Option<DomainId>,
+    ) -> Result<Blocked, NotBlocked> {
+        state.switch_ats_off();
+        let result = block(self.id, blocking);
+        if result.is_err() {
+            // Nothing but the device itself is left to be told.
+            bus_master::stop(&self.dev);
+        }
+        trace::block(&self.dev, self.id, || match result {
+            Ok(Blocked::Attached) => trace::Block::Attached,
+            Ok(Blocked::Detached) => trace::Block::Detached,
+            Ok(Blocked::Gone) => trace::Block::Gone,
+            Err(_) => trace::Block::Failed,
+        });
+        result
     }
 }
 

@@ -13,7 +13,8 @@ use super::{
         Cover,
         Descriptor, //
     },
-    paging::Domain, //
+    paging::Domain,
+    protocol::GivenUp, //
 };
 use kernel::{
     hyperv::{
@@ -43,10 +44,7 @@ use kernel::{
     pr_warn_once,
     prelude::*,
     sync::atomic::{
-        ordering::{
-            Full,
-            Relaxed, //
-        },
+        ordering::Relaxed,
         AtomicFlag, //
     },
 };
@@ -181,13 +179,9 @@ impl Domain {
 
     /// No flush works.
     fn give_up(&self, failure: HypercallError) {
-        // The flag first, then the search for devices: none enters after it.
-        let first = !self.stale.xchg(true, Full);
-        // Not only by the first CPU: each one's caller frees what the devices could still reach,
-        // so none returns before they are blocked.
-        let tally = self.instance.block_domain(self.id);
+        let (given_up, tally) = self.instance.give_up(self.id, &self.stale);
         // At shutdown the hypervisor has forgotten the domain, and the devices are blocked.
-        if first && !self.instance.is_shut_down() {
+        if given_up == GivenUp::Now && !self.instance.is_shut_down() {
             pr_err!(
                 "domain {} cannot be flushed: {failure}; {} devices blocked, {} not\n",
                 self.id,

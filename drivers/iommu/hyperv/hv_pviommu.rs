@@ -11,6 +11,8 @@
 //!   kernel types, which are tested outside the kernel, too;
 //! - [`calls`]: one function per hypercall;
 //! - [`domain_ids`], [`instance`]: the state of the one IOMMU;
+//! - [`protocol`]: in which order domains are closed, devices attached and devices blocked; it has no
+//!   kernel types either, and is tried in all interleavings outside the kernel;
 //! - [`endpoint`], [`block`]: a device behind it, and keeping it from doing DMA;
 //! - [`paging`], [`statics`]: the domains;
 //! - [`flush`]: the hypercalls that are made all the time;
@@ -42,6 +44,7 @@ mod kunit;
 mod ops;
 mod paging;
 mod probe;
+mod protocol;
 mod statics;
 #[cfg(CONFIG_IOMMU_DEBUGFS)]
 mod table_dump;

@@ -19,6 +19,12 @@ use super::{
     domain_list::DomainList,
     endpoint::Endpoint,
     flush::ListFlush,
+    protocol::{
+        self,
+        Flag,
+        GivenUp,
+        Tally, //
+    },
     translation::Translation, //
 };
 use kernel::{
@@ -156,7 +162,12 @@ impl Instance {
 
     /// Whether devices are only blocked any more.
     pub(crate) fn is_shut_down(&self) -> bool {
-        self.shut_down.load(Relaxed)
+        self.shut_down.is_raised()
+    }
+
+    /// Closes all domains when the system shuts down.
+    pub(crate) fn shut_down_flag(&self) -> &AtomicFlag {
+        &self.shut_down
     }
 
     /// The paging domains.
@@ -265,23 +276,13 @@ impl Instance {
         }
     }
 
-    /// The last resort when a domain cannot be flushed: its devices are blocked, before memory that
-    /// they may still reach is reused. The domain must be marked so that no device enters it any
-    /// more; see [`Endpoint::attach`]. When another CPU is at it already, this waits for that.
+    /// The last resort when a domain cannot be flushed: closes it by its flag, and blocks its
+    /// devices. When another CPU is at it already, this waits for that.
     ///
     /// Context: any.
     #[cold]
-    pub(crate) fn block_domain(&self, id: DomainId) -> Tally {
-        let blocking = self.blocking.copy();
-        let mut tally = Tally::default();
-        for endpoint in self.endpoints.lock().iter() {
-            match endpoint.block_if_in(id, blocking) {
-                None => {}
-                Some(Ok(_)) => tally.blocked = tally.blocked.saturating_add(1),
-                Some(Err(_)) => tally.lost = tally.lost.saturating_add(1),
-            }
-        }
-        tally
+    pub(crate) fn give_up(&self, id: DomainId, stale: &AtomicFlag) -> (GivenUp, Tally) {
+        protocol::give_up(self, stale, id, self.blocking.copy())
     }
 
     /// The system shuts down: leaves all devices blocked, whoever still has them, so that none does
@@ -290,15 +291,8 @@ impl Instance {
     ///
     /// Context: may sleep.
     pub(crate) fn shut_down(&self) {
-        // The flag first, then the devices: none enters a domain after it. See `Endpoint::attach`.
-        self.shut_down.xchg(true, Full);
         let blocking = self.want_blocking();
-        let mut lost = 0_usize;
-        for endpoint in self.endpoints.lock().iter() {
-            if endpoint.block_now(blocking).is_err() {
-                lost = lost.saturating_add(1);
-            }
-        }
+        let Tally { lost, .. } = protocol::shut_down(self, &self.shut_down, blocking);
         if lost != 0 {
             pr_err!("{lost} devices are not blocked at shutdown\n");
             return;
@@ -332,8 +326,27 @@ impl Instance {
         self.endpoints.lock().push_back(endpoint);
     }
 
-    /// Takes a device out.
-    pub(crate) fn remove_endpoint(&self, endpoint: &Endpoint) {
+    /// Takes a device out, blocked.
+    ///
+    /// Context: may sleep; serialised for one device by the core.
+    pub(crate) fn release_endpoint(&self, endpoint: &Endpoint) {
+        protocol::release(self, endpoint, || {
+            // There was a message when that failed.
+            let _ = endpoint.block(self);
+        });
+    }
+}
+
+impl protocol::Devices for Instance {
+    type Device = Endpoint;
+
+    fn each(&self, mut f: impl FnMut(&Endpoint)) {
+        for endpoint in self.endpoints.lock().iter() {
+            f(&endpoint);
+        }
+    }
+
+    fn remove(&self, endpoint: &Endpoint) {
         let mut removed = None;
         {
             let mut endpoints = self.endpoints.lock();
@@ -348,6 +361,16 @@ impl Instance {
         }
         // The last reference may go here: not under the lock.
         drop(removed);
+    }
+}
+
+impl Flag for AtomicFlag {
+    fn is_raised(&self) -> bool {
+        self.load(Relaxed)
+    }
+
+    fn raise(&self) -> bool {
+        !self.xchg(true, Full)
     }
 }
 
@@ -371,15 +394,6 @@ fn is_final(failure: HypercallError) -> bool {
         HypercallError::Unavailable => true,
         HypercallError::NoProgress => false,
     }
-}
-
-/// What became of a domain's devices.
-#[derive(Default)]
-pub(crate) struct Tally {
-    /// Devices that were blocked.
-    pub(crate) blocked: usize,
-    /// Devices that may still do DMA if they master the bus in spite of us.
-    pub(crate) lost: usize,
 }
 
 /// Whether the hypervisor has forgotten a domain.

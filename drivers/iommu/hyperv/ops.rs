@@ -92,9 +92,7 @@ impl Driver for PvIommu {
 
     fn release_device(target: &AttachTarget<'_, PvIommu>) {
         if let Ok(instance) = Instance::get() {
-            let endpoint = target.endpoint();
-            endpoint.block_unless_blocked(instance);
-            instance.remove_endpoint(endpoint);
+            instance.release_endpoint(target.endpoint());
         }
     }
 

@@ -139,9 +139,8 @@ impl PagingDomain for Domain {
 
     fn attach(&self, target: &AttachTarget<'_, PvIommu>) -> Result {
         let endpoint = target.endpoint();
-        endpoint.attach(self.id, TranslatedRequests::Allowed, &|| {
-            self.stale.load(Relaxed) || self.instance.is_shut_down()
-        })
+        let closed_by = [&self.stale, self.instance.shut_down_flag()];
+        endpoint.attach(self.id, TranslatedRequests::Allowed, &closed_by)
     }
 
     #[inline]

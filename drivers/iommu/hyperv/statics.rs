@@ -32,9 +32,8 @@ impl StaticDomainOps for Identity {
         let instance = Instance::get()?;
         let identity = instance.identity().ok_or(ENODEV)?;
         let endpoint = target.endpoint();
-        endpoint.attach(identity, TranslatedRequests::Forbidden, &|| {
-            instance.is_shut_down()
-        })
+        let closed_by = [instance.shut_down_flag()];
+        endpoint.attach(identity, TranslatedRequests::Forbidden, &closed_by)
     }
 }
 

@@ -14,6 +14,9 @@ mod capabilities;
 #[path = "../../../../../drivers/iommu/hyperv/flush_range.rs"]
 mod flush_range;
 #[rustfmt::skip] // The kernel's style.
+#[path = "../../../../../drivers/iommu/hyperv/protocol.rs"]
+mod protocol;
+#[rustfmt::skip] // The kernel's style.
 #[path = "../../../../../drivers/iommu/hyperv/table_dump.rs"]
 mod table_dump;
 #[rustfmt::skip] // The kernel's style.
@@ -22,4 +25,5 @@ mod translation;
 
 mod aperture_tests;
 mod flush_range_tests;
+mod protocol_tests;
 mod table_dump_tests;

@@ -1,0 +1,233 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Who may enter a domain, and when: attaching a device, against giving a domain up, shutting down
+//! and releasing a device.
+//!
+//! One rule holds it together. Whoever closes a domain raises a flag first, and then looks at every
+//! device under that device's lock. Whoever attaches a device looks at the flags under that lock,
+//! and makes the hypercall before letting go of it. So an attach either sees the flag, or is seen by
+//! the search.
+//!
+//! No kernel types: this file is also built outside the kernel, where all interleavings are tried.
+
+/// Where the device's DMA goes, as far as the hypervisor said.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Place<D, B> {
+    /// Where the host put it at first: DMA is not translated.
+    Initial,
+    /// Through a domain.
+    In(D),
+    /// Nowhere.
+    Blocked(B),
+}
+
+/// A flag that closes domains. It is never lowered.
+pub(crate) trait Flag {
+    /// Whether it is raised. The locks order this after a `raise`, not the flag itself.
+    fn is_raised(&self) -> bool;
+
+    /// Raises it before anything that follows. Whether it was lowered so far.
+    fn raise(&self) -> bool;
+}
+
+/// What the hypervisor said about an attach.
+pub(crate) enum Answer<B, T, E> {
+    /// The device is in the domain.
+    Entered(T),
+    /// The host has taken the device away.
+    Gone(B),
+    /// The device is where it was.
+    Failed(E),
+}
+
+/// A device with its lock.
+pub(crate) trait Device {
+    /// Names a domain.
+    type Domain: Copy + PartialEq;
+    /// How the device was blocked.
+    type Blocked: Copy;
+    /// Why it could not be blocked.
+    type NotBlocked;
+    /// What it may do in a domain.
+    type Requests;
+    /// What else there is to say about a device that was attached.
+    type Entered;
+    /// Why it could not be attached.
+    type Failure;
+    /// What the lock protects.
+    type State;
+
+    /// Calls `f` with the device's lock held.
+    fn locked<R>(&self, f: impl FnOnce(&mut Self::State) -> R) -> R;
+
+    /// The device's place. It never lags behind the hypervisor: the lock is held over the calls.
+    fn place(state: &mut Self::State) -> &mut Place<Self::Domain, Self::Blocked>;
+
+    /// Has the hypervisor put the device into a domain, in place of the one it is in.
+    fn call_attach(
+        &self,
+        state: &mut Self::State,
+        domain: Self::Domain,
+        requests: Self::Requests,
+    ) -> Answer<Self::Blocked, Self::Entered, Self::Failure>;
+
+    /// Has the hypervisor block the device; when that fails, the device itself is told.
+    fn call_block(
+        &self,
+        state: &mut Self::State,
+        blocking: Option<Self::Domain>,
+    ) -> Result<Self::Blocked, Self::NotBlocked>;
+}
+
+/// Every device that was probed and not released.
+pub(crate) trait Devices {
+    /// A device.
+    type Device: Device;
+
+    /// Calls `f` for each device. Devices neither come nor go meanwhile.
+    fn each(&self, f: impl FnMut(&Self::Device));
+
+    /// Takes a device out.
+    fn remove(&self, device: &Self::Device);
+}
+
+/// What became of an attach.
+pub(crate) enum Attached<T, E> {
+    /// The device is in the domain.
+    Yes(T),
+    /// The domain is closed; the device is where it was.
+    Refused,
+    /// The same, of a device that is blocked. The core cannot take a refusal after a reset, when it
+    /// attaches a device to the domain that its group is in; blocked is as safe as refused.
+    StaysBlocked,
+    /// The host has taken the device away.
+    Gone,
+    /// The hypervisor failed the call; the device is where it was.
+    Failed(E),
+}
+
+/// What became of a domain's devices.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Tally {
+    /// Devices that were blocked.
+    pub(crate) blocked: usize,
+    /// Devices that may still do DMA if they master the bus in spite of us.
+    pub(crate) lost: usize,
+}
+
+/// Whether a domain was given up before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum GivenUp {
+    Now,
+    Before,
+}
+
+/// Puts a device into a domain, in place of the one it is in, unless a flag closes the domain.
+pub(crate) fn attach<D: Device, F: Flag>(
+    device: &D,
+    domain: D::Domain,
+    requests: D::Requests,
+    closed_by: &[&F],
+) -> Attached<D::Entered, D::Failure> {
+    device.locked(|state| {
+        if closed_by.iter().any(|flag| flag.is_raised()) {
+            return match *D::place(state) {
+                Place::Blocked(_) => Attached::StaysBlocked,
+                Place::Initial | Place::In(_) => Attached::Refused,
+            };
+        }
+        match device.call_attach(state, domain, requests) {
+            Answer::Entered(more) => {
+                *D::place(state) = Place::In(domain);
+                Attached::Yes(more)
+            }
+            Answer::Gone(how) => {
+                *D::place(state) = Place::Blocked(how);
+                Attached::Gone
+            }
+            Answer::Failed(failure) => Attached::Failed(failure),
+        }
+    })
+}
+
+/// Blocks a device, whatever it is in.
+pub(crate) fn block<D: Device>(
+    device: &D,
+    blocking: Option<D::Domain>,
+) -> Result<D::Blocked, D::NotBlocked> {
+    device.locked(|state| block_locked(device, state, blocking))
+}
+
+fn block_if_in<D: Device>(
+    device: &D,
+    domain: D::Domain,
+    blocking: Option<D::Domain>,
+) -> Option<Result<D::Blocked, D::NotBlocked>> {
+    device.locked(|state| match *D::place(state) {
+        Place::In(current) if current == domain => Some(block_locked(device, state, blocking)),
+        _ => None,
+    })
+}
+
+fn block_locked<D: Device>(
+    device: &D,
+    state: &mut D::State,
+    blocking: Option<D::Domain>,
+) -> Result<D::Blocked, D::NotBlocked> {
+    let result = device.call_block(state, blocking);
+    if let Ok(how) = result {
+        *D::place(state) = Place::Blocked(how);
+    }
+    result
+}
+
+/// Gives up a domain that cannot be flushed: blocks its devices, before memory that they may still
+/// reach is reused.
+///
+/// Each caller frees such memory, not only the first one. So each one searches, and none returns
+/// before the devices are blocked.
+pub(crate) fn give_up<L: Devices, F: Flag>(
+    devices: &L,
+    stale: &F,
+    domain: <L::Device as Device>::Domain,
+    blocking: Option<<L::Device as Device>::Domain>,
+) -> (GivenUp, Tally) {
+    // The flag first, then the search: no device enters after it.
+    let given_up = if stale.raise() {
+        GivenUp::Now
+    } else {
+        GivenUp::Before
+    };
+    let mut tally = Tally::default();
+    devices.each(|device| match block_if_in(device, domain, blocking) {
+        None => {}
+        Some(Ok(_)) => tally.blocked = tally.blocked.saturating_add(1),
+        Some(Err(_)) => tally.lost = tally.lost.saturating_add(1),
+    });
+    (given_up, tally)
+}
+
+/// Closes all domains and blocks all devices.
+pub(crate) fn shut_down<L: Devices, F: Flag>(
+    devices: &L,
+    shut_down: &F,
+    blocking: Option<<L::Device as Device>::Domain>,
+) -> Tally {
+    // The flag first, then the devices: none enters a domain after it.
+    let _ = shut_down.raise();
+    let mut tally = Tally::default();
+    devices.each(|device| match block(device, blocking) {
+        Ok(_) => tally.blocked = tally.blocked.saturating_add(1),
+        Err(_) => tally.lost = tally.lost.saturating_add(1),
+    });
+    tally
+}
+
+/// Releases a device: has `block` block it, unless it is blocked, and takes it out.
+pub(crate) fn release<L: Devices>(devices: &L, device: &L::Device, block: impl FnOnce()) {
+    // In this order: whoever searches finds the device as long as it may be in a domain.
+    if !device.locked(|state| matches!(*<L::Device as Device>::place(state), Place::Blocked(_))) {
+        block();
+    }
+    devices.remove(device);
+}
