@@ -4,7 +4,9 @@
 //! The hypervisor of the model knows where each device really is, and which domains' memory was reused. A device that is
 //! in such a domain and still does DMA is what must never be.
 
-use crate::protocol::{attach, block, give_up, release, shut_down, Answer, Attached, Device, Devices, Flag, GivenUp, Place};
+use crate::protocol::{
+    attach, block, give_up, release, shut_down, Answer, Attached, Device, Devices, Flag, GivenUp, Place,
+};
 use loom::sync::atomic::{AtomicBool, Ordering};
 use loom::sync::{Arc, Mutex};
 use loom::thread;
@@ -143,8 +145,7 @@ impl Guest {
 
     /// A device turns up: it is entered, and is in no domain.
     fn probe(&self, number: usize) -> Arc<Endpoint> {
-        let endpoint =
-            Arc::new(Endpoint { number, state: Mutex::new(Place::Initial), world: self.world.clone() });
+        let endpoint = Arc::new(Endpoint { number, state: Mutex::new(Place::Initial), world: self.world.clone() });
         self.list.lock().unwrap().push(endpoint.clone());
         endpoint
     }
