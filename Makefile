@@ -12,13 +12,15 @@ OUT := $(O)
 endif
 export HV_BUILD := $(abspath $(OUT))
 export KDIR APT_MIRROR JOBS CPUS MEMORY DEVICES APPEND KEEP SUITE LIST FORCE MUTANTS KIND SHARD SAMPLE
+export KREF KERNEL_SOURCES KERNEL_KEYRING DEBIAN_KEYRING OFFLINE FRESH MINUTES
+export RUSTC LLVM BINDGEN QEMU USE_PATH
 
 .PHONY: help
 help:
 	@echo 'make run                boot a guest and run the main job: verified disk I/O through the driver'
 	@echo 'make shell              the same guest, with a shell'
-	@echo 'make test               the tests; SUITE=name runs one suite, LIST=1 lists them'
-	@echo 'make test-all           the tests, on more kernel variants'
+	@echo 'make test               the tests; SUITE="a b" runs these suites, SUITE="-a -b" all but these, LIST=1 lists them'
+	@echo 'make test-all           the tests, on more kernel variants; goes on where it was interrupted, FRESH=1 begins anew'
 	@echo 'make mutants            break the driver and the emulator on purpose: who notices? MUTANTS=name, KIND=, SHARD=i/n'
 	@echo 'make bench              what the driver and its peers cost, in instructions; ARGS=--record keeps the results'
 	@echo 'make report             what the last tests found, as a page: build/report.html'
@@ -26,17 +28,26 @@ help:
 	@echo 'make apply KDIR=tree    lay the driver over your kernel tree (Linux 7.3)'
 	@echo 'make unapply KDIR=tree  take it away again'
 	@echo 'make setup              install what is missing (Debian 12 or 13, as root)'
+	@echo 'make vendor             fetch all that a build needs, for OFFLINE=1'
+	@echo 'make fuzz               coverage-guided fuzzing for MINUTES=n'
 	@echo 'make build              everything that make run needs, without running it'
 	@echo 'make clean              remove what was built, keep the kernel source'
 	@echo 'make distclean          remove all of $(OUT)'
 	@echo
 	@echo 'KDIR=tree     use this kernel tree instead of the distribution'"'"'s; it is not written to, except by apply'
+	@echo 'KDIR=file.tar.xz, or KDIR=repository KREF=commit: the same from a tarball or from git'
 	@echo 'O=dir         where all output goes (build)'
 	@echo 'JOBS=n        parallel compilers (all processors)'
 	@echo 'CPUS=n        processors of the guest           MEMORY=1G  RAM of the guest'
 	@echo 'DEVICES="a b" devices passed to the guest       APPEND="…" kernel parameters'
 	@echo 'KEEP=1        keep the files of the guest       ARGS="…"   more options for hvrun'
 	@echo 'APT_MIRROR=u  Debian archive for the kernel source, when the machine'"'"'s own does not have it'
+	@echo 'DEBIAN_KEYRING=file  the keys that sign it      KERNEL_SOURCES=file  instead of scripts/kernel-sources'
+	@echo 'OFFLINE=1     fetch nothing; what make vendor fetched is used'
+	@echo 'RUSTC=rustc   Rust compiler, 1.85 or later, on the same LLVM as clang; its cargo and library source are used, too'
+	@echo 'LLVM=-19      suffix or directory of clang 17 or later, or 1'
+	@echo 'BINDGEN=file  bindgen 0.71.1 or later           QEMU=file  QEMU 10; tested with 10.0.x'
+	@echo 'USE_PATH=1    take programs from your PATH; without it only those that are given by RUSTC= and so on'
 
 .PHONY: run shell build test test-all mutants bench report lint setup
 run:
@@ -59,6 +70,12 @@ lint:
 	@scripts/lint.sh $(STEPS)
 setup:
 	@scripts/setup.sh
+
+.PHONY: vendor fuzz
+vendor:
+	@scripts/vendor.sh
+fuzz:
+	@scripts/fuzz.sh $(ARGS)
 
 .PHONY: apply unapply
 apply unapply:

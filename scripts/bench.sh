@@ -38,6 +38,7 @@ done
 [[ ${JOBS:-} != 1 ]] || options+=(--parallel 1)
 
 lock_build
+if [[ -z $show ]]; then need_space_for source linux kernel/bench tools; fi
 "$HV_TOP/scripts/setup.sh"
 if [[ -z $show ]]; then
 	"$HV_TOP/scripts/source.sh"
@@ -45,6 +46,5 @@ if [[ -z $show ]]; then
 	"$HV_TOP/scripts/build-bench.sh" bench
 fi
 "$HV_TOP/scripts/build-tools.sh"
-trap - EXIT INT TERM HUP
-exec "$HVRUN" bench --kernel-build "$HV_BUILD/kernel/bench" --minihv "$MINIHV" --guest "$HVGUEST" \
-	--bench-module "$BENCH_MODULES/bench" --size "/usr/bin/llvm-size$LLVM" --kept "$BENCH_KEPT" --out "$out" "${options[@]}"
+child "$HVRUN" bench --kernel-build "$HV_BUILD/kernel/bench" --minihv "$MINIHV" --guest "$HVGUEST" \
+	--bench-module "$BENCH_MODULES/bench" --size "$(llvm_program llvm-size)" --qemu "$QEMU" --kept "$BENCH_KEPT" --out "$out" "${options[@]}"

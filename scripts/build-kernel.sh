@@ -69,8 +69,27 @@ configure() {
 	fi
 }
 
+# build TARGET...: make on the kernel. "building" is there as long as make is at work, so that it stays only when make was
+# killed: a make that ends by itself, or by a signal that it can catch, removes the targets that it was writing.
+build() {
+	local rc=0
+	# This shell waits for make even when it is told to end.
+	trap : INT TERM HUP
+	kmake "$objdir" "$@" || rc=$?
+	rm -f -- "$objdir/building"
+	trap - INT TERM HUP
+	return $rc
+}
+
+# drop_unfinished: what a make that was killed had begun is newer than its mark. Any of it may be cut off, and make would
+# take it for good. The configuration stays: it is replaced as a whole.
+drop_unfinished() {
+	find "$objdir" \( -path "$objdir/include/config" -o -path "$objdir/.config" \) -prune -o \
+		-type f -newer "$objdir/building" ! -name '*.stamp' ! -name request.config -print -delete
+}
+
 compile() {
-	kmake "$objdir" bzImage modules
+	build bzImage modules
 	rm -rf -- "$objdir/modules"
 	if grep -q '=m$' "$objdir/.config"; then
 		kmake "$objdir" INSTALL_MOD_PATH="$objdir/modules" INSTALL_MOD_STRIP=1 modules_install
@@ -90,7 +109,7 @@ compile_progress() {
 
 seed() {
 	cp -a -- "$HV_BUILD/kernel/debug" "$1/objects"
-	rm -rf -- "$1"/objects/{built.stamp,config.stamp,modules,.config.old}
+	rm -rf -- "$1"/objects/{built.stamp,config.stamp,building,modules,.config.old}
 	mv -- "$1/objects" "$objdir"
 }
 
@@ -102,8 +121,8 @@ config_key() {
 		merge "${stack[@]}"
 		"$RUSTC" -vV
 		"$BINDGEN" --version
-		/usr/bin/clang-19 --version
-		cat "$HV_TOP/scripts/env.sh" "$HV_TOP/scripts/build-kernel.sh"
+		"$CLANG" --version
+		cat "$HV_TOP"/scripts/{env,tools,build-kernel}.sh
 	} | sha256sum | cut -d ' ' -f 1
 }
 
@@ -149,7 +168,7 @@ if up_to_date "$key"; then
 	exit 0
 fi
 if [[ ! -d $objdir ]]; then
-	need_space "$HV_BUILD" 2500 "the $variant kernel"
+	need_space_for "kernel/$variant"
 	if ! independent "$variant"; then
 		tmp=
 		scratch tmp "$HV_BUILD"
@@ -166,6 +185,10 @@ if [[ ! -f $objdir/.config || $(cat "$objdir/config.stamp" 2>/dev/null) != "$con
 	stage "kernel $variant: configure" "$HV_LOGS/kernel-$variant-config.log" configure
 	printf '%s\n' "$config_key" | put_file "$objdir/config.stamp"
 fi
+if [[ -f $objdir/building ]]; then
+	stage "kernel $variant: drop what an interrupted build left" "$HV_LOGS/kernel-$variant-drop.log" drop_unfinished
+fi
+: >"$objdir/building"
 # What is changed while the compiler runs has to count as newer than the stamp.
 : >"$objdir/built.stamp.new"
 HV_PROGRESS=compile_progress

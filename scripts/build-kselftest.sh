@@ -20,7 +20,7 @@ compile() {
 	local name
 	for name in "${TESTS[@]}"; do
 		mkdir -p -- "$WORK/objects/$name"
-		LDFLAGS=-static make -C "$HV_LINUX/tools/testing/selftests/$name" ARCH=x86_64 LLVM=$LLVM \
+		LDFLAGS=-static make -C "$HV_LINUX/tools/testing/selftests/$name" ARCH=x86_64 LLVM="$LLVM" \
 			OUTPUT="$WORK/objects/$name" KHDR_INCLUDES="-isystem $HEADERS/include" -j"$HV_JOBS" all
 	done
 }
@@ -42,7 +42,7 @@ build_key() {
 		(cd "$HV_LINUX" && find "${TESTS[@]/#/tools/testing/selftests/}" tools/testing/selftests/*.{h,mk} include/uapi \
 			arch/x86/include/uapi tools/include tools/arch/x86/include drivers/iommu/iommufd/iommufd_test.h -type f -print0 |
 			sort -z | xargs -0 sha256sum)
-		/usr/bin/clang-19 --version
+		"$CLANG" --version
 		sha256sum /usr/lib/x86_64-linux-gnu/lib{c,cap,uuid}.a
 		cat "$HV_TOP/scripts/env.sh" "$HV_TOP/scripts/build-kselftest.sh"
 	} | sha256sum | cut -d ' ' -f 1
@@ -64,7 +64,7 @@ if [[ -d $KSELFTEST && $(cat "$WORK/built.stamp" 2>/dev/null) == "$key" ]]; then
 	elapsed_line "$start" "kselftest: nothing changed"
 	exit 0
 fi
-need_space "$HV_BUILD" 200 "the kernel's own tests"
+need_space_for kselftest
 rm -rf -- "$WORK"
 stage "kselftest: headers" "$HV_LOGS/kselftest-headers.log" install_headers
 stage "kselftest: compile" "$HV_LOGS/kselftest.log" compile

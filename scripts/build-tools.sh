@@ -33,7 +33,7 @@ case ${1:-} in
 *) die "unknown argument $1" ;;
 esac
 lock_build
-[[ -d $HV_BUILD/cargo ]] || need_space "$HV_BUILD" 1500 "the tools"
+need_space_for tools
 HV_PROGRESS=cargo_progress
 # The guest has no C library: its program brings its own, and the runner shares its compiled crates.
 stage "tools: runner and guest program" "$HV_LOGS/tools-static.log" build static release '-C target-feature=+crt-static' hvrun -p hvguest

@@ -2,8 +2,14 @@
 # shellcheck shell=bash disable=SC2034
 # Where things are and which tools are used. Sourced by every script, runs nothing by itself.
 
-# A newer compiler from elsewhere may come first on the caller's PATH; only the distribution's is used.
-export PATH=/usr/bin:/bin:/usr/sbin:/sbin
+# A newer compiler from elsewhere may come first on the caller's PATH. It is used only when it is asked for: by USE_PATH=1,
+# or by its name in RUSTC, LLVM, BINDGEN or QEMU.
+export HV_PATH=${HV_PATH:-$PATH}	# the caller's
+if [[ ${USE_PATH:-} == 1 ]]; then
+	export PATH=$HV_PATH:/usr/bin:/bin:/usr/sbin:/sbin
+else
+	export PATH=/usr/bin:/bin:/usr/sbin:/sbin
+fi
 export LC_ALL=C
 umask 022
 
@@ -29,35 +35,25 @@ HV_WORKSPACE=$HV_TOP/tools/testing/hyperv
 HV_CONFIGS=$HV_WORKSPACE/configs
 HV_SAMPLES=$HV_TOP/samples/hyperv-pviommu
 
-# Compilers. The kernel's inlined Rust helpers need clang and rustc to share one LLVM.
-LLVM=-19
-export RUSTC=/usr/bin/rustc
-export CARGO=/usr/bin/cargo
-RUSTDOC=/usr/bin/rustdoc
-export RUSTFMT=/usr/bin/rustfmt
-CLIPPY_DRIVER=/usr/bin/clippy-driver
-export LIBCLANG_PATH=/usr/lib/llvm-19/lib
-RUST_LIB_SRC=/usr/lib/rustlib/src/rust/library
 HV_TARGET=x86_64-unknown-linux-gnu
-QEMU=/usr/bin/qemu-system-x86_64
 
-BINDGEN_VERSION=0.72.1
-HV_BINDGEN_ROOT=$HV_CACHE/bindgen-$BINDGEN_VERSION
-# The distribution's bindgen serves when it is recent enough for the kernel.
-BINDGEN=$HV_BINDGEN_ROOT/bin/bindgen
-if [[ ! -x $BINDGEN && -x /usr/bin/bindgen ]]; then
-	case $(/usr/bin/bindgen --version 2>/dev/null) in
-	'bindgen 0.71.'[1-9]* | 'bindgen 0.7'[2-9].*) BINDGEN=/usr/bin/bindgen ;;
-	esac
+# shellcheck source=scripts/tools.sh
+. "${BASH_SOURCE[0]%/*}/tools.sh"
+
+# Without a network, cargo takes the crates that scripts/vendor.sh put there.
+HV_VENDOR=$HV_CACHE/vendor
+if [[ ${OFFLINE:-} == 1 ]]; then
+	export CARGO_NET_OFFLINE=true
+	if [[ -f $HV_VENDOR/cargo/config.toml ]]; then export CARGO_HOME=$HV_VENDOR/cargo; fi
 fi
 
 # kmake OBJDIR ARGUMENT...: the kernel's make on the tree with this project in it, or on $HV_KMAKE_SRC.
 kmake() {
 	local objdir=$1
 	shift
-	make -C "${HV_KMAKE_SRC:-$HV_LINUX}" O="$objdir" ARCH=x86_64 LLVM=$LLVM \
-		RUSTC="$RUSTC" HOSTRUSTC="$RUSTC" RUSTDOC=$RUSTDOC RUSTFMT="$RUSTFMT" CLIPPY_DRIVER=$CLIPPY_DRIVER \
-		BINDGEN="$BINDGEN" RUST_LIB_SRC=$RUST_LIB_SRC \
+	make -C "${HV_KMAKE_SRC:-$HV_LINUX}" O="$objdir" ARCH=x86_64 LLVM="$LLVM" \
+		RUSTC="$RUSTC" HOSTRUSTC="$RUSTC" RUSTDOC="$RUSTDOC" RUSTFMT="$RUSTFMT" CLIPPY_DRIVER="$CLIPPY_DRIVER" \
+		BINDGEN="$BINDGEN" RUST_LIB_SRC="$RUST_LIB_SRC" \
 		KBUILD_BUILD_TIMESTAMP=2020-01-01 KBUILD_BUILD_USER=hv KBUILD_BUILD_HOST=pviommu \
 		-j"$HV_JOBS" "$@"
 }

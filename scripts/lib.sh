@@ -19,6 +19,11 @@ note() {
 	printf '           %s\n' "$*"
 }
 
+# offline: nothing may be fetched.
+offline() {
+	[[ ${OFFLINE:-} == 1 ]]
+}
+
 # Milliseconds of a monotonic enough clock.
 now_ms() {
 	local t=$EPOCHREALTIME
@@ -84,7 +89,13 @@ try_stage() {
 	(
 		trap - EXIT INT TERM HUP
 		set -euo pipefail
-		"$@"
+		# This shell keeps the lock as long as the command runs, even if the script is killed. The command does not get the
+		# descriptor: what it leaves behind must not keep others from building.
+		(
+			unlock_child
+			"$@"
+		)
+		exit
 	) >>"$log" 2>&1 </dev/null &
 	hv_stage_pid=$!
 	set +m
@@ -120,6 +131,19 @@ stage() {
 	hv_on_failure=
 }
 
+# child COMMAND...: runs a program with this script's output in its own process group, without the lock, and ends it when the
+# script is ended. Its status is that of the program.
+child() {
+	local rc=0
+	set -m
+	"$@" </dev/null 9>&- &
+	hv_stage_pid=$!
+	set +m
+	wait "$hv_stage_pid" || rc=$?
+	hv_stage_pid=
+	return $rc
+}
+
 # cargo_progress LOG: the crate at work.
 cargo_progress() {
 	grep -aE '^ +(Compiling|Checking|Downloading|Running) ' "$1" | tail -n 1 | awk '{ print "(" tolower($1), $2 ")" }' || true
@@ -133,6 +157,36 @@ need_space() {
 	if ((avail < $2)); then
 		die "not enough disk space for $3: $dir has $((avail)) MB left, $2 MB are needed"
 	fi
+}
+
+# What each part takes below build, in megabytes, with a tenth to spare.
+declare -rA HV_PART_MB=(
+	[source]=2100 [linux]=150 [tools]=1000 [kselftest]=100
+	[kernel/release]=350 [kernel/debug]=1000 [kernel/bench]=350
+	[kernel/module]=1000 [kernel/pviommu-off]=1000 [kernel/rust-off]=800 [kernel/rt]=1000
+)
+
+# part_is_there PART: it was built before, so that building it again takes little more.
+part_is_there() {
+	case $1 in
+	source) [[ -d $HV_SRC || -n ${KDIR:-} && -d $KDIR && -z ${KREF:-} ]] ;;
+	tools) [[ -d $HV_BUILD/cargo ]] ;;
+	*) [[ -d $HV_BUILD/$1 ]] ;;
+	esac
+}
+
+# need_space_for PART...: space for all that is going to be built, once. The scripts that are called on the way do not ask
+# again.
+need_space_for() {
+	local part sum=0 missing=()
+	[[ ${HV_SPACE_CHECKED:-} != "$HV_BUILD" ]] || return 0
+	for part; do
+		if part_is_there "$part"; then continue; fi
+		missing+=("$part")
+		sum=$((sum + HV_PART_MB[$part]))
+	done
+	if ((sum)); then need_space "$HV_BUILD" "$sum" "what is going to be built (${missing[*]})"; fi
+	export HV_SPACE_CHECKED=$HV_BUILD
 }
 
 # put_file DEST: standard input becomes DEST, wholly or not at all; untouched when it would not change.
@@ -157,12 +211,22 @@ lock_build() {
 	rm -rf -- "$HV_BUILD"/.tmp.*
 }
 
+# unlock_child: gives up this process's descriptor of the lock; the script that took the lock still has it.
+unlock_child() {
+	exec 9>&-
+}
+
 # project_files [PATH...]: the project's own files, NUL separated, relative to the top. The same with and without git.
 project_files() {
-	local roots=(.)
+	local roots=(.) out outputs=()
 	(($# == 0)) || roots=("$@")
+	# A directory for output that O= put inside of the tree: this one, and others, which are known by their lock.
+	while IFS= read -r -d '' out; do
+		outputs+=(-o -samefile "$HV_TOP/$out")
+	done < <(cd "$HV_TOP" && find . -maxdepth 4 -name .git -prune -o -name .lock -printf '%h\0')
+	if [[ $HV_BUILD == "$HV_TOP"/* && -d $HV_BUILD ]]; then outputs+=(-o -samefile "$HV_BUILD"); fi
 	(cd "$HV_TOP" && find "${roots[@]}" \
-		\( -path ./.git -o -path ./build -o -name target -o -name __pycache__ \) -prune -o \
+		\( -path ./.git -o -path ./build -o -name target -o -name __pycache__ "${outputs[@]}" \) -prune -o \
 		-type f ! -name '*~' ! -name '*.orig' ! -name '*.rej' ! -name '.*.sw?' -print0 | sed -z 's|^\./||' | sort -z)
 }
 

@@ -50,10 +50,10 @@ lint_rustfmt() {
 lint_clippy() {
 	cd "$HV_WORKSPACE"
 	# Not "cargo clippy": that looks for its subcommand in ~/.cargo/bin first.
-	/usr/bin/cargo-clippy clippy --locked --all-targets --target-dir "$HV_BUILD/cargo/clippy" -- -D warnings
-	/usr/bin/cargo-clippy clippy --locked --release --target $HV_TARGET --target-dir "$HV_BUILD/cargo/clippy" -p minihv -- -D warnings
+	"$CARGO_CLIPPY" clippy --locked --all-targets --target-dir "$HV_BUILD/cargo/clippy" -- -D warnings
+	"$CARGO_CLIPPY" clippy --locked --release --target $HV_TARGET --target-dir "$HV_BUILD/cargo/clippy" -p minihv -- -D warnings
 	cd "$HV_SAMPLES"
-	/usr/bin/cargo-clippy clippy --locked --all-targets --target-dir "$HV_BUILD/cargo/clippy" -- -D warnings
+	"$CARGO_CLIPPY" clippy --locked --all-targets --target-dir "$HV_BUILD/cargo/clippy" -- -D warnings
 }
 
 lint_checkpatch() {

@@ -39,13 +39,17 @@ done
 for device in ${DEVICES:-}; do options+=(--device "$device"); done
 
 lock_build
+need_space_for source linux kernel/release tools
 "$HV_TOP/scripts/setup.sh"
 "$HV_TOP/scripts/source.sh"
 "$HV_TOP/scripts/build-kernel.sh" release
 "$HV_TOP/scripts/build-tools.sh"
 [[ -z $build_only ]] || exit 0
-# An interactive guest must not keep others from building.
-if [[ $out == */shell ]]; then exec 9>&-; fi
-trap - EXIT INT TERM HUP
-exec "$HVRUN" run --kernel "$HV_BUILD/kernel/release/arch/x86/boot/bzImage" --minihv "$MINIHV" --guest "$HVGUEST" \
-	--samples "$SAMPLES" --out "$out" "${options[@]}"
+command=("$HVRUN" run --kernel "$HV_BUILD/kernel/release/arch/x86/boot/bzImage" --minihv "$MINIHV" --guest "$HVGUEST"
+	--samples "$SAMPLES" --qemu "$QEMU" --out "$out" "${options[@]}")
+if [[ $out == */shell ]]; then
+	# An interactive guest must not keep others from building.
+	trap - EXIT INT TERM HUP
+	exec "${command[@]}" 9>&-
+fi
+child "${command[@]}"

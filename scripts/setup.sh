@@ -1,69 +1,39 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 # Installs what the build and the tests need and this machine lacks (Debian 12 and 13, as root).
-# Elsewhere, or without root, it says what is missing and stops.
+# Elsewhere, or without root, it says what is missing, and on Debian the line that installs it, and stops.
 set -euo pipefail
 # shellcheck source=scripts/lib.sh
 . "${BASH_SOURCE[0]%/*}/lib.sh"
 # shellcheck source=scripts/apt.sh
 . "${BASH_SOURCE[0]%/*}/apt.sh"
+# shellcheck source=scripts/toolchain.sh
+. "${BASH_SOURCE[0]%/*}/toolchain.sh"
 
 # package:file that proves it
 readonly PACKAGES=(
-	clang-19:/usr/bin/clang-19 lld-19:/usr/bin/ld.lld-19 llvm-19:/usr/bin/llvm-objcopy-19
-	libclang-19-dev:/usr/lib/llvm-19/lib/libclang.so
 	gcc:/usr/bin/gcc libc6-dev:/usr/include/stdio.h make:/usr/bin/make patch:/usr/bin/patch
 	flex:/usr/bin/flex bison:/usr/bin/bison bc:/usr/bin/bc perl:/usr/bin/perl
 	libelf-dev:/usr/include/libelf.h libssl-dev:/usr/include/openssl/ssl.h
 	libcap-dev:/usr/include/sys/capability.h uuid-dev:/usr/include/uuid/uuid.h
 	cpio:/usr/bin/cpio kmod:/sbin/depmod rsync:/usr/bin/rsync xz-utils:/usr/bin/xz
 	busybox-static:/bin/busybox fio:/usr/bin/fio acpica-tools:/usr/bin/iasl
-	shellcheck:/usr/bin/shellcheck gpgv:/usr/bin/gpgv ca-certificates:/etc/ssl/certs/ca-certificates.crt
-	debian-archive-keyring:/usr/share/keyrings/debian-archive-keyring.gpg
+	shellcheck:/usr/bin/shellcheck gpg:/usr/bin/gpg gpgv:/usr/bin/gpgv curl:/usr/bin/curl ca-certificates:/etc/ssl/certs/ca-certificates.crt
 )
-readonly RUST_SERIES=1.85 QEMU_MAJOR=10
+# The distribution's compiler, unless LLVM= gives another.
+readonly LLVM_PACKAGES=(
+	clang-19:/usr/bin/clang-19 lld-19:/usr/bin/ld.lld-19 llvm-19:/usr/bin/llvm-objcopy-19
+	libclang-19-dev:/usr/lib/llvm-19/lib/libclang.so
+)
+readonly RUST_SERIES=1.85	# what is installed
 
-missing=()	# packages of PACKAGES
-rust=missing	# or ok, or the version in the way
-qemu=missing
-bindgen=missing
+missing=()	# packages
 
 debian_release() {
 	local ID='' VERSION_ID=''
 	# shellcheck source=/dev/null
 	[[ ! -r /etc/os-release ]] || . /etc/os-release
 	[[ $ID == debian ]] && printf '%s' "$VERSION_ID"
-}
-
-# The whole family at one version: rustc, cargo, clippy, rustfmt and the library source.
-find_rust() {
-	local version tool
-	version=$("$RUSTC" -vV 2>/dev/null | awk '/^release:/ { r = $2 } /^LLVM version:/ { split($3, v, "."); print r, v[1] }') || true
-	case $version in
-	'') rust=missing; return ;;
-	"$RUST_SERIES."*' 19') ;;
-	*) rust="rustc ${version% *} with LLVM ${version#* }"; return ;;
-	esac
-	rust=ok
-	for tool in "$CARGO" "$RUSTFMT" "$RUSTDOC" "$CLIPPY_DRIVER" /usr/bin/cargo-clippy "$RUST_LIB_SRC/core/src/lib.rs"; do
-		[[ -e $tool ]] || rust=missing
-	done
-	case $("$CARGO" --version 2>/dev/null) in
-	"cargo $RUST_SERIES."*) ;;
-	*) rust=missing ;;
-	esac
-}
-
-find_qemu() {
-	local version
-	version=$("$QEMU" --version 2>/dev/null | sed -n 's/^QEMU emulator version \([0-9]*\).*/\1/p') || true
-	if ((${version:-0} >= QEMU_MAJOR)); then
-		qemu=ok
-	elif [[ -n $version ]]; then
-		qemu="QEMU $version"
-	else
-		qemu=missing
-	fi
 }
 
 look() {
@@ -74,20 +44,57 @@ look() {
 	done
 	# The guest has no C library for a dynamic busybox.
 	if [[ -e /bin/busybox ]] && grep -qa '/lib64/ld-linux' /bin/busybox; then missing+=(busybox-static); fi
+	if [[ $LLVM == -19 ]]; then
+		for entry in "${LLVM_PACKAGES[@]}"; do
+			[[ -e ${entry#*:} || -n $(type -P "${entry##*/}") ]] || missing+=("${entry%%:*}")
+		done
+	fi
+	if [[ ! -f $DEBIAN_KEYRING && -z ${KDIR:-} ]] && ! offline; then missing+=(debian-archive-keyring); fi
+	find_llvm
 	find_rust
 	find_qemu
-	if [[ -x $BINDGEN ]]; then bindgen=ok; else bindgen=missing; fi
+	find_bindgen
 }
 
 all_there() {
-	((${#missing[@]} == 0)) && [[ $rust == ok && $qemu == ok && $bindgen == ok ]]
+	((${#missing[@]} == 0)) && [[ $llvm == ok && $rust == ok && $qemu == ok && $bindgen == ok ]]
 }
 
 say_missing() {
 	((${#missing[@]} == 0)) || echo "missing packages: ${missing[*]}"
-	[[ $rust == ok ]] || echo "missing: rustc, cargo, clippy, rustfmt and the library source of Rust $RUST_SERIES built on LLVM 19, in /usr (here: $rust)"
-	[[ $qemu == ok ]] || echo "missing: $QEMU, version $QEMU_MAJOR or later (here: $qemu)"
-	[[ $bindgen == ok ]] || echo "missing: bindgen 0.71.1 or later (setup builds it: cargo install --locked bindgen-cli@$BINDGEN_VERSION)"
+	# Its packages are named above.
+	[[ $llvm == ok || $llvm == missing && $LLVM == -19 ]] || echo "LLVM=$LLVM is of no use: $llvm"
+	[[ $rust == ok ]] || echo "missing: rustc, cargo, clippy, rustfmt and the library source of Rust $RUST_MINIMUM or later, built on the LLVM of clang ($RUSTC: $rust)"
+	[[ $qemu == ok ]] || echo "missing: QEMU $QEMU_MINIMUM or later, tested with $QEMU_TESTED.x ($QEMU: $qemu)"
+	[[ $bindgen == ok ]] || echo "missing: bindgen $BINDGEN_MINIMUM or later ($BINDGEN: $bindgen; setup builds one: cargo install --locked bindgen-cli@$BINDGEN_VERSION)"
+}
+
+# refuse_given: what somebody chose and cannot be used is not replaced by something else.
+refuse_given() {
+	[[ $llvm == ok || $LLVM == -19 ]] || die "LLVM=$LLVM: $CLANG: $llvm"
+	[[ $rust == ok || $RUSTC == /usr/bin/rustc ]] || die "RUSTC=$RUSTC: $rust"
+	[[ $bindgen == ok || $BINDGEN == "$HV_BINDGEN_ROOT"/* ]] || die "BINDGEN=$BINDGEN: $bindgen"
+	[[ $qemu == ok || $QEMU == /usr/bin/qemu-system-x86_64 ]] || die "QEMU=$QEMU: $qemu"
+}
+
+# say_line RELEASE: the command that installs what is missing, to be pasted.
+say_line() {
+	local release=$1 words=("${missing[@]}") versions extra=''
+	# In a shell of its own: it ends that when the machine's lists do not have the version.
+	if [[ $rust != ok ]]; then
+		versions=$(rust_packages "$release" 2>/dev/null) || versions='rustc-web cargo-web rust-web-clippy rustfmt-web rust-web-src libstd-rust-web-dev'
+		mapfile -t -O "${#words[@]}" words < <(xargs -n 1 <<<"$versions")
+	fi
+	if [[ $qemu != ok ]]; then
+		if [[ $release == 12 ]]; then words+=(qemu-system-x86/bookworm-backports); else words+=(qemu-system-x86); fi
+		if [[ $release == 12 ]] && ! lists_suite bookworm-backports; then
+			extra="echo 'deb [signed-by=$DEBIAN_KEYRING] $(debian_mirror) bookworm-backports main' >/etc/apt/sources.list.d/bookworm-backports.list && "
+		fi
+	fi
+	if ((${#words[@]})); then
+		echo "As root, this installs it:"
+		echo "    ${extra}apt-get update && apt-get install -y --no-install-recommends --allow-downgrades ${words[*]}"
+	fi
 }
 
 apt_install() {
@@ -106,11 +113,16 @@ rust_packages() {
 	printf '%s\n' {rustc-web,cargo-web,rust-web-clippy,rustfmt-web,rust-web-src,libstd-rust-web-dev}="$version"
 }
 
+# lists_suite SUITE: the machine's own sources have it.
+lists_suite() {
+	[[ $'\n'$(apt-get indextargets --format "\$(RELEASE)" 'Created-By: Packages')$'\n' == *$'\n'"$1"$'\n'* ]]
+}
+
 # Debian 12's own QEMU is too old: from backports, which the machine may list or not.
 install_qemu() {
 	if [[ $1 == 13 ]]; then
 		apt_install install qemu-system-x86
-	elif apt-get indextargets --format "\$(RELEASE)" 'Created-By: Packages' | grep -qx bookworm-backports; then
+	elif lists_suite bookworm-backports; then
 		apt_install -t bookworm-backports install qemu-system-x86
 	else
 		fetch_lists bookworm-backports bookworm
@@ -130,16 +142,22 @@ install_bindgen() {
 install_all() {
 	local release tmp="" packages=()
 	release=$(debian_release) || true
+	refuse_given
+	if offline; then
+		say_missing >&2
+		die "OFFLINE=1, so nothing is installed; run make vendor with a network, or install this by other means"
+	fi
 	if [[ $release != 12 && $release != 13 ]] || ((EUID != 0)) || ! command -v apt-get >/dev/null; then
 		# bindgen alone needs neither.
 		if ((${#missing[@]})) || [[ $rust != ok || $qemu != ok ]]; then
 			say_missing >&2
+			if [[ $release == 12 || $release == 13 ]]; then say_line "$release" >&2; fi
 			die "these can be installed here only on Debian 12 or 13 and as root (make setup); install them and try again"
 		fi
 	else
 		case $rust in
-		ok | missing) ;;
-		*) die "$rust is installed; the kernel's inlined helpers need $RUST_SERIES on LLVM 19. To put it back:
+		ok | missing*) ;;
+		*) die "$RUSTC: $rust. To put back $RUST_SERIES on LLVM 19:
     apt-get install --allow-downgrades $(rust_packages "$release" | xargs)
     apt-mark hold $(rust_packages "$release" | sed 's/=.*//' | xargs)" ;;
 		esac
@@ -178,8 +196,13 @@ case ${1:-} in
 	all_there
 	exit
 	;;
+--packages)
+	printf '%s\n' "${PACKAGES[@]%%:*}" "${LLVM_PACKAGES[@]%%:*}" debian-archive-keyring qemu-system-x86
+	rust_packages "$(debian_release)" | tr ' ' '\n'
+	exit
+	;;
 -h | --help)
-	echo "usage: scripts/setup.sh [--check]    installs what is missing, or only says what is"
+	echo "usage: scripts/setup.sh [--check|--packages]    installs what is missing; or only says what is; or lists all packages"
 	exit 0
 	;;
 *) die "unknown argument $1" ;;
@@ -193,3 +216,5 @@ if ! all_there; then
 fi
 start=$(now_ms)
 elapsed_line "$start" "setup: all tools are there"
+say_given
+

@@ -2,114 +2,83 @@
 # SPDX-License-Identifier: GPL-2.0
 # Provides build/linux: a kernel source with this project laid over it.
 #
-# Without KDIR the source is Debian's linux-source package. What is kept in the cache is verified from the archive's
-# signature down each time it is unpacked: InRelease (signature), Packages (checksum in InRelease), package (in Packages).
-# With KDIR, build/linux follows that tree; KDIR itself is never written to.
+# Without KDIR the source is the first of scripts/kernel-sources that can be had, verified, and kept in the cache. With
+# KDIR, build/linux follows that tree, tarball or commit; KDIR itself is never written to.
 set -euo pipefail
 # shellcheck source=scripts/lib.sh
 . "${BASH_SOURCE[0]%/*}/lib.sh"
 # shellcheck source=scripts/apt.sh
 . "${BASH_SOURCE[0]%/*}/apt.sh"
 
-readonly PACKAGE=linux-source-7.3
-readonly SUITE=trixie-backports
-readonly PACKED=$HV_CACHE/source		# the package and the lists that prove it
+# shellcheck source=scripts/source-debian.sh
+. "${BASH_SOURCE[0]%/*}/source-debian.sh"
+# shellcheck source=scripts/source-tarball.sh
+. "${BASH_SOURCE[0]%/*}/source-tarball.sh"
+# shellcheck source=scripts/source-given.sh
+. "${BASH_SOURCE[0]%/*}/source-given.sh"
+
 readonly STATE=.hv-pviommu-applied
-readonly UNPACK_MB=8000				# a source tree and the kernels built from it
+readonly SOURCES=${KERNEL_SOURCES:-$HV_TOP/scripts/kernel-sources}
 
-# packages_entry FILE FIELD: one field of the package's entry in a Packages file (its first version there).
-packages_entry() {
-	awk -v p="Package: $PACKAGE" -v f="$2:" '$0 == p { on = 1 } on && $1 == f { print $2; exit } on && NF == 0 { exit }' "$1"
-}
+cached=		# the cache holds what was asked for
+refusal=	# why a row cannot be had
 
-# verify DIR: the signature, then each link down to the package.
-verify() {
-	local dir=$1 status want got
-	for want in InRelease Packages package.deb; do
-		[[ -f $dir/$want ]] || { echo "error: $want is missing"; return 1; }
+# read_rows: the rows of the table.
+read_rows() {
+	[[ -f $SOURCES ]] || die "KERNEL_SOURCES=$SOURCES: no such file"
+	mapfile -t rows < <(sed -E 's/#.*//; s/[[:space:]]+/ /g; s/^ //; s/ $//; /^$/d' "$SOURCES")
+	local row
+	for row in "${rows[@]}"; do
+		case $row in
+		'debian '*' '* | 'tarball '*' '*' '*) ;;
+		*) die "$SOURCES: not a source: $row" ;;
+		esac
 	done
-	# gpgv fails when one of several signatures has an unknown key; one good signature and no bad one is what counts.
-	rm -f -- "$dir/Release"
-	status=$(gpgv --status-fd 1 --output "$dir/Release" --keyring "$DEBIAN_KEYRING" "$dir/InRelease" 2>&1) || true
-	printf '%s\n' "$status"
-	if ! grep -q '^\[GNUPG:\] GOODSIG ' <<<"$status" || grep -q '^\[GNUPG:\] BADSIG ' <<<"$status"; then
-		echo "error: the archive's signature is not good"
-		return 1
-	fi
-	want=$(awk '/^SHA256:/ { on = 1; next } /^[^ ]/ { on = 0 } on && $3 == "main/binary-amd64/Packages" { print $1; exit }' "$dir/Release")
-	got=$(sha256sum <"$dir/Packages")
-	if [[ -z $want || ${got%% *} != "$want" ]]; then
-		echo "error: the package list does not match the signed checksum"
-		return 1
-	fi
-	want=$(packages_entry "$dir/Packages" SHA256)
-	got=$(sha256sum <"$dir/package.deb")
-	if [[ -z $want || ${got%% *} != "$want" ]]; then
-		echo "error: the package does not match its signed checksum"
-		return 1
-	fi
 }
 
-# download DIR: the package and what proves it, into DIR; then into the cache.
-download() {
-	local fresh=$1 lists packages
-	suite_options "$SUITE"
-	# shellcheck disable=SC2016 # apt's own format
-	packages=$(apt-get "${apt_opts[@]}" indextargets --format '$(FILENAME)' 'Created-By: Packages' | grep "_${SUITE}_main_binary-amd64_" | head -n 1)
-	lists=${packages%main_binary-amd64_Packages}
-	cp -- "$packages" "$fresh/Packages"
-	cp -- "${lists}InRelease" "$fresh/InRelease"
-	(cd "$fresh" && apt-get "${apt_opts[@]}" download "$PACKAGE")
-	mv -- "$fresh"/"$PACKAGE"_*.deb "$fresh/package.deb"
-	verify "$fresh"
-	rm -rf -- "$PACKED"
-	mv -- "$fresh" "$PACKED"
-}
-
-download_progress() {
-	find "$HV_CACHE" -name "${PACKAGE}_*.deb" -printf '%s\n' 2>/dev/null | awk '{ s += $1 } END { printf "%d MB", s / 1000000 }'
-}
-
+# unpack KIND DIR
 unpack() {
-	local dir=$1
-	mkdir -- "$dir/src"
-	dpkg-deb --fsys-tarfile "$PACKED/package.deb" | tar -xO "./usr/src/$PACKAGE.tar.xz" |
-		tar -xJ --strip-components=1 --no-same-owner -C "$dir/src"
-	[[ -n $(kernel_version "$dir/src") ]]
+	mkdir -- "$2/src"
+	"unpack_$1" "$2/src"
+	[[ -n $(kernel_version "$2/src") ]]
 }
 
-# The package and its proof in the cache, verified now.
-provide_package() {
-	local tmp=
-	if [[ -e $PACKED ]]; then
-		try_stage "source: verify the cached package" "$HV_LOGS/source-verify.log" verify "$PACKED"
-		if ((stage_rc == 0)); then return; fi
-		note "the cached package is of no use; getting it again"
-	fi
-	command -v apt-get >/dev/null || die "apt-get is missing, so the kernel source cannot be fetched; give a 7.3.x tree with KDIR="
-	need_space "$HV_CACHE" 600 "the kernel source package"
-	hv_on_failure="check the network, or give a 7.3.x tree with KDIR="
-	stage "source: signed package lists of $SUITE" "$HV_LOGS/source-lists.log" fetch_lists "$SUITE"
-	rm -rf -- "$HV_CACHE"/.tmp.*
-	scratch tmp "$HV_CACHE"
-	HV_PROGRESS=download_progress
-	hv_on_failure="no verified $PACKAGE from this machine's Debian archive; give another with APT_MIRROR=, or a 7.3.x tree with KDIR="
-	stage "source: download and verify $PACKAGE" "$HV_LOGS/source-download.log" download "$tmp"
-	HV_PROGRESS=
+# provide_packed: sets `kind`; a source of the table is in the cache, verified now.
+provide_packed() {
+	local row rows=() refusals=()
+	read_rows
+	for row in "${rows[@]}"; do
+		kind=${row%% *}
+		# shellcheck disable=SC2086 # words
+		"cached_$kind" ${row#* }
+		if [[ -n $cached ]]; then return; fi
+	done
+	if offline; then die "OFFLINE=1, and no kernel source is in $HV_CACHE; run make vendor with a network, or give one with KDIR="; fi
+	for row in "${rows[@]}"; do
+		kind=${row%% *}
+		# shellcheck disable=SC2086 # words
+		"fetch_$kind" ${row#* }
+		if [[ -z $refusal ]]; then return; fi
+		note "not usable: $row: $refusal"
+		refusals+=("$refusal")
+	done
+	printf '    %s\n' "${refusals[@]}" >&2
+	die "none of the kernel sources in ${SOURCES#"$HV_TOP"/} can be had; give a 7.3.x tree, tarball or git repository with KDIR="
 }
 
-# The pristine source in build/src, from the package.
-provide_package_source() {
-	local tmp=
+# The pristine source in build/src, from the table.
+provide_source() {
+	local tmp='' kind
 	if [[ -f $HV_BUILD/src.stamp && -d $HV_SRC ]]; then return; fi
-	need_space "$HV_BUILD" "$UNPACK_MB" "the kernel source and the kernels built from it"
-	provide_package
+	need_space_for source linux
+	provide_packed
 	scratch tmp "$HV_BUILD"
 	hv_on_failure="nothing of it was kept"
-	stage "source: unpack $(packages_entry "$PACKED/Packages" Version)" "$HV_LOGS/source-unpack.log" unpack "$tmp"
+	stage "source: unpack $("name_$kind")" "$HV_LOGS/source-unpack.log" unpack "$kind" "$tmp"
+	check_kernel_version "$tmp/src"
 	rm -rf -- "$HV_SRC" "$HV_BUILD/src.stamp"
 	mv -- "$tmp/src" "$HV_SRC"
-	packages_entry "$PACKED/Packages" SHA256 | put_file "$HV_BUILD/src.stamp"
+	"id_$kind" | put_file "$HV_BUILD/src.stamp"
 }
 
 # check_clean TREE: the kernel's out-of-tree build needs a tree that nothing was built in.
@@ -120,9 +89,14 @@ check_clean() {
 	done
 }
 
+# ours TREE: it was unpacked here, and nobody edits it.
+ours() {
+	[[ $1 == "$HV_SRC" || $1 == "$GIVEN" ]]
+}
+
 # copy_tree FROM DIR: build/linux as a copy that shares unchanged files, by hard links where the file system allows.
 copy_tree() {
-	if [[ $1 != "$HV_SRC" ]]; then
+	if ! ours "$1"; then
 		mkdir -- "$2/linux"
 		rsync -a --exclude=/.git --link-dest="$1" "$1/" "$2/linux/"
 	elif ! cp -al -- "$1" "$2/linux"; then
@@ -158,15 +132,21 @@ follow_tree() {
 
 # provide_linux TREE: build/linux as TREE with the project laid over it.
 provide_linux() {
-	local from stamp tmp=
+	local from stamp before tmp=
 	from=$(cd "$1" && pwd -P)
-	# The stamp names the tree and, for the package, its checksum: another package makes another copy.
+	# The stamp names the tree and, where it was unpacked here, its checksum: another one makes another copy.
 	stamp=$from
-	if [[ $from == "$HV_SRC" ]]; then stamp+=" $(cat "$HV_BUILD/src.stamp")"; fi
-	if [[ ! -d $HV_LINUX || $(cat "$HV_BUILD/linux.stamp" 2>/dev/null) != "$stamp" ]] || ! originals_match "$from"; then
+	if ours "$from"; then stamp+=" $(cat "$from.stamp")"; fi
+	before=$(cat "$HV_BUILD/linux.stamp" 2>/dev/null) || true
+	if [[ ! -d $HV_LINUX || $before != "$stamp" ]] || ! originals_match "$from"; then
+		# The files of another source may be older than the objects, and make would take the objects for new.
+		if [[ $before != "$stamp" && -d $HV_BUILD/kernel ]]; then
+			note "another kernel source: all kernels will be built anew"
+			rm -rf -- "$HV_BUILD/kernel" "$HV_BUILD/kselftest" "$HV_BUILD/bench"
+		fi
 		scratch tmp "$HV_BUILD"
 		stage "source: copy $from" "$HV_LOGS/source-copy.log" copy_tree "$from" "$tmp"
-	elif [[ $from != "$HV_SRC" ]]; then
+	elif ! ours "$from"; then
 		stage "source: follow $from" "$HV_LOGS/source-copy.log" follow_tree "$from"
 	fi
 	echo "$stamp" | put_file "$HV_BUILD/linux.stamp"
@@ -174,21 +154,46 @@ provide_linux() {
 		"$HV_TOP/scripts/apply.sh" apply "$HV_LINUX"
 }
 
+only_fetch=
 case ${1:-} in
 '') ;;
+--fetch) only_fetch=1 ;;
 -h | --help)
-	echo "usage: [KDIR=TREE] scripts/source.sh    provides build/linux, a kernel source with this project laid over it"
+	cat <<-END
+	usage: scripts/source.sh [--fetch]
+
+	Provides build/linux, a kernel source with this project laid over it. With --fetch it only sees to it that a source is
+	in the cache. In the environment:
+
+	KDIR=TREE             a kernel tree; build/linux follows it
+	KDIR=FILE.tar.xz      a tarball of one
+	KDIR=REPO KREF=REF    a commit, tag or branch of a git repository: a directory or an address
+	KERNEL_SOURCES=FILE   another table instead of scripts/kernel-sources
+	APT_MIRROR=ADDRESS    another Debian archive, or a snapshot of it
+	DEBIAN_KEYRING=FILE   the keys that sign it
+	KERNEL_KEYRING=FILE   the keys that sign the kernel's tarballs
+	OFFLINE=1             only what is in the cache
+	END
 	exit 0
 	;;
 *) die "unknown argument $1" ;;
 esac
 lock_build
-if [[ -n ${KDIR:-} ]]; then
-	check_kernel_version "$KDIR"
-	check_clean "$KDIR"
-	need_space "$HV_BUILD" 3000 "the kernels"
-	provide_linux "$KDIR"
+if [[ -n $only_fetch ]]; then
+	provide_packed
+elif [[ -n ${KDIR:-} ]]; then
+	given=$(kind_given)
+	if [[ $given == tree ]]; then
+		check_kernel_version "$KDIR"
+		check_clean "$KDIR"
+		need_space_for linux
+		provide_linux "$KDIR"
+	else
+		need_space_for source linux
+		provide_given "$given"
+		provide_linux "$GIVEN"
+	fi
 else
-	provide_package_source
+	provide_source
 	provide_linux "$HV_SRC"
 fi

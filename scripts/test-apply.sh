@@ -52,7 +52,7 @@ fresh() {
 	project=$work/project tree=$work/tree pristine=$work/pristine
 	rm -rf "$project" "$tree" "$pristine" "$work/reference"
 	mkdir -p "$project"/{scripts,patches,drivers/iommu/new/deep,include} "$pristine"/{drivers/iommu,include}
-	cp "$here"/{apply,lib,env}.sh "$project/scripts/"
+	cp "$here"/{apply,lib,env,tools}.sh "$project/scripts/"
 	printf 'VERSION = 7\nPATCHLEVEL = 3\nSUBLEVEL = 4\n' >"$pristine/Makefile"
 	: >"$pristine/Kbuild"
 	seq 1 60 >"$pristine/drivers/iommu/Kconfig"

@@ -8,27 +8,34 @@ set -euo pipefail
 
 usage() {
 	cat <<-END
-	usage: scripts/test.sh [--all] [OPTION OF hvrun...]
+	usage: scripts/test.sh [--all] [--build-only] [OPTION OF hvrun...]
 
-	--all    also the cases that take long, and the kernel variants: module, pviommu-off, rust-off, rt. What passed
-	         is kept in build/test/kept.json, and not run again with the same kernel and tools
+	--all         also the cases that take long, and the kernel variants: module, pviommu-off, rust-off, rt. What passed
+	              in an earlier run and depends on nothing that changed since is not run again; FRESH=1 runs it.
+	--build-only  build the kernels and the tools, test nothing
 
-	In the environment: SUITE=NAME runs one suite (host, apply, or one of the guest's), LIST=1 lists the suites,
-	KDIR, CPUS, MEMORY, KEEP=1, JOBS.
+	In the environment: SUITE="NAME..." runs these suites (host, apply, setup, or those of the guest), SUITE="-NAME..."
+	all but these; LIST=1 lists the suites; KDIR, CPUS, MEMORY, KEEP=1, JOBS.
 	END
 }
 
 passed=0 failed=0
+counted_passed=0 counted_failed=0	# by the last count
 variants=(debug release)
-tools=(--minihv "$MINIHV" --guest "$HVGUEST" --samples "$SAMPLES" --kselftest "$KSELFTEST" --bench-module "$BENCH_MODULES/release"
+all='' build_only=''
+readonly KEPT=$HV_BUILD/ledger	# results of test-all, by suite
+ledger=()	# "SUITE PASSED FAILED SECONDS REMARK"
+tools=(--qemu "$QEMU" --minihv "$MINIHV" --guest "$HVGUEST" --samples "$SAMPLES" --kselftest "$KSELFTEST" --bench-module "$BENCH_MODULES/release"
 	--out "$HV_BUILD/test")
 options=()
 while (($#)); do
 	case $1 in
 	--all)
 		variants=(debug release module pviommu-off rust-off rt)
-		options+=(--all --resume "$HV_BUILD/test/kept.json")
+		options+=(--all)
+		all=1
 		;;
+	--build-only) build_only=1 ;;
 	-h | --help)
 		usage
 		exit 0
@@ -37,13 +44,30 @@ while (($#)); do
 	esac
 	shift
 done
-suite=${SUITE:-}
+read -ra chosen <<<"${SUITE:-}"
+for word in "${chosen[@]}"; do
+	[[ ${word:0:1} == "${chosen[0]:0:1}" || ${word:0:1} != - && ${chosen[0]:0:1} != - ]] ||
+		die "SUITE=\"$SUITE\" names suites to run and suites to leave out; only one of both is possible"
+done
 [[ -z ${CPUS:-} ]] || options+=(--cpus "$CPUS")
 [[ -z ${MEMORY:-} ]] || options+=(--memory "$MEMORY")
 [[ ${KEEP:-} != 1 ]] || options+=(--keep)
 
+# wanted SUITE
 wanted() {
-	[[ -z $suite || $suite == "$1" ]]
+	local names=" ${SUITE:-} "
+	if ((${#chosen[@]} == 0)); then return 0; fi
+	if [[ ${chosen[0]} == -* ]]; then [[ $names != *" -$1 "* ]]; else [[ $names == *" $1 "* ]]; fi
+}
+
+# guests_wanted: anything but the suites that need no guest.
+guests_wanted() {
+	local name
+	if ((${#chosen[@]} == 0)) || [[ ${chosen[0]} == -* ]]; then return 0; fi
+	for name in "${chosen[@]}"; do
+		if [[ $name != host && $name != apply && $name != setup ]]; then return 0; fi
+	done
+	return 1
 }
 
 # count PASSED FAILED RC: a suite that failed without a failed test, or that tested nothing, counts as one failure.
@@ -52,6 +76,74 @@ count() {
 	if ((f == 0 && ($3 != 0 || p == 0))); then f=1; fi
 	passed=$((passed + p))
 	failed=$((failed + f))
+	counted_passed=$p counted_failed=$f
+}
+
+# suite_key NAME: what a suite without a guest depends on.
+suite_key() {
+	{
+		if [[ $1 == host ]]; then
+			(cd "$HV_TOP" && project_files tools/testing/hyperv samples drivers include | xargs -0 sha256sum)
+			"$RUSTC" -vV
+		else
+			(cd "$HV_TOP" && project_files scripts | xargs -0 sha256sum)
+		fi
+		echo "${PROPTEST_CASES:-}"
+	} | sha256sum | cut -d ' ' -f 1
+}
+
+# run_suite NAME: runs it and enters it in the ledger. Within test-all a result that still holds is taken from before.
+run_suite() {
+	local name=$1 key='' start remark='' k p when
+	start=$(now_ms)
+	if [[ -n $all ]]; then
+		key=$(suite_key "$name")
+		read -r k p when < <(cat "$KEPT/$name" 2>/dev/null) || true
+		if [[ ${FRESH:-} != 1 && ${k:-} == "$key" ]]; then
+			note "$name: $p passed, kept from $when"
+			count "$p" 0 0
+			ledger+=("$name $p 0 0 kept from $when")
+			return
+		fi
+	fi
+	"run_$name"
+	ledger+=("$name $counted_passed $counted_failed $((($(now_ms) - start) / 1000)) $remark")
+	if [[ -n $all ]]; then
+		mkdir -p -- "$KEPT"
+		rm -f -- "$KEPT/$name"
+		if ((counted_failed == 0)); then
+			echo "$key $counted_passed $(date '+%F %T')" | put_file "$KEPT/$name"
+		fi
+	fi
+}
+
+# print_ledger: a line for each suite. Guests run side by side: the seconds of their suites add up to more than passed.
+print_ledger() {
+	((${#ledger[@]})) || return 0
+	printf '%-16s %7s %7s %8s\n' suite passed failed seconds
+	printf '%s\n' "${ledger[@]}" | while read -r name p f seconds remark; do
+		printf '%-16s %7s %7s %8s%s\n' "$name" "$p" "$f" "$seconds" "${remark:+  $remark}"
+	done
+}
+
+# guest_ledger LOG: the guests' suites as hvrun reported their cases.
+guest_ledger() {
+	mapfile -t -O "${#ledger[@]}" ledger < <(awk '
+		/^(kept|ok|not ok) [a-z0-9-]+\/[^ ]+/ {
+			bad = $1 == "not"
+			split(bad ? $3 : $2, path, "/")
+			name = path[1]
+			if (!(name in seen)) { seen[name] = 1; order[++n] = name }
+			if (bad) f[name]++; else p[name]++
+			if ($1 == "kept") kept[name]++
+			else if (match($0, /\([0-9.]+ s/)) seconds[name] += substr($0, RSTART + 1, RLENGTH - 3)
+		}
+		END {
+			for (i = 1; i <= n; i++) {
+				name = order[i]
+				printf "%s %d %d %d %s\n", name, p[name], f[name], seconds[name], kept[name] ? kept[name] " kept from before" : ""
+			}
+		}' "$1")
 }
 
 host_tests() {
@@ -88,23 +180,37 @@ run_apply() {
 	count_log "$log" "$stage_rc"
 }
 
+run_setup() {
+	local log=$HV_LOGS/test-setup.log
+	try_stage "test: set-up and sources" "$log" "$HV_TOP/scripts/test-setup.sh"
+	note "$(tail -n 1 "$log")"
+	count_log "$log" "$stage_rc"
+}
+
 # The driver must never panic: no code of its object may call what does. This is about a kernel without debugfs, whose
 # files format and parse, and without KUnit, whose tests are in the object.
 without_panics() {
 	local called
-	called=$("/usr/bin/llvm-nm$LLVM" --undefined-only "$HV_BUILD/kernel/release/drivers/iommu/hyperv/hv_pviommu.o") || return 1
+	called=$("$(llvm_program llvm-nm)" --undefined-only "$HV_BUILD/kernel/release/drivers/iommu/hyperv/hv_pviommu.o") || return 1
 	! grep -E 'panic|unwrap_failed|expect_failed|slice.*_fail' <<<"$called"
 }
 
 run_without_panics() {
 	try_stage "test: no panic in the driver's object" "$HV_LOGS/test-panics.log" without_panics
 	count $((stage_rc == 0)) 0 "$stage_rc"
+	ledger+=("no-panic $counted_passed $counted_failed 0")
 }
 
-run_guests() {
-	local variant log=$HV_LOGS/test-guests.log rc
-	local -a kernels=()
-	[[ -z $suite ]] || options+=(--suite "$suite")
+# failed_part NAME: a build that failed is a failure of its own.
+failed_part() {
+	count 0 1 1
+	ledger+=("$1 0 1 0")
+}
+
+# build_guests: sets `kernels`, hvrun's options for the kernels that could be built.
+build_guests() {
+	local variant rc
+	kernels=()
 	for variant in "${variants[@]}"; do
 		if [[ $variant == release ]] && ! wanted bench; then continue; fi
 		rc=0
@@ -114,7 +220,7 @@ run_guests() {
 			"$HV_TOP/scripts/build-bench.sh" release || rc=$?
 		fi
 		if ((rc != 0)); then
-			count 0 1 "$rc"
+			failed_part "kernel-$variant"
 			continue
 		fi
 		kernels+=(--kernel-variant "$variant=$HV_BUILD/kernel/$variant")
@@ -123,38 +229,74 @@ run_guests() {
 		rc=0
 		"$HV_TOP/scripts/build-kselftest.sh" || rc=$?
 		if ((rc != 0)); then
-			count 0 1 "$rc"
+			failed_part kselftest
+			kernels=()
 			return
 		fi
 	fi
 	rc=0
 	"$HV_TOP/scripts/build-tools.sh" || rc=$?
 	if ((rc != 0 || ${#kernels[@]} == 0)); then
-		count 0 1 1
-		return
+		failed_part tools
+		kernels=()
 	fi
-	"$HVRUN" test "${kernels[@]}" "${tools[@]}" "${options[@]}" 2>&1 |
-		tee "$log" || rc=$?
-	count_log "$log" "$rc"
 }
 
+# guest_suites: the names of the guests' suites, as hvrun lists its cases.
+guest_suites() {
+	"$HVRUN" test --all --list | sed -nE 's|^([a-z0-9-]+)/.*|\1|p' | sort -u
+}
+
+run_guests() {
+	local log=$HV_LOGS/test-guests.log kept=$HV_BUILD/test/kept.json rc=0 name names p f
+	if ((${#chosen[@]})); then
+		names=$(guest_suites)
+		if [[ ${chosen[0]} != -* ]]; then names=$(printf '%s\n' "${chosen[@]}" | grep -vxE 'host|apply|setup'); fi
+		for name in $names; do
+			if wanted "$name"; then options+=(--suite "$name"); fi
+		done
+	fi
+	if [[ -n $all ]]; then
+		if [[ ${FRESH:-} == 1 ]]; then rm -f -- "$kept"; fi
+		options+=(--resume "$kept")
+	fi
+	"$HVRUN" test "${kernels[@]}" "${tools[@]}" "${options[@]}" 9>&- 2>&1 | tee "$log" || rc=$?
+	guest_ledger "$log"
+	read -r p f < <(sed -nE '$s/^([0-9]+) passed, ([0-9]+) failed$/\1 \2/p' "$log") || true
+	if ((rc != 0 && ${f:-0} == 0)); then ledger+=("hvrun 0 1 0 ended with status $rc"); fi
+	count "${p:-0}" "${f:-0}" "$rc"
+}
+
+parts=(source linux tools)
+if guests_wanted; then
+	for variant in "${variants[@]}"; do parts+=("kernel/$variant"); done
+	parts+=(kselftest)
+fi
 lock_build
+need_space_for "${parts[@]}"
 "$HV_TOP/scripts/setup.sh"
 if [[ ${LIST:-} == 1 ]]; then
 	"$HV_TOP/scripts/build-tools.sh"
 	echo "host: unit and property tests"
 	echo "apply: laying the project over a tree and taking it away"
+	echo "setup: kernel sources, toolchains, what is laid over a tree"
 	echo "bench: no panic in the driver's object"
 	kernels=()
 	for variant in "${variants[@]}"; do kernels+=(--kernel-variant "$variant=$HV_BUILD/kernel/$variant"); done
 	"$HVRUN" test "${kernels[@]}" "${tools[@]}" "${options[@]}" --list
 	exit
 fi
-if wanted host; then run_host; fi
-if wanted apply; then run_apply; fi
-if [[ $suite != host && $suite != apply ]]; then
-	"$HV_TOP/scripts/source.sh"
-	run_guests
+if [[ -z $build_only ]]; then
+	for name in host apply setup; do
+		if wanted "$name"; then run_suite "$name"; fi
+	done
 fi
+if guests_wanted; then
+	"$HV_TOP/scripts/source.sh"
+	kernels=()
+	build_guests
+	if ((${#kernels[@]})) && [[ -z $build_only ]]; then run_guests; fi
+fi
+print_ledger
 echo "$passed passed, $failed failed"
 ((failed == 0))

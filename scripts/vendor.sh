@@ -1,0 +1,49 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+# Fetches everything that a build needs from a network, so that OFFLINE=1 builds without one. It all lies below one
+# directory, which can be carried to another machine: ~/.cache/hv-pviommu, or hv-pviommu below XDG_CACHE_HOME.
+set -euo pipefail
+# shellcheck source=scripts/lib.sh
+. "${BASH_SOURCE[0]%/*}/lib.sh"
+
+# vendor_crates DIR: the crates of both Cargo.lock files, and cargo's configuration that uses them.
+vendor_crates() {
+	mkdir -- "$1/cargo"
+	(cd "$HV_WORKSPACE" && "$CARGO" vendor --locked --versioned-dirs --sync "$HV_SAMPLES/Cargo.toml" "$1/cargo/crates" >/dev/null)
+	# The directory moves to its place afterwards.
+	cat >"$1/cargo/config.toml" <<-END
+	[source.crates-io]
+	replace-with = "vendored"
+	[source.vendored]
+	directory = "$HV_VENDOR/cargo/crates"
+	END
+	rm -rf -- "$HV_VENDOR"
+	mkdir -- "$HV_VENDOR"
+	mv -- "$1/cargo" "$HV_VENDOR/cargo"
+}
+
+# The distribution's packages that are installed here and needed there.
+list_packages() {
+	"$HV_TOP/scripts/setup.sh" --packages | put_file "$HV_VENDOR/packages"
+}
+
+case ${1:-} in
+'') ;;
+-h | --help)
+	echo "usage: scripts/vendor.sh    fetches what OFFLINE=1 builds from: crates, bindgen, kernel source; lists the packages"
+	exit 0
+	;;
+*) die "unknown argument $1" ;;
+esac
+if offline; then die "OFFLINE=1: nothing can be fetched"; fi
+lock_build
+need_space "$HV_CACHE" 1500 "what is fetched"
+"$HV_TOP/scripts/setup.sh"
+if [[ -z ${KDIR:-} ]]; then "$HV_TOP/scripts/source.sh" --fetch; fi
+tmp=
+scratch tmp "$HV_CACHE"
+HV_PROGRESS=cargo_progress
+stage "vendor: crates" "$HV_LOGS/vendor-crates.log" vendor_crates "$tmp"
+HV_PROGRESS=
+stage "vendor: list of packages" "$HV_LOGS/vendor-packages.log" list_packages
+note "$HV_CACHE holds all that OFFLINE=1 needs; the packages that a machine needs besides are listed in $HV_VENDOR/packages"
