@@ -8,14 +8,20 @@ set -euo pipefail
 
 # vendor_crates DIR: the crates of both Cargo.lock files, and cargo's configuration that uses them.
 vendor_crates() {
-	mkdir -- "$1/cargo"
+	local name usual=${CARGO_HOME:-$HOME/.cargo}
+	# A home of its own, with the usual settings: in the usual one cargo would wait for every build on this machine.
+	export CARGO_HOME=$1/home
+	mkdir -- "$1/cargo" "$CARGO_HOME"
+	for name in config.toml config; do
+		if [[ -f $usual/$name ]]; then cp -- "$usual/$name" "$CARGO_HOME/"; fi
+	done
 	(cd "$HV_WORKSPACE" && "$CARGO" vendor --locked --versioned-dirs --sync "$HV_SAMPLES/Cargo.toml" "$1/cargo/crates" >/dev/null)
-	# The directory moves to its place afterwards.
+	# Cargo reads this path from the parent of the directory that holds its configuration, wherever that is carried to.
 	cat >"$1/cargo/config.toml" <<-END
 	[source.crates-io]
 	replace-with = "vendored"
 	[source.vendored]
-	directory = "$HV_VENDOR/cargo/crates"
+	directory = "cargo/crates"
 	END
 	rm -rf -- "$HV_VENDOR"
 	mkdir -- "$HV_VENDOR"
