@@ -21,7 +21,7 @@ pub fn word(status: Status, reps: u16) -> u64 {
 /// Bits that mean nothing, at times.
 pub fn decoration(random: &mut Random) -> u64 {
     match random.happens(1, 4) {
-        true => random.next() & MEANINGLESS,
+        true => random.draw() & MEANINGLESS,
         false => 0,
     }
 }
@@ -43,7 +43,7 @@ pub fn failure(random: &mut Random) -> Status {
     let status = match random.below(4) {
         0 | 1 => random.one_of(&TELLING, Status::OPERATION_FAILED),
         2 => random.one_of(Status::NAMED, Status::OPERATION_FAILED),
-        _ => Status(random.next() as u16),
+        _ => Status(random.draw() as u16),
     };
     match status.is_success() {
         true => Status::OPERATION_FAILED,
@@ -60,9 +60,9 @@ pub fn failed(random: &mut Random, indices: Option<Range<u16>>) -> u64 {
         (0, _) | (_, None) => 0,
         (1, Some(indices)) => indices.end,
         (2, Some(indices)) => indices.start,
-        (_, Some(_)) => random.next() as u16,
+        (_, Some(_)) => random.draw() as u16,
     };
-    let reps = if random.happens(1, 8) { random.next() as u16 } else { reps };
+    let reps = if random.happens(1, 8) { random.draw() as u16 } else { reps };
     word(failure(random), reps) | decoration(random)
 }
 
@@ -74,23 +74,23 @@ pub fn capabilities(random: &mut Random) -> [u8; 0x18] {
     const SIZES: [u64; 10] =
         [0, 1, 0x1000, 0x20_0000, 0x20_1000, 0x4020_1000, 0x4000_1000, 0xffff_f000, 0x8000_0000_0000_1000, u64::MAX];
     let flags = match random.below(8) {
-        0 => random.next(),
-        1 => random.next() & 0x7f,
-        2 => SOUND_FLAGS | random.next(),
-        _ => SOUND_FLAGS | random.next() & 0x7a,
+        0 => random.draw(),
+        1 => random.draw() & 0x7f,
+        2 => SOUND_FLAGS | random.draw(),
+        _ => SOUND_FLAGS | random.draw() & 0x7a,
     };
     let width = match random.below(3) {
-        0 => random.next() as u8,
+        0 => random.draw() as u8,
         1 => random.one_of(&WIDTHS, 48),
         _ => random.one_of(&[39, 47, 48, 57], 48),
     };
     let sizes = match random.below(4) {
-        0 => random.next(),
-        1 => random.next() | 0x1000,
+        0 => random.draw(),
+        1 => random.draw() | 0x1000,
         _ => random.one_of(&SIZES, 0x1000),
     };
     let mut block = [0; 0x18];
-    let header = if random.happens(1, 2) { random.next() } else { 0x18 };
+    let header = if random.happens(1, 2) { random.draw() } else { 0x18 };
     block[0x00..0x08].copy_from_slice(&header.to_le_bytes());
     block[0x06] = width;
     block[0x08..0x10].copy_from_slice(&flags.to_le_bytes());
@@ -102,13 +102,13 @@ pub fn capabilities(random: &mut Random) -> [u8; 0x18] {
 pub fn property(random: &mut Random) -> [u8; 0x10] {
     const ENABLED: u64 = 1 << 0;
     let word = match random.below(4) {
-        0 => random.next(),
-        1 => random.next() & !ENABLED,
-        _ => random.next() | ENABLED,
+        0 => random.draw(),
+        1 => random.draw() & !ENABLED,
+        _ => random.draw() | ENABLED,
     };
     let mut block = [0; 0x10];
     block[..8].copy_from_slice(&word.to_le_bytes());
-    block[8..].copy_from_slice(&random.next().to_le_bytes());
+    block[8..].copy_from_slice(&random.draw().to_le_bytes());
     block
 }
 
