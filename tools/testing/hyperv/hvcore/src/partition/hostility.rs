@@ -131,20 +131,20 @@ impl Partition {
         };
         self.hostility.word = Some(word);
         let told = Outcome { status: Status(word as u16), reps_completed: (word >> 32) as u16 & 0xfff };
-        self.note_orphan(request, told);
+        self.note_orphan(request, done, told);
         told
     }
 
     /// Remembers a domain that exists without the guest's knowledge.
-    fn note_orphan(&mut self, request: &Request<'_>, told: Outcome) {
+    fn note_orphan(&mut self, request: &Request<'_>, done: Option<Outcome>, told: Outcome) {
         let (Call::Iommu(call), Some(id)) = (request.spec.call, named_domain(request)) else { return };
         let exists = self.iommu.domains().translation(id).is_some();
         let hidden = match call {
-            IommuCall::Create => told.status != Status::KEY_ALREADY_EXISTS && !told.status.is_success(),
-            IommuCall::Delete => !told.status.is_success(),
+            IommuCall::Create => done.is_some_and(|done| done.status.is_success()),
+            IommuCall::Delete => true,
             _ => false,
         };
-        if exists && hidden && !self.hostility.orphans.contains(&id) {
+        if exists && hidden && !told.status.is_success() && !self.hostility.orphans.contains(&id) {
             self.hostility.orphans.push(id);
         }
     }
