@@ -80,6 +80,8 @@ pub(crate) fn publish(report: HostReport) {
 fn make(report: HostReport) -> Result {
     let selected = Arc::pin_init(new_mutex!(Selected(None)), GFP_KERNEL)?;
     let dir = debugfs::dir(NAME);
+    #[cfg(CONFIG_HYPERV_PVIOMMU_TEST_HOOKS)]
+    super::probe_again::publish(&dir)?;
     let files = KBox::pin_init(
         try_pin_init!(Files {
             _capabilities <- dir.read_only_file(c"capabilities", CapabilitiesFile(report)),

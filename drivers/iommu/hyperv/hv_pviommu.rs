@@ -44,6 +44,8 @@ mod kunit;
 mod ops;
 mod paging;
 mod probe;
+#[cfg(all(CONFIG_HYPERV_PVIOMMU_TEST_HOOKS, CONFIG_IOMMU_DEBUGFS))]
+mod probe_again;
 mod protocol;
 mod statics;
 #[cfg(CONFIG_IOMMU_DEBUGFS)]

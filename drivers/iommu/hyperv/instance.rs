@@ -108,6 +108,12 @@ impl Instance {
     /// [`ENOMEM`]. That a domain cannot be had is no error: devices are then detached to block
     /// them, or cannot be attached to identity, and a message says so.
     pub(crate) fn set_up(capabilities: Capabilities) -> Result {
+        INSTANCE.populate(Instance::make(capabilities)?);
+        Ok(())
+    }
+
+    /// Makes an IOMMU with its static domains, for [`Self::set_up`].
+    pub(super) fn make(capabilities: Capabilities) -> Result<Pin<KBox<Instance>>> {
         let instance = KBox::pin_init(
             try_pin_init!(Instance {
                 capabilities,
@@ -124,8 +130,7 @@ impl Instance {
         )?;
         instance.make_static(&instance.blocking, Translation::Blocking, "blocking");
         instance.make_static(&instance.identity, Translation::Identity, "identity");
-        INSTANCE.populate(instance);
-        Ok(())
+        Ok(instance)
     }
 
     fn make_static(&self, slot: &SetOnce<DomainId>, translation: Translation, name: &str) {

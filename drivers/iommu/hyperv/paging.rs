@@ -73,20 +73,24 @@ impl Domain {
     ///
     /// [`ENOMEM`], or what the hypervisor's refusal stands for; there is a message about that.
     pub(crate) fn allocate(dev: &device::Device) -> Result<NewDomain<Domain>> {
-        let instance = Instance::get()?;
-        let aperture = instance.aperture();
         let mut refusal = None;
-        let domain = Domain::allocate_in(instance, aperture, &mut refusal);
-        match (domain, refusal) {
-            (Err(_), Some(MakeError::FiveLevels(_))) => {
-                instance.give_up_five_levels();
-                let mut refusal = None;
-                let domain =
-                    Domain::allocate_in(instance, aperture.with_four_levels(), &mut refusal);
-                domain.inspect_err(|_| Domain::report(dev, refusal))
-            }
-            (domain, refusal) => domain.inspect_err(|_| Domain::report(dev, refusal)),
+        let domain = Domain::allocate_for(Instance::get()?, &mut refusal);
+        domain.inspect_err(|_| Domain::report(dev, refusal))
+    }
+
+    /// As [`Self::allocate`], with the hypervisor's refusal, if any, instead of a message.
+    pub(super) fn allocate_for(
+        instance: &'static Instance,
+        refusal: &mut Option<MakeError>,
+    ) -> Result<NewDomain<Domain>> {
+        let aperture = instance.aperture();
+        let domain = Domain::allocate_in(instance, aperture, refusal);
+        if !matches!(*refusal, Some(MakeError::FiveLevels(_))) {
+            return domain;
         }
+        instance.give_up_five_levels();
+        *refusal = None;
+        Domain::allocate_in(instance, aperture.with_four_levels(), refusal)
     }
 
     fn report(dev: &device::Device, refusal: Option<MakeError>) {

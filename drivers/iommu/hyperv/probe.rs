@@ -49,16 +49,7 @@ pub(crate) fn probe() -> Result {
         // A parent partition has other means; elsewhere there is no hypervisor to ask.
         partition::Kind::None | partition::Kind::Parent => return Err(ENODEV),
     }
-    let report = match calls::get_capabilities() {
-        Ok(report) => report,
-        // A host from before this interface.
-        Err(failure) if failure.is(Status::INVALID_HYPERCALL_CODE) => return Err(ENODEV),
-        Err(failure) => {
-            pr_err!("{}: {failure}\n", GetIommuCapabilities::NAME);
-            return Err(ENODEV);
-        }
-    };
-    let capabilities = judge(&report)?;
+    let (report, capabilities) = examine()?;
     if kind == partition::Kind::ConfidentialGuest {
         pr_info!("not used: the host cannot read the page tables of a confidential guest\n");
         return Err(ENODEV);
@@ -74,6 +65,25 @@ pub(crate) fn probe() -> Result {
     #[cfg(CONFIG_IOMMU_DEBUGFS)]
     super::debugfs::publish(report);
     Ok(())
+}
+
+/// Asks the host for an IOMMU, and judges the answer.
+///
+/// # Errors
+///
+/// As [`probe`].
+pub(super) fn examine() -> Result<(HostReport, Capabilities)> {
+    let report = match calls::get_capabilities() {
+        Ok(report) => report,
+        // A host from before this interface.
+        Err(failure) if failure.is(Status::INVALID_HYPERCALL_CODE) => return Err(ENODEV),
+        Err(failure) => {
+            pr_err!("{}: {failure}\n", GetIommuCapabilities::NAME);
+            return Err(ENODEV);
+        }
+    };
+    let capabilities = judge(&report)?;
+    Ok((report, capabilities))
 }
 
 fn judge(report: &HostReport) -> Result<Capabilities> {

@@ -1,0 +1,97 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! `probe` in debugfs, for tests: each read looks for the IOMMU anew, as at boot, and sets up one
+//! that nobody uses.
+//!
+//! So a test need not boot a machine for each answer that a host can give. What is set up is not
+//! registered: devices stay with the IOMMU that they have.
+
+use super::{
+    aperture::Levels,
+    instance::{
+        Deleted,
+        Instance, //
+    },
+    paging::Domain,
+    probe, //
+};
+use kernel::{
+    debugfs::{
+        Dir,
+        File,
+        Writer, //
+    },
+    fmt,
+    prelude::*,
+    sync::SetOnce, //
+};
+
+/// The file; it stays for ever, as the IOMMU does.
+static FILE: SetOnce<Pin<KBox<File<ProbeFile>>>> = SetOnce::new();
+
+/// Makes the file.
+///
+/// Context: may sleep; once.
+///
+/// # Errors
+///
+/// [`ENOMEM`].
+pub(super) fn publish(dir: &Dir) -> Result {
+    let file = KBox::pin_init(dir.read_only_file(c"probe", ProbeFile), GFP_KERNEL)?;
+    FILE.populate(file);
+    Ok(())
+}
+
+/// What came of a probe, in one line.
+struct ProbeFile;
+
+impl Writer for ProbeFile {
+    fn write(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match set_up() {
+            Ok(instance) => write_instance(f, instance),
+            Err(error) => writeln!(f, "refused: errno {}", error.to_errno()),
+        }
+    }
+}
+
+/// The instance is never freed: a domain that the host does not delete refers to it for ever.
+fn set_up() -> Result<&'static Instance> {
+    let (_, capabilities) = probe::examine()?;
+    let place: &'static SetOnce<Pin<KBox<Instance>>> =
+        KBox::leak(KBox::new(SetOnce::new(), GFP_KERNEL)?);
+    place.populate(Instance::make(capabilities)?);
+    place.as_ref().map(|instance| &**instance).ok_or(ENOMEM)
+}
+
+fn write_instance(f: &mut fmt::Formatter<'_>, instance: &'static Instance) -> fmt::Result {
+    let mut refusal = None;
+    let table = match Domain::allocate_for(instance, &mut refusal) {
+        Ok(domain) => {
+            drop(domain);
+            0
+        }
+        Err(error) => error.to_errno(),
+    };
+    let aperture = instance.aperture();
+    writeln!(
+        f,
+        "served: width {} levels {} sizes {:#x} table {table} blocking {} identity {}",
+        aperture.width,
+        match aperture.levels {
+            Levels::Four => 4,
+            Levels::Five => 5,
+        },
+        instance.page_sizes(),
+        fate(instance.blocking().map(|id| instance.delete_domain(id))),
+        fate(instance.identity().map(|id| instance.delete_domain(id)))
+    )
+}
+
+/// What became of a static domain in the end, in a word.
+fn fate(deleted: Option<Deleted>) -> &'static str {
+    match deleted {
+        None => "absent",
+        Some(Deleted::Yes) => "deleted",
+        Some(Deleted::No) => "retired",
+    }
+}
