@@ -6,8 +6,9 @@ use core::ops::Range;
 
 use anyhow::{bail, Result};
 use hvcore::control::{
-    Command, Counter, DeviceField, DomainField, FaultField, Qualifier, Reply, StaleField, LEAF, PING_VALUE,
+    Command, Counter, DeviceField, DomainField, FaultField, Qualifier, Reply, StaleField, ToldField, LEAF, PING_VALUE,
 };
+use hvcore::hostile::random::Seed;
 use hvcore::ids::{BusIndex, DomainId, Gpa, Iova, LogicalDeviceId};
 use hvcore::platform::DeviceTlb;
 use hvcore::vpci::Slot;
@@ -248,6 +249,24 @@ impl Minihv {
     /// When minihv does not answer as documented.
     pub fn clear_injections(self) -> Result<()> {
         self.must(Command::InjectClear, 0, 0).map(|_| ())
+    }
+
+    /// Has the IOMMU's calls answered by a hostile host from now on, or by an honest one; how many answers were wrong
+    /// since the last time.
+    ///
+    /// # Errors
+    /// When minihv does not answer as documented.
+    pub fn set_hostile(self, seed: Option<Seed>) -> Result<u64> {
+        let raw = seed.map_or(0, |seed| seed.0.get());
+        self.must(Command::Hostile, raw as u32, (raw >> 32) as u32)
+    }
+
+    /// What the kernel was told last, true or not; `None` when it has not asked. `id` is for the fields about a device.
+    ///
+    /// # Errors
+    /// When minihv does not answer as documented.
+    pub fn told(self, field: ToldField, id: LogicalDeviceId) -> Result<Option<u64>> {
+        self.ask(Command::Told, field as u32, id.0 as u32)
     }
 
     fn device(self, id: LogicalDeviceId, field: DeviceField) -> Result<u64> {

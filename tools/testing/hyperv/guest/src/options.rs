@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Context, Result};
+use hvcore::hostile::random::Seed;
 use hvcore::ids::DomainId;
 
 /// What the kernel calls the type of a device's default domain.
@@ -58,6 +59,8 @@ pub struct Options {
     pub domains: Vec<DomainId>,
     /// `hvtest.rounds=`: how often something that is repeated is done.
     pub rounds: u64,
+    /// `hvtest.seed=`: where sequences that are made up start, in hexadecimal.
+    pub seed: Option<Seed>,
     /// `hvtest.modules=a,b`: modules to load before the checks.
     pub modules: Vec<String>,
     /// `hvtest.measure=a,b`: what the benchmark measures; everything without one.
@@ -106,6 +109,7 @@ impl Options {
             kernel: number("kernel")?.unwrap_or(1),
             domains: list("domains").into_iter().map(domain).collect::<Result<_>>()?,
             rounds: number("rounds")?.unwrap_or(3),
+            seed: words.get("seed").map(|text| seed(text)).transpose()?,
             modules: list("modules"),
             measure: list("measure"),
             range_flush: number("range-flush")?,
@@ -119,6 +123,13 @@ impl Options {
     /// See [`Options::parse`]; also when `/proc` is not mounted.
     pub fn from_kernel() -> Result<Options> {
         Options::parse(&std::fs::read_to_string("/proc/cmdline").context("/proc/cmdline")?)
+    }
+}
+
+fn seed(text: &str) -> Result<Seed> {
+    match text.parse() {
+        Ok(seed) => Ok(seed),
+        Err(_) => anyhow::bail!("hvtest.seed={text}: no hexadecimal number above 0"),
     }
 }
 
@@ -147,6 +158,8 @@ mod tests {
     fn what_the_kernel_before_tells() {
         let o = Options::parse("hvtest.kernel=2 hvtest.domains=1,7 hvtest.next=a,b hvtest.rounds=9 hvtest.tell=x=1,y")
             .unwrap();
+        assert_eq!(o.seed, None);
+        assert_eq!(Options::parse("hvtest.seed=0x1f").unwrap().seed.map(|seed| seed.0.get()), Some(31));
         assert_eq!((o.kernel, o.domains, o.rounds), (2, vec![DomainId(1), DomainId(7)], 9));
         assert_eq!((o.next, o.tell), (split_list("a,b"), split_list("x=1,y")));
         assert!(Options::parse("hvtest.domains=").unwrap().domains.is_empty());
@@ -157,6 +170,7 @@ mod tests {
     fn nonsense_is_refused() {
         assert!(Options::parse("hvtest.mode=maybe").is_err());
         assert!(Options::parse("hvtest.aperture=wide").is_err());
+        assert!(Options::parse("hvtest.seed=0").is_err());
         assert_eq!(Options::parse("quiet").unwrap().scenario, "shell");
     }
 }

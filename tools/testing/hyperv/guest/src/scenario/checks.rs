@@ -4,7 +4,7 @@
 use super::{check, Check};
 use crate::checks::{
     announcement, answers, ats, bar, bench, binding, caches, cdev, concurrency, counters, cpus, domains, dump, groups,
-    hotplug, identity, kexec, kselftest, large, leaks, nvme, observe, ownership, protection, refusal, reset,
+    hostile, hotplug, identity, kexec, kselftest, large, leaks, nvme, observe, ownership, protection, refusal, reset,
     revocation, samples, sleep, trace, unmanaged, virtio, width,
 };
 use crate::vfio::BackEnd;
@@ -98,6 +98,12 @@ pub const ATS_USER: Check = check("ats-follows-user-space", ats::user_space);
 pub const ATS_FAILED_FLUSH: Check = check("ats-off-after-failed-flush", ats::failed_flush);
 pub const ATS_RETURN: Check = check("ats-on-after-removal", ats::comes_back);
 pub const ATS_IDENTITY_USER: Check = check("ats-in-identity-system", ats::user_space_in_identity);
+
+pub const HOSTILE_PROBE: Check = check("hostile-probe", hostile::probe::run);
+pub const HOSTILE_USER: Check = check("hostile-user-space", hostile::user::run);
+pub const HOSTILE_CLOSE: Check = check("hostile-close", hostile::user::close);
+pub const HOSTILE_HOTPLUG: Check = check("hostile-hotplug", hostile::devices::come_and_go);
+pub const HOSTILE_BOOT: Check = check("hostile-boot", hostile::devices::after_boot);
 
 pub const HOTPLUG_CYCLES: Check = check("devices-come-and-go", hotplug::cycles);
 pub const SURPRISE: Check = check("device-torn-out", hotplug::surprise);

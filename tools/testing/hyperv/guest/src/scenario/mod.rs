@@ -6,6 +6,7 @@ mod bench;
 mod checks;
 mod dma;
 mod faults;
+mod hostile;
 mod kselftest;
 mod lifecycle;
 mod matrix;
@@ -89,6 +90,7 @@ pub struct Scenario {
 pub const SCENARIOS: &[&[Scenario]] = &[
     dma::SCENARIOS,
     faults::SCENARIOS,
+    hostile::SCENARIOS,
     negative::SCENARIOS,
     power::SCENARIOS,
     passthrough::SCENARIOS,

@@ -6,6 +6,7 @@ mod ats;
 mod bench;
 mod boot;
 mod faults;
+mod hostile;
 mod kselftest;
 mod kunit;
 mod lifecycle;
@@ -28,11 +29,12 @@ pub mod mode {
 }
 
 /// Suites in the order in which they run.
-pub const SUITES: [&str; 15] = [
+pub const SUITES: [&str; 16] = [
     "minihv",
     "kunit",
     "boot",
     "faults",
+    "hostile",
     "matrix",
     "lifecycle",
     "passthrough",
@@ -64,6 +66,7 @@ pub fn all() -> Vec<Case> {
         kunit::cases(),
         boot::cases(),
         faults::cases(),
+        hostile::cases(),
         matrix::cases(),
         lifecycle::cases(),
         passthrough::cases(),

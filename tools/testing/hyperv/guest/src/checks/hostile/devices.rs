@@ -1,0 +1,121 @@
+// SPDX-License-Identifier: GPL-2.0
+//! Devices that appear under a hostile host, at boot or later.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use anyhow::{ensure, Context as _, Result};
+use hvcore::control::{Counter, ToldField};
+use hvcore::ids::LogicalDeviceId;
+
+use super::judge::{account, is_drivers, Account};
+use super::sequence::{each, Hostility};
+use crate::control::{DeviceTranslation, Minihv};
+use crate::hotplug;
+use crate::kernel_log::KernelLog;
+use crate::pci::{self, PciFunction};
+use crate::report::Outcome;
+use crate::scenario::Context;
+
+/// Where the driver shows the IOMMU that it serves.
+const IN_SERVICE: &str = "/sys/class/iommu/hv-iommu";
+
+/// Waits until the kernel is done with a function that appeared.
+fn settle(functions: &[PciFunction]) -> Result<()> {
+    hotplug::wait_until("the functions are complete", || {
+        Ok(functions.iter().all(|function| function.file("resource0").exists()))
+    })
+}
+
+/// The device goes and comes back; the functions of its bus.
+fn replace(minihv: Minihv, function: &PciFunction, count: usize) -> Result<Vec<PciFunction>> {
+    let bus = hotplug::withdraw(minihv, function)?;
+    let functions = hotplug::offer(minihv, bus, count)?;
+    settle(&functions)?;
+    Ok(functions)
+}
+
+fn expect_translated(minihv: Minihv, functions: &[PciFunction]) -> Result<()> {
+    for function in functions {
+        let id = function.logical_id().context("the device has no logical id")?;
+        let translation = minihv.device_translation(id)?;
+        let levels = matches!(translation, DeviceTranslation::Stage1(_));
+        ensure!(levels, "{} is {translation:?} although the host is honest", function.address);
+    }
+    Ok(())
+}
+
+/// A device goes and comes back under each seed, and once more while the host is honest.
+pub fn come_and_go(context: &mut Context<'_>) -> Result<Outcome> {
+    let minihv = context.minihv()?;
+    let mut function = pci::find(pci::EDU)?;
+    function.unbind()?;
+    let count = hotplug::functions(function.bus().context("edu sits on no VMBus device")?)?.len();
+    let mut accounts = BTreeMap::new();
+    let tally = each(context, |_, _, seed, log| {
+        let hostility = Hostility::begin(minihv, seed)?;
+        let functions = replace(minihv, &function, count)?;
+        let wrong = hostility.end()?;
+        let lines = log.take()?;
+        for function in &functions {
+            *accounts.entry(describe(account(minihv, function, &lines)?)).or_insert(0) += 1;
+        }
+        let first = functions.into_iter().next().context("the bus is empty")?;
+        let functions = replace(minihv, &first, count)?;
+        expect_translated(minihv, &functions)?;
+        function = functions.into_iter().next().context("the bus is empty")?;
+        Ok(wrong)
+    })?;
+    let (sequences, wrong) = (tally.sequences, tally.wrong);
+    Ok(Outcome::Pass(format!("{sequences} sequences, {wrong} wrong answers: {accounts:?}")))
+}
+
+fn describe(account: Account) -> &'static str {
+    match account {
+        Account::Translated => "translated",
+        Account::Blocked => "blocked",
+        Account::NotBehind => "not behind the IOMMU, by the host's word",
+        Account::Reported => "reported",
+    }
+}
+
+/// Whether the host said at boot that there is no IOMMU.
+fn told_absent(minihv: Minihv) -> Result<bool> {
+    const PRESENT: u64 = 1 << 0;
+    const UNKNOWN_CALL: u16 = 2;
+    let field = |field| minihv.told(field, LogicalDeviceId(0));
+    let (Some(result), Some(flags)) = (field(ToldField::Result)?, field(ToldField::Flags)?) else { return Ok(false) };
+    Ok(match result as u16 {
+        0 => flags & PRESENT == 0,
+        status => status == UNKNOWN_CALL,
+    })
+}
+
+/// The machine was started under a hostile host.
+pub fn after_boot(context: &mut Context<'_>) -> Result<Outcome> {
+    let minihv = context.minihv()?;
+    let lines: Vec<String> = KernelLog::records()?.into_iter().map(|record| record.text).collect();
+    let lines: Vec<String> = lines.into_iter().filter(|line| is_drivers(line)).collect();
+    let calls = minihv.counter(Counter::Calls, 0x125)?;
+    ensure!(calls == 1, "{calls} questions for capabilities");
+    let in_service = Path::new(IN_SERVICE).exists();
+    let wrong = minihv.set_hostile(None)?;
+    if !in_service {
+        // One line for the IOMMU stands for all its devices.
+        let due = !told_absent(minihv)?;
+        ensure!(lines.is_empty() != due, "the IOMMU is not served, and the lines are {lines:?}");
+        return Ok(Outcome::Pass(format!("{wrong} wrong answers: not served; {lines:?}")));
+    }
+    let mut accounts = BTreeMap::new();
+    for function in &context.functions {
+        *accounts.entry(describe(account(minihv, function, &lines)?)).or_insert(0) += 1;
+    }
+    let mut buses: Vec<_> = context.functions.iter().filter_map(PciFunction::bus).collect();
+    buses.dedup();
+    for bus in buses {
+        let functions = hotplug::functions(bus)?;
+        let first = functions.first().context("the bus is empty")?;
+        expect_translated(minihv, &replace(minihv, first, functions.len())?)?;
+    }
+    Ok(Outcome::Pass(format!("{wrong} wrong answers: {accounts:?}")))
+}
