@@ -3,7 +3,7 @@
 # Builds a test kernel of build/linux in build/kernel/VARIANT.
 #
 # A variant is a stack of fragments from tools/testing/hyperv/configs, the last word counting. The variants of debug are
-# built on a copy of debug's objects, so that only what differs is compiled.
+# built on a copy of debug's objects, so that only what differs is compiled; but for kcsan, which shares none of them.
 set -euo pipefail
 # shellcheck source=scripts/lib.sh
 . "${BASH_SOURCE[0]%/*}/lib.sh"
@@ -19,6 +19,7 @@ usage() {
 	pviommu-off  debug without the driver
 	rust-off     debug without Rust
 	rt           debug, fully preemptible (PREEMPT_RT)
+	kcsan        debug with KCSAN in place of KASAN: data races of the C code
 
 	JOBS=N limits the parallel compilers (default: one for each processor).
 	END
@@ -30,7 +31,7 @@ fragments() {
 	case $1 in
 	release | debug) echo base "$1" ;;
 	bench) echo bench ;;
-	module | pviommu-off | rust-off | rt) echo base debug "$1" ;;
+	module | pviommu-off | rust-off | rt | kcsan) echo base debug "$1" ;;
 	*)
 		usage >&2
 		exit 2
@@ -150,7 +151,7 @@ esac
 variant=${1:-}
 read -ra stack < <(fragments "$variant") || exit 2
 independent() {
-	[[ $1 == release || $1 == debug || $1 == bench ]]
+	[[ $1 == release || $1 == debug || $1 == bench || $1 == kcsan ]]
 }
 
 independent "$variant" || [[ -d $HV_BUILD/kernel/$variant || -f $HV_BUILD/kernel/debug/built.stamp ]] ||

@@ -10,8 +10,8 @@ usage() {
 	cat <<-END
 	usage: scripts/test.sh [--all] [--build-only] [OPTION OF hvrun...]
 
-	--all         also the cases that take long, and the kernel variants: module, pviommu-off, rust-off, rt. What passed
-	              in an earlier run and depends on nothing that changed since is not run again; FRESH=1 runs it.
+	--all         also the cases that take long, and the kernel variants: module, pviommu-off, rust-off, rt, kcsan. What
+	              passed in an earlier run and depends on nothing that changed since is not run again; FRESH=1 runs it.
 	--build-only  build the kernels and the tools, test nothing
 
 	In the environment: SUITE="NAME..." runs these suites (host, apply, setup, or those of the guest), SUITE="-NAME..."
@@ -31,7 +31,7 @@ options=()
 while (($#)); do
 	case $1 in
 	--all)
-		variants=(debug release module pviommu-off rust-off rt)
+		variants=(debug release module pviommu-off rust-off rt kcsan)
 		options+=(--all)
 		all=1
 		;;

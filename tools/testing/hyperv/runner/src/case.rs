@@ -24,6 +24,8 @@ pub enum Variant {
     RustOff,
     /// Fully preemptible (PREEMPT_RT).
     Rt,
+    /// With KCSAN in place of KASAN.
+    Kcsan,
     /// The kernel that is measured: without debugging aids.
     Release,
 }
@@ -43,8 +45,8 @@ impl Variant {
     }
 
     /// All of them.
-    pub const ALL: [Variant; 6] =
-        [Variant::Debug, Variant::Module, Variant::PviommuOff, Variant::RustOff, Variant::Rt, Variant::Release];
+    pub const ALL: [Variant; 7] =
+        [Variant::Debug, Variant::Module, Variant::PviommuOff, Variant::RustOff, Variant::Rt, Variant::Kcsan, Variant::Release];
 
     /// The name on the command line.
     pub fn name(self) -> &'static str {
@@ -54,6 +56,7 @@ impl Variant {
             Variant::PviommuOff => "pviommu-off",
             Variant::RustOff => "rust-off",
             Variant::Rt => "rt",
+            Variant::Kcsan => "kcsan",
             Variant::Release => "release",
         }
     }

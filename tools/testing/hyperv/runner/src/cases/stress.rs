@@ -13,6 +13,11 @@ fn preempt_rt(case: Case) -> Case {
     case.variant(Variant::Rt).known_caller("hv_compose_msi_msg").thorough()
 }
 
+/// With the kernel's detector of data races, which sees C code only.
+fn kcsan(case: Case) -> Case {
+    case.variant(Variant::Kcsan).thorough()
+}
+
 /// The host gives no domain; said for each one that was asked for.
 fn no_new_domain() -> Expectation {
     Expectation {
@@ -64,5 +69,8 @@ pub fn cases() -> Vec<Case> {
         interleaved("interleaved-3-deferred", "interleave=3", &mode::DEFERRED).thorough(),
         preempt_rt(with(Case::new("stress", "preempt-rt-dma", "dma"), &mode::STRICT).expect(expect::driver_up())),
         preempt_rt(turmoil("preempt-rt-four-processors", 4, &mode::STRICT)),
+        kcsan(with(Case::new("stress", "kcsan-dma", "dma"), &mode::STRICT).expect(expect::driver_up())),
+        kcsan(turmoil("kcsan-four-processors", 4, &mode::STRICT)),
+        kcsan(turmoil("kcsan-four-processors-deferred", 4, &mode::DEFERRED)),
     ]
 }
