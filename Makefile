@@ -22,6 +22,7 @@ help:
 	@echo 'make test               the tests; SUITE="a b" runs these suites, SUITE="-a -b" all but these, LIST=1 lists them'
 	@echo 'make test-all           the tests, on more kernel variants; goes on where it was interrupted, FRESH=1 begins anew'
 	@echo 'make mutants            break the driver and the emulator on purpose: who notices? MUTANTS=name, KIND=, SHARD=i/n'
+	@echo 'make fuzz               coverage-guided fuzzing of what is read from the other side; MINUTES=n (10)'
 	@echo 'make bench              what the driver and its peers cost, in instructions; ARGS=--record keeps the results'
 	@echo 'make report             what the last tests found, as a page: build/report.html'
 	@echo 'make lint               style and static checks'
@@ -62,6 +63,8 @@ test-all:
 	@scripts/test.sh --all $(ARGS)
 mutants:
 	@scripts/mutants.sh
+fuzz:
+	@scripts/fuzz.sh $(ARGS)
 bench:
 	@scripts/bench.sh $(ARGS)
 report:

@@ -37,5 +37,5 @@ pub mod vpci;
 pub mod vtd;
 mod wire;
 
-#[cfg(test)]
-pub(crate) mod testing;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
