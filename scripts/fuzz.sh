@@ -30,7 +30,7 @@ build() {
 }
 
 minutes=${MINUTES:-10}
-[[ $minutes =~ ^[0-9]+$ ]] && ((minutes > 0)) || die "MINUTES=$minutes: a number above 0 is expected"
+[[ $minutes =~ ^[1-9][0-9]*$ ]] || die "MINUTES=$minutes: a number above 0 is expected"
 action=(run "$CORPUS" "$WORK" $((60 * minutes)) "$HV_JOBS")
 case ${1:-} in
 '') ;;

@@ -73,7 +73,7 @@ pub const TARGETS: &[Target] = &[
         run: control::run,
     },
     Target { name: "bundle", summary: "the header of minihv's bundle", longest: 160, run: text::bundle },
-    Target { name: "options", summary: "minihv's command line", longest: 160, run: text::options },
+    Target { name: "options", summary: "minihv's command line", longest: 384, run: text::options },
     Target {
         name: "capabilities",
         summary: "the driver: what a host says that its IOMMU can do",
