@@ -72,3 +72,6 @@ BENCH_KEPT=$HV_TOP/Documentation/virt/hyperv/pviommu-bench.json
 
 # What build-bench.sh leaves behind: a directory of modules.
 BENCH_MODULES=$HV_BUILD/bench/modules	# a directory for each kernel
+
+# What build-attack.sh leaves behind: a directory of modules.
+ATTACK_MODULES=$HV_BUILD/attack/modules	# a directory for each kernel

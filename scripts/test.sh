@@ -25,7 +25,7 @@ variants=(debug release)
 all='' build_only=''
 readonly KEPT=$HV_BUILD/ledger	# results of test-all, by suite
 ledger=()	# "SUITE PASSED FAILED SECONDS REMARK"
-tools=(--qemu "$QEMU" --minihv "$MINIHV" --guest "$HVGUEST" --samples "$SAMPLES" --kselftest "$KSELFTEST" --bench-module "$BENCH_MODULES/release"
+tools=(--qemu "$QEMU" --minihv "$MINIHV" --guest "$HVGUEST" --samples "$SAMPLES" --kselftest "$KSELFTEST" --bench-module "$BENCH_MODULES/release" --attack-module "$ATTACK_MODULES/debug"
 	--out "$HV_BUILD/test")
 options=()
 while (($#)); do
@@ -225,6 +225,14 @@ build_guests() {
 		fi
 		kernels+=(--kernel-variant "$variant=$HV_BUILD/kernel/$variant")
 	done
+	if wanted attack; then
+		rc=0
+		"$HV_TOP/scripts/build-attack.sh" debug || rc=$?
+		if ((rc != 0)); then
+			count 0 1 "$rc"
+			return
+		fi
+	fi
 	if wanted vfio || wanted iommufd; then
 		rc=0
 		"$HV_TOP/scripts/build-kselftest.sh" || rc=$?

@@ -33,6 +33,26 @@ const TO_MEMORY: u32 = 2;
 /// A transfer takes 100 ms of the emulator's time; a loaded host may be far slower.
 const PATIENCE: Duration = Duration::from_secs(20);
 
+/// Length of a transfer: 1 to 4096 bytes. QEMU's model does not check it against its buffer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Length(u16);
+
+impl Length {
+    /// All of the device's buffer.
+    pub const PAGE: Length = Length(PAGE as u16);
+
+    /// So many bytes.
+    ///
+    /// # Errors
+    /// When the device's buffer does not hold them.
+    pub fn new(bytes: usize) -> Result<Length> {
+        match bytes {
+            1..=PAGE => Ok(Length(bytes as u16)),
+            _ => bail!("edu cannot transfer {bytes} bytes"),
+        }
+    }
+}
+
 /// The device, whoever mapped its registers.
 pub struct Edu {
     bar: MappedBar,
@@ -61,13 +81,25 @@ impl Edu {
         self.bar.read32(SCRATCH)
     }
 
-    fn transfer(&self, source: u64, destination: u64, command: u32) -> Result<()> {
+    fn start(&self, source: u64, destination: u64, length: Length, command: u32) {
         self.bar.write64(register::SOURCE, source);
         self.bar.write64(register::DESTINATION, destination);
-        self.bar.write64(register::COUNT, PAGE as u64);
+        self.bar.write64(register::COUNT, u64::from(length.0));
         self.bar.write32(register::COMMAND, START | command);
+    }
+
+    /// Whether a transfer is still to come. It is carried out at once, some 100 ms after it was started.
+    pub fn is_busy(&self) -> bool {
+        self.bar.read32(register::COMMAND) & START != 0
+    }
+
+    /// Waits until the transfer that was started is over.
+    ///
+    /// # Errors
+    /// When the device does not finish.
+    pub fn finish(&self) -> Result<()> {
         let start = Instant::now();
-        while self.bar.read32(register::COMMAND) & START != 0 {
+        while self.is_busy() {
             if start.elapsed() > PATIENCE {
                 bail!("edu does not finish its transfer in {} s", PATIENCE.as_secs());
             }
@@ -77,12 +109,35 @@ impl Edu {
         Ok(())
     }
 
+    /// The device begins to write the start of its buffer to `to`.
+    pub fn start_store(&self, to: Iova, length: Length) {
+        self.start(BUFFER, to.0, length, TO_MEMORY);
+    }
+
+    /// The device reads from `from` into the start of its buffer.
+    ///
+    /// # Errors
+    /// When the device does not finish.
+    pub fn load_bytes(&self, from: Iova, length: Length) -> Result<()> {
+        self.start(from.0, BUFFER, length, 0);
+        self.finish()
+    }
+
+    /// The device writes the start of its buffer to `to`.
+    ///
+    /// # Errors
+    /// When the device does not finish.
+    pub fn store_bytes(&self, to: Iova, length: Length) -> Result<()> {
+        self.start_store(to, length);
+        self.finish()
+    }
+
     /// The device reads the page at `from` into its buffer.
     ///
     /// # Errors
     /// When the device does not finish.
     pub fn load(&self, from: Iova) -> Result<()> {
-        self.transfer(from.0, BUFFER, 0)
+        self.load_bytes(from, Length::PAGE)
     }
 
     /// The device writes its buffer to the page at `to`.
@@ -90,6 +145,6 @@ impl Edu {
     /// # Errors
     /// When the device does not finish.
     pub fn store(&self, to: Iova) -> Result<()> {
-        self.transfer(BUFFER, to.0, TO_MEMORY)
+        self.store_bytes(to, Length::PAGE)
     }
 }

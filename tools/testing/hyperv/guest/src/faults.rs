@@ -169,6 +169,26 @@ impl Faults {
         Ok(count)
     }
 
+    /// Takes what was reported since the last call; returns how many of it `function` caused. They are announced to the
+    /// runner: the caller judges them.
+    ///
+    /// # Errors
+    /// When the source cannot be read, or another device caused one.
+    pub fn take_of(&mut self, function: &PciFunction) -> Result<usize> {
+        let name = Some(self.name(function));
+        let mut count = 0;
+        while let Some(report) = self.next()? {
+            if report.source != name {
+                bail!("another device's DMA fault: {report:x?}");
+            }
+            if let (Faults::Minihv(_), Some(device)) = (&*self, function.logical_id()) {
+                remark(&announcement(device, report.iova, report.access));
+            }
+            count += 1;
+        }
+        Ok(count)
+    }
+
     /// Checks that nothing was reported since the last call.
     ///
     /// # Errors

@@ -4,6 +4,7 @@
 use std::fs::{self, File};
 use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use anyhow::{bail, Context, Result};
 use hvcore::ids::Iova;
@@ -19,7 +20,7 @@ use vfio_bindings::bindings::vfio::{
     vfio_device_attach_iommufd_pt, vfio_device_bind_iommufd, vfio_device_detach_iommufd_pt,
 };
 
-use crate::memory::UserRange;
+use crate::memory::{Rights, UserRange};
 use crate::pci::PciFunction;
 use crate::vfio::{argsz, open, request, vfio, Device};
 
@@ -106,9 +107,21 @@ impl Iommufd {
     /// # Errors
     /// The kernel's errno.
     pub fn map(&self, ioas: IoasId, iova: Iova, memory: UserRange) -> nix::Result<()> {
+        self.map_for(ioas, iova, memory, Rights::ReadWrite)
+    }
+
+    /// The same with the rights that the devices are to have.
+    ///
+    /// # Errors
+    /// The kernel's errno.
+    pub fn map_for(&self, ioas: IoasId, iova: Iova, memory: UserRange, rights: Rights) -> nix::Result<()> {
+        let flags = match rights {
+            Rights::Read => MAP_FLAGS & !iommufd_ioas_map_flags_IOMMU_IOAS_MAP_WRITEABLE,
+            Rights::ReadWrite => MAP_FLAGS,
+        };
         let mut request = iommu_ioas_map {
             size: argsz::<iommu_ioas_map>(),
-            flags: MAP_FLAGS,
+            flags,
             ioas_id: ioas.0,
             user_va: memory.address(),
             length: memory.bytes(),
@@ -172,7 +185,10 @@ impl Iommufd {
 }
 
 /// A device's VFIO character device.
-pub struct Cdev(Device);
+pub struct Cdev {
+    device: Device,
+    bound: OnceLock<DeviceId>,
+}
 
 impl Cdev {
     /// The path of the character device of a function that is bound to vfio-pci.
@@ -191,7 +207,7 @@ impl Cdev {
     /// # Errors
     /// When there is none, or it cannot be opened.
     pub fn open(function: &PciFunction) -> Result<Cdev> {
-        Ok(Cdev(Device::new(open(&Cdev::path(function)?)?)))
+        Ok(Cdev { device: Device::new(open(&Cdev::path(function)?)?), bound: OnceLock::new() })
     }
 
     /// Takes the device over for `iommufd`; its DMA is blocked from then on, until it is attached.
@@ -205,8 +221,16 @@ impl Cdev {
             ..Default::default()
         };
         // SAFETY: the structure is writable and argsz tells its size.
-        unsafe { vfio(self.0.file(), request::DEVICE_BIND_IOMMUFD, &raw mut argument as usize) }?;
-        Ok(DeviceId(argument.out_devid))
+        unsafe { vfio(self.device.file(), request::DEVICE_BIND_IOMMUFD, &raw mut argument as usize) }?;
+        Ok(*self.bound.get_or_init(|| DeviceId(argument.out_devid)))
+    }
+
+    /// The number that it was bound under.
+    ///
+    /// # Errors
+    /// When it is not bound.
+    pub fn id(&self) -> Result<DeviceId> {
+        self.bound.get().copied().context("the device is not bound to an iommufd")
     }
 
     /// Attaches the bound device to an address space, away from the one that it had.
@@ -232,7 +256,7 @@ impl Cdev {
             ..Default::default()
         };
         // SAFETY: the structure is writable and argsz tells its size.
-        unsafe { vfio(self.0.file(), request::DEVICE_ATTACH_IOMMUFD_PT, &raw mut argument as usize) }.map(|_| ())
+        unsafe { vfio(self.device.file(), request::DEVICE_ATTACH_IOMMUFD_PT, &raw mut argument as usize) }.map(|_| ())
     }
 
     /// Takes the device out of its address space: its DMA is blocked.
@@ -243,12 +267,12 @@ impl Cdev {
         let argument =
             vfio_device_detach_iommufd_pt { argsz: argsz::<vfio_device_detach_iommufd_pt>(), ..Default::default() };
         // SAFETY: the structure is readable and argsz tells its size.
-        unsafe { vfio(self.0.file(), request::DEVICE_DETACH_IOMMUFD_PT, &raw const argument as usize) }.map(|_| ())
+        unsafe { vfio(self.device.file(), request::DEVICE_DETACH_IOMMUFD_PT, &raw const argument as usize) }.map(|_| ())
     }
 
     /// The device behind it; bound, it has regions.
     pub fn device(&self) -> &Device {
-        &self.0
+        &self.device
     }
 }
 

@@ -4,6 +4,7 @@
 //! As process 1 it sets the machine up, runs the scenario named on the kernel's command line, reports in KTAP and
 //! switches the machine off. From a shell it runs scenarios and shows what minihv knows.
 
+mod attack;
 mod blockio;
 mod census;
 mod checks;

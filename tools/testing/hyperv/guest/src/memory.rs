@@ -40,6 +40,15 @@ impl UserRange {
     }
 }
 
+/// What a device may do with memory that is mapped for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rights {
+    /// Read it.
+    Read,
+    /// Read and write it.
+    ReadWrite,
+}
+
 /// Sizes of pages that the kernel keeps pools of (hugetlb).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HugePage {

@@ -16,6 +16,9 @@ pub struct MappedBar {
     bytes: usize,
 }
 
+// SAFETY: the mapping belongs to the process, not to a thread, and is only ever accessed by volatile reads and writes.
+unsafe impl Send for MappedBar {}
+
 impl MappedBar {
     /// Maps `bytes` bytes (a multiple of the page size) of `file`, which is a BAR, at `offset`.
     ///

@@ -176,6 +176,14 @@ impl PciFunction {
     /// When sysfs refuses.
     pub fn enable_bus_master(&self) -> Result<()> {
         write_sysfs(&self.file("enable"), "1")?;
+        self.set_bus_master()
+    }
+
+    /// The same for a function that a driver has: sysfs enables none of those.
+    ///
+    /// # Errors
+    /// When sysfs refuses.
+    pub fn set_bus_master(&self) -> Result<()> {
         let path = self.file("config");
         let config = OpenOptions::new().read(true).write(true).open(&path).context("config")?;
         let mut command = [0; 2];

@@ -14,7 +14,7 @@ use vfio_bindings::bindings::vfio::{
     VFIO_IOMMU_TYPE1_INFO_CAP_IOVA_RANGE,
 };
 
-use crate::memory::UserRange;
+use crate::memory::{Rights, UserRange};
 use crate::pci::PciFunction;
 use crate::vfio::{argsz, open, request, vfio, Device};
 
@@ -94,14 +94,18 @@ impl Container {
         unsafe { vfio(&self.0, request::SET_IOMMU, VFIO_TYPE1v2_IOMMU as usize) }.map(|_| ())
     }
 
-    /// Maps memory of this process at `iova`, readable and writable.
+    /// Maps memory of this process at `iova`, with the rights that the device is to have.
     ///
     /// # Errors
     /// The kernel's errno.
-    pub fn map(&self, iova: Iova, memory: UserRange) -> nix::Result<()> {
+    pub fn map_for(&self, iova: Iova, memory: UserRange, rights: Rights) -> nix::Result<()> {
+        let write = match rights {
+            Rights::Read => 0,
+            Rights::ReadWrite => VFIO_DMA_MAP_FLAG_WRITE,
+        };
         let argument = vfio_iommu_type1_dma_map {
             argsz: argsz::<vfio_iommu_type1_dma_map>(),
-            flags: VFIO_DMA_MAP_FLAG_READ | VFIO_DMA_MAP_FLAG_WRITE,
+            flags: VFIO_DMA_MAP_FLAG_READ | write,
             vaddr: memory.address(),
             iova: iova.0,
             size: memory.bytes(),

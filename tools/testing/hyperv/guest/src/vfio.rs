@@ -17,7 +17,7 @@ use vfio_bindings::bindings::vfio::{
 };
 
 use crate::iommufd::{self, Cdev};
-use crate::memory::{DmaBuffer, UserRange, PAGE};
+use crate::memory::{DmaBuffer, Rights, UserRange, PAGE};
 use crate::mmio::MappedBar;
 use crate::pci::{write_sysfs, PciFunction};
 use crate::type1;
@@ -321,9 +321,17 @@ impl Session {
     /// # Errors
     /// The kernel's errno.
     pub fn map_range(&self, iova: Iova, memory: UserRange) -> nix::Result<()> {
+        self.map_for(iova, memory, Rights::ReadWrite)
+    }
+
+    /// The same with the rights that the device is to have.
+    ///
+    /// # Errors
+    /// The kernel's errno.
+    pub fn map_for(&self, iova: Iova, memory: UserRange, rights: Rights) -> nix::Result<()> {
         match &self.0 {
-            Access::Type1 { space, .. } => space.container.map(iova, memory),
-            Access::Iommufd { space, .. } => space.iommufd.map(space.ioas, iova, memory),
+            Access::Type1 { space, .. } => space.container.map_for(iova, memory, rights),
+            Access::Iommufd { space, .. } => space.iommufd.map_for(space.ioas, iova, memory, rights),
         }
     }
 

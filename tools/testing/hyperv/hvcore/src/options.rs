@@ -58,6 +58,9 @@ pub struct Options {
     pub interleave: Option<u64>,
     /// `selftest=on|off`: whether minihv tests itself, with a guest of its own, instead of starting the guest.
     pub self_test: Switch,
+    /// `protection=on|off`: whether domains protect anything. Off, every call is answered as usual, but all of the guest's
+    /// memory is open to every device: a control of tests that expect protection.
+    pub protection: Switch,
     /// `log=error|info|trace`: how much is logged.
     pub log: LogLevel,
 }
@@ -87,6 +90,7 @@ impl Default for Options {
             start: Start::Bypass,
             interleave: None,
             self_test: Switch::Off,
+            protection: Switch::On,
             log: LogLevel::Info,
         }
     }
@@ -186,6 +190,7 @@ impl Options {
             "start" => self.start = choice(value, "bypass or blocked", &START)?,
             "interleave" => self.interleave = Some(parsed(value, "a number")?),
             "selftest" => self.self_test = switch(value)?,
+            "protection" => self.protection = switch(value)?,
             "log" => self.log = choice(value, "error, info or trace", &LOG)?,
             _ => return Err(Reason::KnownKey),
         }
@@ -304,6 +309,7 @@ impl fmt::Display for Options {
             words.add("interleave", &seed)?;
         }
         words.changed("selftest", &self.self_test, &default.self_test, &name(&self.self_test, &SWITCH))?;
+        words.changed("protection", &self.protection, &default.protection, &name(&self.protection, &SWITCH))?;
         words.changed("log", &self.log, &default.log, &name(&self.log, &LOG))
     }
 }
@@ -361,7 +367,7 @@ mod tests {
         let line = "vmbus=5.3 vpci=1.2 partition=l1vh pviommu=off s1=off s1-5lvl=on ats=on iova-width=255 \
                     page-sizes=0x201000 unmanaged=1,3 inject=b2:57:1:all inject=d1:5:2:1:garbage hostile=0xbad quota=7 assign=03.0,04.0+04.1,1f.7 \
                     guid=1:44c4f61d-4444-4400-9d52-802e27ede19f drop-flush=on cache=strict start=blocked \
-                    interleave=7 selftest=on log=trace";
+                    interleave=7 selftest=on protection=off log=trace";
         let options = parse(line);
         assert_eq!(options.vmbus, vmbus::Version::V5_3);
         assert_eq!(options.vpci, vpci::Version::V1_2);
@@ -386,6 +392,7 @@ mod tests {
         assert_eq!((options.invalidation, options.log), (Invalidation::Dropped, LogLevel::Trace));
         assert_eq!(options.cache, Strictness::Strict);
         assert_eq!((options.start, options.interleave, options.self_test), (Start::Blocked, Some(7), Switch::On));
+        assert_eq!(options.protection, Switch::Off);
         assert_eq!(options.to_string(), line);
     }
 

@@ -108,12 +108,14 @@ extern "C" fn boot_processor_main(start_info: u32) -> ! {
     };
     let (identity, cache, self_test) = (options.identity, options.cache, options.self_test);
     let infos: Vec<FunctionInfo> = functions.iter().map(pci::Function::info).collect();
-    let mut hardware = Hardware { memory: guest_memory, functions, vtd, processors, others: Others::Current };
+    let mut hardware =
+        Hardware { memory: guest_memory, functions, vtd, processors, others: Others::Current, protection: Switch::On };
     if cache != Strictness::Off {
         if let Err(failure) = selfcheck::run(&mut hardware) {
             fatal!("{failure}");
         }
     }
+    hardware.protection = options.protection;
     let mut partition = match Partition::new(options, processors, &infos) {
         Ok(partition) => partition,
         Err(error) => fatal!("{error}"),

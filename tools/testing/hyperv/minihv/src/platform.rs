@@ -6,6 +6,7 @@ use core::fmt;
 use core::sync::atomic::{fence, Ordering};
 
 use hvcore::ids::{DeviceIndex, Gpa, Iova, VpIndex};
+use hvcore::iommu::capabilities::Switch;
 use hvcore::platform::{
     AccessSize, BadGpa, CacheTag, CannotWatch, DeviceTlb, DmaFault, Effort, FunctionInfo, LogLevel, Platform,
     RemapHandle, Translation,
@@ -29,6 +30,8 @@ pub struct Hardware {
     pub vtd: Vtd,
     /// Number of processors.
     pub processors: u32,
+    /// Whether domains protect anything.
+    pub protection: Switch,
     /// Whether the other processors must notice that pages were protected.
     pub others: Others,
 }
@@ -133,7 +136,11 @@ impl Platform for Hardware {
     }
 
     fn set_translation(&mut self, device: DeviceIndex, translation: Translation, tag: CacheTag) {
-        self.vtd.set_translation(device, translation, tag);
+        let in_force = match self.protection {
+            Switch::On => translation,
+            Switch::Off => Translation::Bypass,
+        };
+        self.vtd.set_translation(device, in_force, tag);
         self.flush_device_tlb(device, Iova(0), WHOLE_SPACE_SHIFT);
     }
 

@@ -51,6 +51,8 @@ pub struct Tools {
     pub samples: Option<PathBuf>,
     /// Directory with the modules that measure, where they were built.
     pub bench: Option<PathBuf>,
+    /// Directory with the driver that the attacks use; `None` where there is none.
+    pub attack: Option<PathBuf>,
 }
 
 /// How long a guest may take.
@@ -208,6 +210,7 @@ impl Plan {
                 Pack::Kselftest => archive.add_programs("kselftest", tools.kselftest.as_deref())?,
                 Pack::Samples => archive.add_programs("samples", tools.samples.as_deref())?,
                 Pack::Bench => archive.add_programs("bench", tools.bench.as_deref())?,
+                Pack::Attack => archive.add_programs("attack", tools.attack.as_deref())?,
             }
         }
         for depth in 0..self.packs.iter().filter(|pack| **pack == Pack::Kernel).count() {

@@ -92,6 +92,8 @@ pub enum Pack {
     Samples,
     /// The modules that measure, in `/bench`.
     Bench,
+    /// The driver that maps what the attacks ask for, in `/attack`.
+    Attack,
 }
 
 /// A boot and what must come of it.

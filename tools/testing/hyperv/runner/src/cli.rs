@@ -62,6 +62,9 @@ pub struct ToolArgs {
     /// Directory with the modules that measure [default: none].
     #[arg(long, value_name = "DIR")]
     pub bench_module: Option<PathBuf>,
+    /// Directory with the driver that the attacks use [default: none].
+    #[arg(long, value_name = "DIR")]
+    pub attack_module: Option<PathBuf>,
     /// The emulator.
     #[arg(long, value_name = "PROGRAM", default_value = "qemu-system-x86_64")]
     pub qemu: PathBuf,

@@ -90,6 +90,7 @@ impl ToolArgs {
             kselftest: self.kselftest.clone(),
             samples: self.samples.clone(),
             bench: self.bench_module.clone(),
+            attack: self.attack_module.clone(),
         })
     }
 

@@ -2,6 +2,7 @@
 //! The checks by name.
 
 use super::{check, Check};
+use crate::attack::{self, Machine};
 use crate::checks::{
     announcement, answers, ats, bar, bench, binding, caches, cdev, concurrency, counters, cpus, domains, dump, groups,
     hostile, hotplug, identity, kexec, kselftest, large, leaks, nvme, observe, ownership, protection, refusal, reset,
@@ -166,3 +167,21 @@ pub const SELFTEST_PERF: Check =
 pub const SELFTEST_IOMMUFD: Check = check("iommufd", |c| kselftest::no_device(c, "iommufd", &[]));
 pub const SELFTEST_IOMMUFD_BASICS: Check = check("iommufd", kselftest::iommufd_basics);
 pub const SELFTEST_FAIL_NTH: Check = check("iommufd_fail_nth", |c| kselftest::no_device(c, "iommufd_fail_nth", &[]));
+
+pub const ATTACK_DMA_API: Check = check("attack-dma-api", |c| attack::dma_api::attack(c, Machine::Protected));
+pub const ATTACK_DMA_API_BARE: Check = check("attack-dma-api", |c| attack::dma_api::attack(c, Machine::Unprotected));
+pub const ATTACK_DEFERRED: Check = check("attack-deferred-window", |c| attack::deferred::attack(c, Machine::Protected));
+pub const ATTACK_TYPE1: Check = check("attack-type1", |c| attack::user::attack(c, BackEnd::Type1, Machine::Protected));
+pub const ATTACK_TYPE1_BARE: Check =
+    check("attack-type1", |c| attack::user::attack(c, BackEnd::Type1, Machine::Unprotected));
+pub const ATTACK_IOMMUFD: Check =
+    check("attack-iommufd", |c| attack::user::attack(c, BackEnd::Iommufd, Machine::Protected));
+pub const ATTACK_IOMMUFD_BARE: Check =
+    check("attack-iommufd", |c| attack::user::attack(c, BackEnd::Iommufd, Machine::Unprotected));
+pub const ATTACK_MOVING: Check = check("attack-moving", attack::moving::attack);
+pub const ATTACK_IDENTITY: Check = check("attack-identity", attack::identity::attack);
+pub const ATTACK_KEEP_FIRING: Check = check("attack-under-way", attack::kexec::keep_firing);
+pub const ATTACK_NOTHING_ARRIVED: Check = check("attack-kexec", attack::kexec::nothing_arrived);
+pub const ATTACK_RESERVED: Check = check("reserved-memory-can-be-reached", attack::kexec::reserved_can_be_reached);
+pub const ATTACK_START_OPEN: Check = check("attack-start", attack::start::open);
+pub const ATTACK_START_SHUT: Check = check("attack-start", attack::start::shut);

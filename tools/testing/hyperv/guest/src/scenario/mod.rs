@@ -2,6 +2,7 @@
 //! Named lists of checks, and how one is run.
 
 mod ats;
+mod attack;
 mod bench;
 mod checks;
 mod dma;
@@ -101,6 +102,7 @@ pub const SCENARIOS: &[&[Scenario]] = &[
     observe::SCENARIOS,
     matrix::SCENARIOS,
     bench::SCENARIOS,
+    attack::SCENARIOS,
 ];
 
 /// Looks a scenario up.

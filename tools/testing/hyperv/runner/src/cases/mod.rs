@@ -3,6 +3,7 @@
 //! where it needs one.
 
 mod ats;
+mod attack;
 mod bench;
 mod boot;
 mod faults;
@@ -42,6 +43,7 @@ pub const SUITES: [&str; 16] = [
     "power",
     "stress",
     "ats",
+    "attack",
     "observe",
     "bench",
     "vfio",
@@ -74,6 +76,7 @@ pub fn all() -> Vec<Case> {
         power::cases(),
         stress::cases(),
         ats::cases(),
+        attack::cases(),
         observe::cases(),
         bench::cases(),
         kselftest::cases(),

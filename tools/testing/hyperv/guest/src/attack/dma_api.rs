@@ -1,0 +1,377 @@
+// SPDX-License-Identifier: GPL-2.0
+//! Mappings that a kernel driver makes by the DMA API.
+
+use std::ops::Range;
+use std::time::Duration;
+
+use anyhow::{ensure, Context as _, Result};
+use hvcore::ids::Iova;
+
+use super::module::{Flow, Mapped, Module, DRIVER};
+use super::rig::{Gate, Rig, Shot};
+use super::window::Arena;
+use super::{Direction, Expected, Machine, Row, Seen, Unprotected};
+use crate::edu::{Edu, Length, BAR_BYTES};
+use crate::faults::Faults;
+use crate::memory::PAGE;
+use crate::options::DomainMode;
+use crate::pci::{self, PciFunction};
+use crate::report::Outcome;
+use crate::scenario::Context;
+
+const MIB: usize = 1 << 20;
+/// Where the gate is in the arena.
+const GATE: usize = 0x1000;
+/// The page that single mappings are made of, with pages of the test's own on both sides.
+const PAGE_AT: usize = 0x1_0000;
+/// The other device's page.
+const PEER_AT: usize = 0x2_0000;
+/// 2 MiB: one leaf of the table.
+const LARGE_AT: usize = 2 * MIB;
+/// Pieces of a list.
+const PIECES: [(usize, usize); 3] = [(0x4_0000, PAGE), (0x5_0000, 2 * PAGE), (0x6_0000, PAGE)];
+/// What keeps the gate apart from other mappings.
+const APART: (usize, usize) = (0x10_0000, 64 * PAGE);
+/// A deferred flush is over by then.
+const FLUSHED: Duration = Duration::from_millis(100);
+/// A small buffer in the middle of its page.
+const SMALL_AT: usize = 0x7_0000 + 0x400;
+const SMALL_BYTES: usize = 64;
+
+fn page_of(offset: usize) -> Range<usize> {
+    let start = offset / PAGE * PAGE;
+    start..start + PAGE
+}
+
+/// The device in the hands of the module.
+pub struct Kernel {
+    /// The module.
+    pub module: Module,
+    /// The device.
+    pub rig: Rig,
+    /// The way to its buffer.
+    pub gate: Gate,
+    gate_mapped: Mapped,
+    peer: Option<PciFunction>,
+}
+
+impl Kernel {
+    /// Gives every edu to the module.
+    ///
+    /// # Errors
+    /// When the module or a device is missing.
+    pub fn open(context: &Context<'_>) -> Result<Kernel> {
+        let mut module = Module::load(None)?;
+        let functions: Vec<PciFunction> = pci::all()?.into_iter().filter(|f| f.id == pci::EDU).collect();
+        functions.iter().try_for_each(|function| function.bind(DRIVER))?;
+        let function = functions.first().context("no edu")?.clone();
+        let edu = Edu::new(function.map_bar0(BAR_BYTES)?)?;
+        let gate_mapped = module.map(&function, GATE, PAGE, Flow::Both)?;
+        // Addresses are handed out downwards, and those of a size that were given back first. Some of another size keep
+        // the gate apart from what is mapped next.
+        let apart = module.map(&function, APART.0, APART.1, Flow::Both)?;
+        module.unmap(&apart)?;
+        std::thread::sleep(FLUSHED);
+        let gate = Gate { offset: GATE, iova: gate_mapped.iova() };
+        let rig = Rig::new(function, edu, Faults::listen(context.minihv)?);
+        Ok(Kernel { module, rig, gate, gate_mapped, peer: functions.get(1).cloned() })
+    }
+
+    /// One attack with the gate open.
+    ///
+    /// # Errors
+    /// See [`Rig::attack`].
+    pub fn fire(&mut self, shot: &Shot) -> Result<Seen> {
+        self.rig.attack(&self.module, self.gate, shot)
+    }
+
+    /// Maps, attacks, unmaps.
+    fn with(
+        &mut self,
+        map: impl FnOnce(&mut Module, &PciFunction) -> Result<Mapped>,
+        attack: impl FnOnce(&mut Kernel, &Mapped) -> Result<Seen>,
+    ) -> Result<Seen> {
+        let function = self.rig.function.clone();
+        let mapped = map(&mut self.module, &function)?;
+        let seen = attack(self, &mapped);
+        self.module.unmap(&mapped)?;
+        seen
+    }
+
+    /// Uses a mapping, ends it, and attacks where it was.
+    fn after_unmap(&mut self, offset: usize, bytes: usize, direction: Direction) -> Result<Seen> {
+        let function = self.rig.function.clone();
+        let mapped = self.module.map(&function, offset, bytes, Flow::Both)?;
+        let last = offset + bytes - 1;
+        let target = Iova(mapped.iova().0 + bytes as u64 - 1);
+        let shot = Shot { direction: Direction::Write, target, length: 1, watch: vec![page_of(last)], aim: None };
+        let warm = self.fire(&shot)?;
+        self.module.unmap(&mapped)?;
+        ensure!(warm.bytes == 1 && !warm.fault, "the mapping did not work at first: {warm:?}");
+        self.fire(&Shot { direction, ..shot })
+    }
+}
+
+/// An attack on part of a mapping of a piece of the arena, which begins at `memory`.
+fn shot(mapped: Iova, memory: usize, offset: isize, length: usize, direction: Direction, reaches: bool) -> Shot {
+    let start = memory.wrapping_add_signed(offset);
+    let mut watch = vec![page_of(start)];
+    if page_of(start) != page_of(start + length - 1) {
+        watch.push(page_of(start + length - 1));
+    }
+    let target = Iova(mapped.0.wrapping_add_signed(offset as i64));
+    Shot { direction, target, length, watch, aim: reaches.then_some(start..start + length) }
+}
+
+fn single(rows: &mut Vec<Row<Kernel>>) {
+    const SIZES: [(&str, usize, usize); 3] =
+        [("4k", PAGE_AT, PAGE), ("64k", 0x8_0000, 0x1_0000), ("2m", LARGE_AT, 2 * MIB)];
+    for (name, at, bytes) in SIZES {
+        let end = bytes as isize;
+        // Nothing of the test's own is behind the large one.
+        let behind = bytes < 2 * MIB;
+        let edges = [("before", -1), ("first", 0), ("last", end - 1), ("behind", end)];
+        for (edge, offset) in edges.into_iter().filter(|(edge, _)| behind || *edge != "behind") {
+            for direction in Direction::BOTH {
+                let inside = (0..end).contains(&offset);
+                let expected = if inside { Expected::Reaches(1) } else { Expected::Blocked };
+                let id = format!("{name}-{edge}-{}", direction.word());
+                rows.push(Row::new(id, expected, move |kernel: &mut Kernel| {
+                    kernel.with(
+                        |module, function| module.map(function, at, bytes, Flow::Both),
+                        |kernel, mapped| kernel.fire(&shot(mapped.iova(), at, offset, 1, direction, inside)),
+                    )
+                }));
+            }
+        }
+    }
+    for length in [1, 3, 8, 511, 4096] {
+        for direction in Direction::BOTH {
+            let id = format!("span-{length}-{}", direction.word());
+            rows.push(Row::new(id, Expected::Reaches(length), move |kernel: &mut Kernel| {
+                let offset = PAGE as isize - (length as isize + 1) / 2;
+                kernel.with(
+                    |module, function| module.map(function, PAGE_AT, 2 * PAGE, Flow::Both),
+                    |kernel, mapped| kernel.fire(&shot(mapped.iova(), PAGE_AT, offset, length, direction, true)),
+                )
+            }));
+        }
+    }
+}
+
+/// Mappings for one direction. A table of x86 has no pages that can be written but not read.
+fn one_way(rows: &mut Vec<Row<Kernel>>) {
+    for (name, flow) in [("to-device", Flow::ToDevice), ("from-device", Flow::FromDevice)] {
+        for direction in Direction::BOTH {
+            let forbidden = flow == Flow::ToDevice && direction == Direction::Write;
+            let expected = if forbidden { Expected::Blocked } else { Expected::Reaches(PAGE) };
+            let id = format!("{name}-{}", direction.word());
+            rows.push(Row::new(id, expected, move |kernel: &mut Kernel| {
+                kernel.with(
+                    |module, function| module.map(function, PAGE_AT, PAGE, flow),
+                    |kernel, mapped| kernel.fire(&shot(mapped.iova(), PAGE_AT, 0, PAGE, direction, !forbidden)),
+                )
+            }));
+        }
+    }
+}
+
+fn lists(rows: &mut Vec<Row<Kernel>>) {
+    for (number, (at, bytes)) in PIECES.into_iter().enumerate() {
+        for direction in Direction::BOTH {
+            let id = format!("list-piece{number}-{}", direction.word());
+            rows.push(Row::new(id, Expected::Reaches(PAGE), move |kernel: &mut Kernel| {
+                kernel.with(
+                    |module, function| module.map_list(function, Flow::Both, &PIECES),
+                    |kernel, mapped| {
+                        // The pieces are behind one another for the device, however many entries say so.
+                        let before: usize = PIECES[..number].iter().map(|piece| piece.1).sum();
+                        let start = match mapped.iovas.len() {
+                            1 => Iova(mapped.iova().0 + before as u64),
+                            _ => *mapped.iovas.get(number).context("the list is too short")?,
+                        };
+                        kernel.fire(&shot(start, at, (bytes - PAGE) as isize, PAGE, direction, true))
+                    },
+                )
+            }));
+        }
+    }
+}
+
+/// Coherent memory; its content is seen through the module.
+fn coherent(rows: &mut Vec<Row<Kernel>>) {
+    for (name, bytes) in [("4k", PAGE), ("64k", 16 * PAGE)] {
+        for (edge, offset) in [("first", 0), ("last", bytes - 1)] {
+            let id = format!("coherent-{name}-{edge}-write");
+            rows.push(Row::new(id, Expected::Reaches(1), move |kernel: &mut Kernel| {
+                kernel.rig.arm(&kernel.module, kernel.gate)?;
+                kernel.with(
+                    |module, function| module.coherent(function, bytes),
+                    |kernel, mapped| {
+                        kernel.module.fill(mapped, 0x11)?;
+                        kernel.rig.settle()?;
+                        kernel.rig.edu.store_bytes(Iova(mapped.iova().0 + offset as u64), Length::new(1)?)?;
+                        let left = kernel.module.count(mapped, 0x11)?;
+                        Ok(Seen { bytes: bytes - left, fault: kernel.rig.fault()?, note: String::new() })
+                    },
+                )
+            }));
+        }
+    }
+    rows.push(Row::new("coherent-after-free-read", Expected::Blocked, |kernel: &mut Kernel| {
+        let function = kernel.rig.function.clone();
+        let mapped = kernel.module.coherent(&function, PAGE)?;
+        kernel.rig.edu.load(mapped.iova())?;
+        kernel.module.unmap(&mapped)?;
+        let shot =
+            Shot { direction: Direction::Read, target: mapped.iova(), length: PAGE, watch: Vec::new(), aim: None };
+        kernel.fire(&shot)
+    }));
+}
+
+/// Memory of the kernel that nobody mapped for the device.
+fn unmapped(rows: &mut Vec<Row<Kernel>>) {
+    for direction in Direction::BOTH {
+        let id = format!("physical-address-{}", direction.word());
+        rows.push(Row::new(id, Expected::Blocked, move |kernel: &mut Kernel| {
+            let target = Iova(kernel.module.physical() + PAGE_AT as u64);
+            let watch = vec![page_of(PAGE_AT)];
+            kernel.fire(&Shot { direction, target, length: PAGE, watch, aim: None })
+        }));
+        let id = format!("physical-address-of-mapped-{}", direction.word());
+        rows.push(Row::new(id, Expected::Blocked, move |kernel: &mut Kernel| {
+            let target = Iova(kernel.module.physical() + PAGE_AT as u64);
+            kernel.with(
+                |module, function| module.map(function, PAGE_AT, PAGE, Flow::Both),
+                |kernel, _| {
+                    let watch = vec![page_of(PAGE_AT)];
+                    kernel.fire(&Shot { direction, target, length: PAGE, watch, aim: None })
+                },
+            )
+        }));
+        let id = format!("other-device-iova-{}", direction.word());
+        rows.push(Row::new(id, Expected::Blocked, move |kernel: &mut Kernel| {
+            // The devices' address spaces are handed out alike: the one that the peer's page has must be one that this
+            // device does not use.
+            let peer = kernel.peer.clone().context("only one edu")?;
+            let filler = kernel.module.map(&peer, PEER_AT + PAGE, PAGE, Flow::Both)?;
+            let mapped = kernel.module.map(&peer, PEER_AT, PAGE, Flow::Both)?;
+            let seen = if mapped.iova() == kernel.gate.iova {
+                Err(anyhow::anyhow!("both devices use {:#x}", mapped.iova().0))
+            } else {
+                let watch = vec![page_of(PEER_AT)];
+                kernel.fire(&Shot { direction, target: mapped.iova(), length: PAGE, watch, aim: None })
+            };
+            kernel.module.unmap(&mapped)?;
+            kernel.module.unmap(&filler)?;
+            seen
+        }));
+    }
+}
+
+fn after_unmap(rows: &mut Vec<Row<Kernel>>) {
+    for (name, at, bytes) in [("4k", PAGE_AT, PAGE), ("8k", PAGE_AT, 2 * PAGE), ("2m", LARGE_AT, 2 * MIB)] {
+        for direction in Direction::BOTH {
+            let id = format!("after-unmap-{name}-{}", direction.word());
+            rows.push(Row::new(id, Expected::Blocked, move |kernel: &mut Kernel| {
+                kernel.after_unmap(at, bytes, direction)
+            }));
+        }
+    }
+}
+
+/// The former driver's mappings, after it was unbound.
+fn after_unbind(rows: &mut Vec<Row<Kernel>>) {
+    rows.push(Row::new("after-unbind-write", Expected::Blocked, |kernel: &mut Kernel| {
+        kernel.rig.arm(&kernel.module, kernel.gate)?;
+        kernel.rig.function.unbind()?;
+        kernel.rig.function.enable_bus_master()?;
+        let target = kernel.gate_mapped.iova();
+        let watch = vec![page_of(GATE)];
+        let shot = Shot { direction: Direction::Write, target, length: PAGE, watch, aim: None };
+        let seen = kernel.rig.write_armed(&kernel.module, &shot);
+        kernel.rig.function.bind(DRIVER)?;
+        let function = kernel.rig.function.clone();
+        kernel.gate_mapped = kernel.module.map(&function, GATE, PAGE, Flow::Both)?;
+        kernel.gate.iova = kernel.gate_mapped.iova();
+        seen
+    }));
+}
+
+/// The page round a buffer that is smaller. A table knows whole pages only.
+fn neighbours(rows: &mut Vec<Row<Kernel>>) {
+    for (edge, offset) in [("before", -1), ("first", 0), ("last", 63), ("behind", 64), ("page-start", -0x400)] {
+        for direction in Direction::BOTH {
+            let id = format!("small-buffer-{edge}-{}", direction.word());
+            rows.push(Row::new(id, Expected::Reaches(1), move |kernel: &mut Kernel| {
+                kernel.with(
+                    |module, function| module.map(function, SMALL_AT, SMALL_BYTES, Flow::Both),
+                    |kernel, mapped| kernel.fire(&shot(mapped.iova(), SMALL_AT, offset, 1, direction, true)),
+                )
+            }));
+        }
+    }
+    // An untrusted device gets a page of swiotlb's instead, with zeros round the buffer. The page can be reached, but
+    // nothing else is on it.
+    for (edge, offset) in [("before", -1), ("behind", 64), ("page-start", -0x400)] {
+        for direction in Direction::BOTH {
+            let id = format!("small-buffer-untrusted-{edge}-{}", direction.word());
+            let row = Row::new(id, Expected::Reaches(0), move |kernel: &mut Kernel| {
+                let function = kernel.rig.function.clone();
+                kernel.module.distrust(&function)?;
+                let seen = kernel.with(
+                    |module, function| module.map(function, SMALL_AT, SMALL_BYTES, Flow::Both),
+                    |kernel, mapped| kernel.fire(&shot(mapped.iova(), SMALL_AT, offset, 1, direction, false)),
+                );
+                kernel.module.trust(&function)?;
+                seen
+            });
+            rows.push(row);
+        }
+    }
+}
+
+/// The rows that hold in a domain of this kind.
+fn table(mode: DomainMode) -> Vec<Row<Kernel>> {
+    let mut rows = Vec::new();
+    single(&mut rows);
+    one_way(&mut rows);
+    lists(&mut rows);
+    coherent(&mut rows);
+    unmapped(&mut rows);
+    neighbours(&mut rows);
+    if mode != DomainMode::Deferred {
+        after_unmap(&mut rows);
+        after_unbind(&mut rows);
+    } else {
+        rows.retain(|row| row.id != "coherent-after-free-read");
+    }
+    let name = if mode == DomainMode::Deferred { "deferred" } else { "strict" };
+    let freed = Unprotected::Untried("the memory is someone else's by then");
+    let prefix = |row: Row<Kernel>| {
+        let row = if row.id.starts_with("coherent-after") { row.unless(freed) } else { row };
+        Row { id: format!("{name}-{}", row.id), ..row }
+    };
+    rows.into_iter().map(prefix).collect()
+}
+
+/// Tries the table.
+pub fn attack(context: &mut Context<'_>, machine: Machine) -> Result<Outcome> {
+    let mut kernel = Kernel::open(context)?;
+    let rows = table(context.options.mode);
+    super::run(context, "attack-dma-api", machine, &mut kernel, &rows)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn ids_are_unique() {
+        for mode in [DomainMode::Strict, DomainMode::Deferred] {
+            let rows = table(mode);
+            assert_eq!(rows.iter().map(|row| &row.id).collect::<BTreeSet<_>>().len(), rows.len());
+        }
+    }
+}

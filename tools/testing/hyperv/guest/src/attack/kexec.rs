@@ -1,0 +1,128 @@
+// SPDX-License-Identifier: GPL-2.0
+//! DMA that is under way when one kernel gives way to the next.
+//!
+//! Memory that both kernels were told to leave alone (`memmap=`) is the target: no kernel writes to it, so what it holds
+//! is the device's doing. The first kernel keeps starting transfers until its processors stop. It is the last of them
+//! that must not arrive.
+
+use std::fs;
+use std::time::Instant;
+
+use anyhow::{ensure, Context as _, Result};
+use hvcore::ids::Iova;
+
+use super::module::Module;
+use super::rig::{Gate, Rig, Shot};
+use super::window::Arena;
+use super::{Direction, Expected, Machine, Row, Seen};
+use crate::edu::{Edu, Length, BAR_BYTES};
+use crate::faults::{Faults, Provoked};
+use crate::memory::{DmaBuffer, PAGE};
+use crate::pci;
+use crate::report::Outcome;
+use crate::scenario::Context;
+use crate::vfio::{BackEnd, Session};
+
+/// Where the reserved memory is: in the middle of the smallest guest's.
+const RESERVED: u64 = 0x2000_0000;
+/// The page that the device must not reach: it is not mapped.
+const TARGET: usize = 0x1_0000;
+/// Notes of the first kernel.
+const NOTES: usize = 0x2_0000;
+/// Words of the notes: that they are notes, and how many transfers were started.
+const MAGIC: u64 = 0x6876_6174_7461_636b;
+const CANARY: u8 = 0x11;
+
+fn reserved() -> Result<Module> {
+    let iomem = fs::read_to_string("/proc/iomem").context("/proc/iomem")?;
+    let ram = iomem.lines().filter(|line| line.ends_with(" : System RAM"));
+    let inside = ram.filter_map(|line| {
+        let (start, end) = line.split_once(" : ")?.0.trim().split_once('-')?;
+        let number = |digits| u64::from_str_radix(digits, 16).ok();
+        Some(number(start)?..=number(end)?)
+    });
+    let arena_bytes = 4 << 20;
+    let owned = inside.into_iter().any(|range| *range.start() < RESERVED + arena_bytes && RESERVED <= *range.end());
+    ensure!(!owned, "the kernel uses the memory at {RESERVED:#x}: memmap= is missing");
+    Module::load(Some(RESERVED))
+}
+
+/// Starts transfers to the reserved page, one after the other, until this kernel ends.
+pub fn keep_firing(context: &mut Context<'_>) -> Result<Outcome> {
+    let module = reserved()?;
+    let function = pci::find(pci::EDU)?;
+    let session = Session::open_by(&function, BackEnd::Type1)?;
+    session.enable_bus_master()?;
+    let buffer = DmaBuffer::new(1)?;
+    let gate = crate::testbench::at(0);
+    session.map(gate, &buffer, 0, 1)?;
+    buffer.fill(0, 0xd7);
+    let edu = Edu::new(function.map_bar0(BAR_BYTES)?)?;
+    edu.load(gate)?;
+    let mut faults = Faults::listen(context.minihv)?;
+    let target = Iova(module.physical() + TARGET as u64);
+    module.window(TARGET..TARGET + PAGE).fill(CANARY);
+    module.window(NOTES..NOTES + PAGE).fill(0);
+    edu.store(target)?;
+    let seen = module.window(TARGET..TARGET + PAGE).count(|byte| byte != CANARY);
+    ensure!(seen == 0 && faults.take_of(&function)? > 0, "the page was reached before the jump: {seen} bytes");
+    module.window(NOTES..NOTES + PAGE).set_word(0, MAGIC);
+    // Nobody counts those to come: the next kernel begins without a listener.
+    let device = function.logical_id().context("edu has no logical id")?;
+    Provoked { device, first: target, last: target, at_least: 0, at_most: 1 << 20 }.announce();
+    // The device, its mapping and the thread stay to the very end.
+    std::mem::forget((session, buffer));
+    std::thread::spawn(move || {
+        let begun = Instant::now();
+        for started in 1_u64.. {
+            // A kernel that leaves switches bus mastering off; this program does not want to be stopped.
+            let _ = function.set_bus_master();
+            edu.start_store(target, Length::PAGE);
+            module.window(NOTES..NOTES + PAGE).set_word(1, started);
+            while edu.is_busy() && begun.elapsed().as_secs() < 600 {
+                std::hint::spin_loop();
+            }
+        }
+    });
+    Ok(Outcome::Pass(format!("transfers to {:#x} until the end", target.0)))
+}
+
+/// The next kernel, with the reserved memory as it is found.
+struct Arrived {
+    module: Module,
+}
+
+fn table() -> Vec<Row<Arrived>> {
+    vec![Row::new("kexec-under-way-write", Expected::Reaches(0), |arrived: &mut Arrived| {
+        let notes = arrived.module.window(NOTES..NOTES + PAGE);
+        ensure!(notes.word(0) == MAGIC, "the notes of the kernel before are gone");
+        let started = notes.word(1);
+        ensure!(started > 0, "the kernel before started no transfer");
+        let bytes = arrived.module.window(TARGET..TARGET + PAGE).count(|byte| byte != CANARY);
+        Ok(Seen { bytes, fault: false, note: format!("{started} transfers were started") })
+    })]
+}
+
+/// The reserved page is as the kernel before left it.
+pub fn nothing_arrived(context: &mut Context<'_>) -> Result<Outcome> {
+    let mut arrived = Arrived { module: reserved()? };
+    super::run(context, "attack-kexec", Machine::Protected, &mut arrived, &table())
+}
+
+/// The device can write the reserved page when it is allowed to: the row above is able to fail.
+pub fn reserved_can_be_reached(context: &mut Context<'_>) -> Result<Outcome> {
+    let module = reserved()?;
+    let function = pci::find(pci::EDU)?;
+    let session = Session::open_by(&function, BackEnd::Type1)?;
+    session.enable_bus_master()?;
+    let gate = Gate { offset: TARGET, iova: Iova(module.physical() + TARGET as u64) };
+    session.map_range(gate.iova, module.pages(TARGET, PAGE)).context("mapping reserved memory")?;
+    let edu = Edu::new(function.map_bar0(BAR_BYTES)?)?;
+    let mut rig = Rig::new(function, edu, Faults::listen(context.minihv)?);
+    let aim = Some(TARGET..TARGET + PAGE);
+    let watch = vec![TARGET..TARGET + PAGE];
+    let shot = Shot { direction: Direction::Write, target: gate.iova, length: PAGE, watch, aim };
+    let seen = rig.attack(&module, gate, &shot)?;
+    ensure!(seen.bytes == PAGE, "the page cannot be reached at all: {seen:?}");
+    Ok(Outcome::Pass(String::new()))
+}

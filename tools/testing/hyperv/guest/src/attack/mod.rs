@@ -1,0 +1,244 @@
+// SPDX-License-Identifier: GPL-2.0
+//! Attacks: what a device tries to reach, by which mapping it must or must not, and what came of it.
+//!
+//! edu stands for the hostile device: it reads and writes any address on command. Each row of the tables is a test of
+//! its own in the report. The addresses that must be out of reach are, wherever that is possible, the physical addresses
+//! of memory that the test watches: a machine without protection lets the device at it, and the row notices.
+
+pub mod deferred;
+pub mod dma_api;
+pub mod hypervisor;
+pub mod identity;
+pub mod kexec;
+mod module;
+pub mod moving;
+mod rig;
+pub mod start;
+pub mod user;
+mod window;
+
+use std::fmt;
+
+use anyhow::{bail, Context as _, Result};
+
+use crate::report::Outcome;
+use crate::scenario::Context;
+
+/// What the device does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    /// It reads memory.
+    Read,
+    /// It writes memory.
+    Write,
+}
+
+impl Direction {
+    /// Both.
+    pub const BOTH: [Direction; 2] = [Direction::Read, Direction::Write];
+
+    /// For a row's id.
+    pub fn word(self) -> &'static str {
+        match self {
+            Direction::Read => "read",
+            Direction::Write => "write",
+        }
+    }
+}
+
+/// What is right.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Expected {
+    /// No byte gets through, and a fault is reported.
+    Blocked,
+    /// So many bytes get through, and no fault is reported.
+    Reaches(usize),
+    /// So many bytes, those that are mapped, get through; the others do not, and a fault is reported.
+    Part(usize),
+    /// No memory changes. What else happens is the host's business.
+    HostDecides,
+}
+
+impl fmt::Display for Expected {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Expected::Blocked => "blocked",
+            Expected::Reaches(_) => "reaches",
+            Expected::Part(_) => "part",
+            Expected::HostDecides => "host-decides",
+        })
+    }
+}
+
+/// What came of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Seen {
+    /// Bytes of watched memory that were changed, or that the device got to know.
+    pub bytes: usize,
+    /// Whether a DMA fault was reported.
+    pub fault: bool,
+    /// Anything else worth telling.
+    pub note: String,
+}
+
+impl Expected {
+    /// Whether it came out right.
+    fn fits(self, seen: &Seen) -> bool {
+        match self {
+            Expected::Blocked => seen.bytes == 0 && seen.fault,
+            Expected::Reaches(bytes) => seen.bytes == bytes && !seen.fault,
+            Expected::Part(bytes) => seen.bytes == bytes && seen.fault,
+            Expected::HostDecides => seen.bytes == 0,
+        }
+    }
+
+    /// Whether it says that something is out of reach.
+    fn forbids(self) -> bool {
+        matches!(self, Expected::Blocked | Expected::Part(_))
+    }
+}
+
+/// What happens to a row where there is no protection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unprotected {
+    /// It fails: what it forbids happens.
+    Fails,
+    /// It passes all the same, for this reason.
+    Passes(&'static str),
+    /// It is not tried, for this reason.
+    Untried(&'static str),
+}
+
+/// A row of a table.
+pub struct Row<E> {
+    id: String,
+    expected: Expected,
+    unprotected: Unprotected,
+    attack: Box<Attack<E>>,
+}
+
+type Attack<E> = dyn Fn(&mut E) -> Result<Seen>;
+
+impl<E> Row<E> {
+    /// A row that fails without protection.
+    pub fn new(id: impl Into<String>, expected: Expected, attack: impl Fn(&mut E) -> Result<Seen> + 'static) -> Row<E> {
+        Row { id: id.into(), expected, unprotected: Unprotected::Fails, attack: Box::new(attack) }
+    }
+
+    /// A row that is no evidence without protection.
+    pub fn unless(self, unprotected: Unprotected) -> Row<E> {
+        Row { unprotected, ..self }
+    }
+}
+
+/// What the machine is like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Machine {
+    /// It protects its memory: every row must come out as stated.
+    Protected,
+    /// Nothing protects its memory: every row that forbids something must fail, but for those that say why not.
+    Unprotected,
+}
+
+/// How the outcome is called.
+fn got(seen: &Seen) -> &'static str {
+    match (seen.bytes, seen.fault) {
+        (0, true) => "blocked",
+        (0, false) => "nothing",
+        (_, false) => "reaches",
+        (_, true) => "part",
+    }
+}
+
+fn judge<E>(row: &Row<E>, machine: Machine, seen: &Seen) -> Result<Outcome> {
+    let fault = if seen.fault { "yes" } else { "no" };
+    let words = format!("{} bytes={} fault={fault} {}", got(seen), seen.bytes, seen.note);
+    let words = words.trim_end();
+    let fits = row.expected.fits(seen);
+    match (machine, row.unprotected) {
+        (Machine::Protected, _) if fits => Ok(Outcome::Pass(words.to_owned())),
+        (Machine::Protected, _) => bail!("expected {:?}: {words}", row.expected),
+        (Machine::Unprotected, Unprotected::Passes(reason)) if fits => {
+            Ok(Outcome::Pass(format!("no evidence: {reason}: {words}")))
+        }
+        (Machine::Unprotected, Unprotected::Passes(_)) => bail!("is evidence although the table denies it: {words}"),
+        (Machine::Unprotected, _) if fits => bail!("passes without protection: {words}"),
+        (Machine::Unprotected, _) => Ok(Outcome::Pass(format!("fails without protection: {words}"))),
+    }
+}
+
+/// Tries every row, each a test below `name`.
+///
+/// # Errors
+/// When a row comes out wrong; names the first ones.
+pub fn run<E>(
+    context: &mut Context<'_>,
+    name: &str,
+    machine: Machine,
+    environment: &mut E,
+    rows: &[Row<E>],
+) -> Result<Outcome> {
+    let tried = |row: &&Row<E>| {
+        machine == Machine::Protected || row.expected.forbids() && !matches!(row.unprotected, Unprotected::Untried(_))
+    };
+    let chosen: Vec<&Row<E>> = rows.iter().filter(tried).collect();
+    if machine == Machine::Unprotected {
+        for row in rows.iter().filter(|row| row.expected.forbids()) {
+            if let Unprotected::Untried(reason) = row.unprotected {
+                context.reporter.note(&format!("attack {} not tried: {reason}", row.id));
+            }
+        }
+    }
+    let depth = context.reporter.depth();
+    context.reporter.enter(name, chosen.len());
+    let mut failed = Vec::new();
+    for (index, row) in chosen.iter().enumerate() {
+        let seen = (row.attack)(environment);
+        if let Ok(seen) = &seen {
+            let fault = if seen.fault { "yes" } else { "no" };
+            let (id, expected, got) = (&row.id, row.expected, got(seen));
+            let line = format!("attack {id} {expected} {got} bytes={} fault={fault}", seen.bytes);
+            context.reporter.note(&line);
+        }
+        let result = seen.context("not tried").and_then(|seen| judge(row, machine, &seen));
+        if result.is_err() {
+            failed.push(row.id.as_str());
+        }
+        context.reporter.result(index + 1, &row.id, &result);
+    }
+    context.reporter.leave(depth);
+    match failed.len() {
+        0 => Ok(Outcome::Pass(format!("{} rows", chosen.len()))),
+        count => bail!("{count} of {} rows: {}", chosen.len(), failed[..count.min(8)].join(" ")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn verdict(expected: Expected, unprotected: Unprotected, machine: Machine, bytes: usize, fault: bool) -> bool {
+        let row = Row::<()>::new("x", expected, |_| Ok(Seen::default())).unless(unprotected);
+        judge(&row, machine, &Seen { bytes, fault, note: String::new() }).is_ok()
+    }
+
+    #[test]
+    fn a_row_passes_for_what_it_states_only() {
+        let protected =
+            |expected, bytes, fault| verdict(expected, Unprotected::Fails, Machine::Protected, bytes, fault);
+        assert!(protected(Expected::Blocked, 0, true));
+        assert!(!protected(Expected::Blocked, 0, false) && !protected(Expected::Blocked, 1, true));
+        assert!(protected(Expected::Reaches(4), 4, false));
+        assert!(!protected(Expected::Reaches(4), 3, false) && !protected(Expected::Reaches(4), 4, true));
+        assert!(protected(Expected::Part(2), 2, true) && !protected(Expected::Part(2), 4, false));
+        assert!(protected(Expected::HostDecides, 0, false) && !protected(Expected::HostDecides, 1, false));
+    }
+
+    #[test]
+    fn without_protection_a_row_must_fail() {
+        let bare =
+            |unprotected, bytes, fault| verdict(Expected::Blocked, unprotected, Machine::Unprotected, bytes, fault);
+        assert!(bare(Unprotected::Fails, 4, false) && !bare(Unprotected::Fails, 0, true));
+        assert!(bare(Unprotected::Passes("hole"), 0, true) && !bare(Unprotected::Passes("hole"), 4, false));
+    }
+}

@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: GPL-2.0
+//! Attacks: what a device can reach and what not, row by row, and the same rows on machines without protection.
+
+use super::{mode, with};
+use crate::case::{Case, Pack};
+use crate::expect::{self, Times};
+
+/// Two edu, of which one attacks.
+fn attack(name: &'static str, scenario: &'static str) -> Case {
+    Case::new("attack", name, scenario).devices(&["edu", "edu"])
+}
+
+/// Huge pages for an arena of 2 GiB in one piece, between pages of which there is room for a mapping of 1 GiB.
+fn with_arena(case: Case) -> Case {
+    with(case.memory("6G"), &["hugepagesz=1G", "hugepages=2", "hugepagesz=2M", "hugepages=2"])
+}
+
+/// The module that makes DMA API mappings.
+fn with_module(case: Case) -> Case {
+    case.pack(Pack::Attack)
+}
+
+/// The same with bounce buffers, which untrusted devices need. Without a table they would be forced on all devices.
+fn with_bounces(case: Case) -> Case {
+    with_module(case).append("swiotlb=force")
+}
+
+/// A huge page for an arena of 2 MiB.
+fn at_start(name: &'static str, scenario: &'static str) -> Case {
+    with(attack(name, scenario), &["hugepagesz=2M", "hugepages=2"]).devices(&["edu"])
+}
+
+/// The same rows where domains protect nothing. Devices whose drivers use the DMA API would not work.
+fn bare(case: Case) -> Case {
+    case.hypervisor("protection=off cache=off").control_by_guest().thorough()
+}
+
+/// The cases.
+pub fn cases() -> Vec<Case> {
+    vec![
+        with(with_bounces(attack("strict", "attack-dma-api")), &mode::STRICT).expect(expect::driver_up()),
+        with(with_bounces(attack("deferred", "attack-deferred")), &mode::DEFERRED).expect(expect::driver_up()),
+        with(with_arena(attack("type1", "attack-type1")), &mode::STRICT).expect(expect::driver_up()),
+        with(with_arena(attack("iommufd", "attack-iommufd")), &mode::STRICT).expect(expect::driver_up()),
+        with(with_module(attack("identity", "attack-identity")), &mode::IDENTITY).expect(expect::driver_up()),
+        with(at_start("start-bypass", "attack-start-open"), &mode::UNMANAGED).append("hv_pviommu=off"),
+        with(at_start("no-driver-bound", "attack-start-shut"), &mode::STRICT).expect(expect::driver_up()),
+        with(with_module(attack("kexec", "attack-kexec")), &mode::STRICT)
+            .append("memmap=4M$0x20000000")
+            .pack(Pack::Kernel)
+            .followed_by(&["attack-kexec-arrived"])
+            .expect(expect::driver_up().times(Times::Exactly(2)))
+            .thorough(),
+        with(with_module(attack("strict-unprotected", "attack-dma-api-bare")), &mode::IDENTITY)
+            .control_by_guest()
+            .thorough(),
+        bare(with(with_arena(attack("type1-unprotected", "attack-type1-bare")), &mode::STRICT)),
+        bare(with(with_arena(attack("iommufd-unprotected", "attack-iommufd-bare")), &mode::STRICT)),
+    ]
+}
