@@ -29,12 +29,7 @@ fn devices_can_start_blocked() {
     let mut platform = MockPlatform::new(functions.to_vec());
     let mut partition = Partition::new("start=blocked".parse().unwrap(), 2, &functions).unwrap();
     partition.start(&mut platform);
-    let start = Event::SetTranslation {
-        device: DeviceIndex(0),
-        translation: Translation::Blocked,
-        tag: tags::DEFAULT,
-        old_tag: tags::DEFAULT,
-    };
+    let start = Event::SetTranslation { device: DeviceIndex(0), translation: Translation::Blocked, tag: tags::DEFAULT };
     assert!(platform.take_events().contains(&start));
 
     let mut guest = Guest { partition, platform };
