@@ -86,7 +86,8 @@ build() {
 # take it for good. The configuration stays: it is replaced as a whole.
 drop_unfinished() {
 	find "$objdir" \( -path "$objdir/include/config" -o -path "$objdir/.config" \) -prune -o \
-		-type f -newer "$objdir/building" ! -name '*.stamp' ! -name request.config -print -delete
+		-type f -newer "$objdir/building" ! -name '*.stamp' ! -name request.config -print0 |
+		xargs -0 -r rm -v --
 }
 
 compile() {
