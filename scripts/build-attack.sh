@@ -26,7 +26,7 @@ build_key() {
 	{
 		cat "$kernel/built.stamp" "$kernel/.config"
 		(cd "$SOURCES" && find . -type f -print0 | sort -z | xargs -0 sha256sum)
-		/usr/bin/clang-19 --version
+		"$CLANG" --version
 		cat "$HV_TOP/scripts/env.sh" "$HV_TOP/scripts/build-attack.sh"
 	} | sha256sum | cut -d ' ' -f 1
 }
