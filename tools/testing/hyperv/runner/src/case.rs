@@ -39,15 +39,27 @@ impl Variant {
     /// Words for the kernel's command line in every boot of this variant.
     pub fn words(self) -> &'static str {
         match self {
-            Variant::Debug | Variant::Module | Variant::PviommuOff | Variant::RustOff | Variant::Rt => Self::POISON,
+            Variant::Debug
+            | Variant::Module
+            | Variant::PviommuOff
+            | Variant::RustOff
+            | Variant::Rt
+            | Variant::Kcsan => Self::POISON,
             // Nothing may cost time that is measured.
             Variant::Release => "",
         }
     }
 
     /// All of them.
-    pub const ALL: [Variant; 7] =
-        [Variant::Debug, Variant::Module, Variant::PviommuOff, Variant::RustOff, Variant::Rt, Variant::Kcsan, Variant::Release];
+    pub const ALL: [Variant; 7] = [
+        Variant::Debug,
+        Variant::Module,
+        Variant::PviommuOff,
+        Variant::RustOff,
+        Variant::Rt,
+        Variant::Kcsan,
+        Variant::Release,
+    ];
 
     /// The name on the command line.
     pub fn name(self) -> &'static str {

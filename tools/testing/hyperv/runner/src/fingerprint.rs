@@ -36,6 +36,7 @@ impl Fingerprints {
             Pack::Kselftest => tools.kselftest.clone(),
             Pack::Samples => tools.samples.clone(),
             Pack::Bench => tools.bench.clone(),
+            Pack::Attack => tools.attack.clone(),
         });
         let files =
             [Some(kernel.image.clone()), kernel.modules.clone(), tools.minihv.clone(), Some(tools.guest.clone())];

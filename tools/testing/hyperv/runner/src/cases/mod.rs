@@ -30,7 +30,7 @@ pub mod mode {
 }
 
 /// Suites in the order in which they run.
-pub const SUITES: [&str; 16] = [
+pub const SUITES: [&str; 17] = [
     "minihv",
     "kunit",
     "boot",
