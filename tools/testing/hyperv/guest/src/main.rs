@@ -44,6 +44,9 @@ use crate::report::Reporter;
 /// What process 1 does before the machine is switched off.
 fn first_process(reporter: &mut Reporter) -> Result<()> {
     let options = Options::from_kernel()?;
+    if let Some(bits) = options.aperture_bits {
+        testbench::set_width(bits);
+    }
     if options.scenario == "shell" {
         return init::shell();
     }

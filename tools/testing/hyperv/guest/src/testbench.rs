@@ -3,6 +3,8 @@
 //!
 //! The NVMe controller is no witness: the emulated one reports success for data pages that it could not reach.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use anyhow::{bail, Context as _, Result};
 use hvcore::ids::Iova;
 
@@ -17,6 +19,27 @@ use crate::vfio::{BackEnd, Session};
 
 /// Where the checks map, in bytes: above guest RAM, so that no IOVA is its own physical address.
 pub const BASE: u64 = 0x20_4000_0000;
+/// The same where the I/O address space ends below that: above the RAM of a small guest, below the MSI window.
+const NARROW_BASE: u64 = 0xc000_0000;
+/// Width from which on [`BASE`] and what is mapped there fits, in bits.
+const WIDE: u32 = 38;
+
+/// Whether the I/O address space is a narrow one. Set once, before any check.
+static NARROW: AtomicBool = AtomicBool::new(false);
+
+/// Tells how wide the I/O address space is, in bits. Where that is never said, it is wide.
+pub fn set_width(bits: u32) {
+    NARROW.store(bits < WIDE, Ordering::Relaxed);
+}
+
+/// Where the checks map in this guest.
+pub fn base() -> u64 {
+    match NARROW.load(Ordering::Relaxed) {
+        true => NARROW_BASE,
+        false => BASE,
+    }
+}
+
 const PAGE: u64 = crate::memory::PAGE as u64;
 
 /// Byte patterns. All differ, so that a page tells who wrote it last.
@@ -27,7 +50,7 @@ pub const OTHER: u8 = 0x2b;
 
 /// The address of page `page` of the checks' window.
 pub fn at(page: u64) -> Iova {
-    Iova(BASE + page * PAGE)
+    Iova(base() + page * PAGE)
 }
 
 /// edu in a fresh, empty address space of user space, with memory to try on.

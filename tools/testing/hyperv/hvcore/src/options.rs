@@ -471,6 +471,7 @@ mod tests {
                     start: START[quota as usize / 3 % START.len()].1,
                     interleave: (quota % 5 == 0).then_some(u64::from(quota) << 30),
                     self_test: SWITCH[quota as usize / 7 % SWITCH.len()].1,
+                    protection: SWITCH[quota as usize / 11 % SWITCH.len()].1,
                     log,
                 }
             })

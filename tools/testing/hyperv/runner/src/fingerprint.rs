@@ -101,6 +101,7 @@ mod tests {
             kselftest: None,
             samples: Some(at("samples")),
             bench: None,
+            attack: None,
         };
         let number = |case: &Case, machine| Fingerprints::default().of(case, &kernel, &tools, machine).unwrap();
         let case = Case::new("suite", "name", "dma");

@@ -10,7 +10,7 @@ use crate::memory::{DmaBuffer, PAGE};
 use crate::pci;
 use crate::report::Outcome;
 use crate::scenario::Context;
-use crate::testbench::{at, Bench, BASE, FROM_DEVICE, OTHER};
+use crate::testbench::{at, base, Bench, FROM_DEVICE, OTHER};
 use crate::vfio::{errno, BackEnd, Session, UnsafeInterrupts};
 
 /// Where message-signalled interrupts go, both ends included.
@@ -106,5 +106,5 @@ pub fn map_before_attach(context: &mut Context<'_>) -> Result<Outcome> {
     for page in 0..2 {
         bench.round_trip(at(page as u64), page, FROM_DEVICE, "a page that was mapped before")?;
     }
-    Ok(Outcome::Pass(format!("IOVA {BASE:#x}, 2 pages")))
+    Ok(Outcome::Pass(format!("IOVA {:#x}, 2 pages", base())))
 }

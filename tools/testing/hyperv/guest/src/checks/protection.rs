@@ -14,7 +14,7 @@ use crate::memory::DmaBuffer;
 use crate::pci::{self, PciFunction};
 use crate::report::Outcome;
 use crate::scenario::Context;
-use crate::testbench::{at, Bench, BASE, CANARY, FROM_DEVICE, OTHER, SECRET};
+use crate::testbench::{at, base, Bench, CANARY, FROM_DEVICE, OTHER, SECRET};
 use crate::vfio::{BackEnd, UnsafeInterrupts};
 
 /// Mapped addresses work in both directions.
@@ -25,7 +25,7 @@ pub fn mapped(context: &mut Context<'_>, back_end: BackEnd) -> Result<Outcome> {
         bench.round_trip(at(page as u64), page, FROM_DEVICE ^ page as u8, "the page that the device wrote")?;
     }
     bench.faults.expect_none()?;
-    Ok(Outcome::Pass(format!("IOVA {:#x}, 3 pages", BASE)))
+    Ok(Outcome::Pass(format!("IOVA {:#x}, 3 pages", base())))
 }
 
 /// Addresses that were never mapped are out of reach: neighbours of a mapping, and the memory's physical address.
