@@ -40,7 +40,8 @@ pub(super) struct Hostility {
     wrong: u64,
     /// The result word of the call at hand, where it is not the true one.
     word: Option<u64>,
-    /// Domains that exist although the guest was told that they do not, or that exist although it deleted them.
+    /// Domains that exist although the guest was told that they do not, or although it deleted or would have deleted
+    /// them.
     orphans: Vec<DomainId>,
     capabilities: Option<Told>,
     properties: BTreeMap<LogicalDeviceId, Told>,
@@ -141,6 +142,8 @@ impl Partition {
         let exists = self.iommu.domains().translation(id).is_some();
         let hidden = match call {
             IommuCall::Create => done.is_some_and(|done| done.status.is_success()),
+            // A guest keeps the number and the table of a domain that it cannot flush, and does not delete it.
+            IommuCall::Flush => self.iommu.domains().attached(id).next().is_none(),
             IommuCall::Delete => true,
             _ => false,
         };

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use anyhow::{ensure, Context as _, Result};
+use anyhow::{bail, ensure, Context as _, Result};
 use hvcore::control::{Counter, ToldField};
 use hvcore::ids::LogicalDeviceId;
 
@@ -38,9 +38,12 @@ fn replace(minihv: Minihv, function: &PciFunction, count: usize) -> Result<Vec<P
 fn expect_translated(minihv: Minihv, functions: &[PciFunction]) -> Result<()> {
     for function in functions {
         let id = function.logical_id().context("the device has no logical id")?;
-        let translation = minihv.device_translation(id)?;
-        let levels = matches!(translation, DeviceTranslation::Stage1(_));
-        ensure!(levels, "{} is {translation:?} although the host is honest", function.address);
+        // The function's files are there before the IOMMU core has looked at it.
+        let translated = || Ok(matches!(minihv.device_translation(id)?, DeviceTranslation::Stage1(_)));
+        if let Err(late) = hotplug::wait_until("the device is translated", translated) {
+            let place = minihv.device_translation(id)?;
+            bail!("{} is {place:?} although the host is honest: {late:#}", function.address);
+        }
     }
     Ok(())
 }

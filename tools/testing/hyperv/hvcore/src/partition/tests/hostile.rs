@@ -100,6 +100,34 @@ fn success_means_that_it_was_done() {
     assert!(flushed > 200, "{flushed}");
 }
 
+/// A guest that is told that a flush failed does not delete the domain: what it would free may be cached.
+#[test]
+fn what_could_not_be_flushed_goes_with_the_next_seed() {
+    let mut guest = Guest::new("");
+    let mut kept = 0;
+    for seed in 1..200 {
+        guest.domain(1, PAGING);
+        set_seed(&mut guest, seed);
+        let flushed = guest.raw_call(0xd0, &[SELF, 0, domain(1), 0]) as u16 == 0;
+        set_seed(&mut guest, 0);
+        assert_eq!(guest.counter(Counter::LiveDomains, 0), u64::from(flushed), "seed {seed}");
+        kept += u32::from(!flushed);
+        if flushed {
+            assert_eq!(guest.call(0xc5, &[SELF, 0, domain(1)]), Status(0), "seed {seed}");
+        }
+    }
+    assert!(kept > 5, "{kept}");
+    // In use, it stays.
+    guest.domain(2, PAGING);
+    assert_eq!(guest.call(0xb2, &[SELF, 0, domain(2), DEVICE_0]), Status(0));
+    for seed in 1..100 {
+        set_seed(&mut guest, seed);
+        let _ = guest.raw_call(0xd0, &[SELF, 0, domain(2), 0]);
+    }
+    set_seed(&mut guest, 0);
+    assert_eq!(guest.counter(Counter::LiveDomains, 0), 1);
+}
+
 #[test]
 fn what_the_host_kept_goes_with_the_next_seed() {
     let mut guest = Guest::new("");
