@@ -25,8 +25,8 @@ fn ats(name: &'static str, scenario: &'static str, words: &[&str]) -> Case {
 /// The cases.
 pub fn cases() -> Vec<Case> {
     vec![
-        ats("strict", "ats", &mode::STRICT),
-        ats("deferred", "ats", &mode::DEFERRED).thorough(),
+        ats("strict", "ats", &mode::STRICT).expect(expect::taken_away(1)),
+        ats("deferred", "ats", &mode::DEFERRED).expect(expect::taken_away(1)).thorough(),
         ats("identity", "ats-identity", &mode::IDENTITY),
         ats("not-offered", "ats-not-offered", &mode::STRICT).hypervisor("ats=off").thorough(),
         ats("failed-flush", "ats-failed-flush", &mode::STRICT)

@@ -41,7 +41,11 @@ fn domains(name: &'static str, rounds: u32) -> Case {
 }
 
 fn turmoil(name: &'static str, rounds: u32, words: &[&str]) -> Case {
-    stress(name, "turmoil", rounds, words).cpus(4).devices(&["nvme", "edu", "edu", "nvme"])
+    // In each round, the host takes one controller away and gives it back.
+    stress(name, "turmoil", rounds, words)
+        .cpus(4)
+        .devices(&["nvme", "edu", "edu", "nvme"])
+        .expect(expect::taken_away(rounds as usize))
 }
 
 /// On a host that lets hypercalls overtake one another, by a seed.
