@@ -138,6 +138,13 @@ pub fn device_refused() -> Expectation {
     )
 }
 
+/// So many functions were withdrawn by the host while the guest had them: a line for each.
+pub fn taken_away(functions: usize) -> Expectation {
+    let pattern = r"^[a-z-]+ [0-9a-f:.]+: IOMMU: the host has taken the device away$";
+    let meaning = "one line for each device that was taken";
+    Expectation { meaning: meaning.to_owned(), pattern: pattern.to_owned(), times: Times::Exactly(functions) }
+}
+
 /// A domain could not be flushed: so many of its devices are blocked, so many not.
 pub fn domain_given_up(blocked: u32, lost: u32) -> Expectation {
     once(

@@ -23,6 +23,8 @@ const TOTALS: &str = "# Totals: ";
 const POWER_DOWN: &str = "reboot: Power down";
 /// Splats named in a complaint.
 const SPLATS_SHOWN: usize = 3;
+/// Lines of minihv named in complaints.
+const VIOLATIONS_SHOWN: usize = 5;
 
 /// A check that may be skipped for a reason, as long as it gives that reason.
 #[derive(Clone, Debug)]
@@ -174,6 +176,7 @@ pub fn verdict(record: &Record, demands: &Demands) -> Result<Verdict> {
     for pattern in &demands.violations {
         wanted.push((pattern, Regex::new(pattern).context("violations")?, false));
     }
+    let mut unwanted = Vec::new();
     for line in &record.hypervisor {
         let violation = line.split_once("] violation: ").map(|(_, what)| what);
         let mut is_wanted = false;
@@ -183,8 +186,12 @@ pub fn verdict(record: &Record, demands: &Demands) -> Result<Verdict> {
             }
         }
         if line.contains("panicked at") || violation.is_some() && !is_wanted {
-            complaints.push(format!("minihv: {line}"));
+            unwanted.push(line);
         }
+    }
+    complaints.extend(unwanted.iter().take(VIOLATIONS_SHOWN).map(|line| format!("minihv: {line}")));
+    if unwanted.len() > VIOLATIONS_SHOWN {
+        complaints.push(format!("minihv: and {} more such lines", unwanted.len() - VIOLATIONS_SHOWN));
     }
     let missing = wanted.iter().filter(|(_, _, seen)| !seen);
     complaints.extend(missing.map(|(pattern, _, _)| format!("minihv: no violation matches {pattern:?}")));
@@ -347,6 +354,9 @@ mod tests {
         };
         assert_eq!(complaints(&["^ATS"]), [""; 0]);
         assert_eq!(complaints(&["^ATS", "^cache"]), ["minihv: no violation matches \"^cache\""]);
+        record.hypervisor = vec!["[1.0] violation: ATS".to_owned(); 2 * VIOLATIONS_SHOWN];
+        let many = verdict(&record, &Demands::default()).unwrap().complaints;
+        assert_eq!((many.len(), many[VIOLATIONS_SHOWN].as_str()), (6, "minihv: and 5 more such lines"));
     }
 
     #[test]

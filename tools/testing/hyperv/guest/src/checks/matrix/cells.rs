@@ -69,6 +69,8 @@ impl Operation {
         match self {
             // There and back.
             Operation::Attach | Operation::Block | Operation::Return | Operation::ProbeAttach => 2,
+            // Instead of the list, and before the domain is deleted.
+            Operation::Flush => 2,
             // Into the domain, out of it when it cannot be flushed, back home.
             Operation::FlushDetach => 3,
             _ => 1,
