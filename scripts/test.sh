@@ -229,7 +229,8 @@ build_guests() {
 		rc=0
 		"$HV_TOP/scripts/build-attack.sh" debug || rc=$?
 		if ((rc != 0)); then
-			count 0 1 "$rc"
+			failed_part attack-module
+			kernels=()
 			return
 		fi
 	fi

@@ -29,6 +29,8 @@ struct Sample {
     after: Duration,
     bytes: usize,
     fault: bool,
+    /// Whether the transfer was still to come when the unmap was over.
+    pending: bool,
     /// Whether the domain was seen flushed, after the unmap and before the transfer.
     flushed: bool,
 }
@@ -59,6 +61,7 @@ fn sample(kernel: &mut Kernel, when: Duration) -> Result<Sample> {
     }
     kernel.module.unmap(&mapped)?;
     let unmapped = Instant::now();
+    let pending = kernel.rig.edu.is_busy();
     let mut flushed = false;
     // Reading the counter takes a moment: only where there is time.
     if when.is_zero() {
@@ -73,7 +76,7 @@ fn sample(kernel: &mut Kernel, when: Duration) -> Result<Sample> {
     }
     let after = unmapped.elapsed();
     let bytes = kernel.module.window(AT..AT + PAGE).count(|byte| byte != 0x11);
-    Ok(Sample { after, bytes, fault: kernel.rig.fault()?, flushed })
+    Ok(Sample { after, bytes, fault: kernel.rig.fault()?, pending, flushed })
 }
 
 /// How long a transfer takes.
@@ -102,7 +105,7 @@ fn table() -> Vec<Row<Watch>> {
             let sample = sample(&mut watch.kernel, pace.saturating_sub(Duration::from_micros(lead)))?;
             watch.samples.push(sample);
         }
-        let stale: Vec<&Sample> = watch.samples.iter().filter(|sample| sample.bytes > 0).collect();
+        let stale: Vec<&Sample> = watch.samples.iter().filter(|sample| sample.pending && sample.bytes > 0).collect();
         let longest = stale.iter().map(|sample| sample.after.as_micros()).max().unwrap_or(0);
         let first = stale.first().context("no transfer came through an address that was unmapped")?;
         let note = format!("{} of {} transfers, up to {longest} us after", stale.len(), watch.samples.len());
@@ -131,7 +134,7 @@ fn table() -> Vec<Row<Watch>> {
 pub fn attack(context: &mut Context<'_>, machine: Machine) -> Result<Outcome> {
     let mut watch = Watch { kernel: Kernel::open(context)?, samples: Vec::new() };
     let outcome = super::run(context, "attack-deferred-window", machine, &mut watch, &table());
-    for sample in &watch.samples {
+    for sample in watch.samples.iter().filter(|sample| sample.pending) {
         let got = if sample.bytes > 0 { "reaches" } else { "blocked" };
         context.reporter.note(&format!("window {} {got}", sample.after.as_micros()));
     }

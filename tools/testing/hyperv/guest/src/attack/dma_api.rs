@@ -2,7 +2,6 @@
 //! Mappings that a kernel driver makes by the DMA API.
 
 use std::ops::Range;
-use std::time::Duration;
 
 use anyhow::{ensure, Context as _, Result};
 use hvcore::ids::Iova;
@@ -30,10 +29,9 @@ const PEER_AT: usize = 0x2_0000;
 const LARGE_AT: usize = 2 * MIB;
 /// Pieces of a list.
 const PIECES: [(usize, usize); 3] = [(0x4_0000, PAGE), (0x5_0000, 2 * PAGE), (0x6_0000, PAGE)];
-/// What keeps the gate apart from other mappings.
-const APART: (usize, usize) = (0x10_0000, 64 * PAGE);
-/// A deferred flush is over by then.
-const FLUSHED: Duration = Duration::from_millis(100);
+/// Pages that take the place beside the gate, so that what is attacked does not, and how many at most.
+const FILLER_AT: usize = 0x10_0000;
+const FILLERS: usize = 16;
 /// A small buffer in the middle of its page.
 const SMALL_AT: usize = 0x7_0000 + 0x400;
 const SMALL_BYTES: usize = 64;
@@ -67,11 +65,6 @@ impl Kernel {
         let function = functions.first().context("no edu")?.clone();
         let edu = Edu::new(function.map_bar0(BAR_BYTES)?)?;
         let gate_mapped = module.map(&function, GATE, PAGE, Flow::Both)?;
-        // Addresses are handed out downwards, and those of a size that were given back first. Some of another size keep
-        // the gate apart from what is mapped next.
-        let apart = module.map(&function, APART.0, APART.1, Flow::Both)?;
-        module.unmap(&apart)?;
-        std::thread::sleep(FLUSHED);
         let gate = Gate { offset: GATE, iova: gate_mapped.iova() };
         let rig = Rig::new(function, edu, Faults::listen(context.minihv)?);
         Ok(Kernel { module, rig, gate, gate_mapped, peer: functions.get(1).cloned() })
@@ -93,6 +86,34 @@ impl Kernel {
     ) -> Result<Seen> {
         let function = self.rig.function.clone();
         let mapped = map(&mut self.module, &function)?;
+        let seen = attack(self, &mapped);
+        self.module.unmap(&mapped)?;
+        seen
+    }
+
+    /// The same with a mapping that has no other one next to it. `bytes` is its length.
+    fn with_apart(
+        &mut self,
+        bytes: usize,
+        map: impl Fn(&mut Module, &PciFunction) -> Result<Mapped>,
+        attack: impl FnOnce(&mut Kernel, &Mapped) -> Result<Seen>,
+    ) -> Result<Seen> {
+        let function = self.rig.function.clone();
+        let gate = self.gate.iova.0;
+        let mut fillers = Vec::new();
+        let mapped = loop {
+            let mapped = map(&mut self.module, &function)?;
+            let start = mapped.iova().0;
+            if start + bytes as u64 != gate && gate + PAGE as u64 != start {
+                break mapped;
+            }
+            // The place beside the gate goes to something else for as long as it takes.
+            ensure!(fillers.len() < FILLERS, "every mapping is beside the gate at {gate:#x}");
+            self.module.unmap(&mapped)?;
+            let at = FILLER_AT + fillers.len() * PAGE;
+            fillers.push(self.module.map(&function, at, PAGE, Flow::Both)?);
+        };
+        fillers.iter().try_for_each(|filler| self.module.unmap(filler))?;
         let seen = attack(self, &mapped);
         self.module.unmap(&mapped)?;
         seen
@@ -137,7 +158,8 @@ fn single(rows: &mut Vec<Row<Kernel>>) {
                 let expected = if inside { Expected::Reaches(1) } else { Expected::Blocked };
                 let id = format!("{name}-{edge}-{}", direction.word());
                 rows.push(Row::new(id, expected, move |kernel: &mut Kernel| {
-                    kernel.with(
+                    kernel.with_apart(
+                        bytes,
                         |module, function| module.map(function, at, bytes, Flow::Both),
                         |kernel, mapped| kernel.fire(&shot(mapped.iova(), at, offset, 1, direction, inside)),
                     )
@@ -311,12 +333,16 @@ fn neighbours(rows: &mut Vec<Row<Kernel>>) {
             }));
         }
     }
-    // An untrusted device gets a page of swiotlb's instead, with zeros round the buffer. The page can be reached, but
-    // nothing else is on it.
-    for (edge, offset) in [("before", -1), ("behind", 64), ("page-start", -0x400)] {
+    // An untrusted device gets a page of swiotlb's instead. The buffer is at its start, with zeros behind it: they can be
+    // reached, but are nobody's.
+    for (edge, offset, expected) in [
+        ("before", -1, Expected::Blocked),
+        ("page-start", -0x400, Expected::Blocked),
+        ("behind", 64, Expected::Reaches(0)),
+    ] {
         for direction in Direction::BOTH {
             let id = format!("small-buffer-untrusted-{edge}-{}", direction.word());
-            let row = Row::new(id, Expected::Reaches(0), move |kernel: &mut Kernel| {
+            let row = Row::new(id, expected, move |kernel: &mut Kernel| {
                 let function = kernel.rig.function.clone();
                 kernel.module.distrust(&function)?;
                 let seen = kernel.with(
