@@ -89,7 +89,7 @@ fn read_hypervisor(user: &mut User, address: u64) -> Result<Seen> {
 }
 
 /// The kernel's vector of work that waits for an interrupt. One without work does no harm, and few come by themselves.
-/// A message with the vector of spurious interrupts would hang the processor: Linux does not acknowledge those.
+/// A guest hung after a message with the vector of spurious interrupts, which Linux does not acknowledge.
 const IRQ_WORK: u32 = 0xf6;
 
 /// Interrupts of all devices that send messages, and those with [`IRQ_WORK`], since boot.

@@ -44,6 +44,9 @@ pub fn cases() -> Vec<Case> {
         with(with_arena(attack("iommufd", "attack-iommufd")), &mode::STRICT).expect(expect::driver_up()),
         with(with_module(attack("identity", "attack-identity")), &mode::IDENTITY).expect(expect::driver_up()),
         with(at_start("start-bypass", "attack-start-open"), &mode::UNMANAGED).append("hv_pviommu=off"),
+        with(at_start("start-blocked", "attack-start-shut"), &mode::UNMANAGED)
+            .append("hv_pviommu=off")
+            .hypervisor("start=blocked"),
         with(at_start("no-driver-bound", "attack-start-shut"), &mode::STRICT).expect(expect::driver_up()),
         with(with_module(attack("kexec", "attack-kexec")), &mode::STRICT)
             .append("memmap=4M$0x20000000")

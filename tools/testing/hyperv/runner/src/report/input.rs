@@ -13,8 +13,10 @@ use crate::console::message;
 
 /// Name of a guest's console log.
 const CONSOLE: &str = "serial.log";
-/// What the guest program's remarks begin with.
-const REMARK: &str = "hvtest: # ";
+/// What the guest program's lines begin with.
+const REPORT: &str = "hvtest: ";
+/// What a remark begins with, behind the indentation of the test that it is about.
+const REMARK: &str = "# ";
 
 /// A case of the ledger. Fields that this page does not show are not read.
 #[derive(Clone, Debug, Deserialize)]
@@ -89,7 +91,7 @@ pub struct Input {
     pub attacks: Vec<Attack>,
     /// Cells of the fault matrix: by boot, how many were right and how many not.
     pub cells: BTreeMap<String, (usize, usize)>,
-    /// How long an unmapped address could still be used, in microseconds of the guest, by boot.
+    /// Transfers to an unmapped address that reached memory: microseconds of the guest since the unmap, by boot.
     pub windows: BTreeMap<String, Vec<u64>>,
     /// Mutants.
     pub mutants: Vec<Mutant>,
@@ -137,7 +139,8 @@ impl Input {
             let boot = directory.map(|directory| directory.display().to_string()).unwrap_or_default();
             let text = std::fs::read(item.path()).with_context(|| item.path().display().to_string())?;
             for line in String::from_utf8_lossy(&text).lines() {
-                if let Some(remark) = message(line.trim_end()).strip_prefix(REMARK) {
+                let report = message(line.trim_end()).strip_prefix(REPORT);
+                if let Some(remark) = report.and_then(|report| report.trim_start().strip_prefix(REMARK)) {
                     self.remark(&boot, remark);
                 }
             }
@@ -160,8 +163,10 @@ impl Input {
             } else if remark.contains(": FAILED") {
                 *wrong += 1;
             }
-        } else if let Some(microseconds) = remark.strip_prefix("window ") {
-            if let Ok(microseconds) = microseconds.trim().trim_end_matches(" us").parse() {
+        } else if let Some(sample) = remark.strip_prefix("window ") {
+            // How long after the unmap a transfer was tried, and whether it reached memory.
+            let Some((microseconds, "reaches")) = sample.split_once(' ') else { return };
+            if let Ok(microseconds) = microseconds.parse() {
                 self.windows.entry(boot.to_owned()).or_default().push(microseconds);
             }
         }
@@ -188,8 +193,8 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let case = directory.path().join("attack/strict");
         std::fs::create_dir_all(&case).unwrap();
-        let log = "[    1.0] hvtest: # attack read-behind-4k reaches blocked bytes=0 fault=yes\r\n\
-            [    1.1] hvtest: # attack odd\n[    1.2] hvtest: # window 812\n[    1.3] hvtest: # cell create:5: blocked: ok\n\
+        let log = "[    1.0] hvtest:     # attack read-behind-4k reaches blocked bytes=0 fault=yes\r\n\
+            [    1.1] hvtest: # attack odd\n[    1.2] hvtest:     # window 812 reaches\n[    1.2] hvtest: # window 15411 blocked\n[    1.3] hvtest: # cell create:5: blocked: ok\n\
             [    1.4] hvtest: # cell create:6: FAILED: no message\n[    1.5] other: # window 1\n";
         std::fs::write(case.join("serial.log"), log).unwrap();
         let mut input = Input::default();

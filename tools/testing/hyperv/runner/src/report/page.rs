@@ -119,7 +119,7 @@ fn matrix(cells: &BTreeMap<String, (usize, usize)>) -> Markup {
 fn windows(windows: &BTreeMap<String, Vec<u64>>) -> Markup {
     html! {
         h2 { "The deferred window" }
-        p { "With deferred flushing, a device can use an address for some time after it was unmapped. Microseconds of the guest." }
+        p { "With deferred flushing, a device can use an address for some time after it was unmapped. Each bar is a transfer that reached memory: microseconds of the guest since the unmap." }
         @for (boot, samples) in windows {
             p { (boot) }
             (window::chart(samples))

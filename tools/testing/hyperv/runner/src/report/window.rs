@@ -27,7 +27,7 @@ pub fn chart(samples: &[u64]) -> Markup {
             line class="axis" x1=(MARGIN.0) y1=(height) x2=(SIZE.0) y2=(height) {}
             text x=(MARGIN.0 - 6) y="14" text-anchor="end" { (longest) " µs" }
             text x=(MARGIN.0 - 6) y=(height) text-anchor="end" { "0" }
-            text x=(MARGIN.0) y=(SIZE.1 - 8) { (count) " unmaps, the shortest window first; median " (median) " µs" }
+            text x=(MARGIN.0) y=(SIZE.1 - 8) { (count) " transfers that reached memory, the earliest first; median " (median) " µs" }
         }
     }
 }
@@ -43,6 +43,6 @@ mod tests {
         assert!(text.contains("median 300 µs") && text.contains("900 µs"), "{text}");
         roxmltree::Document::parse(&text).unwrap();
         assert_eq!(chart(&[]).into_string(), "");
-        assert!(chart(&vec![1; 5000]).into_string().contains("5000 unmaps"));
+        assert!(chart(&vec![1; 5000]).into_string().contains("5000 transfers"));
     }
 }
