@@ -2,7 +2,7 @@
 //! Devices that appear under a hostile host, at boot or later.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{bail, ensure, Context as _, Result};
 use hvcore::control::{Counter, ToldField};
@@ -20,11 +20,16 @@ use crate::scenario::Context;
 /// Where the driver shows the IOMMU that it serves.
 const IN_SERVICE: &str = "/sys/class/iommu/hv-iommu";
 
-/// Waits until the kernel is done with a function that appeared.
+/// Where the kernel lists a function once it has scanned the whole bus; sysfs has it before the IOMMU core looks at it.
+fn listing(function: &PciFunction) -> Result<PathBuf> {
+    let (bus, place) = function.address.rsplit_once(':').context("a PCI address has colons")?;
+    Ok(Path::new("/proc/bus/pci").join(bus).join(place))
+}
+
+/// Waits until the kernel is done with functions that appeared.
 fn settle(functions: &[PciFunction]) -> Result<()> {
-    hotplug::wait_until("the functions are complete", || {
-        Ok(functions.iter().all(|function| function.file("resource0").exists()))
-    })
+    let listings: Vec<PathBuf> = functions.iter().map(listing).collect::<Result<_>>()?;
+    hotplug::wait_until("the functions are complete", || Ok(listings.iter().all(|listing| listing.exists())))
 }
 
 /// The device goes and comes back; the functions of its bus.
