@@ -85,7 +85,7 @@ static char *word(char **line)
 	char *found;
 
 	do {
-		found = strsep(line, " \n");
+		found = strsep(line, "\n ");
 	} while (found && !*found);
 	return found;
 }

@@ -36,7 +36,8 @@ const FILLERS: usize = 16;
 const SMALL_AT: usize = 0x7_0000 + 0x400;
 const SMALL_BYTES: usize = 64;
 
-fn page_of(offset: usize) -> Range<usize> {
+/// The page round a byte of the arena.
+pub fn page_of(offset: usize) -> Range<usize> {
     let start = offset / PAGE * PAGE;
     start..start + PAGE
 }

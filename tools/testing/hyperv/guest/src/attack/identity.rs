@@ -4,7 +4,7 @@
 use anyhow::{Context as _, Result};
 use hvcore::ids::Iova;
 
-use super::dma_api::Kernel;
+use super::dma_api::{page_of, Kernel};
 use super::module::Flow;
 use super::rig::Shot;
 use super::window::Arena;
@@ -41,7 +41,7 @@ impl Bare {
 
     fn fire(&mut self, target: Iova, direction: Direction) -> Result<Seen> {
         let aim = Some(AT..AT + PAGE);
-        self.kernel.fire(&Shot { direction, target, length: PAGE, watch: vec![AT..AT + PAGE], aim })
+        self.kernel.fire(&Shot { direction, target, length: PAGE, watch: vec![page_of(AT)], aim })
     }
 
     /// Reads the root of the other device's table; the bytes that are not zero there.
@@ -81,7 +81,7 @@ fn table() -> Vec<Row<Bare>> {
         for (name, address) in HYPERVISOR {
             let id = format!("identity-hypervisor-{name}-{word}");
             rows.push(Row::new(id, Expected::Blocked, move |bare: &mut Bare| {
-                let shot = Shot { direction, target: Iova(address), length: 8, watch: vec![AT..AT + PAGE], aim: None };
+                let shot = Shot { direction, target: Iova(address), length: 8, watch: vec![page_of(AT)], aim: None };
                 bare.kernel.fire(&shot)
             }));
         }

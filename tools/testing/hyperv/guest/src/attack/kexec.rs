@@ -11,6 +11,7 @@ use std::time::Instant;
 use anyhow::{ensure, Context as _, Result};
 use hvcore::ids::Iova;
 
+use super::dma_api::page_of;
 use super::module::Module;
 use super::rig::{Gate, Rig, Shot};
 use super::window::Arena;
@@ -120,7 +121,7 @@ pub fn reserved_can_be_reached(context: &mut Context<'_>) -> Result<Outcome> {
     let edu = Edu::new(function.map_bar0(BAR_BYTES)?)?;
     let mut rig = Rig::new(function, edu, Faults::listen(context.minihv)?);
     let aim = Some(TARGET..TARGET + PAGE);
-    let watch = vec![TARGET..TARGET + PAGE];
+    let watch = vec![page_of(TARGET)];
     let shot = Shot { direction: Direction::Write, target: gate.iova, length: PAGE, watch, aim };
     let seen = rig.attack(&module, gate, &shot)?;
     ensure!(seen.bytes == PAGE, "the page cannot be reached at all: {seen:?}");

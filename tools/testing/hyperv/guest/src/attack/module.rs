@@ -135,8 +135,9 @@ impl Module {
     /// # Errors
     /// The kernel's errno, with the command.
     pub fn map_list(&mut self, function: &PciFunction, flow: Flow, parts: &[(usize, usize)]) -> Result<Mapped> {
-        let parts: String = parts.iter().map(|(offset, bytes)| format!(" {offset} {bytes}")).collect();
-        self.mapped(&format!("list {} {}{parts}", function.address, flow.word()))
+        let parts: Vec<String> = parts.iter().map(|(offset, bytes)| format!("{offset} {bytes}")).collect();
+        let parts = parts.join(" ");
+        self.mapped(&format!("list {} {} {parts}", function.address, flow.word()))
     }
 
     /// `dma_alloc_coherent()`.

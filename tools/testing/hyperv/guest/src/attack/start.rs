@@ -5,6 +5,7 @@
 use anyhow::{Context as _, Result};
 use hvcore::ids::Iova;
 
+use super::dma_api::page_of;
 use super::rig::{Gate, Rig, Shot};
 use super::window::{Arena, HugeArena};
 use super::{Direction, Expected, Machine, Row, Seen};
@@ -36,7 +37,7 @@ impl Found {
     fn shot(&self, direction: Direction, expected: Expected) -> Shot {
         let target = Iova(self.arena.physical() + AT as u64);
         let aim = matches!(expected, Expected::Reaches(_)).then_some(AT..AT + PAGE);
-        Shot { direction, target, length: PAGE, watch: vec![AT..AT + PAGE], aim }
+        Shot { direction, target, length: PAGE, watch: vec![page_of(AT)], aim }
     }
 }
 
