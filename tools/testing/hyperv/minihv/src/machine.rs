@@ -12,7 +12,6 @@ use hvcore::synic::MsrOutcome;
 use spin::{Mutex, Once};
 
 use crate::kick;
-use crate::memory::GuestMemory;
 use crate::platform::{Hardware, Others};
 
 struct Machine {
@@ -25,14 +24,13 @@ static MACHINE: Once<Mutex<Machine>> = Once::new();
 static FIXED: Once<Fixed> = Once::new();
 
 struct Fixed {
-    memory: GuestMemory,
     processors: u32,
     identity: Identity,
 }
 
 /// Makes the machine known. Called once, before the guest runs.
 pub fn init(partition: Partition, hardware: Hardware, identity: Identity) {
-    FIXED.call_once(|| Fixed { memory: hardware.memory.clone(), processors: hardware.processors, identity });
+    FIXED.call_once(|| Fixed { processors: hardware.processors, identity });
     MACHINE.call_once(|| Mutex::new(Machine { partition, hardware }));
 }
 
@@ -48,11 +46,6 @@ fn with<R>(work: impl FnOnce(&mut Partition, &mut Hardware) -> R) -> R {
 
 fn fixed() -> &'static Fixed {
     FIXED.get().expect("the machine exists before the guest")
-}
-
-/// The guest's RAM.
-pub fn guest_memory() -> &'static GuestMemory {
-    &fixed().memory
 }
 
 /// Number of processors.

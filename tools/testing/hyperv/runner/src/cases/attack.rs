@@ -10,6 +10,9 @@ fn attack(name: &'static str, scenario: &'static str) -> Case {
     Case::new("attack", name, scenario).devices(&["edu", "edu"])
 }
 
+/// How often a device is withdrawn and offered anew.
+const OFFERED_ANEW: usize = 2;
+
 /// Huge pages for an arena of 2 GiB in one piece, between pages of which there is room for a mapping of 1 GiB.
 fn with_arena(case: Case) -> Case {
     with(case.memory("6G"), &["hugepagesz=1G", "hugepages=2", "hugepagesz=2M", "hugepages=2"])
@@ -40,8 +43,12 @@ pub fn cases() -> Vec<Case> {
     vec![
         with(with_bounces(attack("strict", "attack-dma-api")), &mode::STRICT).expect(expect::driver_up()),
         with(with_bounces(attack("deferred", "attack-deferred")), &mode::DEFERRED).expect(expect::driver_up()),
-        with(with_arena(attack("type1", "attack-type1")), &mode::STRICT).expect(expect::driver_up()),
-        with(with_arena(attack("iommufd", "attack-iommufd")), &mode::STRICT).expect(expect::driver_up()),
+        with(with_arena(attack("type1", "attack-type1")), &mode::STRICT)
+            .expect(expect::driver_up())
+            .expect(expect::taken_away(OFFERED_ANEW)),
+        with(with_arena(attack("iommufd", "attack-iommufd")), &mode::STRICT)
+            .expect(expect::driver_up())
+            .expect(expect::taken_away(OFFERED_ANEW)),
         with(with_module(attack("identity", "attack-identity")), &mode::IDENTITY).expect(expect::driver_up()),
         with(at_start("start-bypass", "attack-start-open"), &mode::UNMANAGED).append("hv_pviommu=off"),
         with(at_start("start-blocked", "attack-start-shut"), &mode::UNMANAGED)
@@ -57,7 +64,9 @@ pub fn cases() -> Vec<Case> {
         with(with_module(attack("strict-unprotected", "attack-dma-api-bare")), &mode::IDENTITY)
             .control_by_guest()
             .thorough(),
-        bare(with(with_arena(attack("type1-unprotected", "attack-type1-bare")), &mode::STRICT)),
-        bare(with(with_arena(attack("iommufd-unprotected", "attack-iommufd-bare")), &mode::STRICT)),
+        bare(with(with_arena(attack("type1-unprotected", "attack-type1-bare")), &mode::STRICT))
+            .expect(expect::taken_away(OFFERED_ANEW)),
+        bare(with(with_arena(attack("iommufd-unprotected", "attack-iommufd-bare")), &mode::STRICT))
+            .expect(expect::taken_away(OFFERED_ANEW)),
     ]
 }
