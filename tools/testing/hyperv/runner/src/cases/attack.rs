@@ -48,7 +48,9 @@ pub fn cases() -> Vec<Case> {
             .expect(expect::taken_away(OFFERED_ANEW)),
         with(with_arena(attack("iommufd", "attack-iommufd")), &mode::STRICT)
             .expect(expect::driver_up())
-            .expect(expect::taken_away(OFFERED_ANEW)),
+            .expect(expect::taken_away(OFFERED_ANEW))
+            // How often a device moves between two domains in the time of one transfer depends on the machine.
+            .thorough(),
         with(with_module(attack("identity", "attack-identity")), &mode::IDENTITY).expect(expect::driver_up()),
         with(at_start("start-bypass", "attack-start-open"), &mode::UNMANAGED).append("hv_pviommu=off"),
         with(at_start("start-blocked", "attack-start-shut"), &mode::UNMANAGED)
