@@ -43,7 +43,7 @@ if [[ -z $show ]]; then need_space_for source linux kernel/bench tools; fi
 if [[ -z $show ]]; then
 	"$HV_TOP/scripts/source.sh"
 	"$HV_TOP/scripts/build-kernel.sh" bench
-	"$HV_TOP/scripts/build-bench.sh" bench
+	"$HV_TOP/scripts/build-module.sh" bench bench
 fi
 "$HV_TOP/scripts/build-tools.sh"
 child "$HVRUN" bench --kernel-build "$HV_BUILD/kernel/bench" --minihv "$MINIHV" --guest "$HVGUEST" \

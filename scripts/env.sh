@@ -70,8 +70,6 @@ KSELFTEST=$HV_BUILD/kselftest/programs
 # The results of the benchmark that are kept, to compare with.
 BENCH_KEPT=$HV_TOP/Documentation/virt/hyperv/pviommu-bench.json
 
-# What build-bench.sh leaves behind: a directory of modules.
+# What build-module.sh leaves behind.
 BENCH_MODULES=$HV_BUILD/bench/modules	# a directory for each kernel
-
-# What build-attack.sh leaves behind: a directory of modules.
 ATTACK_MODULES=$HV_BUILD/attack/modules	# a directory for each kernel

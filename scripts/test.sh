@@ -217,7 +217,7 @@ build_guests() {
 		"$HV_TOP/scripts/build-kernel.sh" "$variant" || rc=$?
 		if [[ $variant == release ]] && ((rc == 0)); then
 			run_without_panics
-			"$HV_TOP/scripts/build-bench.sh" release || rc=$?
+			"$HV_TOP/scripts/build-module.sh" bench release || rc=$?
 		fi
 		if ((rc != 0)); then
 			failed_part "kernel-$variant"
@@ -227,7 +227,7 @@ build_guests() {
 	done
 	if wanted attack; then
 		rc=0
-		"$HV_TOP/scripts/build-attack.sh" debug || rc=$?
+		"$HV_TOP/scripts/build-module.sh" attack debug || rc=$?
 		if ((rc != 0)); then
 			failed_part attack-module
 			kernels=()
