@@ -274,19 +274,18 @@ fn unmapped(rows: &mut Vec<Row<Kernel>>) {
         }));
         let id = format!("other-device-iova-{}", direction.word());
         rows.push(Row::new(id, Expected::Blocked, move |kernel: &mut Kernel| {
-            // The devices' address spaces are handed out alike: the one that the peer's page has must be one that this
-            // device does not use.
+            // The devices' address spaces are handed out alike. Of two pages of the peer, one at least has an IOVA at which
+            // this device has no page of its own.
             let peer = kernel.peer.clone().context("only one edu")?;
-            let filler = kernel.module.map(&peer, PEER_AT + PAGE, PAGE, Flow::Both)?;
-            let mapped = kernel.module.map(&peer, PEER_AT, PAGE, Flow::Both)?;
-            let seen = if mapped.iova() == kernel.gate.iova {
-                Err(anyhow::anyhow!("both devices use {:#x}", mapped.iova().0))
-            } else {
-                let watch = vec![page_of(PEER_AT)];
-                kernel.fire(&Shot { direction, target: mapped.iova(), length: PAGE, watch, aim: None })
+            let first = kernel.module.map(&peer, PEER_AT, PAGE, Flow::Both)?;
+            let second = kernel.module.map(&peer, PEER_AT + PAGE, PAGE, Flow::Both)?;
+            let (target, at) = match first.iova() {
+                taken if taken == kernel.gate.iova => (second.iova(), PEER_AT + PAGE),
+                free => (free, PEER_AT),
             };
-            kernel.module.unmap(&mapped)?;
-            kernel.module.unmap(&filler)?;
+            let seen = kernel.fire(&Shot { direction, target, length: PAGE, watch: vec![page_of(at)], aim: None });
+            kernel.module.unmap(&first)?;
+            kernel.module.unmap(&second)?;
             seen
         }));
     }
