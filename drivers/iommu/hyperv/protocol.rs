@@ -115,6 +115,16 @@ pub(crate) struct Tally {
     pub(crate) lost: usize,
 }
 
+impl Tally {
+    fn count<B, E>(&mut self, result: Result<B, E>) {
+        let counter = match result {
+            Ok(_) => &mut self.blocked,
+            Err(_) => &mut self.lost,
+        };
+        *counter = counter.saturating_add(1);
+    }
+}
+
 /// Whether a domain was given up before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum GivenUp {
@@ -199,10 +209,10 @@ pub(crate) fn give_up<L: Devices, F: Flag>(
         GivenUp::Before
     };
     let mut tally = Tally::default();
-    devices.each(|device| match block_if_in(device, domain, blocking) {
-        None => {}
-        Some(Ok(_)) => tally.blocked = tally.blocked.saturating_add(1),
-        Some(Err(_)) => tally.lost = tally.lost.saturating_add(1),
+    devices.each(|device| {
+        if let Some(result) = block_if_in(device, domain, blocking) {
+            tally.count(result);
+        }
     });
     (given_up, tally)
 }
@@ -216,10 +226,7 @@ pub(crate) fn shut_down<L: Devices, F: Flag>(
     // The flag first, then the devices: none enters a domain after it.
     let _ = shut_down.raise();
     let mut tally = Tally::default();
-    devices.each(|device| match block(device, blocking) {
-        Ok(_) => tally.blocked = tally.blocked.saturating_add(1),
-        Err(_) => tally.lost = tally.lost.saturating_add(1),
-    });
+    devices.each(|device| tally.count(block(device, blocking)));
     tally
 }
 

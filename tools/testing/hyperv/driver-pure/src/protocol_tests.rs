@@ -209,16 +209,19 @@ fn explore(model: impl Fn() + Sync + Send + 'static) {
     builder.check(model);
 }
 
+/// Another processor does something with the guest.
+fn beside<T: 'static>(guest: &Arc<Guest>, f: impl FnOnce(&Guest) -> T + 'static) -> thread::JoinHandle<T> {
+    let guest = guest.clone();
+    thread::spawn(move || f(&guest))
+}
+
 #[test]
 fn an_attach_races_with_giving_up() {
     explore(|| {
         let guest = Guest::new();
         let (first, second) = (guest.probe(0), guest.probe(1));
         let _ = guest.attach(&first, STALE);
-        let racer = thread::spawn({
-            let guest = guest.clone();
-            move || guest.attach(&second, STALE)
-        });
+        let racer = beside(&guest, move |guest| guest.attach(&second, STALE));
         assert_eq!(guest.flush_fails(), GivenUp::Now);
         let attached = racer.join().unwrap();
         let place = guest.list.lock().unwrap()[1].locked(|place| *place);
@@ -238,10 +241,7 @@ fn two_flushes_fail_at_once() {
         let guest = Guest::new();
         let device = guest.probe(0);
         let _ = guest.attach(&device, STALE);
-        let other = thread::spawn({
-            let guest = guest.clone();
-            move || guest.flush_fails()
-        });
+        let other = beside(&guest, move |guest| guest.flush_fails());
         let here = guest.flush_fails();
         let there = other.join().unwrap();
         assert!((here == GivenUp::Now) != (there == GivenUp::Now), "reported twice, or never");
@@ -253,12 +253,9 @@ fn two_flushes_fail_at_once() {
 fn a_device_turns_up_while_a_domain_is_given_up() {
     explore(|| {
         let guest = Guest::new();
-        let racer = thread::spawn({
-            let guest = guest.clone();
-            move || {
-                let device = guest.probe(0);
-                let _ = guest.attach(&device, STALE);
-            }
+        let racer = beside(&guest, move |guest| {
+            let device = guest.probe(0);
+            let _ = guest.attach(&device, STALE);
         });
         let _ = guest.flush_fails();
         racer.join().unwrap();
@@ -272,11 +269,8 @@ fn a_device_that_cannot_be_blocked_is_told_to_stay_off_the_bus() {
         let guest = Guest::with(World { stubborn: Some(0), ..World::default() });
         let (first, second) = (guest.probe(0), guest.probe(1));
         let _ = guest.attach(&first, STALE);
-        let racer = thread::spawn({
-            let guest = guest.clone();
-            move || {
-                let _ = guest.attach(&second, STALE);
-            }
+        let racer = beside(&guest, move |guest| {
+            let _ = guest.attach(&second, STALE);
         });
         let _ = guest.flush_fails();
         racer.join().unwrap();
@@ -290,13 +284,10 @@ fn an_attach_races_with_shutting_down() {
     explore(|| {
         let guest = Guest::new();
         let device = guest.probe(0);
-        let racer = thread::spawn({
-            let guest = guest.clone();
-            move || {
-                let _ = guest.attach(&device, OTHER);
-                let late = guest.probe(1);
-                let _ = guest.attach(&late, OTHER);
-            }
+        let racer = beside(&guest, move |guest| {
+            let _ = guest.attach(&device, OTHER);
+            let late = guest.probe(1);
+            let _ = guest.attach(&late, OTHER);
         });
         guest.reboot();
         racer.join().unwrap();
@@ -310,17 +301,11 @@ fn giving_up_races_with_shutting_down_and_moving() {
         let guest = Guest::new();
         let device = guest.probe(0);
         let _ = guest.attach(&device, STALE);
-        let flusher = thread::spawn({
-            let guest = guest.clone();
-            move || {
-                let _ = guest.flush_fails();
-            }
+        let flusher = beside(&guest, move |guest| {
+            let _ = guest.flush_fails();
         });
-        let mover = thread::spawn({
-            let guest = guest.clone();
-            move || {
-                let _ = guest.attach(&device, OTHER);
-            }
+        let mover = beside(&guest, move |guest| {
+            let _ = guest.attach(&device, OTHER);
         });
         guest.reboot();
         flusher.join().unwrap();
@@ -335,10 +320,7 @@ fn releasing_races_with_giving_up() {
         let guest = Guest::new();
         let device = guest.probe(0);
         let _ = guest.attach(&device, STALE);
-        let racer = thread::spawn({
-            let guest = guest.clone();
-            move || guest.release(&device)
-        });
+        let racer = beside(&guest, move |guest| guest.release(&device));
         let _ = guest.flush_fails();
         racer.join().unwrap();
         assert!(guest.list.lock().unwrap().is_empty());
@@ -352,11 +334,8 @@ fn a_blocked_device_stays_blocked() {
         let guest = Guest::new();
         let device = guest.probe(0);
         let _ = guest.attach(&device, STALE);
-        let flusher = thread::spawn({
-            let guest = guest.clone();
-            move || {
-                let _ = guest.flush_fails();
-            }
+        let flusher = beside(&guest, move |guest| {
+            let _ = guest.flush_fails();
         });
         // As after a reset: the core attaches the device to the domain again.
         let attached = guest.attach(&device, STALE);
@@ -376,9 +355,9 @@ fn a_failed_attach_leaves_the_device_where_it_is() {
         let _ = guest.attach(&first, STALE);
         let _ = guest.attach(&second, OTHER);
         guest.world.lock().unwrap().failing = true;
-        let racer = thread::spawn({
-            let (guest, first) = (guest.clone(), first.clone());
-            move || assert!(matches!(guest.attach(&first, OTHER), Attached::Failed(()) | Attached::Yes(())))
+        let moved = first.clone();
+        let racer = beside(&guest, move |guest| {
+            assert!(matches!(guest.attach(&moved, OTHER), Attached::Failed(()) | Attached::Yes(())));
         });
         assert!(matches!(guest.attach(&second, STALE), Attached::Failed(())));
         let _ = guest.flush_fails();
