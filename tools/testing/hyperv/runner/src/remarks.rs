@@ -1,5 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
-//! Remarks of the guest program that are counted: what it waited for.
+//! Remarks of the guest program, and those that are counted: what it waited for.
+
+/// What the guest program's lines begin with.
+pub const GUEST: &str = "hvtest: ";
+
+/// What a line of the guest program remarks, at any depth of the report; none of a result, and none of another's line.
+pub fn remark(message: &str) -> Option<&str> {
+    message.strip_prefix(GUEST)?.trim_start().strip_prefix("# ")
+}
 
 /// A wait that took longer than usual.
 #[derive(Clone, Debug, PartialEq)]
@@ -22,6 +30,14 @@ impl Wait {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn remarks_are_told_from_results() {
+        assert_eq!(remark("hvtest:     # cell a: ok"), Some("cell a: ok"));
+        for other in ["hvtest: ok 1 a # b", "other: # cell", "# cell"] {
+            assert_eq!(remark(other), None, "{other}");
+        }
+    }
 
     #[test]
     fn waits_are_told_from_other_remarks() {

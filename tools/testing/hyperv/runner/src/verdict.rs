@@ -10,13 +10,11 @@ use crate::expect::{judge, Expectation, KunitSuite};
 use crate::faults::{self, Named};
 use crate::ktap::{Parser, Report, Status, Test};
 use crate::lines::{self, Accounted};
-use crate::remarks::Wait;
+use crate::remarks::{remark, Wait, GUEST};
 use crate::self_test;
 use crate::splat::Detector;
 use crate::trace::{without_known_warnings, without_reports_through, KnownWarning};
 
-/// Prefix of the guest program's report.
-const GUEST: &str = "hvtest: ";
 /// The guest program's last line.
 const TOTALS: &str = "# Totals: ";
 /// The kernel's last line.
@@ -140,7 +138,7 @@ pub fn verdict(record: &Record, demands: &Demands) -> Result<Verdict> {
         match text.strip_prefix(GUEST) {
             Some(line) => {
                 totals += usize::from(line.starts_with(TOTALS));
-                if let Some(remark) = line.trim_start().strip_prefix("# ") {
+                if let Some(remark) = remark(text) {
                     if let Some(reason) = remark.strip_prefix("Bail out! ") {
                         complaints.push(format!("the guest program gave up: {reason}"));
                     }

@@ -1,14 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 //! Mappings that a kernel driver makes by the DMA API.
 
-use std::ops::Range;
-
 use anyhow::{ensure, Context as _, Result};
 use hvcore::ids::Iova;
 
 use super::module::{Flow, Mapped, Module, DRIVER};
 use super::rig::{Gate, Rig, Shot};
-use super::window::Arena;
+use super::window::{page_of, Arena};
 use super::{Direction, Expected, Machine, Row, Seen, Unprotected};
 use crate::edu::{Edu, Length, BAR_BYTES};
 use crate::faults::Faults;
@@ -35,12 +33,6 @@ const FILLERS: usize = 16;
 /// A small buffer in the middle of its page.
 const SMALL_AT: usize = 0x7_0000 + 0x400;
 const SMALL_BYTES: usize = 64;
-
-/// The page round a byte of the arena.
-pub fn page_of(offset: usize) -> Range<usize> {
-    let start = offset / PAGE * PAGE;
-    start..start + PAGE
-}
 
 /// The device in the hands of the module.
 pub struct Kernel {
@@ -131,6 +123,13 @@ impl Kernel {
         self.module.unmap(&mapped)?;
         ensure!(warm.bytes == 1 && !warm.fault, "the mapping did not work at first: {warm:?}");
         self.fire(&Shot { direction, ..shot })
+    }
+}
+
+impl Drop for Kernel {
+    fn drop(&mut self) {
+        // A device that was withdrawn has no mappings any more.
+        let _ = self.module.unmap(&self.gate_mapped);
     }
 }
 
@@ -286,7 +285,8 @@ fn unmapped(rows: &mut Vec<Row<Kernel>>) {
             let seen = kernel.fire(&Shot { direction, target, length: PAGE, watch: vec![page_of(at)], aim: None });
             kernel.module.unmap(&first)?;
             kernel.module.unmap(&second)?;
-            seen
+            let note = format!("iova={:#x} gate={:#x}", target.0, kernel.gate.iova.0);
+            seen.map(|seen| Seen { note, ..seen })
         }));
     }
 }

@@ -4,10 +4,10 @@
 use anyhow::{Context as _, Result};
 use hvcore::ids::Iova;
 
-use super::dma_api::{page_of, Kernel};
+use super::dma_api::Kernel;
 use super::module::Flow;
 use super::rig::Shot;
-use super::window::Arena;
+use super::window::{page_of, Arena};
 use super::{Direction, Expected, Machine, Row, Seen};
 use crate::control::Minihv;
 use crate::memory::{DmaBuffer, PAGE};

@@ -11,10 +11,9 @@ use std::time::Instant;
 use anyhow::{ensure, Context as _, Result};
 use hvcore::ids::Iova;
 
-use super::dma_api::page_of;
 use super::module::Module;
 use super::rig::{Gate, Rig, Shot};
-use super::window::Arena;
+use super::window::{page_of, Arena};
 use super::{Direction, Expected, Machine, Row, Seen};
 use crate::edu::{Edu, Length, BAR_BYTES};
 use crate::faults::{Faults, Provoked};

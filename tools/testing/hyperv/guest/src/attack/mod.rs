@@ -81,6 +81,24 @@ pub struct Seen {
     pub note: String,
 }
 
+impl Seen {
+    /// How the outcome is called.
+    fn word(&self) -> &'static str {
+        match (self.bytes, self.fault) {
+            (0, true) => "blocked",
+            (0, false) => "nothing",
+            (_, false) => "reaches",
+            (_, true) => "part",
+        }
+    }
+}
+
+impl fmt::Display for Seen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "bytes={} fault={}", self.bytes, if self.fault { "yes" } else { "no" })
+    }
+}
+
 impl Expected {
     /// Whether it came out right.
     fn fits(self, seen: &Seen) -> bool {
@@ -140,19 +158,8 @@ pub enum Machine {
     Unprotected,
 }
 
-/// How the outcome is called.
-fn got(seen: &Seen) -> &'static str {
-    match (seen.bytes, seen.fault) {
-        (0, true) => "blocked",
-        (0, false) => "nothing",
-        (_, false) => "reaches",
-        (_, true) => "part",
-    }
-}
-
 fn judge<E>(row: &Row<E>, machine: Machine, seen: &Seen) -> Result<Outcome> {
-    let fault = if seen.fault { "yes" } else { "no" };
-    let words = format!("{} bytes={} fault={fault} {}", got(seen), seen.bytes, seen.note);
+    let words = format!("{} {seen} {}", seen.word(), seen.note);
     let words = words.trim_end();
     let fits = row.expected.fits(seen);
     match (machine, row.unprotected) {
@@ -185,7 +192,7 @@ pub fn run<E>(
     if machine == Machine::Unprotected {
         for row in rows.iter().filter(|row| row.expected.forbids()) {
             if let Unprotected::Untried(reason) = row.unprotected {
-                context.reporter.note(&format!("attack {} not tried: {reason}", row.id));
+                context.reporter.note(&format!("not tried: {}: {reason}", row.id));
             }
         }
     }
@@ -194,13 +201,14 @@ pub fn run<E>(
     let mut failed = Vec::new();
     for (index, row) in chosen.iter().enumerate() {
         let seen = (row.attack)(environment);
-        if let Ok(seen) = &seen {
-            let fault = if seen.fault { "yes" } else { "no" };
-            let (id, expected, got) = (&row.id, row.expected, got(seen));
-            let line = format!("attack {id} {expected} {got} bytes={} fault={fault}", seen.bytes);
-            context.reporter.note(&line);
-        }
+        let (word, detail) = match &seen {
+            Ok(seen) => (seen.word(), seen.to_string()),
+            Err(_) => ("untried", String::new()),
+        };
         let result = seen.context("not tried").and_then(|seen| judge(row, machine, &seen));
+        let verdict = if result.is_ok() { "right" } else { "wrong" };
+        let line = format!("attack {} {} {word} {verdict} {detail}", row.id, row.expected);
+        context.reporter.note(line.trim_end());
         if result.is_err() {
             failed.push(row.id.as_str());
         }

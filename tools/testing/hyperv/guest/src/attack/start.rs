@@ -5,9 +5,8 @@
 use anyhow::{Context as _, Result};
 use hvcore::ids::Iova;
 
-use super::dma_api::page_of;
 use super::rig::{Gate, Rig, Shot};
-use super::window::{Arena, HugeArena};
+use super::window::{page_of, Arena, HugeArena};
 use super::{Direction, Expected, Machine, Row, Seen};
 use crate::edu::{Edu, BAR_BYTES};
 use crate::faults::Faults;

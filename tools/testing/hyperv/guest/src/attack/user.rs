@@ -8,7 +8,7 @@ use anyhow::{ensure, Context as _, Result};
 use hvcore::ids::Iova;
 
 use super::rig::{Gate, Rig, Shot};
-use super::window::{Arena, HugeArena};
+use super::window::{page_of, Arena, HugeArena};
 use super::{hypervisor, Direction, Expected, Machine, Row, Seen, Unprotected};
 use crate::control::Minihv;
 use crate::edu::{Edu, BAR_BYTES};
@@ -139,11 +139,6 @@ pub struct User {
 
 /// Gigantic pages of the arena.
 const GIGANTIC: usize = 2;
-
-fn page_of(offset: usize) -> std::ops::Range<usize> {
-    let start = offset / PAGE * PAGE;
-    start..start + PAGE
-}
 
 impl User {
     fn open(context: &Context<'_>, back_end: BackEnd) -> Result<User> {

@@ -9,6 +9,12 @@ use anyhow::{ensure, Result};
 
 use crate::memory::{DmaBuffer, UserRange, PAGE};
 
+/// The page that a byte of an arena is on.
+pub fn page_of(offset: usize) -> Range<usize> {
+    let start = offset / PAGE * PAGE;
+    start..start + PAGE
+}
+
 /// A part of an arena. No reference ever points into it.
 #[derive(Clone, Copy)]
 pub struct Window<'a> {

@@ -10,38 +10,11 @@ use serde::Deserialize;
 
 use crate::cli::ReportArgs;
 use crate::console::message;
+use crate::ledger::Ledger;
+use crate::remarks;
 
 /// Name of a guest's console log.
 const CONSOLE: &str = "serial.log";
-/// What the guest program's lines begin with.
-const REPORT: &str = "hvtest: ";
-/// What a remark begins with, behind the indentation of the test that it is about.
-const REMARK: &str = "# ";
-
-/// A case of the ledger. Fields that this page does not show are not read.
-#[derive(Clone, Debug, Deserialize)]
-pub struct Case {
-    /// Suite.
-    pub suite: String,
-    /// Name in its suite.
-    pub name: String,
-    /// `passed`, `failed`, or why there is no result.
-    pub verdict: String,
-    /// From the start of QEMU to its end.
-    #[serde(default)]
-    pub seconds: f64,
-    /// What is wrong, one sentence each.
-    #[serde(default)]
-    pub complaints: Vec<String>,
-}
-
-/// The ledger of `hvrun test`.
-#[derive(Clone, Debug, Default, Deserialize)]
-pub struct Ledger {
-    /// Its cases, in their order.
-    #[serde(default)]
-    pub cases: Vec<Case>,
-}
 
 /// A change that breaks something on purpose, and who noticed.
 #[derive(Clone, Debug, Deserialize)]
@@ -67,6 +40,15 @@ impl Mutant {
     }
 }
 
+/// What the guest program says of an outcome.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Right {
+    /// It is as stated.
+    Yes,
+    /// It is not, or the attack could not be tried.
+    No,
+}
+
 /// An attack, and what came of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Attack {
@@ -78,6 +60,8 @@ pub struct Attack {
     pub expected: String,
     /// What was seen.
     pub got: String,
+    /// Whether the guest program takes that for right.
+    pub verdict: Right,
     /// Bytes that changed or leaked, the fault, as the guest says it.
     pub detail: String,
 }
@@ -111,7 +95,7 @@ impl Input {
     /// When a file cannot be read or is not what it should be, and when there is nothing at all.
     pub fn read(args: &ReportArgs) -> Result<Input> {
         let mut input = Input {
-            ledger: json(args.ledger.as_deref())?,
+            ledger: args.ledger.as_deref().map_or(Ok(Ledger::default()), Ledger::load)?,
             mutants: json(args.mutants.as_deref())?,
             ..Input::default()
         };
@@ -139,8 +123,7 @@ impl Input {
             let boot = directory.map(|directory| directory.display().to_string()).unwrap_or_default();
             let text = std::fs::read(item.path()).with_context(|| item.path().display().to_string())?;
             for line in String::from_utf8_lossy(&text).lines() {
-                let report = message(line.trim_end()).strip_prefix(REPORT);
-                if let Some(remark) = report.and_then(|report| report.trim_start().strip_prefix(REMARK)) {
+                if let Some(remark) = remarks::remark(message(line.trim_end())) {
                     self.remark(&boot, remark);
                 }
             }
@@ -151,11 +134,11 @@ impl Input {
     /// Takes what a guest remarked: an attack, a cell of the matrix, or a window.
     fn remark(&mut self, boot: &str, remark: &str) {
         if let Some(words) = remark.strip_prefix("attack ") {
-            let mut words = words.splitn(4, ' ').map(str::to_owned);
-            if let (Some(id), Some(expected), Some(got)) = (words.next(), words.next(), words.next()) {
-                let detail = words.next().unwrap_or_default();
-                self.attacks.push(Attack { boot: boot.to_owned(), id, expected, got, detail });
-            }
+            let words: Vec<&str> = words.splitn(5, ' ').collect();
+            let [id, expected, got, verdict, detail @ ..] = words.as_slice() else { return };
+            let verdict = if *verdict == "right" { Right::Yes } else { Right::No };
+            let [id, expected, got] = [id, expected, got].map(|word| (*word).to_owned());
+            self.attacks.push(Attack { boot: boot.to_owned(), id, expected, got, verdict, detail: detail.concat() });
         } else if remark.starts_with("cell ") {
             let (right, wrong) = self.cells.entry(boot.to_owned()).or_default();
             if remark.ends_with(": ok") {
@@ -187,13 +170,14 @@ impl Input {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ledger::Entry;
 
     #[test]
     fn logs_are_read() {
         let directory = tempfile::tempdir().unwrap();
         let case = directory.path().join("attack/strict");
         std::fs::create_dir_all(&case).unwrap();
-        let log = "[    1.0] hvtest:     # attack read-behind-4k reaches blocked bytes=0 fault=yes\r\n\
+        let log = "[    1.0] hvtest:     # attack read-behind-4k reaches blocked wrong bytes=0 fault=yes\r\n\
             [    1.1] hvtest: # attack odd\n[    1.2] hvtest:     # window 812 reaches\n[    1.2] hvtest: # window 15411 blocked\n[    1.3] hvtest: # cell create:5: blocked: ok\n\
             [    1.4] hvtest: # cell create:6: FAILED: no message\n[    1.5] other: # window 1\n";
         std::fs::write(case.join("serial.log"), log).unwrap();
@@ -204,6 +188,7 @@ mod tests {
             id: "read-behind-4k".to_owned(),
             expected: "reaches".to_owned(),
             got: "blocked".to_owned(),
+            verdict: Right::No,
             detail: "bytes=0 fault=yes".to_owned(),
         };
         assert_eq!(input.attacks, [attack]);
@@ -223,8 +208,10 @@ mod tests {
             output: directory.path().join("out.html"),
         };
         assert!(Input::read(&args).is_err());
-        std::fs::write(&file, r#"{"cases":[{"suite":"boot","name":"dma","verdict":"passed","more":1}]}"#).unwrap();
-        assert_eq!(Input::read(&args).unwrap().ledger.cases[0].name, "dma");
+        let mut ledger = Ledger::default();
+        ledger.add(Entry::unrun("boot", "dma", "no kernel"));
+        ledger.save(&file).unwrap();
+        assert_eq!(Input::read(&args).unwrap().ledger.cases, ledger.cases);
         std::fs::write(&file, "[1]").unwrap();
         assert!(Input::read(&args).is_err());
     }

@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 
 use maud::{html, Markup, PreEscaped, DOCTYPE};
 
-use super::input::{Attack, Case, Input, Mutant};
+use super::input::{Attack, Input, Mutant, Right};
 use super::window;
+use crate::ledger::{Entry, Verdict};
 
 const STYLE: &str = include_str!("style.css");
-const PASSED: &str = "passed";
 /// The licence of the page. In two pieces, or checkers take it for this file's.
 const LICENSE: &str = concat!("<!-- SPD", "X-License-Identifier: GPL-2.0 -->");
 
@@ -27,13 +27,23 @@ fn word(is_right: bool, text: &str) -> Markup {
     html! { span class=(if is_right { "good" } else { "bad" }) { (text) } }
 }
 
-fn is_passed(case: &Case) -> bool {
-    case.verdict == PASSED
+fn is_passed(case: &Entry) -> bool {
+    matches!(case.verdict, Verdict::Passed | Verdict::Kept)
+}
+
+/// How a case ended, and why it was not run.
+fn ending(case: &Entry) -> String {
+    match case.verdict {
+        Verdict::Passed => "passed".to_owned(),
+        Verdict::Failed => "failed".to_owned(),
+        Verdict::Kept => "passed earlier".to_owned(),
+        Verdict::Unrun => format!("not run: {}", case.reason),
+    }
 }
 
 /// Consecutive cases of a suite, in the order of the ledger.
-fn suites(cases: &[Case]) -> Vec<(&str, Vec<&Case>)> {
-    let mut suites: Vec<(&str, Vec<&Case>)> = Vec::new();
+fn suites(cases: &[Entry]) -> Vec<(&str, Vec<&Entry>)> {
+    let mut suites: Vec<(&str, Vec<&Entry>)> = Vec::new();
     for case in cases {
         match suites.iter_mut().find(|(name, _)| *name == case.suite) {
             Some((_, cases)) => cases.push(case),
@@ -43,7 +53,7 @@ fn suites(cases: &[Case]) -> Vec<(&str, Vec<&Case>)> {
     suites
 }
 
-fn ledger(cases: &[Case]) -> Markup {
+fn ledger(cases: &[Entry]) -> Markup {
     html! {
         h2 { "Boots" }
         @for (suite, cases) in suites(cases) {
@@ -61,7 +71,7 @@ fn ledger(cases: &[Case]) -> Markup {
                                     ul { @for complaint in &case.complaints { li { (complaint) } } }
                                 }
                             }
-                            td { (word(is_passed(case), &case.verdict)) }
+                            td { (word(is_passed(case), &ending(case))) }
                             td.number.wide { (format!("{:.1} s", case.seconds)) }
                         }
                     }
@@ -71,9 +81,8 @@ fn ledger(cases: &[Case]) -> Markup {
     }
 }
 
-/// What a device was told to do. An attack whose outcome is up to the host is right whatever came of it.
 fn is_right(attack: &Attack) -> bool {
-    attack.expected == attack.got || attack.expected == "depends-on-host"
+    attack.verdict == Right::Yes
 }
 
 fn attacks(attacks: &[Attack]) -> Markup {
@@ -192,18 +201,23 @@ pub fn page(input: &Input) -> Markup {
 
 #[cfg(test)]
 mod tests {
-    use super::super::input::Ledger;
     use super::*;
+    use crate::ledger::Ledger;
 
-    fn case(suite: &str, name: &str, verdict: &str) -> Case {
-        let complaints = if verdict == PASSED { Vec::new() } else { vec!["<b> is \"wrong\"".to_owned()] };
-        Case { suite: suite.to_owned(), name: name.to_owned(), verdict: verdict.to_owned(), seconds: 1.0, complaints }
+    fn case(suite: &str, name: &str, verdict: Verdict) -> Entry {
+        let complaints = match verdict {
+            Verdict::Failed => vec!["<b> is \"wrong\"".to_owned()],
+            _ => Vec::new(),
+        };
+        Entry { verdict, complaints, ..Entry::unrun(suite, name, "no kernel") }
     }
 
     #[test]
     fn what_failed_is_open_and_escaped() {
-        let cases = vec![case("boot", "dma", PASSED), case("ats", "strict", "failed"), case("boot", "pt", PASSED)];
-        let text = page(&Input { ledger: Ledger { cases }, ..Input::default() }).into_string();
+        let cases =
+            [("boot", "dma", Verdict::Passed), ("ats", "strict", Verdict::Failed), ("boot", "pt", Verdict::Kept)];
+        let cases = cases.map(|(suite, name, verdict)| case(suite, name, verdict)).to_vec();
+        let text = page(&Input { ledger: Ledger { cases, ..Ledger::default() }, ..Input::default() }).into_string();
         assert!(text.contains("2 / 3") && text.contains("boot: <span class=\"good\">2 of 2 passed"), "{text}");
         assert_eq!(text.matches("<details open").count(), 1);
         assert!(text.contains("&lt;b&gt; is") && !text.contains("<b> is"));
@@ -220,15 +234,28 @@ mod tests {
     }
 
     #[test]
-    fn an_attack_that_depends_on_the_host_is_right() {
-        let attack = |expected: &str, got: &str| Attack {
+    fn what_was_not_run_did_not_pass() {
+        let cases = vec![case("boot", "dma", Verdict::Unrun)];
+        let text = page(&Input { ledger: Ledger { cases, ..Ledger::default() }, ..Input::default() }).into_string();
+        assert!(text.contains("0 / 1") && text.contains("not run: no kernel"), "{text}");
+    }
+
+    #[test]
+    fn an_attack_is_as_right_as_the_guest_says() {
+        let attack = |verdict| Attack {
             boot: String::new(),
             id: String::new(),
-            expected: expected.to_owned(),
-            got: got.to_owned(),
+            expected: "reaches".to_owned(),
+            got: "nothing".to_owned(),
+            verdict,
             detail: String::new(),
         };
-        assert!(is_right(&attack("blocked", "blocked")) && is_right(&attack("depends-on-host", "reaches")));
-        assert!(!is_right(&attack("blocked", "reaches")));
+        let text =
+            page(&Input { attacks: vec![attack(Right::Yes), attack(Right::No)], ..Input::default() }).into_string();
+        assert!(text.contains("1 / 2"), "{text}");
+        assert!(
+            text.contains("<span class=\"good\">nothing") && text.contains("<span class=\"bad\">nothing"),
+            "{text}"
+        );
     }
 }
