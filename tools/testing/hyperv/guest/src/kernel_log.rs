@@ -12,6 +12,11 @@ use crate::report;
 /// Longest record that the kernel hands out.
 const RECORD_MAX: usize = 8192;
 
+/// Whether the driver said this line.
+pub fn is_drivers(line: &str) -> bool {
+    line.starts_with("hv_pviommu: ") || line.contains(" IOMMU: ")
+}
+
 /// A reader of the kernel log.
 pub struct KernelLog(File);
 

@@ -10,13 +10,11 @@ use nix::errno::Errno;
 
 use super::leaks::{io_page_table_bytes, memory_info};
 use crate::control::{Injection, Minihv};
-use crate::iommufd::{Cdev, DeviceId, HwptId, Space};
-use crate::memory::DmaBuffer;
-use crate::pci;
+use crate::iommufd::{DeviceId, HwptId};
 use crate::report::Outcome;
 use crate::scenario::Context;
 use crate::testbench::{at, Bench, FROM_DEVICE};
-use crate::vfio::{BackEnd, Session, UnsafeInterrupts};
+use crate::vfio::BackEnd;
 
 /// Each so many-th domain gets the device for a while.
 const ATTACH_EVERY: u64 = 25;
@@ -41,13 +39,8 @@ struct Workshop {
 impl Workshop {
     fn open(context: &Context<'_>) -> Result<Workshop> {
         let minihv = context.minihv()?;
-        let function = pci::find(pci::EDU)?;
-        BackEnd::Iommufd.set_unsafe_interrupts(UnsafeInterrupts::Allowed)?;
-        function.bind("vfio-pci")?;
-        let (space, cdev) = (Space::new()?, Cdev::open(&function)?);
-        let device = cdev.bind(&space.iommufd).context("binding the device to iommufd")?;
-        cdev.attach(space.ioas).context("attaching the device to an IOAS")?;
-        let bench = Bench::new(context, function, Session::from_iommufd(cdev, space), DmaBuffer::new(1)?)?;
+        let bench = Bench::open_by(context, BackEnd::Iommufd, 1)?;
+        let device = bench.iommufd()?.0.id()?;
         bench.session.map(at(0), &bench.buffer, 0, 1)?;
         let baseline = minihv.counter(Counter::LiveDomains, 0)?;
         Ok(Workshop { bench, device, minihv, baseline })

@@ -8,11 +8,11 @@ use anyhow::{bail, ensure, Context as _, Result};
 use hvcore::control::{Counter, ToldField};
 use hvcore::ids::LogicalDeviceId;
 
-use super::judge::{account, is_drivers, Account};
+use super::judge::{account, Account};
 use super::sequence::{each, Hostility};
 use crate::control::{DeviceTranslation, Minihv};
 use crate::hotplug;
-use crate::kernel_log::KernelLog;
+use crate::kernel_log::{is_drivers, KernelLog};
 use crate::pci::{self, PciFunction};
 use crate::report::Outcome;
 use crate::scenario::Context;

@@ -6,6 +6,7 @@ use hvcore::control::ToldField;
 use hvcore::status::Status;
 
 use crate::control::{DeviceTranslation, Minihv};
+use crate::kernel_log::is_drivers;
 use crate::pci::PciFunction;
 
 /// How a device is accounted for.
@@ -19,11 +20,6 @@ pub enum Account {
     NotBehind,
     /// The kernel's log says that something is wrong with the device.
     Reported,
-}
-
-/// Whether the driver said this line.
-pub fn is_drivers(line: &str) -> bool {
-    line.starts_with("hv_pviommu: ") || line.contains(" IOMMU: ")
 }
 
 /// Whether the host's last word about a device was that the guest may not put it into domains.

@@ -8,9 +8,9 @@ use anyhow::{bail, ensure, Context as _, Result};
 use hvcore::control::{Counter, ToldField};
 use hvcore::ids::LogicalDeviceId;
 
-use super::judge::is_drivers;
 use super::sequence::{each, Hostility};
 use crate::control::Minihv;
+use crate::kernel_log::is_drivers;
 use crate::report::Outcome;
 use crate::scenario::Context;
 

@@ -5,18 +5,16 @@ use anyhow::{bail, ensure, Context as _, Result};
 use hvcore::hostile::random::{Random, Seed};
 use hvcore::ids::Iova;
 
-use super::judge::is_drivers;
 use super::sequence::{each, Hostility};
 use crate::control::{DeviceTranslation, Minihv};
 use crate::faults::Provoked;
-use crate::iommufd::{Cdev, DeviceId, HwptId, Space};
-use crate::kernel_log::KernelLog;
-use crate::memory::DmaBuffer;
-use crate::pci::{self, PciFunction};
+use crate::iommufd::{DeviceId, HwptId};
+use crate::kernel_log::{is_drivers, KernelLog};
+use crate::pci::PciFunction;
 use crate::report::Outcome;
 use crate::scenario::Context;
 use crate::testbench::{at, Bench, CANARY};
-use crate::vfio::{BackEnd, Session, UnsafeInterrupts};
+use crate::vfio::BackEnd;
 
 /// Pages that are mapped and unmapped, each at its own address.
 const PAGES: usize = 4;
@@ -44,14 +42,8 @@ struct Program {
 
 impl Program {
     fn start(context: &Context<'_>) -> Result<Program> {
-        let function = pci::find(pci::EDU)?;
-        BackEnd::Iommufd.set_unsafe_interrupts(UnsafeInterrupts::Allowed)?;
-        function.bind("vfio-pci")?;
-        let (space, cdev) = (Space::new()?, Cdev::open(&function)?);
-        let device = cdev.bind(&space.iommufd).context("binding the device to iommufd")?;
-        cdev.attach(space.ioas).context("attaching the device to an IOAS")?;
-        let session = Session::from_iommufd(cdev, space);
-        let bench = Bench::new(context, function, session, DmaBuffer::new(PAGES)?)?;
+        let bench = Bench::open_by(context, BackEnd::Iommufd, PAGES)?;
+        let device = bench.iommufd()?.0.id()?;
         Ok(Program { bench, device, domains: Vec::new(), pages: [Page::Unmapped; PAGES] })
     }
 

@@ -8,7 +8,7 @@ use hvcore::ids::DomainId;
 use super::cells::{expected, undisturbed, Cell, Expected, Leftover};
 use super::drive::{Attention, Drive, Seen};
 use crate::control::{Injection, Minihv};
-use crate::kernel_log::KernelLog;
+use crate::kernel_log::{is_drivers, KernelLog};
 use crate::report::remark;
 
 /// Said once in a boot; the runner counts it.
@@ -161,11 +161,6 @@ fn account_for(lines: &[String]) {
     for line in lines.iter().filter(|line| (is_drivers(line) && !line.contains(SAID_ONCE)) || is_warning(line)) {
         remark(&format!("accounted for: {line}"));
     }
-}
-
-/// Whether the driver said this line.
-fn is_drivers(line: &str) -> bool {
-    line.starts_with("hv_pviommu: ") || line.contains(" IOMMU: ")
 }
 
 /// Whether the line starts the report of something that must not be. All but the IOMMU core's warnings fail the boot
