@@ -22,9 +22,16 @@ use kernel::{
         Writer, //
     },
     fmt,
+    new_mutex,
     prelude::*,
-    sync::SetOnce, //
+    sync::{
+        Mutex,
+        SetOnce, //
+    },
 };
+
+/// Where an IOMMU is that was set up for a test.
+type Place = SetOnce<Pin<KBox<Instance>>>;
 
 /// The file; it stays for ever, as the IOMMU does.
 static FILE: SetOnce<Pin<KBox<File<ProbeFile>>>> = SetOnce::new();
@@ -37,30 +44,43 @@ static FILE: SetOnce<Pin<KBox<File<ProbeFile>>>> = SetOnce::new();
 ///
 /// [`ENOMEM`].
 pub(super) fn publish(dir: &Dir) -> Result {
-    let file = KBox::pin_init(dir.read_only_file(c"probe", ProbeFile), GFP_KERNEL)?;
+    let data = try_pin_init!(ProbeFile {
+        kept <- new_mutex!(KVec::new()),
+    });
+    let file = KBox::pin_init(dir.read_only_file(c"probe", data), GFP_KERNEL)?;
     FILE.populate(file);
     Ok(())
 }
 
 /// What came of a probe, in one line.
-struct ProbeFile;
+#[pin_data]
+struct ProbeFile {
+    /// What was set up and stays, listed so that nobody takes it for memory that was lost.
+    #[pin]
+    kept: Mutex<KVec<&'static Place>>,
+}
 
 impl Writer for ProbeFile {
     fn write(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match set_up() {
+        match self.set_up() {
             Ok(instance) => write_instance(f, instance),
             Err(error) => writeln!(f, "refused: errno {}", error.to_errno()),
         }
     }
 }
 
-/// The instance is never freed: a domain that the host does not delete refers to it for ever.
-fn set_up() -> Result<&'static Instance> {
-    let (_, capabilities) = probe::examine()?;
-    let place: &'static SetOnce<Pin<KBox<Instance>>> =
-        KBox::leak(KBox::new(SetOnce::new(), GFP_KERNEL)?);
-    place.populate(Instance::make(capabilities)?);
-    place.as_ref().map(|instance| &**instance).ok_or(ENOMEM)
+impl ProbeFile {
+    /// The instance is never freed: a domain that the host does not delete refers to it for ever.
+    fn set_up(&self) -> Result<&'static Instance> {
+        let (_, capabilities) = probe::examine()?;
+        let mut kept = self.kept.lock();
+        kept.reserve(1, GFP_KERNEL)?;
+        let place: &'static Place = KBox::leak(KBox::new(SetOnce::new(), GFP_KERNEL)?);
+        kept.push_within_capacity(place).map_err(|_| ENOMEM)?;
+        drop(kept);
+        place.populate(Instance::make(capabilities)?);
+        place.as_ref().map(|instance| &**instance).ok_or(ENOMEM)
+    }
 }
 
 fn write_instance(f: &mut fmt::Formatter<'_>, instance: &'static Instance) -> fmt::Result {

@@ -23,6 +23,7 @@ pub mod kselftest;
 pub mod large;
 pub mod leaks;
 pub mod matrix;
+pub mod nomem;
 pub mod nvme;
 pub mod observe;
 pub mod ownership;

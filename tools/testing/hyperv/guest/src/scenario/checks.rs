@@ -5,8 +5,8 @@ use super::{check, Check};
 use crate::attack::{self, Machine};
 use crate::checks::{
     announcement, answers, ats, bar, bench, binding, caches, cdev, concurrency, counters, cpus, domains, dump, groups,
-    hostile, hotplug, identity, kexec, kselftest, large, leaks, nvme, observe, ownership, protection, refusal, reset,
-    revocation, samples, sleep, trace, unmanaged, virtio, width,
+    hostile, hotplug, identity, kexec, kselftest, large, leaks, nomem, nvme, observe, ownership, protection, refusal,
+    reset, revocation, samples, sleep, trace, unmanaged, virtio, width,
 };
 use crate::vfio::BackEnd;
 
@@ -105,6 +105,12 @@ pub const HOSTILE_USER: Check = check("hostile-user-space", hostile::user::run);
 pub const HOSTILE_CLOSE: Check = check("hostile-close", hostile::user::close);
 pub const HOSTILE_HOTPLUG: Check = check("hostile-hotplug", hostile::devices::come_and_go);
 pub const HOSTILE_BOOT: Check = check("hostile-boot", hostile::devices::after_boot);
+
+pub const NOMEM_PROBE: Check = check("no-memory-for-the-iommu", nomem::probe);
+pub const NOMEM_USER: Check = check("no-memory-for-a-domain", nomem::user);
+pub const NOMEM_TABLES: Check = check("no-memory-for-tables", nomem::tables);
+pub const NOMEM_BUS: Check = check("no-memory-for-devices", nomem::bus);
+pub const NOMEM_REGISTRY: Check = check("no-memory-for-the-registry", nomem::registry);
 
 pub const HOTPLUG_CYCLES: Check = check("devices-come-and-go", hotplug::cycles);
 pub const SURPRISE: Check = check("device-torn-out", hotplug::surprise);

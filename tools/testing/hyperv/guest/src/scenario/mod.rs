@@ -12,6 +12,7 @@ mod kselftest;
 mod lifecycle;
 mod matrix;
 mod negative;
+mod nomem;
 mod observe;
 mod passthrough;
 mod power;
@@ -93,6 +94,7 @@ pub const SCENARIOS: &[&[Scenario]] = &[
     faults::SCENARIOS,
     hostile::SCENARIOS,
     negative::SCENARIOS,
+    nomem::SCENARIOS,
     power::SCENARIOS,
     passthrough::SCENARIOS,
     stress::SCENARIOS,

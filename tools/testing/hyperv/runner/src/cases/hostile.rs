@@ -4,7 +4,7 @@
 //! The sequences of a case have seeds that follow each other, from the case's own on. A failing one prints its seed,
 //! and `hvtest.seed=SEED hvtest.rounds=1` in place of the case's words runs it alone.
 
-use super::{mode, with};
+use super::{core_warns, mode, with, NUMBER_TAKEN};
 use crate::case::Case;
 use crate::expect::{Expectation, Times};
 
@@ -26,9 +26,6 @@ const COMPLAINTS: [&str; 14] = [
     r" IOMMU: DMA is not blocked but by the device: ",
 ];
 
-/// A domain is created with a number that is in use.
-const NUMBER_TAKEN: &str = "^0xb1 CREATE_DEVICE_DOMAIN: 0x65 HV_STATUS_KEY_ALREADY_EXISTS$";
-
 /// Lets the driver complain.
 fn complains(case: Case) -> Case {
     COMPLAINTS.into_iter().fold(case, |case, pattern| {
@@ -44,12 +41,6 @@ fn hostile(name: &'static str, scenario: &'static str) -> Case {
 /// So many sequences from this seed on.
 fn sequences(name: &'static str, scenario: &'static str, seed: u64, rounds: u32) -> Case {
     hostile(name, scenario).append(&format!("hvtest.seed={seed:#x}")).append(&format!("hvtest.rounds={rounds}"))
-}
-
-/// Where a driver may not refuse, the IOMMU core warns: a device that is attached to its default domain when it appears
-/// or when its user goes.
-fn core_warns(case: Case) -> Case {
-    case.splat(r"^WARNING: drivers/iommu/iommu\.c:\d+ at ").splat(r"^-+\[ cut here \]-+$").splat(r"^Call Trace:$")
 }
 
 /// A boot under one seed. Devices without drivers: what the host does to those of the kernel is the matrix's business.
@@ -77,7 +68,6 @@ const QUICK_BOOTS: usize = 3;
 /// The cases.
 pub fn cases() -> Vec<Case> {
     let mut cases = vec![
-        // What is set up anew counts domains from 1, as if the kernel's own were not there; they have those numbers.
         // Once the host has lied, the guest is not blamed any more.
         sequences("probe", "hostile-probe", 0x1_0000, 1800).violation(NUMBER_TAKEN),
         sequences("user", "hostile-user", 0x2_0000, 160),

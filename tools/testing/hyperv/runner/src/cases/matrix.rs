@@ -4,7 +4,7 @@
 //! The calls that are made at run time share a boot, in which a program in the guest has the hypervisor fail them. Those
 //! that are made once, before any program runs, take a boot for each status.
 
-use super::{mode, with};
+use super::{core_warns, mode, with};
 use crate::case::Case;
 use crate::expect::{self, Expectation, Times};
 
@@ -70,15 +70,6 @@ fn run_time(name: &'static str, scenario: &'static str) -> Case {
     with(Case::new("matrix", name, scenario).devices(&["edu", "nvme"]), &mode::STRICT)
         .append("kmemleak=on")
         .expect(expect::driver_up())
-}
-
-/// Where a driver may not refuse, the IOMMU core warns: when a program detaches the device, when it closes the device, and
-/// when the device appears. The guest program counts the warnings of each cell; a warning from elsewhere is none of them.
-fn core_warns(case: Case) -> Case {
-    const CORE: &str = "drivers/iommu/iommu.c";
-    case.known_warning(CORE, "iommu_detach_group_handle", "iommufd_device_detach")
-        .known_warning(CORE, "iommu_device_release_dma_owner", "iommufd_device_destroy")
-        .known_warning(CORE, "iommu_setup_default_domain", "iommu_bus_notifier")
 }
 
 /// The host does not tell what its IOMMU can do: devices work untranslated.

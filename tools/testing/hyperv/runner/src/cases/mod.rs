@@ -14,6 +14,7 @@ mod lifecycle;
 mod matrix;
 mod minihv;
 mod negative;
+mod nomem;
 mod observe;
 mod passthrough;
 mod power;
@@ -30,12 +31,13 @@ pub mod mode {
 }
 
 /// Suites in the order in which they run.
-pub const SUITES: [&str; 17] = [
+pub const SUITES: [&str; 18] = [
     "minihv",
     "kunit",
     "boot",
     "faults",
     "hostile",
+    "nomem",
     "matrix",
     "lifecycle",
     "passthrough",
@@ -50,9 +52,22 @@ pub const SUITES: [&str; 17] = [
     "iommufd",
 ];
 
+/// A domain is created with a number that is in use. What is set up anew counts domains from 1, as if the kernel's own
+/// were not there; they have those numbers.
+const NUMBER_TAKEN: &str = "^0xb1 CREATE_DEVICE_DOMAIN: 0x65 HV_STATUS_KEY_ALREADY_EXISTS$";
+
 /// Adds words to a case's kernel command line.
 fn with(case: Case, words: &[&str]) -> Case {
     words.iter().fold(case, |case, word| case.append(word))
+}
+
+/// Where a driver may not refuse, the IOMMU core warns: when a program detaches the device, when it closes the device, and
+/// when the device appears. A warning from elsewhere is none of them.
+fn core_warns(case: Case) -> Case {
+    const CORE: &str = "drivers/iommu/iommu.c";
+    case.known_warning(CORE, "iommu_detach_group_handle", "iommufd_device_detach")
+        .known_warning(CORE, "iommu_device_release_dma_owner", "iommufd_device_destroy")
+        .known_warning(CORE, "iommu_setup_default_domain", "iommu_bus_notifier")
 }
 
 /// Huge pages of both sizes for user space. The machine has a hole below 4 GiB: it takes this much RAM for 1 GiB in one
@@ -69,6 +84,7 @@ pub fn all() -> Vec<Case> {
         boot::cases(),
         faults::cases(),
         hostile::cases(),
+        nomem::cases(),
         matrix::cases(),
         lifecycle::cases(),
         passthrough::cases(),

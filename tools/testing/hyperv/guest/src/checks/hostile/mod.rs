@@ -2,7 +2,7 @@
 //! A hostile host: whatever it answers, every device is translated, blocked, or reported.
 
 pub mod devices;
-mod judge;
+pub mod judge;
 pub mod probe;
 mod sequence;
 pub mod user;
