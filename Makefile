@@ -30,7 +30,6 @@ help:
 	@echo 'make unapply KDIR=tree  take it away again'
 	@echo 'make setup              install what is missing (Debian 12 or 13, as root)'
 	@echo 'make vendor             fetch all that a build needs, for OFFLINE=1'
-	@echo 'make fuzz               coverage-guided fuzzing for MINUTES=n'
 	@echo 'make build              everything that make run needs, without running it'
 	@echo 'make clean              remove what was built, keep the kernel source'
 	@echo 'make distclean          remove all of $(OUT)'
@@ -50,7 +49,7 @@ help:
 	@echo 'BINDGEN=file  bindgen 0.71.1 or later           QEMU=file  QEMU 10; tested with 10.0.x'
 	@echo 'USE_PATH=1    take programs from your PATH; without it only those that are given by RUSTC= and so on'
 
-.PHONY: run shell build test test-all mutants bench report lint setup
+.PHONY: run shell build test test-all mutants fuzz bench report lint setup
 run:
 	@scripts/run.sh $(ARGS)
 shell:
@@ -74,11 +73,9 @@ lint:
 setup:
 	@scripts/setup.sh
 
-.PHONY: vendor fuzz
+.PHONY: vendor
 vendor:
 	@scripts/vendor.sh
-fuzz:
-	@scripts/fuzz.sh $(ARGS)
 
 .PHONY: apply unapply
 apply unapply:

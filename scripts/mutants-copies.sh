@@ -61,6 +61,9 @@ prepare() {
 		"$HV_TOP/scripts/source.sh"
 		"$HV_TOP/scripts/build-kernel.sh" debug
 		"$HV_TOP/scripts/build-tools.sh"
+		"$HV_TOP/scripts/build-kselftest.sh"
+		"$HV_TOP/scripts/build-module.sh" attack debug
+		if [[ -f $HV_BUILD/test/ledger.json ]]; then cp -- "$HV_BUILD/test/ledger.json" "$M/kept.json"; fi
 		seed_cargo minihv
 		if grep -q '^kernel ' <<<"$1"; then
 			need_space "$HV_BUILD" 4000 "a second copy of the kernel's objects"

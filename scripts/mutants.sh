@@ -160,45 +160,43 @@ host_test() {
 	fi
 }
 
-# guest_test CASE[(TEXT)] LOG KERNEL MINIHV OUT: TEXT must be in a complaint.
+# guest_test CASE[(TEXT)] LOG KERNEL MINIHV OUT [OPTION...]: TEXT must be in a complaint.
 guest_test() {
-	local case=${1%%(*} text=''
-	[[ $1 != *\(* ]] || text=${1#*\(} text=${text%\)}
+	local case=${1%%(*} text='' log=$2 kernel=$3 minihv=$4 out=$5
+	shift 5
 	verdict=unnoticed said=''
-	"$HVRUN" test --kernel-variant "debug=$3" --minihv "$4" --guest "$HVGUEST" --samples "$SAMPLES" --kselftest "$KSELFTEST" \
-		--bench-module "$BENCH_MODULES/release" --parallel 1 --out "$5" --case "$case\$" >"$2" 2>&1 || true
-	if ! grep -qE '^(not )?ok ' "$2"; then
+	"$HVRUN" test --qemu "$QEMU" --kernel-variant "debug=$kernel" --minihv "$minihv" --guest "$HVGUEST" --samples "$SAMPLES" \
+		--kselftest "$KSELFTEST" --attack-module "$ATTACK_MODULES/debug" --bench-module "$BENCH_MODULES/release" \
+		--parallel 1 --out "$out" --case "$case\$" "$@" >"$log" 2>&1 || true
+	if ! grep -qE '^(kept|ok|not ok) ' "$log"; then
 		verdict=missing said="no case $case"
-	elif grep -q '^not ok ' "$2"; then
-		said=$(complaint "$2")
-		if [[ -z $text ]] || grep -a '^  # ' "$2" | grep -qF -- "$text"; then verdict=noticed; fi
+	elif grep -q '^not ok ' "$log"; then
+		said=$(complaint "$log")
+		if [[ -z $text ]] || grep -a '^  # ' "$log" | grep -qF -- "$text"; then verdict=noticed; fi
 	fi
 }
 
-# test_of TEST LOG KERNEL MINIHV OUT: any of them.
-test_of() {
-	case $1 in
-	host:*) host_test "${1#host:}" "$2" ;;
-	kunit:*) guest_test "kunit/built-in(${1#kunit:})" "$2" "$3" "$4" "$5" ;;
-	*) guest_test "$1" "$2" "$3" "$4" "$5" ;;
-	esac
-}
-
-# baseline TEST: whether it passes when nothing is broken; otherwise that it fails says nothing.
+# baseline TEST: whether it passes when nothing is broken; otherwise that it fails says nothing. A boot that passed in make
+# test with this kernel and these tools is not repeated.
 baseline() {
-	local name file hash
-	name=$(tr -c 'a-z0-9\n-' _ <<<"${1%%(*}")
-	file=$RESULTS/baseline/$name
-	key_of "$1"
+	local name file hash case=$1 log
+	[[ $case != kunit:* ]] || case=kunit/built-in
+	name=$(tr -c 'a-z0-9\n-' _ <<<"${case%%(*}")
+	file=$RESULTS/baseline/$name log=$M/logs/baseline-$name.log
+	key_of "$case"
 	if [[ $(head -n 1 "$file" 2>/dev/null) != "$hash" ]]; then
-		restore
-		test_of "$1" "$M/logs/baseline-$name.log" "$SEED_VARIANT" "$MINIHV" "$M/test/baseline-$name"
+		if [[ $case == host:* ]]; then
+			restore
+			host_test "${case#host:}" "$log"
+		else
+			guest_test "${case%%(*}" "$log" "$SEED_VARIANT" "$MINIHV" "$M/test/baseline-$name" --resume "$M/kept.json"
+		fi
 		printf '%s\n%s\n%s\n' "$hash" "$verdict" "$said" | put_file "$file"
 	fi
 	[[ $(sed -n 2p "$file") == unnoticed ]]
 }
 
-# --- one mutant
+# --- one mutant. What was built is booted in the background, while the next one is built.
 
 # record KIND NAME KEY STATUS NOTICED_BY SECONDS SAID
 record() {
@@ -212,69 +210,118 @@ field() {
 	sed -nE "s/^$2=//p" "$1"
 }
 
-# try_mutant KIND NAME: sets status, noticed_by and said.
+# conclude KIND NAME KEY START: records `status`, `noticed_by` and `said`.
+conclude() {
+	local why=$said
+	if [[ $status == noticed ]] && ! baseline "$noticed_by"; then status='baseline fails' why=$said; fi
+	record "$1" "$2" "$3" "$status" "$noticed_by" $((($(now_ms) - $4) / 1000)) "$why"
+}
+
+# tell KIND NAME [REMARK]: counts and prints what is recorded.
+tell() {
+	local file=$RESULTS/$1-$2 status
+	status=$(field "$file" status)
+	if [[ $status == noticed ]]; then
+		passed=$((passed + 1))
+		echo "ok $2: noticed by $(field "$file" noticed_by) ($(field "$file" seconds) s)${3:-}: $(field "$file" said)"
+	else
+		failed=$((failed + 1))
+		if [[ $status == unnoticed ]]; then status='NOT NOTICED'; fi
+		echo "not ok $2: $status ($(field "$file" seconds) s)${3:-}: $(field "$file" said)"
+		note "breaks: $(field "$file" breaks)"
+		note "named: $(header "$MUTANTS_DIR/$1/$2.patch" Noticed-by)"
+	fi
+	write_json
+}
+
+# set_aside KIND: puts what boots need where the next build leaves it alone; sets `kernel` and `minihv`.
+place=0
+set_aside() {
+	local directory
+	place=$((1 - place))
+	directory=$M/boots/$place
+	rm -rf -- "$directory"
+	kernel=$SEED_VARIANT minihv=$MINIHV
+	if [[ $1 == kernel ]]; then
+		install -D -- "$M/objects/arch/x86/boot/bzImage" "$directory/arch/x86/boot/bzImage"
+		kernel=$directory
+	else
+		install -D -t "$directory" -- "$M/cargo/minihv/$HV_TARGET/hypervisor/minihv"
+		minihv=$directory/minihv
+	fi
+}
+
+# run_boots KIND NAME KEY START KERNEL MINIHV TEST...: in a process of its own.
+run_boots() {
+	local kind=$1 name=$2 key=$3 start=$4 kernel=$5 minihv=$6 test status=unnoticed noticed_by='' said='' case
+	shift 6
+	for test; do
+		case=$test
+		[[ $test != kunit:* ]] || case="kunit/built-in(${test#kunit:})"
+		guest_test "$case" "$M/logs/$name.log" "$kernel" "$minihv" "$M/test/$name"
+		if [[ $verdict == noticed ]]; then
+			status=noticed noticed_by=$test
+			break
+		fi
+	done
+	conclude "$kind" "$name" "$key" "$start"
+}
+
+# await_boots: waits for the boots that are under way, if any, and tells what came of them.
+under_way=()	# KIND NAME PROCESS
+await_boots() {
+	((${#under_way[@]})) || return 0
+	wait "${under_way[2]}" || true
+	tell "${under_way[@]:0:2}"
+	under_way=()
+}
+
+# try_mutant KIND NAME KEY: the host's tests first, which need no kernel. Its boots may go on when this returns.
 try_mutant() {
-	local kind=$1 name=$2 patch=$MUTANTS_DIR/$1/$2.patch log=$M/logs/$2 test kernel=$SEED_VARIANT minihv=$MINIHV built=
-	status=unnoticed noticed_by='' said=''
+	local kind=$1 name=$2 key=$3 patch=$MUTANTS_DIR/$1/$2.patch log=$M/logs/$2 start test kernel minihv
+	local status=unnoticed noticed_by='' said=''
+	local -a boots=()
+	start=$(now_ms)
 	restore
 	if ! mutate "$kind" "$patch" >"$log.log" 2>&1; then
 		status='does not apply' said=$(tail -n 1 "$log.log")
-		return
-	fi
-	for test in $(tests_of "$patch"); do
-		if [[ $test != host:* && -z $built ]]; then
-			built=1
-			if [[ $kind == kernel ]]; then
-				kernel=$M/objects
-				build_mutant_kernel "$log-build.log" || { status='does not build' said=$(complaint "$log-build.log" 2); return; }
-			else
-				minihv=$M/cargo/minihv/$HV_TARGET/hypervisor/minihv
-				build_mutant_minihv "$log-build.log" || { status='does not build' said=$(complaint "$log-build.log" 2); return; }
+	else
+		for test in $(tests_of "$patch"); do
+			if [[ $test != host:* ]]; then
+				boots+=("$test")
+				continue
 			fi
+			host_test "${test#host:}" "$log.log"
+			case $verdict in
+			broken) status='does not build' ;;
+			noticed) status=noticed noticed_by=$test ;;
+			esac
+			[[ $status == unnoticed ]] || break
+		done
+	fi
+	if [[ $status == unnoticed ]] && ((${#boots[@]})); then
+		if "build_mutant_$kind" "$log-build.log"; then
+			set_aside "$kind"
+			await_boots
+			run_boots "$kind" "$name" "$key" "$start" "$kernel" "$minihv" "${boots[@]}" 9>&- &
+			under_way=("$kind" "$name" $!)
+			return
 		fi
-		test_of "$test" "$log.log" "$kernel" "$minihv" "$M/test/$name"
-		case $verdict in
-		broken)
-			status='does not build'
-			return
-			;;
-		noticed)
-			status=noticed noticed_by=$test
-			return
-			;;
-		esac
-	done
+		status='does not build' said=$(complaint "$log-build.log" 2)
+	fi
+	conclude "$kind" "$name" "$key" "$start"
+	tell "$kind" "$name"
 }
 
 # run_mutant KIND NAME: from the results, or by trying.
 run_mutant() {
-	local kind=$1 name=$2 file=$RESULTS/$1-$2 key start cached='' status noticed_by said hash
-	make_key "$MUTANTS_DIR/$kind/$name.patch"
-	if [[ ${FORCE:-} != 1 && $(field "$file" key 2>/dev/null) == "$key" ]]; then
-		cached=' (known)'
+	local key hash
+	make_key "$MUTANTS_DIR/$1/$2.patch"
+	if [[ ${FORCE:-} != 1 && $(field "$RESULTS/$1-$2" key 2>/dev/null) == "$key" ]]; then
+		tell "$1" "$2" ' (known)'
 	else
-		start=$(now_ms)
-		try_mutant "$kind" "$name"
-		if [[ $status == noticed ]]; then
-			local why=$said
-			if ! baseline "$noticed_by"; then status='baseline fails'; else said=$why; fi
-		fi
-		record "$kind" "$name" "$key" "$status" "$noticed_by" $((($(now_ms) - start) / 1000)) "$said"
+		try_mutant "$1" "$2" "$key"
 	fi
-	status=$(field "$file" status)
-	case $status in
-	noticed)
-		passed=$((passed + 1))
-		echo "ok $name: noticed by $(field "$file" noticed_by) ($(field "$file" seconds) s)$cached: $(field "$file" said)"
-		;;
-	*)
-		failed=$((failed + 1))
-		if [[ $status == unnoticed ]]; then status='NOT NOTICED'; fi
-		echo "not ok $name: $status ($(field "$file" seconds) s)$cached: $(field "$file" said)"
-		note "breaks: $(field "$file" breaks)"
-		note "named: $(header "$MUTANTS_DIR/$kind/$name.patch" Noticed-by)"
-		;;
-	esac
 }
 
 # --- results.json
@@ -323,11 +370,15 @@ fi
 prepare "$list"
 while read -r kind name; do
 	case $kind in
-	cargo) run_cargo "$name" ;;
+	cargo)
+		await_boots
+		run_cargo "$name"
+		write_json
+		;;
 	*) run_mutant "$kind" "$name" ;;
 	esac
-	write_json
 done <<<"$list"
+await_boots
 restore
 echo "$passed passed, $failed failed"
 ((failed == 0))

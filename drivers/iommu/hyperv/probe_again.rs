@@ -21,8 +21,7 @@ use kernel::{
         File,
         Writer, //
     },
-    fmt,
-    new_mutex,
+    fmt, new_mutex,
     prelude::*,
     sync::{
         Mutex,

@@ -75,6 +75,9 @@ impl Variant {
     }
 }
 
+/// Keeps the kernel from running its own tests.
+const NO_UNIT_TESTS: &str = "kunit.enable=0";
+
 /// When a case runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Tier {
@@ -338,10 +341,17 @@ impl Case {
         format!("{}/{}", self.suite, self.name)
     }
 
+    /// Whether the kernel runs its own tests. They take seconds of each boot, and say the same in most.
+    fn runs_unit_tests(&self) -> bool {
+        self.variant != Variant::Debug || matches!(self.suite, "kunit" | "boot")
+    }
+
     /// Everything that the guest's kernel is told.
     pub fn command_line(&self) -> String {
         let scenario = format!("hvtest.scenario={}", self.scenario);
-        let words = [self.variant.words(), scenario.as_str()].into_iter().chain(self.append.iter().map(String::as_str));
+        let unit_tests = if self.runs_unit_tests() { "" } else { NO_UNIT_TESTS };
+        let words = [self.variant.words(), unit_tests, &scenario];
+        let words = words.into_iter().chain(self.append.iter().map(String::as_str));
         words.filter(|word| !word.is_empty()).collect::<Vec<_>>().join(" ")
     }
 }
@@ -359,6 +369,14 @@ mod tests {
         assert_eq!(case.clone().followed_by(&["a", "b"]).judged().log, expect::ordinary(&[], 3));
         assert_eq!(case.clone().expect(expect::driver_up()).judged().log.len(), 2);
         assert_eq!(case.append(mode::UNMANAGED[0]).judged().log, []);
+    }
+
+    #[test]
+    fn the_kernels_own_tests_run_where_hosts_differ_and_on_other_kernels() {
+        let runs = |case: Case| !case.command_line().contains(NO_UNIT_TESTS);
+        assert!(runs(Case::new("kunit", "x", "dma")) && runs(Case::new("boot", "x", "dma")));
+        assert!(!runs(Case::new("faults", "x", "dma")));
+        assert!(runs(Case::new("faults", "x", "dma").variant(Variant::Rt)));
     }
 
     #[test]

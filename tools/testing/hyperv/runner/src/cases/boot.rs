@@ -29,12 +29,13 @@ fn modes() -> Vec<Case> {
         with(boot("dma-strict", "dma"), &mode::STRICT).expect(expect::driver_up()),
         with(boot("dma-fq", "dma"), &mode::DEFERRED).expect(expect::driver_up()),
         with(boot("identity", "identity"), &mode::IDENTITY).expect(expect::driver_up()),
-        with(boot("one-cpu", "dma"), &mode::STRICT).cpus(1).expect(expect::driver_up()),
-        with(boot("forcedac", "dma"), &mode::STRICT).append("iommu.forcedac=1").expect(expect::driver_up()),
+        with(boot("one-cpu", "dma"), &mode::STRICT).cpus(1).expect(expect::driver_up()).thorough(),
+        with(boot("forcedac", "dma"), &mode::STRICT).append("iommu.forcedac=1").expect(expect::driver_up()).thorough(),
         // Byte 5 of the first bus's GUID is above 0x7f: an id whose highest bit is set.
         with(boot("high-logical-id", "dma"), &mode::STRICT)
             .hypervisor("guid=0:69637076-9ee7-6050-6d69-6e6968760000")
-            .expect(expect::driver_up()),
+            .expect(expect::driver_up())
+            .thorough(),
         with(boot("virtio-rng", "dma"), &mode::STRICT).devices(&["nvme", "edu", "virtio-rng"]).thorough(),
         with(boot("list-flush-unknown", "list-fallback"), &mode::STRICT)
             .hypervisor("inject=d1:2:1:all")
@@ -49,7 +50,8 @@ fn hosts() -> Vec<Case> {
         unmanaged("host-without-stage1", "s1=off").expect(expect::no_stage1()).expect(expect::driver_down()),
         unmanaged("host-without-4k-pages", "page-sizes=0x40200000")
             .expect(expect::no_small_pages())
-            .expect(expect::driver_down()),
+            .expect(expect::driver_down())
+            .thorough(),
     ]
 }
 
@@ -73,21 +75,21 @@ fn devices() -> Vec<Case> {
 
 fn widths() -> Vec<Case> {
     vec![
-        unmanaged("width-0", "iova-width=0").expect(expect::width_refused()).expect(expect::driver_down()),
+        unmanaged("width-0", "iova-width=0").expect(expect::width_refused()).expect(expect::driver_down()).thorough(),
         unmanaged("width-31", "iova-width=31").expect(expect::width_refused()).expect(expect::driver_down()),
         width("width-32", "iova-width=32", 32, 4).expect(expect::not_clamped()),
         width("width-33", "iova-width=33", 33, 4).expect(expect::not_clamped()).thorough(),
         width("width-35-5-levels", "iova-width=35 s1-5lvl=on", 35, 4).expect(expect::not_clamped()).thorough(),
-        width("width-36", "iova-width=36", 36, 4).expect(expect::not_clamped()),
+        width("width-36", "iova-width=36", 36, 4).expect(expect::not_clamped()).thorough(),
         width("width-38", "iova-width=38", 38, 4).expect(expect::not_clamped()).thorough(),
         width("width-39", "iova-width=39", 39, 4).expect(expect::not_clamped()).thorough(),
         width("width-47", "iova-width=47", 47, 4).expect(expect::not_clamped()).thorough(),
-        width("width-48", "iova-width=48", 47, 4).expect(expect::clamped()),
+        width("width-48", "iova-width=48", 47, 4).expect(expect::clamped()).thorough(),
         width("width-57-4-levels", "iova-width=57", 47, 4).expect(expect::clamped()).thorough(),
         width("width-255-4-levels", "iova-width=255", 47, 4).expect(expect::clamped()).thorough(),
         width("width-57-5-levels", "iova-width=57 s1-5lvl=on", 56, 5).expect(expect::clamped()),
         width("width-64-5-levels", "iova-width=64 s1-5lvl=on", 56, 5).expect(expect::clamped()).thorough(),
-        width("width-255-5-levels", "iova-width=255 s1-5lvl=on", 56, 5).expect(expect::clamped()),
+        width("width-255-5-levels", "iova-width=255 s1-5lvl=on", 56, 5).expect(expect::clamped()).thorough(),
     ]
 }
 

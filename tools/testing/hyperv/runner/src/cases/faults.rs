@@ -32,7 +32,8 @@ pub fn cases() -> Vec<Case> {
         fault("no-identity-domain", "dma")
             .hypervisor("inject=b1:b:2:1")
             .expect(expect::driver_up())
-            .expect(expect::no_static_domain("identity")),
+            .expect(expect::no_static_domain("identity"))
+            .thorough(),
         fault("five-levels-refused", "dma")
             .hypervisor("iova-width=57 s1-5lvl=on inject=ce:5:3:1")
             .expect(expect::five_levels_refused()),
@@ -57,6 +58,7 @@ pub fn cases() -> Vec<Case> {
                  inject=d0:0:1:all:bits=f000ffffffff0000 inject=d1:0:1:all:bits=f000f000ffff0000",
             )
             .expect(expect::driver_up())
+            .thorough()
             .expect(expect::list_flush_failed().times(Times::Never)),
         fault("no-flush-works", "failing-flush")
             .devices(&["edu"])

@@ -63,7 +63,7 @@ macro_rules! boots {
 const BOOTS: [(&str, &str); 30] =
     boots! { 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24 25 26 27 28 29 30 };
 /// How many of them run always.
-const QUICK_BOOTS: usize = 3;
+const QUICK_BOOTS: usize = 1;
 
 /// The cases.
 pub fn cases() -> Vec<Case> {

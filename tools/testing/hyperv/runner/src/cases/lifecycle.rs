@@ -43,7 +43,7 @@ fn revocation(name: &'static str, mode: &[&str]) -> Case {
 /// The cases.
 pub fn cases() -> Vec<Case> {
     vec![
-        come_and_go("hotplug", &mode::STRICT, 10),
+        come_and_go("hotplug", &mode::STRICT, 6),
         // The second bus asks for the first one's PCI domain number.
         with(lifecycle("buses", "buses"), &mode::STRICT)
             .devices(&["edu", "edu", "edu+edu"])

@@ -120,7 +120,7 @@ pub fn cases() -> Vec<Case> {
         full("create-at-probe", "matrix-probe-create"),
         full("configure-at-probe", "matrix-probe-configure"),
         core_warns(full("attach-at-probe", "matrix-probe-attach")),
-        core_warns(run_time("core-warnings-sample", "matrix-warnings-sample")),
+        core_warns(full("core-warnings-sample", "matrix-warnings-sample")),
         core_warns(full("core-warnings", "matrix-warnings")),
     ];
     cases.extend(boots());
