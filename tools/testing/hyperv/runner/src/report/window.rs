@@ -4,9 +4,9 @@
 use maud::{html, Markup};
 
 /// Size of the picture, in its own units; the page scales it.
-const SIZE: (u64, u64) = (640, 240);
-/// Room for the axes' words.
-const MARGIN: (u64, u64) = (64, 28);
+const SIZE: (u64, u64) = (400, 160);
+/// Room for the axes and their words.
+const MARGIN: (u64, u64) = (64, 4);
 
 /// A bar for each sample, the shortest first. Nothing without samples.
 pub fn chart(samples: &[u64]) -> Markup {
@@ -17,17 +17,19 @@ pub fn chart(samples: &[u64]) -> Markup {
     let top = longest.max(1);
     let median = sorted[sorted.len() / 2];
     html! {
-        svg viewBox=(format!("0 0 {} {}", SIZE.0, SIZE.1)) role="img"
-            aria-label=(format!("{count} samples, median {median} microseconds, longest {longest}")) {
-            @for (index, sample) in (0_u64..).zip(&sorted) {
-                @let tall = (sample * (height - 8) / top).max(1);
-                rect class="bar" x=(MARGIN.0 + index * width / count) y=(height - tall)
-                    width=((width / count).max(2) - 1) height=(tall) {}
+        figure {
+            svg viewBox=(format!("0 0 {} {}", SIZE.0, SIZE.1)) role="img"
+                aria-label=(format!("{count} samples, median {median} microseconds, longest {longest}")) {
+                @for (index, sample) in (0_u64..).zip(&sorted) {
+                    @let tall = (sample * (height - 8) / top).max(1);
+                    rect class="bar" x=(MARGIN.0 + index * width / count) y=(height - tall)
+                        width=((width / count).max(2) - 1) height=(tall) {}
+                }
+                line class="axis" x1=(MARGIN.0) y1=(height) x2=(SIZE.0) y2=(height) {}
+                text x=(MARGIN.0 - 6) y="14" text-anchor="end" { (longest) " µs" }
+                text x=(MARGIN.0 - 6) y=(height) text-anchor="end" { "0" }
             }
-            line class="axis" x1=(MARGIN.0) y1=(height) x2=(SIZE.0) y2=(height) {}
-            text x=(MARGIN.0 - 6) y="14" text-anchor="end" { (longest) " µs" }
-            text x=(MARGIN.0 - 6) y=(height) text-anchor="end" { "0" }
-            text x=(MARGIN.0) y=(SIZE.1 - 8) { (count) " transfers that reached memory, the earliest first; median " (median) " µs" }
+            figcaption { (count) " transfers that reached memory, the earliest first; median " (median) " µs" }
         }
     }
 }
