@@ -258,7 +258,7 @@ run_boots() {
 	for test; do
 		case=$test
 		[[ $test != kunit:* ]] || case="kunit/built-in(${test#kunit:})"
-		guest_test "$case" "$M/logs/$name.log" "$kernel" "$minihv" "$M/test/$name"
+		guest_test "$case" "$M/logs/$name.log" "$kernel" "$minihv" "$M/test/$name" --fail-fast
 		if [[ $verdict == noticed ]]; then
 			status=noticed noticed_by=$test
 			break

@@ -11,12 +11,13 @@ use anyhow::{bail, Context, Result};
 use hvcore::options::Options;
 
 use crate::case::Pack;
-use crate::console::Follower;
+use crate::console::{message, Follower};
 use crate::device::Devices;
 use crate::image::{write_bundle, Kernel};
 use crate::initramfs::{Fio, Initramfs};
 use crate::monitor::Monitor;
 use crate::qemu::{as_shell, Clock, Console, Iommu, Logs, Machine, Payload, Threads, Trace};
+use crate::remarks::GUEST;
 
 /// How often the logs are looked at.
 const TICK: Duration = Duration::from_millis(20);
@@ -55,9 +56,20 @@ pub struct Tools {
     pub attack: Option<PathBuf>,
 }
 
+/// What a check of the guest program that fails means for the rest of the boot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Failures {
+    /// The guest goes on.
+    Followed,
+    /// The boot ends: that something fails is all there is to know.
+    End,
+}
+
 /// How long a guest may take.
 #[derive(Clone, Copy, Debug)]
 pub struct Patience {
+    /// What ends it early.
+    pub failures: Failures,
     /// From start to end.
     pub total: Duration,
     /// Without a new byte in any log.
@@ -129,6 +141,11 @@ pub struct Plan {
     pub patience: Patience,
 }
 
+/// What a line of the console says of a check of the guest program that failed.
+fn failure(line: &str) -> Option<String> {
+    Some(message(line).strip_prefix(GUEST)?.trim_start().strip_prefix("not ok ")?.to_owned())
+}
+
 /// How a guest ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum End {
@@ -140,6 +157,8 @@ pub enum End {
     Silent(Duration),
     /// Took too long altogether.
     TimedOut(Duration),
+    /// A check failed, and nobody wanted to know more: the check's line.
+    Failed(String),
 }
 
 /// What is left of a guest.
@@ -304,12 +323,15 @@ impl Plan {
             elapsed: Duration::ZERO,
             repeats: vec![],
         };
-        let (mut heard, mut progress) = (Instant::now(), 0);
+        let (mut heard, mut progress, mut failed) = (Instant::now(), 0, None);
         loop {
             // Asked first: what was written before the end is then read below.
             let ended = qemu.0.try_wait().context("waiting for QEMU")?;
             for line in serial.poll()? {
                 watch(&line, start.elapsed());
+                if self.patience.failures == Failures::End {
+                    failed = failed.or_else(|| failure(&line));
+                }
                 record.serial.push(line);
             }
             record.hypervisor.extend(hypervisor.poll()?);
@@ -322,6 +344,10 @@ impl Plan {
                 (heard, progress) = (Instant::now(), seen);
             }
             let patient = self.console == Console::Terminal;
+            if let Some(check) = failed.take() {
+                record.end = End::Failed(check);
+                break;
+            }
             if !patient && heard.elapsed() > self.patience.silent {
                 record.end = End::Silent(self.patience.silent);
             } else if !patient && start.elapsed() > self.patience.total {
@@ -381,6 +407,13 @@ mod tests {
             elapsed: Duration::ZERO,
             repeats: Vec::new(),
         }
+    }
+
+    #[test]
+    fn a_failed_check_is_known_by_its_line() {
+        let failed = |line| failure(line).is_some();
+        assert!(failed("[    1.0] hvtest: not ok 3 a # why") && failed("[    1.0] hvtest:     not ok 3 a"));
+        assert!(!failed("[    1.0] hvtest: ok 3 a # not ok ") && !failed("[    1.0]     not ok 3 a"));
     }
 
     #[test]

@@ -205,6 +205,9 @@ pub struct TestArgs {
     /// List the cases instead of running them.
     #[arg(long)]
     pub list: bool,
+    /// End a boot at the first check that fails.
+    #[arg(long)]
+    pub fail_fast: bool,
     /// Keep results in this file, and run no case again that passed with the same kernel, tools and definition.
     #[arg(long, value_name = "FILE")]
     pub resume: Option<PathBuf>,

@@ -38,7 +38,7 @@ use std::time::Duration;
 use anyhow::{bail, Context, Result};
 use clap::Parser;
 
-use crate::boot::{Leftovers, Patience, Tools};
+use crate::boot::{Failures, Leftovers, Patience, Tools};
 use crate::case::{Tier, Variant};
 use crate::cli::{Action, Cli, GuestArgs, RunArgs, TestArgs, ToolArgs};
 use crate::image::Kernel;
@@ -109,7 +109,8 @@ impl GuestArgs {
     }
 
     fn patience(&self) -> Patience {
-        Patience { total: Duration::from_secs(self.timeout), silent: Duration::from_secs(self.silence) }
+        let (total, silent) = (Duration::from_secs(self.timeout), Duration::from_secs(self.silence));
+        Patience { failures: Failures::Followed, total, silent }
     }
 }
 
@@ -155,6 +156,7 @@ fn run(args: RunArgs) -> Result<Outcome> {
 
 fn test(args: &TestArgs) -> Result<Outcome> {
     let kernels: BTreeMap<Variant, Kernel> = args.variants.iter().map(|text| variant(text)).collect::<Result<_>>()?;
+    let failures = if args.fail_fast { Failures::End } else { Failures::Followed };
     let selection = Selection {
         suites: args.suites.clone(),
         cases: args.cases.clone(),
@@ -165,7 +167,7 @@ fn test(args: &TestArgs) -> Result<Outcome> {
         cpus: args.cpus,
         parallel: pool::width(args.parallel),
         threads: args.guest.threads,
-        patience: args.guest.patience(),
+        patience: Patience { failures, ..args.guest.patience() },
         leftovers: args.guest.leftovers(),
         ledger: args.tools.out.join(LEDGER),
         resume: args.resume.clone(),

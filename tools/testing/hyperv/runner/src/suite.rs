@@ -9,7 +9,7 @@ use anyhow::{bail, Context, Result};
 use hvcore::cachelog::Strictness;
 use hvcore::options::Options;
 
-use crate::boot::{Leftovers, Patience, Plan, Record, Tools};
+use crate::boot::{Failures, Leftovers, Patience, Plan, Record, Tools};
 use crate::case::{Case, Role, Tier, Variant};
 use crate::cases::{self, mode, SUITES};
 use crate::device::{Bus, Devices};
@@ -101,6 +101,15 @@ fn hypervisor(case: &Case) -> Result<Options> {
     Ok(options)
 }
 
+/// How long a case's guest may take. Where a check must fail, the others count, too.
+fn patience(case: &Case, selection: &Selection) -> Patience {
+    let patience = selection.patience.at_least(case.limit);
+    match case.demands.failing.is_empty() {
+        true => patience,
+        false => Patience { failures: Failures::Followed, ..patience },
+    }
+}
+
 fn plan(case: &Case, kernel: &Kernel, selection: &Selection) -> Result<Plan> {
     let buses: Vec<Bus> = case.devices.iter().map(|d| d.parse()).collect::<Result<_>>()?;
     Ok(Plan {
@@ -119,7 +128,7 @@ fn plan(case: &Case, kernel: &Kernel, selection: &Selection) -> Result<Plan> {
         padding: 0,
         console: Console::Log,
         trace: Trace::Off,
-        patience: selection.patience.at_least(case.limit),
+        patience: patience(case, selection),
     })
 }
 

@@ -132,6 +132,7 @@ pub fn verdict(record: &Record, demands: &Demands) -> Result<Verdict> {
         End::QemuFailed(words) => vec![format!("QEMU failed: {words}")],
         End::Silent(limit) => vec![format!("no output for {} s, see state.log", limit.as_secs())],
         End::TimedOut(limit) => vec![format!("not finished after {} s, see state.log", limit.as_secs())],
+        End::Failed(check) => vec![format!("ended at the first failure: {check}")],
     };
     let mut totals = 0;
     for text in &messages {
