@@ -5,7 +5,7 @@
 //! stale entry. What can be seen are the enable bit, in configuration space and at the hypervisor, and the
 //! invalidations that the hypervisor sends to the device.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
 
 use anyhow::{bail, Context as _, Result};
@@ -18,7 +18,7 @@ use crate::control::{Injection, Minihv};
 use crate::hotplug;
 use crate::iommufd::{Cdev, Iommufd};
 use crate::memory::DmaBuffer;
-use crate::pci::{self, PciFunction, VIRTIO};
+use crate::pci::{self, write_sysfs, PciFunction, VIRTIO};
 use crate::report::Outcome;
 use crate::scenario::{Context, DEVICE_PATIENCE};
 use crate::testbench::at;
@@ -30,6 +30,8 @@ const CAPABILITY_ATS: u32 = 0x000f;
 /// Offset of the control register in the capability.
 const CONTROL: u64 = 6;
 const ENABLE: u16 = 1 << 15;
+/// The smallest translation that the device asks for: 4 KiB, doubled so many times.
+const UNIT: u16 = 0x1f;
 
 /// The control register of a function's ATS capability; `None` when it has none.
 fn control(function: &PciFunction) -> Result<Option<u16>> {
@@ -73,6 +75,9 @@ fn expect(function: &PciFunction, minihv: Minihv, expected: DeviceTlb, when: &st
     let below = minihv.device_tlb(function.logical_id().context("no logical id")?)?;
     if (seen, below) != (expected, expected) {
         bail!("{when}: ATS is {seen:?} for the guest and {below:?} for the hypervisor, expected {expected:?}");
+    }
+    if seen == DeviceTlb::Enabled && register & UNIT != 0 {
+        bail!("{when}: the device asks for translations of {} KiB at least", 4_u64 << (register & UNIT));
     }
     Ok(())
 }
@@ -168,6 +173,20 @@ pub fn user_space(context: &mut Context<'_>) -> Result<Outcome> {
     function.bind("virtio-pci")?;
     expect(DeviceTlb::Enabled, "with its driver again")?;
     Ok(Outcome::Pass("9 states by two interfaces, one reset".to_owned()))
+}
+
+/// The kernel moves the device from its translating domain to the identity domain and back, with no stop in between.
+pub fn default_domain_changes(context: &mut Context<'_>) -> Result<Outcome> {
+    let (function, minihv) = subject(context)?;
+    function.unbind()?;
+    let file = function.file("iommu_group/type");
+    let before = fs::read_to_string(&file).with_context(|| file.display().to_string())?;
+    write_sysfs(&file, "identity")?;
+    expect(&function, minihv, DeviceTlb::Disabled, "in the identity domain")?;
+    write_sysfs(&file, before.trim())?;
+    expect(&function, minihv, DeviceTlb::Enabled, "in a translating domain again")?;
+    function.bind("virtio-pci")?;
+    Ok(Outcome::Pass(format!("{} and identity", before.trim())))
 }
 
 /// The host withdraws the device while it uses ATS, and offers it again.

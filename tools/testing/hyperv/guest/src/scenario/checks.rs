@@ -97,6 +97,7 @@ pub const ATS_KERNEL_IO: Check = check("ats-kernel-io-flushes-device", ats::kern
 pub const ATS_UNMAP: Check = check("ats-unmap-flushes-device", ats::unmap_reaches_device);
 pub const ATS_USER: Check = check("ats-follows-user-space", ats::user_space);
 pub const ATS_FAILED_FLUSH: Check = check("ats-off-after-failed-flush", ats::failed_flush);
+pub const ATS_TYPES: Check = check("ats-follows-default-domain", ats::default_domain_changes);
 pub const ATS_RETURN: Check = check("ats-on-after-removal", ats::comes_back);
 pub const ATS_IDENTITY_USER: Check = check("ats-in-identity-system", ats::user_space_in_identity);
 
