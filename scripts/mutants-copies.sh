@@ -112,7 +112,7 @@ build_mutant_kernel() {
 	HV_KMAKE_SRC=$M/linux kmake "$M/objects" bzImage >"$1" 2>&1
 }
 
-build_mutant_minihv() {
+build_mutant_emulator() {
 	(cd "$M/tree/$W" && RUSTFLAGS='' "$CARGO" build --locked --profile hypervisor --target "$HV_TARGET" \
 		--target-dir "$M/cargo/minihv" -p minihv) >"$1" 2>&1
 }
