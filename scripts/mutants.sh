@@ -176,12 +176,21 @@ guest_test() {
 	fi
 }
 
+# boot_of TEST: the boot that it names, as CASE[(TEXT)].
+boot_of() {
+	case $1 in
+	kunit:*) echo "kunit/built-in(${1#kunit:})" ;;
+	*) echo "$1" ;;
+	esac
+}
+
 # baseline TEST: whether it passes when nothing is broken; otherwise that it fails says nothing. A boot that passed in make
 # test with this kernel and these tools is not repeated.
 baseline() {
-	local name file hash case=$1 log
-	[[ $case != kunit:* ]] || case=kunit/built-in
-	name=$(tr -c 'a-z0-9\n-' _ <<<"${case%%(*}")
+	local name file hash case log
+	case=$(boot_of "$1")
+	case=${case%%(*}
+	name=$(tr -c 'a-z0-9\n-' _ <<<"$case")
 	file=$RESULTS/baseline/$name log=$M/logs/baseline-$name.log
 	key_of "$case"
 	if [[ $(head -n 1 "$file" 2>/dev/null) != "$hash" ]]; then
@@ -189,7 +198,7 @@ baseline() {
 			restore
 			host_test "${case#host:}" "$log"
 		else
-			guest_test "${case%%(*}" "$log" "$SEED_VARIANT" "$MINIHV" "$M/test/baseline-$name" --resume "$M/kept.json"
+			guest_test "$case" "$log" "$SEED_VARIANT" "$MINIHV" "$M/test/baseline-$name" --resume "$M/kept.json"
 		fi
 		printf '%s\n%s\n%s\n' "$hash" "$verdict" "$said" | put_file "$file"
 	fi
@@ -253,12 +262,10 @@ set_aside() {
 
 # run_boots KIND NAME KEY START KERNEL MINIHV TEST...: in a process of its own.
 run_boots() {
-	local kind=$1 name=$2 key=$3 start=$4 kernel=$5 minihv=$6 test status=unnoticed noticed_by='' said='' case
+	local kind=$1 name=$2 key=$3 start=$4 kernel=$5 minihv=$6 test status=unnoticed noticed_by='' said=''
 	shift 6
 	for test; do
-		case=$test
-		[[ $test != kunit:* ]] || case="kunit/built-in(${test#kunit:})"
-		guest_test "$case" "$M/logs/$name.log" "$kernel" "$minihv" "$M/test/$name" --fail-fast
+		guest_test "$(boot_of "$test")" "$M/logs/$name.log" "$kernel" "$minihv" "$M/test/$name" --fail-fast
 		if [[ $verdict == noticed ]]; then
 			status=noticed noticed_by=$test
 			break

@@ -131,6 +131,14 @@ pub fn capabilities() -> Result<BTreeMap<String, String>> {
     text.lines().map(|line| pair(line).with_context(|| format!("no line as documented: {line:?}"))).collect()
 }
 
+/// What `probe` says: the driver looks for its IOMMU once more, and sets up one that nobody uses.
+///
+/// # Errors
+/// When it cannot be read.
+pub fn probe() -> Result<String> {
+    read("probe")
+}
+
 /// Writes to `select`.
 ///
 /// # Errors

@@ -107,10 +107,15 @@ impl Entry {
         format!("{}/{}", self.suite, self.name)
     }
 
+    /// Whether it passed, now or earlier.
+    pub fn passed(&self) -> bool {
+        matches!(self.verdict, Verdict::Passed | Verdict::Kept)
+    }
+
     /// Whether this result is good for a case with this fingerprint.
     fn holds_for(&self, suite: &str, name: &str, fingerprint: &str) -> bool {
-        let is_good = matches!(self.verdict, Verdict::Passed | Verdict::Kept);
-        is_good && (self.suite.as_str(), self.name.as_str(), self.fingerprint.as_str()) == (suite, name, fingerprint)
+        self.passed()
+            && (self.suite.as_str(), self.name.as_str(), self.fingerprint.as_str()) == (suite, name, fingerprint)
     }
 }
 

@@ -3,6 +3,7 @@
 
 use super::{check, Check};
 use crate::attack::{self, Machine};
+use crate::checks::nomem::Part;
 use crate::checks::{
     announcement, answers, ats, bar, bench, binding, caches, cdev, concurrency, counters, cpus, domains, dump, groups,
     hostile, hotplug, identity, kexec, kselftest, large, leaks, nomem, nvme, observe, ownership, protection, refusal,
@@ -108,10 +109,10 @@ pub const HOSTILE_HOTPLUG: Check = check("hostile-hotplug", hostile::devices::co
 pub const HOSTILE_BOOT: Check = check("hostile-boot", hostile::devices::after_boot);
 
 pub const NOMEM_PROBE: Check = check("no-memory-for-the-iommu", nomem::probe);
-pub const NOMEM_USER: Check = check("no-memory-for-a-domain", nomem::user);
-pub const NOMEM_TABLES: Check = check("no-memory-for-tables", nomem::tables);
-pub const NOMEM_BUS: Check = check("no-memory-for-devices", nomem::bus);
-pub const NOMEM_REGISTRY: Check = check("no-memory-for-the-registry", nomem::registry);
+pub const NOMEM_USER: Check = check("no-memory-for-a-domain", |c| nomem::user(c, Part::Driver));
+pub const NOMEM_TABLES: Check = check("no-memory-for-tables", |c| nomem::user(c, Part::Tables));
+pub const NOMEM_BUS: Check = check("no-memory-for-devices", |c| nomem::bus(c, Part::Driver));
+pub const NOMEM_REGISTRY: Check = check("no-memory-for-the-registry", |c| nomem::bus(c, Part::Registry));
 
 pub const HOTPLUG_CYCLES: Check = check("devices-come-and-go", hotplug::cycles);
 pub const SURPRISE: Check = check("device-torn-out", hotplug::surprise);

@@ -27,10 +27,6 @@ fn word(is_right: bool, text: &str) -> Markup {
     html! { span class=(if is_right { "good" } else { "bad" }) { (text) } }
 }
 
-fn is_passed(case: &Entry) -> bool {
-    matches!(case.verdict, Verdict::Passed | Verdict::Kept)
-}
-
 /// Whether there is a result.
 fn was_run(case: &Entry) -> bool {
     case.verdict != Verdict::Unrun
@@ -62,7 +58,7 @@ fn ledger(cases: &[Entry]) -> Markup {
     html! {
         h2 { "Boots" }
         @for (suite, cases) in suites(cases) {
-            @let passed = cases.iter().filter(|case| is_passed(case)).count();
+            @let passed = cases.iter().filter(|case| case.passed()).count();
             @let run = cases.iter().filter(|case| was_run(case)).count();
             details open[passed < run] {
                 summary {
@@ -78,7 +74,7 @@ fn ledger(cases: &[Entry]) -> Markup {
                                     ul { @for complaint in &case.complaints { li { (complaint) } } }
                                 }
                             }
-                            td { @if was_run(case) { (word(is_passed(case), &ending(case))) } @else { (ending(case)) } }
+                            td { @if was_run(case) { (word(case.passed(), &ending(case))) } @else { (ending(case)) } }
                             td.number.wide { (format!("{:.1} s", case.seconds)) }
                         }
                     }
@@ -187,7 +183,7 @@ pub fn page(input: &Input) -> Markup {
                 div.tiles {
                     @if !cases.is_empty() {
                         @let run = cases.iter().filter(|case| was_run(case)).count();
-                        (tile(cases.iter().filter(|case| is_passed(case)).count(), run, "boots passed"))
+                        (tile(cases.iter().filter(|case| case.passed()).count(), run, "boots passed"))
                     }
                     @if !input.attacks.is_empty() {
                         (tile(input.attacks.iter().filter(|a| is_right(a)).count(), input.attacks.len(), "attacks right"))

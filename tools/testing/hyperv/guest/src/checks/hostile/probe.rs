@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 //! The driver looks for its IOMMU, by a file in debugfs that has it do so once more.
 
-use std::fs;
 use std::str::FromStr;
 
 use anyhow::{bail, ensure, Context as _, Result};
@@ -10,11 +9,10 @@ use hvcore::ids::LogicalDeviceId;
 
 use super::sequence::{each, Hostility};
 use crate::control::Minihv;
+use crate::debugfs;
 use crate::kernel_log::is_drivers;
 use crate::report::Outcome;
 use crate::scenario::Context;
-
-const FILE: &str = "/sys/kernel/debug/iommu/hv-pviommu/probe";
 
 const PRESENT: u64 = 1 << 0;
 const STAGE1: u64 = 1 << 2;
@@ -127,10 +125,10 @@ pub fn run(context: &mut Context<'_>) -> Result<Outcome> {
     let (mut refused, mut without_table) = (0, 0);
     let tally = each(context, |_, _, seed, log| {
         let hostility = Hostility::begin(minihv, seed)?;
-        let text = fs::read_to_string(FILE).context(FILE)?;
+        let text = debugfs::probe()?;
         let told = Told::ask(minihv)?;
         let wrong = hostility.end()?;
-        let found = Found::parse(text.trim()).with_context(|| format!("{FILE}: {text:?}"))?;
+        let found = Found::parse(text.trim()).with_context(|| format!("probe: {text:?}"))?;
         judge(told, found, &log.take()?).with_context(|| format!("{text:?} about {told:x?}"))?;
         match found {
             Found::Refused => refused += 1,

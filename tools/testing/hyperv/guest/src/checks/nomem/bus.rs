@@ -5,14 +5,15 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{bail, ensure, Context as _, Result};
+use nix::errno::Errno;
 
-use super::probe::says_no_memory;
 use super::Work;
 use crate::checks::hostile::judge::{account, Account};
 use crate::control::{DeviceTranslation, Minihv};
 use crate::hotplug;
 use crate::pci::{self, write_sysfs, PciFunction};
 use crate::scenario::Context;
+use crate::vfio::errno;
 
 const DRIVER: &str = "/sys/bus/vmbus/drivers/hv_pci";
 
@@ -84,7 +85,7 @@ impl Work for Bus {
 
     /// The kernel need not say so of a function that it cannot protect, as long as that function is blocked.
     fn is_no_memory(&self, error: &anyhow::Error) -> bool {
-        says_no_memory(error) || self.is_taken()
+        errno(error) == Some(Errno::ENOMEM) || self.is_taken()
     }
 
     /// No function does DMA past the IOMMU.

@@ -13,7 +13,8 @@ mod user;
 use anyhow::{bail, ensure, Context as _, Result};
 use hvcore::control::Counter;
 
-use self::injection::{Injection, Part, Shot};
+pub use self::injection::Part;
+use self::injection::{Injection, Shot};
 use crate::checks::leaks::io_page_table_bytes;
 use crate::control::Minihv;
 use crate::kernel_log::{is_drivers, KernelLog};
@@ -132,26 +133,14 @@ pub fn probe(context: &mut Context<'_>) -> Result<Outcome> {
     each(context, Part::Driver, &mut probe::Probe::default())
 }
 
-/// A program makes a domain, moves the device there and maps.
-pub fn user(context: &mut Context<'_>) -> Result<Outcome> {
+/// A program makes a domain, moves the device there and maps; a part of the kernel has no memory for it.
+pub fn user(context: &mut Context<'_>, part: Part) -> Result<Outcome> {
     let mut user = user::User::open(context)?;
-    each(context, Part::Driver, &mut user)
+    each(context, part, &mut user)
 }
 
-/// The same; it is the tables that cannot grow.
-pub fn tables(context: &mut Context<'_>) -> Result<Outcome> {
-    let mut user = user::User::open(context)?;
-    each(context, Part::Tables, &mut user)
-}
-
-/// A bus comes, with its devices.
-pub fn bus(context: &mut Context<'_>) -> Result<Outcome> {
+/// A bus comes, with its devices; a part of the kernel has no memory for it.
+pub fn bus(context: &mut Context<'_>, part: Part) -> Result<Outcome> {
     let mut bus = bus::Bus::new(context)?;
-    each(context, Part::Driver, &mut bus)
-}
-
-/// The same; it is the registry that cannot enter it.
-pub fn registry(context: &mut Context<'_>) -> Result<Outcome> {
-    let mut bus = bus::Bus::new(context)?;
-    each(context, Part::Registry, &mut bus)
+    each(context, part, &mut bus)
 }

@@ -1,24 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 //! The driver's file that has it look for its IOMMU once more, and sets up one that nobody uses.
 
-use std::fs;
-use std::io;
-
-use anyhow::{bail, Context as _, Result};
+use anyhow::{bail, Result};
+use nix::errno::Errno;
 
 use super::Work;
 use crate::control::Minihv;
-
-/// Whether the kernel said `ENOMEM`.
-pub fn says_no_memory(error: &anyhow::Error) -> bool {
-    error.chain().any(|cause| {
-        let io = cause.downcast_ref::<io::Error>().and_then(io::Error::raw_os_error);
-        let nix = cause.downcast_ref::<nix::errno::Errno>().map(|errno| *errno as i32);
-        io.or(nix) == Some(libc::ENOMEM)
-    })
-}
-
-const PROBE: &str = "/sys/kernel/debug/iommu/hv-pviommu/probe";
+use crate::debugfs;
+use crate::vfio::errno;
 
 /// Sets an IOMMU up.
 #[derive(Default)]
@@ -29,7 +18,7 @@ pub struct Probe {
 
 impl Work for Probe {
     fn act(&mut self) -> Result<()> {
-        let text = fs::read_to_string(PROBE).context(PROBE)?;
+        let text = debugfs::probe()?;
         let full = self.full.get_or_insert_with(|| text.clone());
         if text != *full {
             bail!("{}", text.trim());
@@ -43,7 +32,7 @@ impl Work for Probe {
         let refused = text == format!("refused: errno -{}", libc::ENOMEM);
         let lacking = text.starts_with("served: ")
             && (text.contains(&format!("table -{} ", libc::ENOMEM)) || text.contains(" absent"));
-        refused || lacking || says_no_memory(error)
+        refused || lacking || errno(error) == Some(Errno::ENOMEM)
     }
 
     fn judge(&mut self, _: Minihv, _: &[String]) -> Result<()> {

@@ -5,14 +5,13 @@ use anyhow::{bail, ensure, Context as _, Result};
 use hvcore::ids::Iova;
 use nix::errno::Errno;
 
-use super::probe::says_no_memory;
 use super::Work;
 use crate::control::{DeviceTranslation, Minihv};
 use crate::iommufd::{DeviceId, HwptId};
 use crate::memory::PAGE;
 use crate::scenario::Context;
 use crate::testbench::{at, Bench, CANARY, FROM_DEVICE};
-use crate::vfio::BackEnd;
+use crate::vfio::{errno, BackEnd};
 
 /// How far from the page that is always mapped the other one is: no table leads to both but the top one.
 const FAR: u64 = 1 << 39;
@@ -56,7 +55,7 @@ impl Work for User {
     }
 
     fn is_no_memory(&self, error: &anyhow::Error) -> bool {
-        says_no_memory(error)
+        errno(error) == Some(Errno::ENOMEM)
     }
 
     /// The device is in a domain, and reaches what is mapped there.
