@@ -11,7 +11,7 @@ ifneq ($(O),)
 OUT := $(O)
 endif
 export HV_BUILD := $(abspath $(OUT))
-export KDIR APT_MIRROR JOBS CPUS MEMORY DEVICES APPEND KEEP SUITE LIST FORCE MUTANTS KIND SHARD SAMPLE
+export KDIR APT_MIRROR JOBS CPUS MEMORY DEVICES APPEND VARIANT KEEP SUITE LIST FORCE MUTANTS KIND SHARD SAMPLE
 export KREF KERNEL_SOURCES KERNEL_KEYRING DEBIAN_KEYRING OFFLINE FRESH MINUTES
 export RUSTC LLVM BINDGEN QEMU USE_PATH
 
@@ -40,6 +40,7 @@ help:
 	@echo 'JOBS=n        parallel compilers (all processors)'
 	@echo 'CPUS=n        processors of the guest           MEMORY=1G  RAM of the guest'
 	@echo 'DEVICES="a b" devices passed to the guest       APPEND="…" kernel parameters'
+	@echo 'VARIANT=debug make run on the kernel of make test, with all checks of the kernel'
 	@echo 'KEEP=1        keep the files of the guest       ARGS="…"   more options for hvrun'
 	@echo 'APT_MIRROR=u  Debian archive for the kernel source, when the machine'"'"'s own does not have it'
 	@echo 'DEBIAN_KEYRING=file  the keys that sign it      KERNEL_SOURCES=file  instead of scripts/kernel-sources'

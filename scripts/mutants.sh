@@ -54,13 +54,19 @@ is_named() {
 	[[ -z ${MUTANTS:-} || ,$MUTANTS, == *,$1,* ]]
 }
 
+# by_file PATCH...: those of one file after each other, so that what depends on it is built again less often.
+by_file() {
+	local patch
+	for patch; do echo "$(files "$patch" | head -n 1) $patch"; done | sort | cut -d ' ' -f 2-
+}
+
 # chosen: "KIND NAME" of every mutant that is asked for, a line each.
 chosen() {
 	local kind patch name turn=0 i=1 n=1
 	if [[ -n ${SHARD:-} ]]; then i=${SHARD%/*} n=${SHARD#*/}; fi
 	for kind in kernel emulator; do
 		[[ -z ${KIND:-} || $KIND == "$kind" ]] || continue
-		for patch in "$MUTANTS_DIR/$kind"/*.patch; do
+		for patch in $(by_file "$MUTANTS_DIR/$kind"/*.patch); do
 			name=$(basename "$patch" .patch)
 			if ! is_named "$name" || ! is_sampled "$name"; then continue; fi
 			if ((turn++ % n == i - 1)); then echo "$kind $name"; fi

@@ -1,6 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
-# The main job: builds everything, boots the release kernel under minihv and runs its checks, or opens a shell there.
+# The main job: builds everything, boots a kernel under minihv and runs its checks, or opens a shell there.
 set -euo pipefail
 # shellcheck source=scripts/lib.sh
 . "${BASH_SOURCE[0]%/*}/lib.sh"
@@ -9,11 +9,13 @@ usage() {
 	cat <<-END
 	usage: scripts/run.sh [--shell] [--build-only] [OPTION OF hvrun...]
 
-	In the environment: KDIR (kernel tree), CPUS, MEMORY, DEVICES ("nvme edu"), APPEND (kernel parameters),
+	In the environment: KDIR (kernel tree), VARIANT (release; debug, the kernel of make test, has all checks and is
+	slower), CPUS, MEMORY, DEVICES ("nvme edu"), APPEND (kernel parameters),
 	KEEP=1 (keep the guest's files), JOBS. The options of hvrun: build/cargo/static/*/release/hvrun run --help
 	END
 }
 
+variant=${VARIANT:-release}
 out=$HV_BUILD/run
 build_only=
 options=()
@@ -39,13 +41,13 @@ done
 for device in ${DEVICES:-}; do options+=(--device "$device"); done
 
 lock_build
-need_space_for source linux kernel/release tools
+need_space_for source linux "kernel/$variant" tools
 "$HV_TOP/scripts/setup.sh"
 "$HV_TOP/scripts/source.sh"
-"$HV_TOP/scripts/build-kernel.sh" release
+"$HV_TOP/scripts/build-kernel.sh" "$variant"
 "$HV_TOP/scripts/build-tools.sh"
 [[ -z $build_only ]] || exit 0
-command=("$HVRUN" run --kernel "$HV_BUILD/kernel/release/arch/x86/boot/bzImage" --minihv "$MINIHV" --guest "$HVGUEST"
+command=("$HVRUN" run --kernel "$HV_BUILD/kernel/$variant/arch/x86/boot/bzImage" --minihv "$MINIHV" --guest "$HVGUEST"
 	--samples "$SAMPLES" --qemu "$QEMU" --out "$out" "${options[@]}")
 if [[ $out == */shell ]]; then
 	# An interactive guest must not keep others from building.

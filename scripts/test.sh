@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
-# The tests: on the host, then in guests, on the debug kernel and, for what is counted, on the release kernel. Last
-# line: "N passed, N failed".
+# The tests: on the host, then in guests, on the debug kernel. What is counted takes the release kernel, too, which is
+# built for it when it is asked for. Last line: "N passed, N failed".
 set -euo pipefail
 # shellcheck source=scripts/lib.sh
 . "${BASH_SOURCE[0]%/*}/lib.sh"
@@ -10,18 +10,19 @@ usage() {
 	cat <<-END
 	usage: scripts/test.sh [--all] [--build-only] [OPTION OF hvrun...]
 
-	--all         also the cases that take long, and the kernel variants: module, pviommu-off, rust-off, rt, kcsan. What
-	              passed in an earlier run and depends on nothing that changed since is not run again; FRESH=1 runs it.
+	--all         also the cases that take long, and the kernel variants: release (with the suite bench), module,
+	              pviommu-off, rust-off, rt, kcsan. What passed in an earlier run and depends on nothing that changed
+	              since is not run again; FRESH=1 runs it.
 	--build-only  build the kernels and the tools, test nothing
 
 	In the environment: SUITE="NAME..." runs these suites (host, apply, setup, or those of the guest), SUITE="-NAME..."
-	all but these; LIST=1 lists the suites; KDIR, CPUS, MEMORY, KEEP=1, JOBS.
+	all but these; LIST=1 lists the suites; bench is run with --all, or when it is named; KDIR, CPUS, MEMORY, KEEP=1, JOBS.
 	END
 }
 
 passed=0 failed=0
 counted_passed=0 counted_failed=0	# by the last count
-variants=(debug release)
+variants=(debug)
 all='' build_only=''
 readonly KEPT=$HV_BUILD/ledger	# results of test-all, by suite
 ledger=()	# "SUITE PASSED FAILED SECONDS REMARK"
@@ -56,6 +57,7 @@ done
 # wanted SUITE
 wanted() {
 	local names=" ${SUITE:-} "
+	if [[ $1 == bench && -z $all && $names != *" bench "* ]]; then return 1; fi
 	if ((${#chosen[@]} == 0)); then return 0; fi
 	if [[ ${chosen[0]} == -* ]]; then [[ $names != *" -$1 "* ]]; else [[ $names == *" $1 "* ]]; fi
 }
@@ -256,15 +258,19 @@ guest_suites() {
 	"$HVRUN" test --all --list | sed -nE 's|^([a-z0-9-]+)/.*|\1|p' | sort -u
 }
 
+# choose_suites: hvrun's options for the guests' suites that are wanted.
+choose_suites() {
+	local name names
+	names=$(guest_suites)
+	if [[ ${chosen[0]:--} != -* ]]; then names=$(printf '%s\n' "${chosen[@]}" | grep -vxE 'host|apply|setup'); fi
+	for name in $names; do
+		if wanted "$name"; then options+=(--suite "$name"); fi
+	done
+}
+
 run_guests() {
-	local log=$HV_LOGS/test-guests.log kept=$HV_BUILD/test/kept.json rc=0 name names p f
-	if ((${#chosen[@]})); then
-		names=$(guest_suites)
-		if [[ ${chosen[0]} != -* ]]; then names=$(printf '%s\n' "${chosen[@]}" | grep -vxE 'host|apply|setup'); fi
-		for name in $names; do
-			if wanted "$name"; then options+=(--suite "$name"); fi
-		done
-	fi
+	local log=$HV_LOGS/test-guests.log kept=$HV_BUILD/test/kept.json rc=0 p f
+	choose_suites
 	if [[ -n $all ]]; then
 		if [[ ${FRESH:-} == 1 ]]; then rm -f -- "$kept"; fi
 		options+=(--resume "$kept")
@@ -276,6 +282,7 @@ run_guests() {
 	count "${p:-0}" "${f:-0}" "$rc"
 }
 
+if [[ -z $all ]] && wanted bench; then variants+=(release); fi
 parts=(source linux tools)
 if guests_wanted; then
 	for variant in "${variants[@]}"; do parts+=("kernel/$variant"); done
@@ -289,10 +296,11 @@ if [[ ${LIST:-} == 1 ]]; then
 	echo "host: unit and property tests"
 	echo "apply: laying the project over a tree and taking it away"
 	echo "setup: kernel sources, toolchains, what is laid over a tree"
-	echo "bench: no panic in the driver's object"
-	kernels=()
-	for variant in "${variants[@]}"; do kernels+=(--kernel-variant "$variant=$HV_BUILD/kernel/$variant"); done
-	"$HVRUN" test "${kernels[@]}" "${tools[@]}" "${options[@]}" --list
+	if wanted bench; then echo "bench: no panic in the driver's object"; fi
+	if guests_wanted; then
+		choose_suites
+		"$HVRUN" test "${tools[@]}" "${options[@]}" --list
+	fi
 	exit
 fi
 if [[ -z $build_only ]]; then
