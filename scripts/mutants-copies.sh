@@ -53,6 +53,15 @@ seed_cargo() {
 	cp -a -- "$HV_BUILD/cargo/$1" "$M/cargo/$1"
 }
 
+# keep_results: what passed in the last run of the tests; not in place of what was kept of a longer one on this kernel.
+keep_results() {
+	local new=$HV_BUILD/test/ledger.json kept=$M/kept.json
+	[[ -f $new ]] || return 0
+	if [[ ! -f $kept || $SEED_VARIANT/built.stamp -nt $kept || $(wc -c <"$new") -gt $(wc -c <"$kept") ]]; then
+		cp -- "$new" "$kept"
+	fi
+}
+
 # prepare LIST: everything that the mutants of the list need.
 prepare() {
 	copy_project
@@ -63,7 +72,7 @@ prepare() {
 		"$HV_TOP/scripts/build-tools.sh"
 		"$HV_TOP/scripts/build-kselftest.sh"
 		"$HV_TOP/scripts/build-module.sh" attack debug
-		if [[ -f $HV_BUILD/test/ledger.json ]]; then cp -- "$HV_BUILD/test/ledger.json" "$M/kept.json"; fi
+		keep_results
 		seed_cargo minihv
 		if grep -q '^kernel ' <<<"$1"; then
 			need_space "$HV_BUILD" 4000 "a second copy of the kernel's objects"
