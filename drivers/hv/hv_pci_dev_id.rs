@@ -10,20 +10,16 @@
 //! crosses the interface, only integers.
 
 use kernel::{
-    alloc::KBox,
     error::from_result,
     ffi::c_int,
-    fmt, new_mutex,
+    fmt,
     prelude::*,
     rbtree::{
         Entry,
         RBTree,
         RBTreeNodeReservation, //
     },
-    sync::{
-        Mutex,
-        SetOnce, //
-    },
+    sync::global_lock, //
 };
 
 /// Prefix of the messages of this file.
@@ -70,14 +66,13 @@ impl Prefix {
 
 /// The entries.
 struct Registry {
-    prefixes: RBTree<DomainNumber, Prefix>,
+    /// Made with the first entry: a `static` cannot hold a tree from the beginning.
+    prefixes: Option<RBTree<DomainNumber, Prefix>>,
 }
 
 impl Registry {
-    fn new() -> Registry {
-        Registry {
-            prefixes: RBTree::new(),
-        }
+    const fn new() -> Registry {
+        Registry { prefixes: None }
     }
 
     /// Adds an entry.
@@ -87,7 +82,7 @@ impl Registry {
     /// [`EEXIST`]: there is one, which stays; [`ENOMEM`].
     fn insert(&mut self, domain: DomainNumber, prefix: Prefix) -> Result {
         let reservation = RBTreeNodeReservation::new(GFP_KERNEL)?;
-        match self.prefixes.entry(domain) {
+        match self.prefixes.get_or_insert_with(RBTree::new).entry(domain) {
             Entry::Vacant(vacant) => {
                 vacant.insert(prefix, reservation);
                 Ok(())
@@ -97,33 +92,32 @@ impl Registry {
     }
 
     fn remove(&mut self, domain: DomainNumber) {
-        self.prefixes.remove(&domain);
+        if let Some(prefixes) = &mut self.prefixes {
+            prefixes.remove(&domain);
+        }
     }
 
     fn get(&self, domain: DomainNumber) -> Option<Prefix> {
-        self.prefixes.get(&domain).copied()
+        self.prefixes.as_ref()?.get(&domain).copied()
     }
 }
 
-/// Set by the initcall, before any bus exists.
-static REGISTRY: SetOnce<Pin<KBox<Mutex<Registry>>>> = SetOnce::new();
-
-fn registry() -> Result<&'static Mutex<Registry>> {
-    REGISTRY.as_ref().map(|registry| &**registry).ok_or(ENODEV)
+global_lock! {
+    // SAFETY: `hv_pci_dev_id_init` initialises it, before any bus exists.
+    unsafe(uninit) static REGISTRY: Mutex<Registry> = Registry::new();
 }
 
-/// Sets the registry up; run once, at `core_initcall`.
+/// Sets the registry up; run once, at `core_initcall`. This cannot fail: a guest that has no memory
+/// to spare would lose all its vPCI buses, on hosts without an IOMMU, too.
 ///
 /// # Safety
 ///
-/// None beyond the C prototype's.
+/// To be called once, before any other function of this file.
 #[export]
 pub unsafe extern "C" fn hv_pci_dev_id_init() -> c_int {
-    from_result(|| {
-        let registry = KBox::pin_init(new_mutex!(Registry::new()), GFP_KERNEL)?;
-        REGISTRY.populate(registry);
-        Ok(0)
-    })
+    // SAFETY: An initcall runs once, and this one before anything that uses the registry.
+    unsafe { REGISTRY.init() };
+    0
 }
 
 /// Enters the bus of a PCI domain.
@@ -144,7 +138,7 @@ pub unsafe extern "C" fn hv_pci_register_dev_id(
     from_result(|| {
         let domain = DomainNumber::new(pci_domain_nr)?;
         let prefix = Prefix::new(logical_dev_id_prefix)?;
-        let inserted = registry()?.lock().insert(domain, prefix);
+        let inserted = REGISTRY.lock().insert(domain, prefix);
         if inserted == Err(EEXIST) {
             pr_err!("PCI domain {domain} has a logical device id already\n");
         }
@@ -162,8 +156,8 @@ pub unsafe extern "C" fn hv_pci_register_dev_id(
 /// None beyond the C prototype's.
 #[export]
 pub unsafe extern "C" fn hv_pci_unregister_dev_id(pci_domain_nr: c_int) {
-    if let (Ok(domain), Ok(registry)) = (DomainNumber::new(pci_domain_nr), registry()) {
-        registry.lock().remove(domain);
+    if let Ok(domain) = DomainNumber::new(pci_domain_nr) {
+        REGISTRY.lock().remove(domain);
     }
 }
 
@@ -183,7 +177,7 @@ pub unsafe extern "C" fn hv_pci_lookup_dev_id(
 ) -> c_int {
     from_result(|| {
         let domain = DomainNumber::new(pci_domain_nr).map_err(|_| ENODEV)?;
-        let prefix = registry()?.lock().get(domain).ok_or(ENODEV)?;
+        let prefix = REGISTRY.lock().get(domain).ok_or(ENODEV)?;
         // SAFETY: By this function's own requirement.
         unsafe { logical_dev_id_prefix.write(prefix.0) };
         Ok(0)
