@@ -36,14 +36,28 @@ pub struct Tables {
     pub rsdp: u64,
 }
 
+/// Which IOMMU the tables announce.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FirmwareIommu {
+    /// None.
+    None,
+    /// VT-d, of which no unit is named: a driver finds the table, and fails.
+    Broken,
+}
+
 /// Builds the tables for `processors` processors (at most 255; their APIC ids count from 0), to lie at physical address
 /// `base`, a multiple of 64.
-pub fn build(base: u64, processors: u32, machine: &Machine<'_>) -> Tables {
+pub fn build(base: u64, processors: u32, machine: &Machine<'_>, iommu: FirmwareIommu) -> Tables {
     let mut image = Image { base, bytes: Vec::new() };
     let dsdt = image.append(machine.dsdt.to_vec());
     let fadt = image.append(fadt(dsdt, machine));
     let madt = image.append(madt(processors, machine));
-    let xsdt = image.append(xsdt(&[fadt, madt]));
+    let mut listed = alloc::vec![fadt, madt];
+    match iommu {
+        FirmwareIommu::None => {}
+        FirmwareIommu::Broken => listed.push(image.append(empty_dmar())),
+    }
+    let xsdt = image.append(xsdt(&listed));
     let rsdp = image.append(rsdp(xsdt));
     Tables { image: image.bytes, rsdp }
 }
@@ -141,6 +155,16 @@ fn madt(processors: u32, machine: &Machine<'_>) -> Vec<u8> {
     table.finish()
 }
 
+/// A table of remapping units without any.
+fn empty_dmar() -> Vec<u8> {
+    const DMAR_BYTES: usize = 48;
+    const ADDRESS_WIDTH: u8 = 48;
+    let mut table = Table::new(b"DMAR", 1);
+    table.put(DMAR_BYTES - 1, &[0]);
+    table.put(HEADER_BYTES, &[ADDRESS_WIDTH - 1]);
+    table.finish()
+}
+
 fn xsdt(tables: &[u64]) -> Vec<u8> {
     let mut table = Table::new(b"XSDT", 1);
     for address in tables {
@@ -192,7 +216,7 @@ mod tests {
     #[test]
     fn linux_finds_its_way_from_the_rsdp() {
         for processors in [1, 2, 16, 255] {
-            let tables = build(BASE, processors, &MACHINE);
+            let tables = build(BASE, processors, &MACHINE, FirmwareIommu::None);
             let rsdp = &tables.image[(tables.rsdp - BASE) as usize..][..RSDP_BYTES];
             assert_eq!(&rsdp[..8], b"RSD PTR ");
             assert_eq!((checksum(&rsdp[..20]), checksum(rsdp), rsdp[15]), (0, 0, 2));
@@ -210,5 +234,15 @@ mod tests {
             assert_eq!((&madt[..4], number(&madt[36..40])), (&b"APIC"[..], 0xfee0_0000));
             assert_eq!(madt.len(), 44 + 8 * processors as usize + 12);
         }
+    }
+
+    #[test]
+    fn an_iommu_that_does_not_work_is_announced_last() {
+        let tables = build(BASE, 1, &MACHINE, FirmwareIommu::Broken);
+        let rsdp = &tables.image[(tables.rsdp - BASE) as usize..][..RSDP_BYTES];
+        let xsdt = table(&tables, number(&rsdp[24..32]));
+        assert_eq!(xsdt.len(), HEADER_BYTES + 24);
+        let dmar = table(&tables, number(&xsdt[52..60]));
+        assert_eq!((&dmar[..4], dmar.len(), dmar[36]), (&b"DMAR"[..], 48, 47));
     }
 }

@@ -11,6 +11,9 @@ pub const LEAF: u32 = 0x4fff_0000;
 /// What [`Command::Ping`] returns as its value: "MiniHv" and the interface's version.
 pub const PING_VALUE: u64 = 0x4d69_6e69_4876_0001;
 
+/// The domain id of [`Command::Walk`] that stands for the selected domain; ids below it are themselves.
+pub const WALK_SELECTED: u32 = 0xfff;
+
 /// A command, in ECX.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
@@ -41,7 +44,8 @@ pub enum Command {
     /// EDX = bus index.
     Unplug = 10,
     /// Walks a domain's guest table in software: EBX = IOVA page number 31:0, EDX = IOVA page number 51:32 and the
-    /// domain id in bits 31:20 (ids up to 4095). Value: the leaf entry, 0 when not present.
+    /// domain id in bits 31:20, or [`WALK_SELECTED`] there for the domain that was selected. Value: the leaf entry, 0 when
+    /// not present.
     Walk = 11,
     /// Writes a line to the hypervisor's log: EBX and EDX carry up to 8 ASCII bytes, little endian.
     Mark = 12,
@@ -51,6 +55,8 @@ pub enum Command {
     /// many leaf entries of the domain's table point into the range. [`Reply::Refused`] for a domain without a table,
     /// or with one that is too large to be searched.
     LeavesInto = 14,
+    /// EBX = a domain id: selects the domain for [`Command::Walk`].
+    Select = 16,
     /// Says more about the next [`Command::Inject`]: EBX = [`Qualifier`], EDX = its value. [`Reply::Refused`] for a value
     /// out of range.
     Qualify = 15,
@@ -230,7 +236,7 @@ macro_rules! from_u32 {
 from_u32! {
     Command {
         Ping, Counter, Fault, Device, Domain, Inject, InjectClear, Rescind, Offer, Eject, Unplug, Walk, Mark, PeekGuest,
-        LeavesInto, Qualify, Hostile, Told, Stale,
+        LeavesInto, Qualify, Select, Hostile, Told, Stale,
     }
     Qualifier { Domain, Elements, Slow, DeviceGone, LowHalf, Word, Marked, Slice, Resume }
     Counter {
@@ -253,7 +259,8 @@ mod tests {
         assert_eq!(Command::try_from(0), Ok(Command::Ping));
         assert_eq!(Command::try_from(14), Ok(Command::LeavesInto));
         assert_eq!(Command::try_from(15), Ok(Command::Qualify));
-        assert_eq!(Command::try_from(16), Err(()));
+        assert_eq!(Command::try_from(16), Ok(Command::Select));
+        assert_eq!(Command::try_from(17), Err(()));
         assert_eq!(Command::try_from(40), Ok(Command::Stale));
         assert_eq!(StaleField::try_from(3), Err(()));
         assert_eq!(Qualifier::try_from(8), Ok(Qualifier::Resume));

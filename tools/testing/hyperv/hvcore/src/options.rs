@@ -8,6 +8,7 @@ use alloc::vec::Vec;
 use core::fmt;
 use core::str::FromStr;
 
+use crate::acpi::FirmwareIommu;
 use crate::cachelog::Strictness;
 use crate::guid::ParseGuidError;
 use crate::hostile::random::Seed;
@@ -18,7 +19,8 @@ use crate::iommu::capabilities::{Capabilities, Presence, Switch};
 use crate::iommu::domains::Start;
 use crate::iommu::flush::Invalidation;
 use crate::platform::LogLevel;
-use crate::vmbus;
+use crate::status::Status;
+use crate::vmbus::{self, Ids, Unload};
 use crate::vpci::{self, Slot};
 
 /// Everything that can be chosen at start-up.
@@ -51,6 +53,15 @@ pub struct Options {
     /// `cache=strict|deferred|off`: whether it is logged, and held against the guest, what caches may still hold; with
     /// `deferred`, the guest may defer flushes.
     pub cache: Strictness,
+    /// `firmware-iommu=none|broken`: whether the ACPI tables announce an IOMMU, which does not work.
+    pub firmware_iommu: FirmwareIommu,
+    /// `taken=HEX`: the status for a domain number that is in use.
+    pub taken: Status,
+    /// `unload=reset|keep`: what happens to the devices of a guest that drops its VMBus connection, as it does when it
+    /// crashes.
+    pub unload: Unload,
+    /// `ids=unique|shared`: whether functions may share a logical device id, which is then that of the first one.
+    pub ids: Ids,
     /// `start=bypass|blocked`: what happens to the DMA of devices that the guest has not attached yet.
     pub start: Start,
     /// `interleave=SEED`: calls of several processors overtake one another, and lists are paused; see
@@ -87,6 +98,10 @@ impl Default for Options {
             guids: Vec::new(),
             invalidation: Invalidation::Performed,
             cache: Strictness::Off,
+            firmware_iommu: FirmwareIommu::None,
+            taken: Status::KEY_ALREADY_EXISTS,
+            unload: Unload::Reset,
+            ids: Ids::Unique,
             start: Start::Bypass,
             interleave: None,
             self_test: Switch::Off,
@@ -187,6 +202,10 @@ impl Options {
             "guid" => self.guids.push(bus_guid(value)?),
             "drop-flush" => self.invalidation = choice(value, "on, off or device-tlb", &DROP_FLUSH)?,
             "cache" => self.cache = choice(value, "strict, deferred or off", &CACHE)?,
+            "firmware-iommu" => self.firmware_iommu = choice(value, "none or broken", &FIRMWARE_IOMMU)?,
+            "taken" => self.taken = status(value)?,
+            "unload" => self.unload = choice(value, "reset or keep", &UNLOAD)?,
+            "ids" => self.ids = choice(value, "unique or shared", &IDS)?,
             "start" => self.start = choice(value, "bypass or blocked", &START)?,
             "interleave" => self.interleave = Some(parsed(value, "a number")?),
             "selftest" => self.self_test = switch(value)?,
@@ -212,6 +231,9 @@ const DROP_FLUSH: [(&str, Invalidation); 3] =
     [("on", Invalidation::Dropped), ("off", Invalidation::Performed), ("device-tlb", Invalidation::DeviceTlbsDropped)];
 const CACHE: [(&str, Strictness); 3] =
     [("strict", Strictness::Strict), ("deferred", Strictness::Deferred), ("off", Strictness::Off)];
+const FIRMWARE_IOMMU: [(&str, FirmwareIommu); 2] = [("none", FirmwareIommu::None), ("broken", FirmwareIommu::Broken)];
+const UNLOAD: [(&str, Unload); 2] = [("reset", Unload::Reset), ("keep", Unload::Keep)];
+const IDS: [(&str, Ids); 2] = [("unique", Ids::Unique), ("shared", Ids::Shared)];
 const START: [(&str, Start); 2] = [("bypass", Start::Bypass), ("blocked", Start::Blocked)];
 const LOG: [(&str, LogLevel); 3] = [("error", LogLevel::Error), ("info", LogLevel::Info), ("trace", LogLevel::Trace)];
 
@@ -241,6 +263,14 @@ fn version<T>(value: &str, from_parts: impl FnOnce(u16, u16) -> Option<T>) -> Re
 fn hexadecimal(value: &str) -> Result<u64, Reason> {
     let digits = value.strip_prefix("0x").unwrap_or(value);
     u64::from_str_radix(digits, 16).map_err(|_| Reason::OneOf("a hexadecimal number"))
+}
+
+fn status(value: &str) -> Result<Status, Reason> {
+    let code = hexadecimal(value)?.try_into().map(Status).map_err(|_| Reason::OneOf("a status"))?;
+    match code {
+        Status::SUCCESS => Err(Reason::OneOf("a status of failure")),
+        code => Ok(code),
+    }
 }
 
 /// The elements of a comma-separated list; none for the empty string.
@@ -304,6 +334,11 @@ impl fmt::Display for Options {
         let drop_flush = name(&self.invalidation, &DROP_FLUSH);
         words.changed("drop-flush", &self.invalidation, &default.invalidation, &drop_flush)?;
         words.changed("cache", &self.cache, &default.cache, &name(&self.cache, &CACHE))?;
+        let firmware_iommu = name(&self.firmware_iommu, &FIRMWARE_IOMMU);
+        words.changed("firmware-iommu", &self.firmware_iommu, &default.firmware_iommu, &firmware_iommu)?;
+        words.changed("taken", &self.taken, &default.taken, &format_args!("{:x}", self.taken.0))?;
+        words.changed("unload", &self.unload, &default.unload, &name(&self.unload, &UNLOAD))?;
+        words.changed("ids", &self.ids, &default.ids, &name(&self.ids, &IDS))?;
         words.changed("start", &self.start, &default.start, &name(&self.start, &START))?;
         if let Some(seed) = self.interleave {
             words.add("interleave", &seed)?;
@@ -366,7 +401,8 @@ mod tests {
     fn every_key() {
         let line = "vmbus=5.3 vpci=1.2 partition=l1vh pviommu=off s1=off s1-5lvl=on ats=on iova-width=255 \
                     page-sizes=0x201000 unmanaged=1,3 inject=b2:57:1:all inject=d1:5:2:1:garbage hostile=0xbad quota=7 assign=03.0,04.0+04.1,1f.7 \
-                    guid=1:44c4f61d-4444-4400-9d52-802e27ede19f drop-flush=on cache=strict start=blocked \
+                    guid=1:44c4f61d-4444-4400-9d52-802e27ede19f drop-flush=on cache=strict firmware-iommu=broken taken=71 unload=keep \
+                    ids=shared start=blocked \
                     interleave=7 selftest=on protection=off log=trace";
         let options = parse(line);
         assert_eq!(options.vmbus, vmbus::Version::V5_3);
@@ -391,6 +427,8 @@ mod tests {
         assert_eq!(options.guids, [(BusIndex(1), Guid::VPCI)]);
         assert_eq!((options.invalidation, options.log), (Invalidation::Dropped, LogLevel::Trace));
         assert_eq!(options.cache, Strictness::Strict);
+        assert_eq!(options.firmware_iommu, FirmwareIommu::Broken);
+        assert_eq!((options.taken, options.unload, options.ids), (Status(0x71), Unload::Keep, Ids::Shared));
         assert_eq!((options.start, options.interleave, options.self_test), (Start::Blocked, Some(7), Switch::On));
         assert_eq!(options.protection, Switch::Off);
         assert_eq!(options.to_string(), line);
@@ -405,6 +443,8 @@ mod tests {
         assert_eq!(error("iova-width=256"), "option \"iova-width=256\": a number from 0 to 255 expected");
         assert_eq!(error("start=off"), "option \"start=off\": bypass or blocked expected");
         assert_eq!(error("interleave=x"), "option \"interleave=x\": a number expected");
+        assert_eq!(error("taken=0"), "option \"taken=0\": a status of failure expected");
+        assert_eq!(error("taken=10000"), "option \"taken=10000\": a status expected");
         assert!(error("vmbus=7.1").contains("known version"));
         assert!(error("page-sizes=0xzz").contains("hexadecimal"));
         assert!(error("hostile=0").contains("hexadecimal"));
@@ -468,6 +508,10 @@ mod tests {
                     guids: guids.into_iter().map(|(bus, guid)| (BusIndex(bus), Guid(guid))).collect(),
                     invalidation: DROP_FLUSH[quota as usize % DROP_FLUSH.len()].1,
                     cache: CACHE[quota as usize % CACHE.len()].1,
+                    firmware_iommu: FIRMWARE_IOMMU[quota as usize / 19 % FIRMWARE_IOMMU.len()].1,
+                    taken: Status(quota as u16 | 1),
+                    unload: UNLOAD[quota as usize / 13 % UNLOAD.len()].1,
+                    ids: IDS[quota as usize / 17 % IDS.len()].1,
                     start: START[quota as usize / 3 % START.len()].1,
                     interleave: (quota % 5 == 0).then_some(u64::from(quota) << 30),
                     self_test: SWITCH[quota as usize / 7 % SWITCH.len()].1,

@@ -17,7 +17,8 @@ pub enum ResetCause {
     Ejected,
     /// The bus's offer was withdrawn: none of its functions is the guest's any more.
     Rescinded,
-    /// The guest dropped the whole VMBus connection, or a new kernel made a new one.
+    /// The guest dropped the whole VMBus connection, or a new kernel made a new one. The function may have been left as
+    /// it was.
     Unloaded,
 }
 

@@ -94,7 +94,7 @@ extern "C" fn boot_processor_main(start_info: u32) -> ! {
         Err(missing) => fatal!("{}: start QEMU with {}", missing.name(), vtd::QEMU_DEVICE),
     };
 
-    let tables = acpi::build(memory::acpi_range().start, processors, &io::ACPI_MACHINE);
+    let tables = acpi::build(memory::acpi_range().start, processors, &io::ACPI_MACHINE, options.firmware_iommu);
     let entry = guest_memory
         .write(Gpa(memory::acpi_range().start), &tables.image)
         .map_err(linux::Error::from)

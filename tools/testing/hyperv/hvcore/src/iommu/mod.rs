@@ -34,6 +34,8 @@ pub struct Config {
     pub cache: cachelog::Strictness,
     /// Where devices are before the guest attaches them.
     pub start: Start,
+    /// The answer to a domain number that is in use.
+    pub taken: Status,
 }
 
 /// The IOMMU of one guest.
@@ -102,7 +104,7 @@ impl Iommu {
             Status::INVALID_DEVICE_ID => {
                 layout::named_device(call, request.input).is_none_or(|id| self.domains.device(id).is_none())
             }
-            Status::KEY_ALREADY_EXISTS => {
+            status if call == IommuCall::Create && status == self.config.taken => {
                 layout::named_domain(call, request.input).is_none_or(|id| !self.domains.is_inherited(id))
             }
             // Whoever was told that there are no such calls makes no more of them.
@@ -110,6 +112,13 @@ impl Iommu {
             Status::SUCCESS | Status::INSUFFICIENT_DEVICE_DOMAINS | Status::DEVICE_ALREADY_IN_DOMAIN => false,
             _ => true,
         }
+    }
+
+    fn create(&mut self, create: layout::Create) -> Result<(), Status> {
+        self.domains.create(create).map_err(|status| match status {
+            Status::KEY_ALREADY_EXISTS => self.config.taken,
+            status => status,
+        })
     }
 
     fn known_call(
@@ -133,7 +142,7 @@ impl Iommu {
                 Ok(()) => Flusher::new(&self.domains, &mut self.cache_log, self.config.invalidation)
                     .call(platform, counters, request),
             },
-            IommuCall::Create => self.domain_call(|iommu| iommu.domains.create(layout::Create::decode(input)?)),
+            IommuCall::Create => self.domain_call(|iommu| iommu.create(layout::Create::decode(input)?)),
             IommuCall::Configure => {
                 self.domain_call(|iommu| iommu.configure(platform, layout::Configure::decode(input)?))
             }

@@ -6,6 +6,7 @@ use core::num::{NonZeroU16, NonZeroU32, NonZeroU64};
 use super::Partition;
 use crate::control::{
     Command, Counter, DeviceField, DomainField, FaultField, Qualifier, Reply, StaleField, ToldField, PING_VALUE,
+    WALK_SELECTED,
 };
 use crate::counters::Counters;
 use crate::hypercall::codes::CallCode;
@@ -86,6 +87,10 @@ impl Partition {
                 self.told(field, LogicalDeviceId(edx.into())).ok_or(Reply::NoSuchObject)
             }
             Command::Walk => self.walk(platform, ebx, edx),
+            Command::Select => {
+                self.selected = DomainId(ebx);
+                Ok(0)
+            }
             Command::Mark => {
                 mark(platform, ebx, edx);
                 Ok(0)
@@ -229,7 +234,11 @@ impl Partition {
 
     fn walk(&self, platform: &impl Platform, ebx: u32, edx: u32) -> Result<u64, Reply> {
         let page = u64::from(edx & 0xf_ffff) << 32 | u64::from(ebx);
-        match self.iommu.domains().translation(DomainId(edx >> 20)) {
+        let id = match edx >> 20 {
+            WALK_SELECTED => self.selected,
+            id => DomainId(id),
+        };
+        match self.iommu.domains().translation(id) {
             None => Err(Reply::NoSuchObject),
             Some(Some(Translation::Stage1 { root, levels })) => {
                 Ok(walk::walk(platform, root, levels, Iova(page << 12)).map_or(0, |leaf| leaf.entry))

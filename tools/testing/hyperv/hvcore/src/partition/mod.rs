@@ -24,7 +24,7 @@ use crate::hypercall::dispatch::{Call, IommuCall, Request};
 use crate::hypercall::fields::InputBuffer;
 use crate::hypercall::page::{self, Change, HypercallPage};
 use crate::hypercall::schedule::Schedule;
-use crate::ids::{BusIndex, DeviceIndex, Rid, VpIndex};
+use crate::ids::{BusIndex, DeviceIndex, DomainId, Rid, VpIndex};
 use crate::inject::{Injector, Qualifiers, TableFull};
 use crate::iommu::domains::{DeviceConfig, Managed};
 use crate::iommu::{self, layout, Iommu};
@@ -99,6 +99,8 @@ pub struct Partition {
     schedule: Schedule,
     counters: Counters,
     faults: FaultLog,
+    /// The domain that the test interface walks.
+    selected: DomainId,
     /// By device index.
     devices: Vec<Device>,
 }
@@ -123,7 +125,13 @@ impl Partition {
         if let Some(&missing) = options.unmanaged.iter().find(|device| device.0 >= functions.len()) {
             return Err(PartitionError::NoSuchDevice(missing));
         }
-        let config = VmbusConfig { max_version: options.vmbus, vpci_max_version: options.vpci, buses };
+        let config = VmbusConfig {
+            max_version: options.vmbus,
+            vpci_max_version: options.vpci,
+            buses,
+            ids: options.ids,
+            unload: options.unload,
+        };
         let mut injector = Injector::new();
         for rule in options.inject {
             injector.add(rule).map_err(PartitionError::Inject)?;
@@ -134,6 +142,7 @@ impl Partition {
             invalidation: options.invalidation,
             cache: options.cache,
             start: options.start,
+            taken: options.taken,
         };
         Ok(Partition {
             synic: Synic::new(vp_count),
@@ -148,6 +157,7 @@ impl Partition {
             schedule: Schedule::new(options.interleave),
             counters: Counters::new(),
             faults: FaultLog::new(),
+            selected: DomainId(0),
             devices,
         })
     }

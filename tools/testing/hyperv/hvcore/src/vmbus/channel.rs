@@ -12,7 +12,7 @@ use crate::report::{Event, Report, ResetCause};
 use crate::synic::{EventFlag, Sint, Synic};
 use crate::vpci::{self, Bus, Plug, Reply, Slot};
 
-use super::config::BusConfig;
+use super::config::{BusConfig, Unload};
 use super::gpadl::GpadlHandle;
 use super::offers::OfferError;
 use super::ring::{Completion, Incoming, Notify, Outgoing, Packet, PacketKind, RingError, Sent};
@@ -308,9 +308,12 @@ impl Channel {
     }
 
     /// The connection is gone, and with it whatever the guest knew.
-    pub(super) fn unload(&mut self, platform: &mut impl Platform, report: &mut Report) {
+    pub(super) fn unload(&mut self, platform: &mut impl Platform, report: &mut Report, unload: Unload) {
         if matches!(self.phase(), Phase::Offered | Phase::Open) {
-            self.bus.withdraw(platform, report, ResetCause::Unloaded);
+            match unload {
+                Unload::Reset => self.bus.withdraw(platform, report, ResetCause::Unloaded),
+                Unload::Keep => self.bus.abandon(platform, report),
+            }
         }
         self.release();
     }

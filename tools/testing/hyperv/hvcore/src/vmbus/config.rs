@@ -95,6 +95,28 @@ pub struct VmbusConfig {
     pub vpci_max_version: vpci::Version,
     /// The buses, in the order of their indices.
     pub buses: Vec<BusConfig>,
+    /// Whether functions may share a logical device id.
+    pub ids: Ids,
+    /// What happens to the functions when the connection goes.
+    pub unload: Unload,
+}
+
+/// Whether each function has a logical device id of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ids {
+    /// It has.
+    Unique,
+    /// Several functions may have the same one.
+    Shared,
+}
+
+/// What happens to the functions of a guest that drops its connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unload {
+    /// They are reset.
+    Reset,
+    /// They go on with what they do, but for interrupts.
+    Keep,
 }
 
 /// Why a configuration was refused.
@@ -146,7 +168,7 @@ impl VmbusConfig {
                 if devices.contains(&function.device) {
                     return Err(ConfigError::DuplicateDevice);
                 }
-                if ids.contains(&id) {
+                if self.ids == Ids::Unique && ids.contains(&id) {
                     return Err(ConfigError::DuplicateLogicalId);
                 }
                 let leads = |other: &FunctionConfig| {
@@ -173,7 +195,12 @@ mod tests {
     }
 
     fn check(buses: Vec<BusConfig>) -> Result<(), ConfigError> {
-        VmbusConfig { max_version: Version::V6_0, vpci_max_version: vpci::Version::V1_4, buses }.check()
+        check_as(buses, Ids::Unique)
+    }
+
+    fn check_as(buses: Vec<BusConfig>, ids: Ids) -> Result<(), ConfigError> {
+        let vpci_max_version = vpci::Version::V1_4;
+        VmbusConfig { max_version: Version::V6_0, vpci_max_version, buses, ids, unload: Unload::Reset }.check()
     }
 
     fn bus(index: usize, functions: Vec<FunctionConfig>) -> BusConfig {
@@ -207,7 +234,8 @@ mod tests {
         let twice = vec![bus(0, vec![function(0, 0, 0)]), bus(1, vec![function(0, 0, 0)])];
         assert_eq!(check(twice), Err(ConfigError::DuplicateDevice));
         let clash = vec![bus(0, vec![function(0, 0, 0), function(1, 0, 1)])];
-        assert_eq!(check(clash), Err(ConfigError::DuplicateLogicalId));
+        assert_eq!(check(clash.clone()), Err(ConfigError::DuplicateLogicalId));
+        assert_eq!(check_as(clash, Ids::Shared), Ok(()));
         assert_eq!(check(vec![bus(0, vec![function(0, 1, 0)])]), Err(ConfigError::NoFunctionZero));
     }
 

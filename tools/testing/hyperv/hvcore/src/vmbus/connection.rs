@@ -181,7 +181,7 @@ impl Vmbus {
         synic.discard_messages(link.target, Sint::VMBUS);
         for channel in &mut self.channels {
             self.gpadls.remove_all_of(channel.relid());
-            channel.unload(platform, &mut self.report);
+            channel.unload(platform, &mut self.report, self.unload);
         }
     }
 

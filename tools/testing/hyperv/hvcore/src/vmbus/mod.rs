@@ -27,7 +27,7 @@ use crate::vpci::{Plug, RetargetInterrupt};
 use channel::Channel;
 use connection::Connection;
 
-pub use config::{BusConfig, ConfigError, FunctionConfig, Version, VmbusConfig, MAX_BUSES, MAX_FUNCTIONS};
+pub use config::{BusConfig, ConfigError, FunctionConfig, Ids, Unload, Version, VmbusConfig, MAX_BUSES, MAX_FUNCTIONS};
 pub use offers::OfferError;
 
 /// A message or event connection, as the guest names it in a hypercall.
@@ -49,6 +49,7 @@ pub enum Availability {
 #[derive(Debug)]
 pub struct Vmbus {
     max_version: Version,
+    unload: Unload,
     connection: Connection,
     channels: Vec<Channel>,
     gpadls: gpadl::GpadlTable,
@@ -70,6 +71,7 @@ impl Vmbus {
             .collect();
         Ok(Vmbus {
             max_version: config.max_version,
+            unload: config.unload,
             connection: Connection::default(),
             channels,
             gpadls: gpadl::GpadlTable::default(),

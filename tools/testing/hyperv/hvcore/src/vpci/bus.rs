@@ -410,12 +410,26 @@ impl Bus {
     ///
     /// A configuration window stays behind, reading all ones, until [`Bus::forget_window`].
     pub(crate) fn withdraw(&mut self, platform: &mut impl Platform, report: &mut Report, cause: ResetCause) {
+        self.let_go(platform);
+        for function in &self.functions {
+            reset(platform, report, function.device, cause);
+        }
+    }
+
+    /// As [`Bus::withdraw`] because the guest has dropped its connection, but the functions are not reset.
+    pub(crate) fn abandon(&mut self, platform: &mut impl Platform, report: &mut Report) {
+        self.let_go(platform);
+        for function in &self.functions {
+            report.event(Event::FunctionReset { device: function.device, cause: ResetCause::Unloaded });
+        }
+    }
+
+    fn let_go(&mut self, platform: &mut impl Platform) {
         self.version = None;
         self.power = self.power.window().map_or(Power::Off, Power::Gone);
         self.interrupts.release_all(platform);
         for function in &mut self.functions {
             function.presence = Presence::Present;
-            reset(platform, report, function.device, cause);
         }
     }
 

@@ -13,7 +13,7 @@ const REFUSED: u32 = 3;
 fn ping_and_unknown_commands() {
     let mut guest = Guest::new("");
     assert_eq!(guest.control(Command::Ping, 0, 0), 0x4d69_6e69_4876_0001);
-    for command in [16, 0x100, u32::MAX] {
+    for command in [17, 0x100, u32::MAX] {
         let reply = guest.partition.control(&mut guest.platform, command, 0, 0);
         assert_eq!(reply, (UNKNOWN_COMMAND, 0));
     }
@@ -158,6 +158,9 @@ fn walks_and_peeks() {
     assert_eq!(guest.control(Command::Walk, 0x0804_0606, 5 << 20), 0);
     assert_eq!(guest.control(Command::Walk, 0x0804_0605, 5 << 20 | 1), 0);
     assert_eq!(guest.refused(Command::Walk, 0, 6 << 20), REFUSED);
+    assert_eq!(guest.refused(Command::Walk, 0x0804_0605, 0xfff << 20), NO_SUCH_OBJECT);
+    assert_eq!(guest.control(Command::Select, 5, 0), 0);
+    assert_eq!(guest.control(Command::Walk, 0x0804_0605, 0xfff << 20), 0x1234_5067);
     assert_eq!(guest.refused(Command::Walk, 0, 7 << 20), NO_SUCH_OBJECT);
     assert_eq!(guest.control(Command::PeekGuest, 0x23, 5 * 8), 0x1234_5067);
     for (page, offset) in [(0x23, 4), (0x23, 4096), (0x7fff_ffff, 0), (u32::MAX, 0xff8)] {

@@ -38,6 +38,19 @@ fn a_number_is_taken_twice() {
 }
 
 #[test]
+fn a_number_that_is_taken_has_the_status_that_was_asked_for() {
+    let mut guest = Guest::new("taken=71");
+    set_page(&mut guest, 1);
+    assert_eq!(guest.create(1), Status(0));
+    assert_eq!(guest.create(1), Status(0x71));
+    assert_eq!(violations(&mut guest), 1);
+    set_page(&mut guest, 0);
+    set_page(&mut guest, 1);
+    assert_eq!(guest.create(1), Status(0x71));
+    assert_eq!(violations(&mut guest), 1);
+}
+
+#[test]
 fn a_kernel_that_drops_its_devices_makes_way() {
     let mut guest = Guest::new("");
     assert_eq!(guest.create(1), Status(0));

@@ -178,7 +178,9 @@ fn devices_that_are_left_unblocked_are_counted() {
         guest.post(&bytes(&[16, 0]));
         guest.messages();
         if domain.is_none() {
-            [(1, PAGING), (2, BLOCKED), (3, BYPASS)].map(|(id, settings)| guest.domain(id, settings));
+            for (id, settings) in [(1, PAGING), (2, BLOCKED), (3, BYPASS)] {
+                guest.domain(id, settings);
+            }
         }
         guest.counter(Counter::Abandoned, 0)
     };

@@ -201,6 +201,28 @@ fn unload_resets_everything_and_a_new_kernel_can_connect() {
 }
 
 #[test]
+fn devices_of_a_guest_that_is_gone_are_kept_where_the_host_keeps_them() {
+    let mut guest = Guest::with_config(VmbusConfig {
+        max_version: Version::V6_0,
+        vpci_max_version: vpci::Version::V1_4,
+        buses: vec![bus(0, &[0])],
+        ids: Ids::Unique,
+        unload: Unload::Keep,
+    });
+    guest.connect(6, 0);
+    guest.post(message(3));
+    guest.kinds();
+    let mut rings = guest.power_on(0);
+    guest.create_interrupt(0, &mut rings);
+    guest.platform.take_events();
+    guest.post(message(16));
+    assert_eq!(guest.resets(), [(0, ResetCause::Unloaded)]);
+    let was_reset = |event: &testing::Event| matches!(event, testing::Event::Reset(_));
+    assert!(!guest.platform.take_events().iter().any(was_reset), "the function goes on");
+    assert_eq!(guest.platform.remap.len(), 0, "without interrupts");
+}
+
+#[test]
 fn contact_without_unload_starts_over_too() {
     let mut guest = Guest::offered();
     guest.power_on(0);

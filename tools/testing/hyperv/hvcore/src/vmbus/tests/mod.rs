@@ -56,7 +56,16 @@ impl Guest {
     }
 
     fn with_buses(max_version: Version, buses: Vec<BusConfig>) -> Guest {
-        let config = VmbusConfig { max_version, vpci_max_version: vpci::Version::V1_4, buses };
+        Guest::with_config(VmbusConfig {
+            max_version,
+            vpci_max_version: vpci::Version::V1_4,
+            buses,
+            ids: Ids::Unique,
+            unload: Unload::Reset,
+        })
+    }
+
+    fn with_config(config: VmbusConfig) -> Guest {
         let mut guest = Guest {
             platform: MockPlatform::new(vec![function(3), function(4), function(5)]),
             synic: Synic::new(2),
