@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
+#include <linux/device.h>
 #include <linux/generic_pt/iommu.h>
 #include <linux/io.h>
 #include <linux/iommu.h>
@@ -15,6 +16,11 @@ __rust_helper void *rust_helper_dev_iommu_priv_get(struct device *dev)
 	return dev_iommu_priv_get(dev);
 }
 #endif
+
+__rust_helper int rust_helper_dev_to_node(struct device *dev)
+{
+	return dev_to_node(dev);
+}
 
 #ifndef CONFIG_DEBUG_KMEMLEAK
 __rust_helper void rust_helper_kmemleak_not_leak(const void *ptr)

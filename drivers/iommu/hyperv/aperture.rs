@@ -34,6 +34,16 @@ pub(crate) enum Levels {
     Five,
 }
 
+impl Levels {
+    /// How many.
+    pub(crate) fn count(self) -> u8 {
+        match self {
+            Levels::Four => 4,
+            Levels::Five => 5,
+        }
+    }
+}
+
 /// The I/O address space `0..=2^width - 1`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Aperture {

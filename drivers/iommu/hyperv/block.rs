@@ -4,7 +4,11 @@
 
 use super::{
     calls,
-    domain_ids::DomainId, //
+    domain_ids::DomainId,
+    readings::{
+        is_attached_already,
+        says_no_such_device, //
+    }, //
 };
 use kernel::{
     device, fmt,
@@ -15,10 +19,7 @@ use kernel::{
         },
         hypercall::Call,
         logical_device::LogicalDeviceId,
-        status::{
-            HypercallError,
-            Status, //
-        },
+        status::HypercallError, //
     },
     prelude::*,
 };
@@ -32,6 +33,8 @@ pub(crate) enum Blocked {
     Detached,
     /// The host has taken it away.
     Gone,
+    /// The same, and the host has given its id to another device since: no call may name it.
+    Replaced,
 }
 
 /// A device could be neither attached to the blocking domain nor detached.
@@ -53,12 +56,6 @@ impl fmt::Display for NotBlocked {
     }
 }
 
-/// Whether `failure` says that the hypervisor does not have the device. That it is this status is
-/// our reading of its name; no document says so.
-pub(crate) fn says_no_such_device(failure: HypercallError) -> bool {
-    failure.is(Status::INVALID_DEVICE_ID)
-}
-
 /// Whether the host has taken the device away. One refusal is not believed: a second call, of
 /// another kind, must agree.
 pub(crate) fn is_gone(id: LogicalDeviceId, failure: HypercallError) -> bool {
@@ -73,9 +70,7 @@ pub(crate) fn block(
     let attach = match blocking.map(|domain| calls::attach(domain, id)) {
         None => None,
         Some(Ok(())) => return Ok(Blocked::Attached),
-        Some(Err(failure)) if failure.is(Status::DEVICE_ALREADY_IN_DOMAIN) => {
-            return Ok(Blocked::Attached);
-        }
+        Some(Err(failure)) if is_attached_already(failure) => return Ok(Blocked::Attached),
         Some(Err(failure)) if is_gone(id, failure) => return Ok(Blocked::Gone),
         Some(Err(failure)) => Some(failure),
     };
@@ -97,7 +92,7 @@ pub(crate) fn report_gone(dev: &device::Device) {
 /// [`EIO`]: the device may still do DMA.
 pub(crate) fn report(dev: &device::Device, result: Result<Blocked, NotBlocked>) -> Result {
     match result {
-        Ok(Blocked::Attached) => Ok(()),
+        Ok(Blocked::Attached | Blocked::Replaced) => Ok(()),
         Ok(Blocked::Detached) => {
             dev_warn!(dev, "IOMMU: not in the blocking domain, detached instead\n");
             Ok(())

@@ -6,7 +6,6 @@
 //! `Documentation/ABI/testing/debugfs-hv-pviommu`.
 
 use super::{
-    aperture::Levels,
     block::Blocked,
     capabilities::{
         AtsSupport,
@@ -95,13 +94,6 @@ fn make(report: HostReport) -> Result {
     Ok(())
 }
 
-fn level_count(levels: Levels) -> u32 {
-    match levels {
-        Levels::Four => 4,
-        Levels::Five => 5,
-    }
-}
-
 /// `capabilities`: what the host reports, and what is made of it.
 struct CapabilitiesFile(HostReport);
 
@@ -117,7 +109,7 @@ impl Writer for CapabilitiesFile {
         };
         let aperture = instance.aperture();
         writeln!(f, "used aperture: 0x0-{:#x}", aperture.last())?;
-        writeln!(f, "used levels: {}", level_count(aperture.levels))?;
+        writeln!(f, "used levels: {}", aperture.levels.count())?;
         writeln!(f, "used page sizes: {:#x}", instance.page_sizes())?;
         let list_flush = if instance.list_flush().is_known() {
             "used"
@@ -163,6 +155,7 @@ impl Writer for DomainsFile {
             ("untouched", Place::Initial),
             ("detached", Place::Blocked(Blocked::Detached)),
             ("gone", Place::Blocked(Blocked::Gone)),
+            ("replaced", Place::Blocked(Blocked::Replaced)),
         ] {
             write!(f, "- {name} - - - - - -")?;
             write_devices(f, instance, |other| other == place)?;
@@ -187,7 +180,7 @@ fn write_domain(
         f,
         "{id} {kind} {:#x} {} {} {} {} {}",
         record.table.root,
-        level_count(record.table.levels),
+        record.table.levels.count(),
         counts.lists,
         counts.descriptors,
         counts.wholes,

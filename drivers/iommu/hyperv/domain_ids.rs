@@ -15,6 +15,9 @@ pub(crate) struct DomainId(u32);
 impl DomainId {
     /// The lowest number: 0 is `HV_DEVICE_DOMAIN_ID_DEFAULT`.
     const FIRST: u32 = 1;
+    /// The lowest number of a kernel that runs beside the domains of a crashed one, which begin at
+    /// [`Self::FIRST`]. So it collides with none of them, whatever a collision looks like.
+    const FIRST_HIGH: u32 = 0x10_0000;
     /// The highest number, far below `HV_DEVICE_DOMAIN_ID_NULL`.
     const LAST: u32 = Ida::LAST;
 
@@ -40,11 +43,27 @@ impl fmt::Display for DomainId {
 pub(crate) struct DomainIds {
     #[pin]
     taken: Ida,
+    first: u32,
+}
+
+/// Where numbers begin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Base {
+    /// At the lowest one.
+    Low,
+    /// Far above those that another kernel's domains have.
+    High,
 }
 
 impl DomainIds {
-    pub(crate) fn new() -> impl PinInit<Self> {
-        pin_init!(Self { taken <- Ida::new() })
+    pub(crate) fn new(base: Base) -> impl PinInit<Self> {
+        pin_init!(Self {
+            taken <- Ida::new(),
+            first: match base {
+                Base::Low => DomainId::FIRST,
+                Base::High => DomainId::FIRST_HIGH,
+            },
+        })
     }
 
     /// Takes the lowest free number.
@@ -55,7 +74,7 @@ impl DomainIds {
     ///
     /// [`ENOMEM`], [`ENOSPC`].
     pub(crate) fn take(&self) -> Result<DomainId> {
-        let numbers = DomainId::FIRST..=DomainId::LAST;
+        let numbers = self.first..=DomainId::LAST;
         self.taken.take(numbers, GFP_KERNEL).map(DomainId)
     }
 
@@ -71,7 +90,7 @@ impl DomainIds {
     ///
     /// Context: that of `f`.
     pub(crate) fn each_taken(&self, mut f: impl FnMut(DomainId)) {
-        let mut next = DomainId::FIRST;
+        let mut next = self.first;
         while let Some(number) = self.taken.first_taken(next..=DomainId::LAST) {
             f(DomainId(number));
             next = number.saturating_add(1);

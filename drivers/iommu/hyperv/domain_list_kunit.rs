@@ -4,7 +4,10 @@
 
 use super::{
     aperture::Levels,
-    domain_ids::DomainIds,
+    domain_ids::{
+        Base,
+        DomainIds, //
+    },
     domain_list::{
         Counts,
         DomainList,
@@ -27,7 +30,7 @@ mod tests {
 
     #[test]
     fn domains_are_listed_by_number_until_they_leave() -> Result {
-        let ids = KBox::pin_init(DomainIds::new(), GFP_KERNEL)?;
+        let ids = KBox::pin_init(DomainIds::new(Base::Low), GFP_KERNEL)?;
         let list = KBox::pin_init(DomainList::new(), GFP_KERNEL)?;
         let (low, high) = (ids.take()?, ids.take()?);
         let second = Unlisted::new(0x2000, Levels::Five)?.enter(&list, high);
@@ -49,7 +52,7 @@ mod tests {
 
     #[test]
     fn a_number_may_be_taken_before_the_one_who_had_it_leaves() -> Result {
-        let ids = KBox::pin_init(DomainIds::new(), GFP_KERNEL)?;
+        let ids = KBox::pin_init(DomainIds::new(Base::Low), GFP_KERNEL)?;
         let list = KBox::pin_init(DomainList::new(), GFP_KERNEL)?;
         let id = ids.take()?;
         let old = Unlisted::new(0x1000, Levels::Four)?.enter(&list, id);
@@ -64,7 +67,7 @@ mod tests {
 
     #[test]
     fn hypercalls_are_counted_and_retired_domains_stay() -> Result {
-        let ids = KBox::pin_init(DomainIds::new(), GFP_KERNEL)?;
+        let ids = KBox::pin_init(DomainIds::new(Base::Low), GFP_KERNEL)?;
         let list = KBox::pin_init(DomainList::new(), GFP_KERNEL)?;
         let id = ids.take()?;
         let listed = Unlisted::new(0x1000, Levels::Four)?.enter(&list, id);

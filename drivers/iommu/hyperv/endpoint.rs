@@ -8,7 +8,6 @@ use super::{
         is_gone,
         report,
         report_gone,
-        says_no_such_device,
         Blocked,
         NotBlocked, //
     },
@@ -17,12 +16,19 @@ use super::{
         DeviceIommu, //
     },
     domain_ids::DomainId,
-    instance::Instance,
+    instance::{
+        Instance,
+        Serial, //
+    },
     protocol::{
         self,
         Answer,
         Attached, //
     },
+    readings::{
+        self,
+        DeviceAnswer, //
+    }, //
 };
 use kernel::{
     device,
@@ -33,10 +39,7 @@ use kernel::{
         },
         hypercall::Call,
         logical_device::LogicalDeviceId,
-        status::{
-            HypercallError,
-            Status, //
-        },
+        status::HypercallError,
         trace, //
     },
     iommu::{
@@ -44,7 +47,8 @@ use kernel::{
             Ats,
             TranslationUnit, //
         },
-        bus_master, //
+        bus_master,
+        ops::Demand, //
     },
     list::{
         impl_list_arc_safe,
@@ -60,7 +64,16 @@ use kernel::{
         new_spinlock_irq,
         SpinLockIrq, //
     },
+    time::{
+        delay::fsleep,
+        Delta, //
+    },
 };
+
+/// How long the driver waits before it asks about a device again, in milliseconds, each time that the
+/// host could not say, or that another device still has the id. Devices are probed one after the other: a host that never says must not delay
+/// the boot by more than this for each.
+const PAUSES: [i64; 3] = [1, 10, 100];
 
 /// Whether the hypervisor lets us attach the device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,6 +101,8 @@ pub(crate) type Place = protocol::Place<DomainId, Blocked>;
 /// What changes of a device.
 pub(crate) struct State {
     place: Place,
+    /// The domain, other than the blocking one, that the core has last put the device into.
+    chosen: Option<DomainId>,
     /// On only while the device is in a domain with a table.
     ats: Option<Ats>,
 }
@@ -97,6 +112,7 @@ pub(crate) struct State {
 pub(crate) struct Endpoint {
     dev: ARef<device::Device>,
     id: LogicalDeviceId,
+    serial: Serial,
     admission: Admission,
     /// Held over the hypercall that changes it, so that it never lags behind the hypervisor.
     #[pin]
@@ -115,12 +131,13 @@ impl_list_item! {
 impl Endpoint {
     /// Finds out whether `dev` is behind the IOMMU.
     ///
-    /// Context: may sleep.
+    /// Context: may sleep; serialised by the core with all that enters devices.
     ///
     /// # Errors
     ///
-    /// [`ENODEV`], silently: it is not, by the device's kind or by the host's word. [`ENOMEM`]: it
-    /// is, and was blocked.
+    /// [`ENODEV`]: it is not. Silently, when the device is of another kind or the host said so, and
+    /// with a message when the host refused to answer, or the device has another device's id.
+    /// [`ENOMEM`]: it is, and was blocked, with a message.
     pub(crate) fn new(
         instance: &Instance,
         dev: &device::Device,
@@ -128,36 +145,71 @@ impl Endpoint {
     ) -> Result<ListArc<Endpoint>> {
         let pdev = <&pci::Device>::try_from(dev).map_err(|_| ENODEV)?;
         let id = LogicalDeviceId::of(pdev)?;
-        let admission = match calls::get_device_iommu(id) {
-            Ok(DeviceIommu::Enabled) => Admission::Granted,
+        if retried(|| instance.claim(id), |_| true).is_err() {
+            // Whatever a call does about the id, it does to the other device.
+            dev_err!(
+                dev,
+                "IOMMU: another device has the id {id}; DMA is not under control of this IOMMU\n"
+            );
+            bus_master::stop(dev);
+            return Err(ENODEV);
+        }
+        let failure = match ask(id) {
+            Ok(DeviceIommu::Enabled) => None,
             Ok(DeviceIommu::Disabled) => return Err(ENODEV),
-            Err(failure) if says_no_such_device(failure) => return Err(ENODEV),
-            Err(failure) => {
-                dev_err!(
-                    dev,
-                    "IOMMU: {} of {id}: {failure}; DMA is blocked\n",
-                    GetLogicalDeviceProperty::NAME
-                );
-                Admission::Unknown
-            }
+            Err(failure) => match readings::device_answer(failure) {
+                DeviceAnswer::NotBehind => return Err(ENODEV),
+                DeviceAnswer::Refused => {
+                    dev_warn!(
+                        dev,
+                        "IOMMU: {} of {id}: {failure}; DMA is not translated\n",
+                        GetLogicalDeviceProperty::NAME
+                    );
+                    return Err(ENODEV);
+                }
+                DeviceAnswer::CouldNotSay => Some(failure),
+            },
         };
         let endpoint = ListArc::pin_init(
             try_pin_init!(Endpoint {
                 dev: dev.into(),
                 id,
-                admission,
+                serial: instance.next_serial(),
+                admission: match failure {
+                    None => Admission::Granted,
+                    Some(_) => Admission::Unknown,
+                },
                 state <- new_spinlock_irq!(State {
                     place: Place::Initial,
-                    ats: ats.filter(|_| instance.offers_ats()),
+                    chosen: None,
+                    ats: ats.filter(|_| instance.offers_ats()).and_then(|ats| prepare(dev, ats)),
                 }),
                 links <- ListLinks::new(),
             }),
             GFP_KERNEL,
-        );
-        endpoint.inspect_err(|_: &Error| {
-            dev_err!(dev, "IOMMU: no memory; DMA is blocked\n");
-            let _ = report(dev, block(id, instance.want_blocking()));
-        })
+        )
+        .inspect_err(|_: &Error| {
+            let result = block(id, instance.want_blocking());
+            if result.is_err() {
+                bus_master::stop(dev);
+            }
+            // When the device cannot be blocked, there is a message about that, too.
+            let end = report(dev, result).map_or("", |()| "; DMA is blocked");
+            dev_err!(dev, "IOMMU: no memory for the device{end}\n");
+        })?;
+        if let Some(failure) = failure {
+            // When the device cannot be blocked, there is a message about that, too.
+            let end = match endpoint.block(instance) {
+                Ok(()) => "; DMA is blocked",
+                Err(_) => "",
+            };
+            dev_err!(
+                dev,
+                "IOMMU: {} of {id}: {failure}{end}\n",
+                GetLogicalDeviceProperty::NAME
+            );
+        }
+        Ok(endpoint)
     }
 
     /// The device.
@@ -167,9 +219,13 @@ impl Endpoint {
     }
 
     /// The hypervisor's name for it.
-    #[cfg(CONFIG_IOMMU_DEBUGFS)]
     pub(crate) fn id(&self) -> LogicalDeviceId {
         self.id
+    }
+
+    /// Its place in the list of devices.
+    pub(crate) fn serial(&self) -> Serial {
+        self.serial
     }
 
     /// Where its DMA goes.
@@ -181,7 +237,30 @@ impl Endpoint {
 
     /// Whether the host was seen to have taken the device away, which is said once.
     fn is_gone(&self) -> bool {
-        self.place() == Place::Blocked(Blocked::Gone)
+        matches!(
+            self.place(),
+            Place::Blocked(Blocked::Gone | Blocked::Replaced)
+        )
+    }
+
+    /// Another device of this one's id has appeared: when the host has taken this one away, no call
+    /// names it from now on. Whether that is so.
+    ///
+    /// Context: any.
+    pub(crate) fn make_way(&self) -> bool {
+        let place = &mut self.state.lock().place;
+        let is_gone = matches!(*place, Place::Blocked(Blocked::Gone | Blocked::Replaced));
+        if is_gone {
+            *place = Place::Blocked(Blocked::Replaced);
+        }
+        is_gone
+    }
+
+    /// Whether the device may ask for translations while it is in a domain with a table.
+    ///
+    /// Context: any.
+    pub(crate) fn has_ats(&self) -> bool {
+        self.state.lock().ats.is_some()
     }
 
     /// Whether the hypervisor lets us attach the device.
@@ -201,6 +280,7 @@ impl Endpoint {
         &self,
         id: DomainId,
         requests: TranslatedRequests,
+        demand: Demand,
         closed_by: &[&AtomicFlag],
     ) -> Result {
         if self.admission == Admission::Unknown {
@@ -223,7 +303,14 @@ impl Endpoint {
                     self.dev,
                     "IOMMU: stays blocked, domain {id} is not to be used any more\n"
                 );
-                Ok(())
+                // Blocked is as safe as refused. When the core puts the device back where it was, after
+                // a reset, it cannot take a refusal. Nothing tells that from a program that has taken
+                // the device out of the domain and puts it back: that is not refused either.
+                if demand == Demand::Mandatory || self.state.lock().chosen == Some(id) {
+                    Ok(())
+                } else {
+                    Err(ENODEV)
+                }
             }
             Attached::Gone => {
                 // Whatever driver still has it sees that by itself; nothing is left to protect.
@@ -257,7 +344,7 @@ impl Endpoint {
     pub(crate) fn block(&self, instance: &Instance) -> Result {
         let was_gone = self.is_gone();
         match protocol::block(self, instance.want_blocking()) {
-            Ok(Blocked::Gone) if was_gone => Ok(()),
+            Ok(Blocked::Gone | Blocked::Replaced) if was_gone => Ok(()),
             result => report(&self.dev, result),
         }
     }
@@ -287,11 +374,15 @@ impl protocol::Device for Endpoint {
         id: DomainId,
         requests: TranslatedRequests,
     ) -> Answer<Blocked, Result, HypercallError> {
+        if state.is_replaced() {
+            return Answer::Gone(Blocked::Replaced);
+        }
         let had_ats = requests == TranslatedRequests::Forbidden && state.switch_ats_off();
         match calls::attach(id, self.id) {
             Ok(()) => {}
-            Err(failure) if failure.is(Status::DEVICE_ALREADY_IN_DOMAIN) => {}
+            Err(failure) if readings::is_attached_already(failure) => {}
             Err(failure) if is_gone(self.id, failure) => {
+                state.chosen = Some(id);
                 trace::block(&self.dev, self.id, || trace::Block::Gone);
                 return Answer::Gone(Blocked::Gone);
             }
@@ -303,6 +394,7 @@ impl protocol::Device for Endpoint {
                 return Answer::Failed(failure);
             }
         }
+        state.chosen = Some(id);
         trace::attach(&self.dev, self.id, id.as_u32());
         Answer::Entered(match requests {
             TranslatedRequests::Allowed => state.switch_ats_on(),
@@ -318,6 +410,9 @@ impl protocol::Device for Endpoint {
         state: &mut State,
         blocking: Option<DomainId>,
     ) -> Result<Blocked, NotBlocked> {
+        if state.is_replaced() {
+            return Ok(Blocked::Replaced);
+        }
         state.switch_ats_off();
         let result = block(self.id, blocking);
         if result.is_err() {
@@ -327,14 +422,60 @@ impl protocol::Device for Endpoint {
         trace::block(&self.dev, self.id, || match result {
             Ok(Blocked::Attached) => trace::Block::Attached,
             Ok(Blocked::Detached) => trace::Block::Detached,
-            Ok(Blocked::Gone) => trace::Block::Gone,
+            Ok(Blocked::Gone | Blocked::Replaced) => trace::Block::Gone,
             Err(_) => trace::Block::Failed,
         });
         result
     }
 }
 
+/// Asks whether the guest may attach a device; again, a few times, when the host could not say.
+///
+/// Context: may sleep.
+fn ask(id: LogicalDeviceId) -> Result<DeviceIommu, HypercallError> {
+    retried(
+        || calls::get_device_iommu(id),
+        |failure| readings::device_answer(failure) == DeviceAnswer::CouldNotSay,
+    )
+}
+
+/// Calls `f`, and again after each of [`PAUSES`] as long as it fails in a way that may pass.
+///
+/// Context: may sleep.
+fn retried<T, E: Copy>(f: impl Fn() -> Result<T, E>, may_pass: impl Fn(E) -> bool) -> Result<T, E> {
+    let mut result = f();
+    for pause in PAUSES {
+        match result {
+            Err(error) if may_pass(error) => {}
+            _ => break,
+        }
+        fsleep(Delta::from_millis(pause));
+        result = f();
+    }
+    result
+}
+
+/// Makes ATS ready to be switched on; without it, if that fails. Not after a crash: it switches ATS
+/// off, which the device may be using.
+fn prepare(dev: &device::Device, mut ats: Ats) -> Option<Ats> {
+    if readings::follows_a_crash() {
+        return Some(ats);
+    }
+    match ats.prepare(TranslationUnit::Size4K) {
+        Ok(()) => Some(ats),
+        Err(error) => {
+            dev_warn!(dev, "IOMMU: no ATS: errno {}\n", error.to_errno());
+            None
+        }
+    }
+}
+
 impl State {
+    /// Whether no call may name the device.
+    fn is_replaced(&self) -> bool {
+        self.place == Place::Blocked(Blocked::Replaced)
+    }
+
     /// Lets the device ask for translations, if it can and the IOMMU answers.
     fn switch_ats_on(&mut self) -> Result {
         match &mut self.ats {

@@ -14,7 +14,8 @@ use super::{
         Descriptor, //
     },
     paging::Domain,
-    protocol::GivenUp, //
+    protocol::GivenUp,
+    readings, //
 };
 use kernel::{
     hyperv::{
@@ -28,10 +29,7 @@ use kernel::{
             RepCall,
             RepInputs, //
         },
-        status::{
-            HypercallError,
-            Status, //
-        },
+        status::HypercallError,
         trace::{
             self,
             Flushed, //
@@ -44,7 +42,10 @@ use kernel::{
     pr_warn_once,
     prelude::*,
     sync::atomic::{
-        ordering::Relaxed,
+        ordering::{
+            Acquire,
+            Relaxed, //
+        },
         AtomicFlag, //
     },
 };
@@ -79,7 +80,7 @@ impl ListFlush {
     #[cold]
     fn note(&self, failure: HypercallError) {
         let name = FlushDeviceDomainList::NAME;
-        if !failure.is(Status::INVALID_HYPERCALL_CODE) {
+        if !readings::is_unknown_call(failure) {
             pr_warn_once!("{name}: {failure}; the whole domain is flushed instead\n");
         } else if !self.unknown.xchg(true, Relaxed) {
             pr_info!("{name} is not known to the host, whole domains are flushed from now on\n");
@@ -127,7 +128,12 @@ impl Domain {
         if lists.unknown.load(Relaxed) {
             return self.flush_whole();
         }
-        let cover = Cover::new(gather.first().as_u64(), gather.last().as_u64());
+        let (first, last) = (gather.first().as_u64(), gather.last().as_u64());
+        let cover = if self.has_device_tlbs.load(Relaxed) {
+            Cover::of_few(first, last)
+        } else {
+            Cover::new(first, last)
+        };
         let blocks = cover.as_slice();
         self.listed.count_list(blocks.len());
         let outcome = lists.inputs.start(self.id.as_u32(), blocks);
@@ -157,6 +163,10 @@ impl Domain {
             Ok(()) => FlushOutcome::Flushed,
             Err(failure) => {
                 self.listed.count_failure();
+                if self.emptied.load(Acquire) {
+                    // No device is in the domain, nor will one be: there is nothing to make up for.
+                    return FlushOutcome::Stale;
+                }
                 lists.note(failure);
                 self.flush_whole()
             }
@@ -179,7 +189,7 @@ impl Domain {
 
     /// No flush works.
     fn give_up(&self, failure: HypercallError) {
-        let (given_up, tally) = self.instance.give_up(self.id, &self.stale);
+        let (given_up, tally) = self.instance.give_up(self.id, &self.stale, &self.emptied);
         // At shutdown the hypervisor has forgotten the domain, and the devices are blocked.
         if given_up == GivenUp::Now && !self.instance.is_shut_down() {
             pr_err!(

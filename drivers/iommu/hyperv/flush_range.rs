@@ -12,6 +12,10 @@
 //! to 63 pages, and any range whose ends are multiples of the unit, is covered exactly; an aligned
 //! power of two takes one descriptor.
 //!
+//! Where devices have TLBs of their own, each descriptor may cost the host a message to the device
+//! and an answer. There a range takes two descriptors at most, and up to twice its pages are flushed
+//! ([`Cover::of_few`]).
+//!
 //! No kernel types: this file is also built and tested outside the kernel.
 
 /// Most descriptors that a range can need: the widened range is at most 65 units long.
@@ -91,6 +95,33 @@ impl Cover {
         cover
     }
 
+    /// The same in at most two blocks, which together are less than twice as long as the range.
+    ///
+    /// They meet where the range has its page number with the most trailing zeros: each is as long as
+    /// its side of that page, rounded up to a power of two.
+    pub(crate) fn of_few(first: u64, last: u64) -> Cover {
+        let (first_page, last_page) = (first >> PAGE_SHIFT, last >> PAGE_SHIFT);
+        let differ = first_page ^ last_page;
+        if last_page <= first_page {
+            return Cover::new(first, last);
+        }
+        let meeting = last_page >> log2(differ) << log2(differ);
+        let left = log2_up(meeting - first_page);
+        let right = log2_up((last_page - meeting).wrapping_add(1));
+        let mut cover = Cover {
+            descriptors: [0; MAX_DESCRIPTORS],
+            len: 0,
+        };
+        let start = meeting - (1 << left);
+        if left == right && start & (1 << left) == 0 {
+            cover.push(start, left + 1);
+        } else {
+            cover.push(start, left);
+            cover.push(meeting, right);
+        }
+        cover
+    }
+
     /// Adds a block. There is always room; if there were not, the whole address space would be
     /// covered instead.
     #[inline]
@@ -116,6 +147,12 @@ impl Cover {
             .get(..self.len)
             .unwrap_or(&self.descriptors)
     }
+}
+
+/// log2, rounded up, of a number that is not 0.
+#[inline]
+fn log2_up(number: u64) -> u32 {
+    log2(number) + u32::from(!number.is_power_of_two())
 }
 
 /// log2, rounded down, of a number that is not 0.

@@ -10,6 +10,7 @@
 //! - [`capabilities`], [`aperture`], [`flush_range`], [`translation`]: arithmetic and rules without
 //!   kernel types, which are tested outside the kernel, too;
 //! - [`calls`]: one function per hypercall;
+//! - [`readings`]: what the driver takes undocumented statuses and states to mean;
 //! - [`domain_ids`], [`instance`]: the state of the one IOMMU;
 //! - [`protocol`]: in which order domains are closed, devices attached and devices blocked; it has no
 //!   kernel types either, and is tried in all interleavings outside the kernel;
@@ -17,11 +18,13 @@
 //! - [`paging`], [`statics`]: the domains;
 //! - [`flush`]: the hypercalls that are made all the time;
 //! - [`ops`]: what the IOMMU core calls;
+//! - [`attributes`]: what user space can read in sysfs;
 //! - [`domain_list`], `debugfs`, `table_dump`: what debugfs shows.
 
 #![deny(unsafe_code)]
 
 mod aperture;
+mod attributes;
 mod block;
 mod calls;
 mod capabilities;
@@ -47,6 +50,9 @@ mod probe;
 #[cfg(all(CONFIG_HYPERV_PVIOMMU_TEST_HOOKS, CONFIG_IOMMU_DEBUGFS))]
 mod probe_again;
 mod protocol;
+mod readings;
+#[cfg(CONFIG_HYPERV_PVIOMMU_KUNIT_TEST)]
+mod readings_kunit;
 mod statics;
 #[cfg(CONFIG_IOMMU_DEBUGFS)]
 mod table_dump;

@@ -10,9 +10,11 @@ use super::{
     calls,
     capabilities::{
         AtsSupport,
-        Capabilities, //
+        Capabilities,
+        HostReport, //
     },
     domain_ids::{
+        Base,
         DomainId,
         DomainIds, //
     },
@@ -25,6 +27,10 @@ use super::{
         GivenUp,
         Tally, //
     },
+    readings::{
+        self,
+        NumberAnswer, //
+    },
     translation::Translation, //
 };
 use kernel::{
@@ -36,27 +42,35 @@ use kernel::{
             DeleteDeviceDomain, //
         },
         hypercall::Call,
-        status::{
-            HypercallError,
-            Status, //
-        },
+        logical_device::LogicalDeviceId,
+        status::HypercallError, //
     },
     list::{
         List,
         ListArc, //
     },
+    new_mutex,
     prelude::*,
     sync::{
         atomic::{
             ordering::{
+                Acquire,
                 Full,
-                Relaxed, //
+                Relaxed,
+                Release, //
             },
+            Atomic,
             AtomicFlag, //
         },
         new_spinlock_irq,
+        Arc,
+        Mutex,
         SetOnce,
         SpinLockIrq, //
+    },
+    time::{
+        delay::fsleep,
+        Delta, //
     },
 };
 
@@ -64,9 +78,14 @@ use kernel::{
 /// outlive it.
 const MAX_TAKEN: usize = 4096;
 
+/// How many numbers are tried for one domain when the hypervisor refuses each with a status that may
+/// be about the number.
+const MAX_DOUBTFUL: usize = 8;
+
 /// The IOMMU.
 #[pin_data]
 pub(crate) struct Instance {
+    report: HostReport,
     capabilities: Capabilities,
     #[pin]
     ids: DomainIds,
@@ -76,14 +95,29 @@ pub(crate) struct Instance {
     blocking: SetOnce<DomainId>,
     /// The domain that translates nothing; devices cannot be attached to it when there is none.
     identity: SetOnce<DomainId>,
+    /// Held while one of the two is made.
+    #[pin]
+    making: Mutex<()>,
     list_flush: ListFlush,
     /// The host has refused a 5-level table.
     no_five_levels: AtomicFlag,
     /// The system shuts down: devices are only blocked any more.
     shut_down: AtomicFlag,
-    /// Every device that was probed and not released.
+    /// Every device that was probed and not released, in the order of their serial numbers.
     #[pin]
     endpoints: SpinLockIrq<List<Endpoint>>,
+    /// The last serial number of a device.
+    serials: Atomic<u64>,
+    /// Searches of the list that are under way.
+    searches: Atomic<usize>,
+}
+
+/// Where a device stands in the list: later ones have higher numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Serial(u64);
+
+impl Serial {
+    const BEFORE_ALL: Serial = Serial(0);
 }
 
 /// Set before the IOMMU is registered, never changed.
@@ -107,42 +141,74 @@ impl Instance {
     ///
     /// [`ENOMEM`]. That a domain cannot be had is no error: devices are then detached to block
     /// them, or cannot be attached to identity, and a message says so.
-    pub(crate) fn set_up(capabilities: Capabilities) -> Result {
-        INSTANCE.populate(Instance::make(capabilities)?);
+    pub(crate) fn set_up(report: HostReport, capabilities: Capabilities) -> Result {
+        INSTANCE.populate(Instance::make(report, capabilities)?);
         Ok(())
     }
 
     /// Makes an IOMMU with its static domains, for [`Self::set_up`].
-    pub(super) fn make(capabilities: Capabilities) -> Result<Pin<KBox<Instance>>> {
+    pub(super) fn make(
+        report: HostReport,
+        capabilities: Capabilities,
+    ) -> Result<Pin<KBox<Instance>>> {
+        let base = if readings::follows_a_crash() {
+            Base::High
+        } else {
+            Base::Low
+        };
         let instance = KBox::pin_init(
             try_pin_init!(Instance {
+                report,
                 capabilities,
-                ids <- DomainIds::new(),
+                ids <- DomainIds::new(base),
                 domains <- DomainList::new(),
                 blocking: SetOnce::new(),
                 identity: SetOnce::new(),
+                making <- new_mutex!(()),
                 list_flush: ListFlush::new()?,
                 no_five_levels: AtomicFlag::new(false),
                 shut_down: AtomicFlag::new(false),
                 endpoints <- new_spinlock_irq!(List::new()),
+                serials: Atomic::new(0),
+                searches: Atomic::new(0),
             }),
             GFP_KERNEL,
         )?;
-        instance.make_static(&instance.blocking, Translation::Blocking, "blocking");
-        instance.make_static(&instance.identity, Translation::Identity, "identity");
+        for (name, slot, translation) in [
+            ("blocking", &instance.blocking, Translation::Blocking),
+            ("identity", &instance.identity, Translation::Identity),
+        ] {
+            if let Err(failure) = instance.make_static(slot, translation) {
+                pr_err!("no {name} domain: {failure}\n");
+            }
+        }
         Ok(instance)
     }
 
-    fn make_static(&self, slot: &SetOnce<DomainId>, translation: Translation, name: &str) {
-        match self.make_domain(translation) {
-            Ok(id) => {
-                if !slot.populate(id) {
-                    // Somebody else was faster.
-                    let _ = self.delete_domain(id);
-                }
-            }
-            Err(failure) => pr_err!("no {name} domain: {failure}\n"),
+    fn make_static(
+        &self,
+        slot: &SetOnce<DomainId>,
+        translation: Translation,
+    ) -> Result<(), MakeError> {
+        let _making = self.making.lock();
+        if slot.as_ref().is_none() {
+            slot.populate(self.make_domain(translation)?);
         }
+        Ok(())
+    }
+
+    /// A static domain; when it could not be had so far, once more with an attempt at it. That it was
+    /// missing was said when the IOMMU was set up.
+    fn want(&self, slot: &SetOnce<DomainId>, translation: Translation) -> Option<DomainId> {
+        if slot.as_ref().is_none() {
+            let _ = self.make_static(slot, translation);
+        }
+        slot.copy()
+    }
+
+    /// What the host reports.
+    pub(crate) fn report(&self) -> &HostReport {
+        &self.report
     }
 
     /// The address space for new domains.
@@ -184,10 +250,7 @@ impl Instance {
     ///
     /// Context: may sleep.
     pub(crate) fn want_blocking(&self) -> Option<DomainId> {
-        if self.blocking.as_ref().is_none() {
-            self.make_static(&self.blocking, Translation::Blocking, "blocking");
-        }
-        self.blocking.copy()
+        self.want(&self.blocking, Translation::Blocking)
     }
 
     /// The blocking domain, if it could be had so far.
@@ -201,9 +264,17 @@ impl Instance {
         &self.list_flush
     }
 
-    /// The identity domain.
+    /// The identity domain, if it could be had so far.
+    #[cfg(CONFIG_IOMMU_DEBUGFS)]
     pub(crate) fn identity(&self) -> Option<DomainId> {
         self.identity.copy()
+    }
+
+    /// The identity domain; when it could not be had so far, once more with an attempt at it.
+    ///
+    /// Context: may sleep.
+    pub(crate) fn want_identity(&self) -> Option<DomainId> {
+        self.want(&self.identity, Translation::Identity)
     }
 
     /// Remembers that the host takes no 5-level tables.
@@ -231,7 +302,7 @@ impl Instance {
                     Translation::Table {
                         levels: Levels::Five,
                         ..
-                    } if says_unsupported(failure) => MakeError::FiveLevels(failure),
+                    } if readings::refuses_five_levels(failure) => MakeError::FiveLevels(failure),
                     _ => MakeError::Configure(failure),
                 })
             }
@@ -240,17 +311,27 @@ impl Instance {
 
     /// Creates a domain of the first number that the hypervisor does not know.
     fn create(&self) -> Result<DomainId, MakeError> {
+        let mut refused = Refused::new(&self.ids);
         for _ in 0..MAX_TAKEN {
             let id = self.ids.take().map_err(MakeError::Number)?;
-            match calls::create(id) {
-                Ok(()) => return Ok(id),
-                // A previous kernel's, by our reading of the status's name: the number is retired.
-                Err(failure) if failure.is(Status::KEY_ALREADY_EXISTS) => {}
-                Err(failure) => {
-                    if is_final(failure) {
-                        self.ids.give_back(id);
-                    }
+            let failure = match calls::create(id) {
+                Ok(()) => {
+                    refused.retire(id);
+                    return Ok(id);
+                }
+                Err(failure) => failure,
+            };
+            match readings::number_answer(failure) {
+                // The domain outlives this kernel, too: its number is retired.
+                NumberAnswer::Taken => {}
+                NumberAnswer::Irrelevant => {
+                    self.ids.give_back(id);
                     return Err(MakeError::Create(failure));
+                }
+                NumberAnswer::Unclear => {
+                    if refused.add(id, failure).is_err() {
+                        return Err(MakeError::Create(failure));
+                    }
                 }
             }
         }
@@ -286,8 +367,13 @@ impl Instance {
     ///
     /// Context: any.
     #[cold]
-    pub(crate) fn give_up(&self, id: DomainId, stale: &AtomicFlag) -> (GivenUp, Tally) {
-        protocol::give_up(self, stale, id, self.blocking.copy())
+    pub(crate) fn give_up(
+        &self,
+        id: DomainId,
+        stale: &AtomicFlag,
+        emptied: &AtomicFlag,
+    ) -> (GivenUp, Tally) {
+        protocol::give_up(self, stale, emptied, id, self.blocking.copy())
     }
 
     /// The system shuts down: leaves all devices blocked, whoever still has them, so that none does
@@ -302,7 +388,8 @@ impl Instance {
             pr_err!("{lost} devices are not blocked at shutdown\n");
             return;
         }
-        // The hypervisor keeps domains until it is told otherwise, whatever kernel comes next.
+        // The hypervisor keeps domains until it is told otherwise, whatever kernel comes next. Those
+        // of a kernel that crashed before this one are not known here, and stay.
         self.ids.each_taken(|id| {
             if Some(id) != blocking {
                 // A delete need not drop what is cached; the next kernel overwrites the tables.
@@ -326,6 +413,37 @@ impl Instance {
         Ok(())
     }
 
+    /// Makes way for a new device of this id. One that the host has taken away is told that its id is
+    /// another device's now.
+    ///
+    /// Context: may sleep; serialised by the core with all that enters devices.
+    ///
+    /// # Errors
+    ///
+    /// [`EBUSY`]: a device that is there, or is not released yet, has the id.
+    pub(crate) fn claim(&self, id: LogicalDeviceId) -> Result {
+        let endpoints = self.endpoints.lock();
+        let mut others = endpoints.iter().filter(|endpoint| endpoint.id() == id);
+        if others.any(|other| !other.make_way()) {
+            return Err(EBUSY);
+        }
+        Ok(())
+    }
+
+    /// The place of a new device in the list, behind all others.
+    pub(crate) fn next_serial(&self) -> Serial {
+        Serial(self.serials.fetch_add(1, Relaxed).wrapping_add(1))
+    }
+
+    /// The first device of the list behind `after`.
+    fn next_endpoint(&self, after: Serial) -> Option<Arc<Endpoint>> {
+        let endpoints = self.endpoints.lock();
+        let mut later = endpoints
+            .iter()
+            .filter(|endpoint| endpoint.serial() > after);
+        later.next().map(Arc::from)
+    }
+
     /// Enters a device.
     pub(crate) fn add_endpoint(&self, endpoint: ListArc<Endpoint>) {
         self.endpoints.lock().push_back(endpoint);
@@ -345,10 +463,16 @@ impl Instance {
 impl protocol::Devices for Instance {
     type Device = Endpoint;
 
+    /// The list's lock is held while one device is looked for, not while calls are made about it.
     fn each(&self, mut f: impl FnMut(&Endpoint)) {
-        for endpoint in self.endpoints.lock().iter() {
+        self.searches.fetch_add(1, Relaxed);
+        let mut after = Serial::BEFORE_ALL;
+        while let Some(endpoint) = self.next_endpoint(after) {
+            after = endpoint.serial();
             f(&endpoint);
+            drop(endpoint);
         }
+        self.searches.fetch_sub(1, Release);
     }
 
     fn remove(&self, endpoint: &Endpoint) {
@@ -364,7 +488,10 @@ impl protocol::Devices for Instance {
                 cursor.move_next();
             }
         }
-        // The last reference may go here: not under the lock.
+        // A search may hold a reference. The last one must go here: what it frees may sleep.
+        while self.searches.load(Acquire) != 0 {
+            fsleep(Delta::from_millis(1));
+        }
         drop(removed);
     }
 }
@@ -377,27 +504,70 @@ impl Flag for AtomicFlag {
     fn raise(&self) -> bool {
         !self.xchg(true, Full)
     }
+
+    fn is_raised_and_done(&self) -> bool {
+        self.load(Acquire)
+    }
 }
 
-/// Whether a refused configuration is one that the host will never take.
-fn says_unsupported(failure: HypercallError) -> bool {
-    [
-        Status::INVALID_PARAMETER,
-        Status::PROPERTY_VALUE_OUT_OF_RANGE,
-        Status::FEATURE_UNAVAILABLE,
-    ]
-    .into_iter()
-    .any(|status| failure.is(status))
+/// The numbers that the hypervisor has refused in the search for one, perhaps because they are taken.
+///
+/// When another number is accepted, they are retired. When none is, the refusals were about something
+/// else, and the numbers are given back.
+struct Refused<'a> {
+    ids: &'a DomainIds,
+    /// Those that can be given back.
+    numbers: [Option<DomainId>; MAX_DOUBTFUL],
+    count: usize,
+    last: Option<HypercallError>,
 }
 
-/// Whether the hypervisor, having refused a call, can be taken to have done nothing.
-fn is_final(failure: HypercallError) -> bool {
-    match failure {
-        HypercallError::Status(status) => {
-            status != Status::TIME_OUT && status != Status::CALL_PENDING
+/// So many numbers were refused that no other one is tried.
+struct Enough;
+
+impl<'a> Refused<'a> {
+    fn new(ids: &'a DomainIds) -> Refused<'a> {
+        Refused {
+            ids,
+            numbers: [None; MAX_DOUBTFUL],
+            count: 0,
+            last: None,
         }
-        HypercallError::Unavailable => true,
-        HypercallError::NoProgress => false,
+    }
+
+    /// Adds a number.
+    fn add(&mut self, id: DomainId, failure: HypercallError) -> Result<(), Enough> {
+        self.last = Some(failure);
+        if let Some(place) = self.numbers.get_mut(self.count) {
+            // A call that may be carried out yet makes a domain of the number: that is retired.
+            *place = readings::has_no_effect(failure).then_some(id);
+            self.count += 1;
+        }
+        if self.count < MAX_DOUBTFUL {
+            Ok(())
+        } else {
+            Err(Enough)
+        }
+    }
+
+    /// `id` was accepted.
+    fn retire(mut self, id: DomainId) {
+        if let Some(failure) = self.last {
+            self.numbers = [None; MAX_DOUBTFUL];
+            pr_warn!(
+                "{}: {failure}; domain {id} is used instead, {} numbers are retired\n",
+                CreateDeviceDomain::NAME,
+                self.count
+            );
+        }
+    }
+}
+
+impl Drop for Refused<'_> {
+    fn drop(&mut self) {
+        for id in self.numbers.iter().flatten() {
+            self.ids.give_back(*id);
+        }
     }
 }
 

@@ -15,7 +15,10 @@ use super::{
         HostReport,
         Unusable, //
     },
-    domain_ids::DomainIds,
+    domain_ids::{
+        Base,
+        DomainIds, //
+    },
     flush_range::{
         self,
         Cover,
@@ -259,7 +262,7 @@ mod tests {
 
     #[test]
     fn numbers_are_distinct_and_reused_only_when_given_back() -> Result {
-        let ids = KBox::pin_init(DomainIds::new(), GFP_KERNEL)?;
+        let ids = KBox::pin_init(DomainIds::new(Base::Low), GFP_KERNEL)?;
         let first = ids.take()?;
         let second = ids.take()?;
         assert_eq!(first.as_u32(), 1);
@@ -274,8 +277,22 @@ mod tests {
     }
 
     #[test]
+    fn numbers_beside_a_crashed_kernels_are_far_from_them() -> Result {
+        let ids = KBox::pin_init(DomainIds::new(Base::High), GFP_KERNEL)?;
+        let (first, second) = (ids.take()?, ids.take()?);
+        assert_eq!(first.as_u32(), 0x10_0000);
+        assert_eq!(second.as_u32(), 0x10_0001);
+        let mut sum = 0;
+        ids.each_taken(|id| sum += id.as_u32());
+        assert_eq!(sum, 0x20_0001);
+        ids.give_back(first);
+        assert_eq!(ids.take()?.as_u32(), 0x10_0000);
+        Ok(())
+    }
+
+    #[test]
     fn taken_numbers_are_those_that_were_not_given_back() -> Result {
-        let ids = KBox::pin_init(DomainIds::new(), GFP_KERNEL)?;
+        let ids = KBox::pin_init(DomainIds::new(Base::Low), GFP_KERNEL)?;
         let (mut count, mut sum) = (0, 0);
         ids.each_taken(|_| count += 1);
         assert_eq!(count, 0);

@@ -9,6 +9,7 @@ use super::{
     },
     instance::Instance,
     paging::Domain,
+    readings,
     statics::{
         BLOCKING,
         IDENTITY, //
@@ -17,6 +18,7 @@ use super::{
 use kernel::{
     device,
     iommu::{
+        self,
         ats::Ats,
         device::IommuDevice,
         domain::NewDomain,
@@ -25,6 +27,7 @@ use kernel::{
             Capability,
             DefaultDomain,
             Driver,
+            FirstAttach,
             Grouping,
             Ops,
             Probed, //
@@ -65,16 +68,25 @@ pub(crate) static SHUTDOWN: Registration<PvIommu> = Registration::new();
 /// The driver's operations.
 pub(crate) static OPS: Ops<PvIommu> = Ops::new(&IDENTITY, &BLOCKING);
 
+/// Whether the device stays where another kernel has left it, until a driver uses it.
+///
+/// That kernel has crashed. Its device may be in the middle of a transfer, which a change of domains
+/// would abort; some devices do not survive that. The transfer goes to the crashed kernel's memory.
+fn is_deferred(endpoint: &Endpoint) -> bool {
+    endpoint.admission() == Admission::Granted && readings::follows_a_crash()
+}
+
 impl Driver for PvIommu {
     type Endpoint = Endpoint;
     type Domain = Domain;
 
     const GROUPING: Grouping = Grouping::Pci;
 
-    fn capable(_dev: &device::Device, capability: Capability) -> bool {
+    fn capable(endpoint: &Endpoint, capability: Capability) -> bool {
         match capability {
             // All DMA of a Hyper-V guest on x86 is coherent.
             Capability::CacheCoherency => true,
+            Capability::PciAts => endpoint.has_ats(),
             Capability::Other => false,
         }
     }
@@ -97,10 +109,25 @@ impl Driver for PvIommu {
     }
 
     fn default_domain(endpoint: &Endpoint) -> DefaultDomain {
+        let lacks_identity = || Instance::get().is_ok_and(|it| it.want_identity().is_none());
         match endpoint.admission() {
+            // Only a device in a translating domain can stay as it is until it is used.
+            Admission::Granted if is_deferred(endpoint) => DefaultDomain::Translating,
+            // Identity is what the system wants, and there is none.
+            Admission::Granted if iommu::default_is_identity() && lacks_identity() => {
+                DefaultDomain::Translating
+            }
             Admission::Granted => DefaultDomain::Any,
             // One that `alloc_domain` can refuse.
             Admission::Unknown => DefaultDomain::Translating,
+        }
+    }
+
+    fn first_attach(endpoint: &Endpoint) -> FirstAttach {
+        if is_deferred(endpoint) {
+            FirstAttach::WhenUsed
+        } else {
+            FirstAttach::AtOnce
         }
     }
 

@@ -60,12 +60,17 @@ pub(crate) struct Domain {
     /// Its flush, prepared.
     pub(super) whole: FixedCall<FlushDeviceDomain>,
     pub(super) listed: Listed,
+    /// A device that may have ATS on was attached once: what a flush costs, not what it must do,
+    /// depends on that.
+    pub(super) has_device_tlbs: AtomicFlag,
     /// The hypervisor could not be made to flush: no device is let in any more.
     pub(super) stale: AtomicFlag,
+    /// After that, each device was seen to be blocked: nothing is left to be done.
+    pub(super) emptied: AtomicFlag,
 }
 
 impl Domain {
-    /// Allocates a domain for `dev`; with 4 levels, when the host turns out to take no more.
+    /// Allocates a domain for `dev`, with a table near to the device; with 4 levels, when the host turns out to take no more.
     ///
     /// Context: may sleep.
     ///
@@ -74,23 +79,24 @@ impl Domain {
     /// [`ENOMEM`], or what the hypervisor's refusal stands for; there is a message about that.
     pub(crate) fn allocate(dev: &device::Device) -> Result<NewDomain<Domain>> {
         let mut refusal = None;
-        let domain = Domain::allocate_for(Instance::get()?, &mut refusal);
+        let domain = Domain::allocate_for(Instance::get()?, pt::Node::of(dev), &mut refusal);
         domain.inspect_err(|_| Domain::report(dev, refusal))
     }
 
     /// As [`Self::allocate`], with the hypervisor's refusal, if any, instead of a message.
     pub(super) fn allocate_for(
         instance: &'static Instance,
+        node: pt::Node,
         refusal: &mut Option<MakeError>,
     ) -> Result<NewDomain<Domain>> {
         let aperture = instance.aperture();
-        let domain = Domain::allocate_in(instance, aperture, refusal);
+        let domain = Domain::allocate_in(instance, aperture, node, refusal);
         if !matches!(*refusal, Some(MakeError::FiveLevels(_))) {
             return domain;
         }
         instance.give_up_five_levels();
         *refusal = None;
-        Domain::allocate_in(instance, aperture.with_four_levels(), refusal)
+        Domain::allocate_in(instance, aperture.with_four_levels(), node, refusal)
     }
 
     fn report(dev: &device::Device, refusal: Option<MakeError>) {
@@ -102,6 +108,7 @@ impl Domain {
     fn allocate_in(
         instance: &'static Instance,
         aperture: Aperture,
+        node: pt::Node,
         refusal: &mut Option<MakeError>,
     ) -> Result<NewDomain<Domain>> {
         let config = pt::Config {
@@ -112,7 +119,7 @@ impl Domain {
             },
             last: Iova::new(aperture.last()),
             page_sizes: instance.page_sizes(),
-            node: pt::ANY_NODE,
+            node,
         };
         Paging::allocate(config, |table| {
             let levels = match table.levels {
@@ -132,7 +139,9 @@ impl Domain {
                 id,
                 whole: whole.prepare(calls::flush_input(id)),
                 listed: unlisted.enter(instance.domains(), id),
+                has_device_tlbs: AtomicFlag::new(false),
                 stale: AtomicFlag::new(false),
+                emptied: AtomicFlag::new(false),
             })
         })
     }
@@ -143,8 +152,16 @@ impl PagingDomain for Domain {
 
     fn attach(&self, target: &AttachTarget<'_, PvIommu>) -> Result {
         let endpoint = target.endpoint();
+        if endpoint.has_ats() {
+            self.has_device_tlbs.store(true, Relaxed);
+        }
         let closed_by = [&self.stale, self.instance.shut_down_flag()];
-        endpoint.attach(self.id, TranslatedRequests::Allowed, &closed_by)
+        endpoint.attach(
+            self.id,
+            TranslatedRequests::Allowed,
+            target.demand(),
+            &closed_by,
+        )
     }
 
     #[inline]

@@ -3,10 +3,8 @@
 //! Is there an IOMMU, and can it be served?
 
 use super::{
-    aperture::{
-        Levels,
-        MIN_WIDTH, //
-    },
+    aperture::MIN_WIDTH,
+    attributes::ATTRIBUTES,
     calls,
     capabilities::{
         Capabilities,
@@ -19,14 +17,14 @@ use super::{
         OPS,
         SHUTDOWN, //
     },
+    readings, //
 };
 use kernel::{
     fmt,
     hyperv::{
         device_domain::GetIommuCapabilities,
         hypercall::Call,
-        partition,
-        status::Status, //
+        partition, //
     },
     prelude::*,
 };
@@ -54,12 +52,14 @@ pub(crate) fn probe() -> Result {
         pr_info!("not used: the host cannot read the page tables of a confidential guest\n");
         return Err(ENODEV);
     }
-    Instance::set_up(capabilities).inspect_err(|error| {
+    Instance::set_up(report, capabilities).inspect_err(|error| {
         pr_err!("cannot be set up: errno {}\n", error.to_errno());
     })?;
-    DEVICE.register(&OPS, NAME).inspect_err(|error| {
-        pr_err!("cannot be registered: errno {}\n", error.to_errno());
-    })?;
+    DEVICE
+        .register(&OPS, NAME, ATTRIBUTES)
+        .inspect_err(|error| {
+            pr_err!("cannot be registered: errno {}\n", error.to_errno());
+        })?;
     SHUTDOWN.register();
     announce(&report, &capabilities);
     #[cfg(CONFIG_IOMMU_DEBUGFS)]
@@ -76,7 +76,7 @@ pub(super) fn examine() -> Result<(HostReport, Capabilities)> {
     let report = match calls::get_capabilities() {
         Ok(report) => report,
         // A host from before this interface.
-        Err(failure) if failure.is(Status::INVALID_HYPERCALL_CODE) => return Err(ENODEV),
+        Err(failure) if readings::is_unknown_call(failure) => return Err(ENODEV),
         Err(failure) => {
             pr_err!("{}: {failure}\n", GetIommuCapabilities::NAME);
             return Err(ENODEV);
@@ -119,10 +119,7 @@ fn announce(report: &HostReport, capabilities: &Capabilities) {
         aperture.last(),
         aperture.width,
         PageSizes(capabilities.page_sizes),
-        match aperture.levels {
-            Levels::Four => 4,
-            Levels::Five => 5,
-        }
+        aperture.levels.count()
     );
 }
 

@@ -7,7 +7,6 @@
 //! registered: devices stay with the IOMMU that they have.
 
 use super::{
-    aperture::Levels,
     instance::{
         Deleted,
         Instance, //
@@ -21,7 +20,9 @@ use kernel::{
         File,
         Writer, //
     },
-    fmt, new_mutex,
+    fmt,
+    iommu::pt,
+    new_mutex,
     prelude::*,
     sync::{
         Mutex,
@@ -71,20 +72,20 @@ impl Writer for ProbeFile {
 impl ProbeFile {
     /// The instance is never freed: a domain that the host does not delete refers to it for ever.
     fn set_up(&self) -> Result<&'static Instance> {
-        let (_, capabilities) = probe::examine()?;
+        let (report, capabilities) = probe::examine()?;
         let mut kept = self.kept.lock();
         kept.reserve(1, GFP_KERNEL)?;
         let place: &'static Place = KBox::leak(KBox::new(SetOnce::new(), GFP_KERNEL)?);
         kept.push_within_capacity(place).map_err(|_| ENOMEM)?;
         drop(kept);
-        place.populate(Instance::make(capabilities)?);
+        place.populate(Instance::make(report, capabilities)?);
         place.as_ref().map(|instance| &**instance).ok_or(ENOMEM)
     }
 }
 
 fn write_instance(f: &mut fmt::Formatter<'_>, instance: &'static Instance) -> fmt::Result {
     let mut refusal = None;
-    let table = match Domain::allocate_for(instance, &mut refusal) {
+    let table = match Domain::allocate_for(instance, pt::Node::ANY, &mut refusal) {
         Ok(domain) => {
             drop(domain);
             0
@@ -96,10 +97,7 @@ fn write_instance(f: &mut fmt::Formatter<'_>, instance: &'static Instance) -> fm
         f,
         "served: width {} levels {} sizes {:#x} table {table} blocking {} identity {}",
         aperture.width,
-        match aperture.levels {
-            Levels::Four => 4,
-            Levels::Five => 5,
-        },
+        aperture.levels.count(),
         instance.page_sizes(),
         fate(instance.blocking().map(|id| instance.delete_domain(id))),
         fate(instance.identity().map(|id| instance.delete_domain(id)))

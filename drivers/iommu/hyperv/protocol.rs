@@ -13,7 +13,8 @@
 /// Where the device's DMA goes, as far as the hypervisor said.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Place<D, B> {
-    /// Where the host put it at first: DMA is not translated.
+    /// Where it was found: DMA is not translated, or blocked by the host. After a crash: where the
+    /// crashed kernel had it.
     Initial,
     /// Through a domain.
     In(D),
@@ -26,8 +27,12 @@ pub(crate) trait Flag {
     /// Whether it is raised. The locks order this after a `raise`, not the flag itself.
     fn is_raised(&self) -> bool;
 
-    /// Raises it before anything that follows. Whether it was lowered so far.
+    /// Raises it before anything that follows, and after anything that precedes. Whether it was
+    /// lowered so far.
     fn raise(&self) -> bool;
+
+    /// Whether it is raised, and everything that preceded that is over.
+    fn is_raised_and_done(&self) -> bool;
 }
 
 /// What the hypervisor said about an attach.
@@ -84,7 +89,8 @@ pub(crate) trait Devices {
     /// A device.
     type Device: Device;
 
-    /// Calls `f` for each device. Devices neither come nor go meanwhile.
+    /// Calls `f` for each device that is there all the while, and perhaps for others that come or go
+    /// meanwhile. No lock is held that another device's call would wait for.
     fn each(&self, f: impl FnMut(&Self::Device));
 
     /// Takes a device out.
@@ -97,8 +103,7 @@ pub(crate) enum Attached<T, E> {
     Yes(T),
     /// The domain is closed; the device is where it was.
     Refused,
-    /// The same, of a device that is blocked. The core cannot take a refusal after a reset, when it
-    /// attaches a device to the domain that its group is in; blocked is as safe as refused.
+    /// The same, of a device that is blocked.
     StaysBlocked,
     /// The host has taken the device away.
     Gone,
@@ -194,14 +199,18 @@ fn block_locked<D: Device>(
 /// Gives up a domain that cannot be flushed: blocks its devices, before memory that they may still
 /// reach is reused.
 ///
-/// Each caller frees such memory, not only the first one. So each one searches, and none returns
-/// before the devices are blocked.
+/// Each caller frees such memory, not only the first one. So none returns before the devices are
+/// blocked: each one searches, until a search has emptied the domain.
 pub(crate) fn give_up<L: Devices, F: Flag>(
     devices: &L,
     stale: &F,
+    emptied: &F,
     domain: <L::Device as Device>::Domain,
     blocking: Option<<L::Device as Device>::Domain>,
 ) -> (GivenUp, Tally) {
+    if emptied.is_raised_and_done() {
+        return (GivenUp::Before, Tally::default());
+    }
     // The flag first, then the search: no device enters after it.
     let given_up = if stale.raise() {
         GivenUp::Now
@@ -214,6 +223,10 @@ pub(crate) fn give_up<L: Devices, F: Flag>(
             tally.count(result);
         }
     });
+    // A device that could not be blocked is tried again by the next caller.
+    if tally.lost == 0 {
+        let _ = emptied.raise();
+    }
     (given_up, tally)
 }
 

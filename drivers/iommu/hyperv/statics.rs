@@ -28,12 +28,17 @@ impl StaticDomainOps for Identity {
     const KIND: StaticKind = StaticKind::Identity;
 
     fn attach(target: &AttachTarget<'_, PvIommu>) -> Result {
-        // There was a message when it could not be made.
         let instance = Instance::get()?;
-        let identity = instance.identity().ok_or(ENODEV)?;
+        // There was a message when it could not be made at first.
+        let identity = instance.want_identity().ok_or(ENODEV)?;
         let endpoint = target.endpoint();
         let closed_by = [instance.shut_down_flag()];
-        endpoint.attach(identity, TranslatedRequests::Forbidden, &closed_by)
+        endpoint.attach(
+            identity,
+            TranslatedRequests::Forbidden,
+            target.demand(),
+            &closed_by,
+        )
     }
 }
 

@@ -70,6 +70,22 @@ impl Ats {
         unsafe { (*self.pdev()).ats_enabled() != 0 }
     }
 
+    /// Sets the unit of translation. To be called before the driver has probed the device: virtual
+    /// functions use the unit of their physical function, which may never switch its own ATS on.
+    ///
+    /// Context: may sleep.
+    ///
+    /// # Errors
+    ///
+    /// [`EBUSY`]: it is on. [`EINVAL`]: the device does not take the unit.
+    pub fn prepare(&mut self, unit: TranslationUnit) -> Result {
+        if self.is_on() {
+            return Err(EBUSY);
+        }
+        // SAFETY: By the type invariant; ATS is off.
+        to_result(unsafe { bindings::pci_prepare_ats(self.pdev(), unit as c_int) })
+    }
+
     /// Switches it on; nothing happens when it is on.
     ///
     /// Context: any.
@@ -102,6 +118,11 @@ impl Ats {
 impl Ats {
     pub(super) fn of(_dev: &device::Device) -> Option<Ats> {
         None
+    }
+
+    /// Never called: no device has ATS.
+    pub fn prepare(&mut self, _unit: TranslationUnit) -> Result {
+        Err(EINVAL)
     }
 
     /// Never called: no device has ATS.

@@ -4,9 +4,12 @@
 //!
 //! C header: [`include/linux/iommu.h`](srctree/include/linux/iommu.h)
 
-use super::ops::{
-    Driver,
-    Ops, //
+use super::{
+    attribute::Attributes,
+    ops::{
+        Driver,
+        Ops, //
+    }, //
 };
 use crate::{
     bindings,
@@ -54,7 +57,7 @@ impl<D: Driver> IommuDevice<D> {
         self.registered.load(Relaxed).then_some(self.raw.get())
     }
 
-    /// Adds the instance as `/sys/class/iommu/<name>` and gives it to the core, which probes the
+    /// Adds the instance as `/sys/class/iommu/<name>`, with `attributes`, and gives it to the core, which probes the
     /// devices that exist already and, from then on, each that appears.
     ///
     /// Context: may sleep. [`Driver::probe_device`] is called before this returns.
@@ -62,23 +65,28 @@ impl<D: Driver> IommuDevice<D> {
     /// # Errors
     ///
     /// [`EBUSY`]: registered before. Else what the core answers; the instance is then as before.
-    pub fn register(&'static self, ops: &'static Ops<D>, name: &CStr) -> Result {
+    pub fn register(
+        &'static self,
+        ops: &'static Ops<D>,
+        name: &CStr,
+        attributes: Attributes,
+    ) -> Result {
         if self.registered.xchg(true, Full) {
             return Err(EBUSY);
         }
-        self.add(ops, name).inspect_err(|_| {
+        self.add(ops, name, attributes).inspect_err(|_| {
             self.registered.xchg(false, Full);
         })
     }
 
-    fn add(&'static self, ops: &'static Ops<D>, name: &CStr) -> Result {
-        // SAFETY: `raw` is a zeroed, unregistered instance that lives for ever; the format takes
-        // one string argument.
+    fn add(&'static self, ops: &'static Ops<D>, name: &CStr, attributes: Attributes) -> Result {
+        // SAFETY: `raw` is a zeroed, unregistered instance that lives for ever, as the attributes do,
+        // which are only read; the format takes one string argument.
         to_result(unsafe {
             bindings::iommu_device_sysfs_add(
                 self.raw.get(),
                 core::ptr::null_mut(),
-                core::ptr::null_mut(),
+                attributes.as_raw(),
                 c"%s".as_char_ptr(),
                 name.as_char_ptr(),
             )

@@ -109,13 +109,13 @@ impl<S: StaticDomainOps> StaticDomain<S> {
     ///
     /// To be called by the IOMMU core as `attach_dev` only.
     unsafe extern "C" fn attach_dev(
-        _domain: *mut bindings::iommu_domain,
+        domain: *mut bindings::iommu_domain,
         dev: *mut bindings::device,
         _old: *mut bindings::iommu_domain,
     ) -> c_int {
         from_result(|| {
             // SAFETY: The core attaches only devices that `S::Driver` has probed.
-            let target = unsafe { AttachTarget::from_raw(dev) };
+            let target = unsafe { AttachTarget::from_raw(dev, domain) };
             S::attach(&target)?;
             Ok(0)
         })
@@ -221,7 +221,7 @@ impl<T: PagingDomain> Paging<T> {
         let table: *mut bindings::pt_iommu_x86_64 =
             unsafe { Opaque::cast_into(&raw const (*domain).table) };
         // SAFETY: As above; `table` has the place of a zeroed `struct pt_iommu_x86_64`.
-        unsafe { (*table).iommu.nid = config.node };
+        unsafe { (*table).iommu.nid = config.node.as_raw() };
         // SAFETY: `table` is zeroed but for what the function lets the caller set.
         to_result(unsafe {
             bindings::pt_iommu_x86_64_init(table, &raw_config, bindings::GFP_KERNEL)
@@ -309,7 +309,8 @@ impl<T: PagingDomain> Paging<T> {
         from_result(|| {
             // SAFETY: These ops belong to domains made by `allocate`, and the core attaches only
             // devices that the domain's driver has probed.
-            let (domain, target) = unsafe { (Self::from_raw(domain), AttachTarget::from_raw(dev)) };
+            let (target, domain) =
+                unsafe { (AttachTarget::from_raw(dev, domain), Self::from_raw(domain)) };
             domain.data.attach(&target)?;
             Ok(0)
         })

@@ -81,7 +81,7 @@ mod tests {
 
         const GROUPING: Grouping = Grouping::PerDevice;
 
-        fn capable(_dev: &device::Device, _capability: Capability) -> bool {
+        fn capable(_endpoint: &Self::Endpoint, _capability: Capability) -> bool {
             false
         }
 
@@ -161,7 +161,7 @@ mod tests {
         levels: pt::Levels::Four,
         last: Iova::new((1 << 47) - 1),
         page_sizes: 0x20_1000,
-        node: pt::ANY_NODE,
+        node: pt::Node::ANY,
     };
 
     #[test]

@@ -33,6 +33,8 @@ use core::marker::PhantomData;
 pub enum Capability {
     /// DMA can be made coherent with the CPUs' caches.
     CacheCoherency,
+    /// The device may use Address Translation Services ([`super::ats`]).
+    PciAts,
     /// Any other; a driver that does not know it lacks it.
     Other,
 }
@@ -57,12 +59,32 @@ pub enum DefaultDomain {
     Identity,
 }
 
+/// What [`Driver::first_attach`] answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FirstAttach {
+    /// A new device is attached to its default domain.
+    AtOnce,
+    /// A new device stays as it is until it is mapped for, or given to user space.
+    WhenUsed,
+}
+
 /// What [`Driver::probe_device`] answers.
 pub struct Probed<D: Driver> {
     /// The instance that the device is behind.
     pub iommu: &'static IommuDevice<D>,
     /// The driver's state of the device.
     pub endpoint: Arc<D::Endpoint>,
+}
+
+/// Whether the core can take the failure of an attach.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Demand {
+    /// It can: somebody asked for this domain, and is told.
+    Optional,
+    /// It may not: it puts the device back where the device belongs, after a reset, when user space
+    /// has let go of it, or when another device of the group could not be attached. All that it can do
+    /// about a failure is to warn.
+    Mandatory,
 }
 
 /// A device whose translation changes, for the length of a callback.
@@ -75,6 +97,8 @@ pub struct Probed<D: Driver> {
 pub struct AttachTarget<'a, D: Driver> {
     dev: &'a device::Device,
     endpoint: &'a D::Endpoint,
+    /// What the device is attached to; null when it is released.
+    domain: *mut bindings::iommu_domain,
     _not_sync: NotThreadSafe,
 }
 
@@ -83,14 +107,37 @@ impl<'a, D: Driver> AttachTarget<'a, D> {
     ///
     /// `dev` must be a device that [`Ops<D>`] has probed and not released, for `'a`, and the core
     /// must serialise the changes of its translation.
-    pub(super) unsafe fn from_raw(dev: *mut bindings::device) -> AttachTarget<'a, D> {
+    pub(super) unsafe fn from_raw(
+        dev: *mut bindings::device,
+        domain: *mut bindings::iommu_domain,
+    ) -> AttachTarget<'a, D> {
         // SAFETY: By the caller's promise.
         let (dev, endpoint) = unsafe { probed::<D>(dev) };
         // INVARIANT: By the caller's promise.
         AttachTarget {
             dev,
             endpoint,
+            domain,
             _not_sync: NotThreadSafe,
+        }
+    }
+
+    /// Whether the core can take the failure of this attach, as far as the core tells.
+    ///
+    /// It cannot when it puts the device back into its group's default domain. Neither can it when it
+    /// puts a device back into the domain of its group, after a reset or after a failure; a driver
+    /// that remembers the domain can guess whether it does that.
+    pub fn demand(&self) -> Demand {
+        if self.domain.is_null() {
+            return Demand::Mandatory;
+        }
+        // SAFETY: The core attaches only devices that are in a group, whose default domain does not
+        // change while this exists; the function reads a pointer.
+        let default = unsafe { bindings::iommu_get_dma_domain(self.dev.as_raw()) };
+        if self.domain == default {
+            Demand::Mandatory
+        } else {
+            Demand::Optional
         }
     }
 
@@ -132,10 +179,10 @@ pub trait Driver: Sized + 'static {
     /// How devices are grouped.
     const GROUPING: Grouping;
 
-    /// Whether DMA of `dev` can have the capability.
+    /// Whether DMA of a device can have the capability.
     ///
     /// Context: any.
-    fn capable(dev: &device::Device, capability: Capability) -> bool;
+    fn capable(endpoint: &Self::Endpoint, capability: Capability) -> bool;
 
     /// A device has appeared. Is it behind this IOMMU? `ats` is its ATS, if it has that.
     ///
@@ -149,8 +196,8 @@ pub trait Driver: Sized + 'static {
     /// failing attach does the same, with a warning.
     fn probe_device(dev: &device::Device, ats: Option<Ats>) -> Result<Probed<Self>>;
 
-    /// The device goes: it is in the blocking domain. Or its probing failed later on: it may be in no
-    /// domain yet, and is to be blocked.
+    /// The device goes: it is in the blocking domain. Or it is in no domain yet, as its probing failed
+    /// later on, or as its first attach was left for later: it is to be blocked.
     ///
     /// Context: may sleep.
     fn release_device(target: &AttachTarget<'_, Self>);
@@ -160,6 +207,16 @@ pub trait Driver: Sized + 'static {
     /// Context: may sleep.
     fn default_domain(_endpoint: &Self::Endpoint) -> DefaultDomain {
         DefaultDomain::Any
+    }
+
+    /// When a new device is attached for the first time.
+    ///
+    /// The core honours [`FirstAttach::WhenUsed`] in kernels that run after a crash, and only with a
+    /// translating default domain: in others the driver must answer [`FirstAttach::AtOnce`].
+    ///
+    /// Context: may sleep; called once, after [`Driver::probe_device`].
+    fn first_attach(_endpoint: &Self::Endpoint) -> FirstAttach {
+        FirstAttach::AtOnce
     }
 
     /// Adds the IOVAs that must not be used for `dev`.
@@ -225,6 +282,7 @@ impl<D: Driver> Ops<D> {
         });
         raw.get_resv_regions = Some(Self::get_resv_regions);
         raw.def_domain_type = Some(Self::def_domain_type);
+        raw.is_attach_deferred = Some(Self::is_attach_deferred);
         raw.domain_alloc_paging = Some(Self::domain_alloc_paging);
         raw.default_domain_ops = &Self::DOMAIN_OPS;
         raw.identity_domain = identity.as_raw();
@@ -247,13 +305,14 @@ impl<D: Driver> Ops<D> {
         dev: *mut bindings::device,
         capability: bindings::iommu_cap,
     ) -> bool {
-        let capability = if capability == bindings::iommu_cap::IOMMU_CAP_CACHE_COHERENCY {
-            Capability::CacheCoherency
-        } else {
-            Capability::Other
+        let capability = match capability {
+            bindings::iommu_cap::IOMMU_CAP_CACHE_COHERENCY => Capability::CacheCoherency,
+            bindings::iommu_cap::IOMMU_CAP_PCI_ATS_SUPPORTED => Capability::PciAts,
+            _ => Capability::Other,
         };
-        // SAFETY: The core passes a valid device.
-        D::capable(unsafe { device::Device::from_raw(dev) }, capability)
+        // SAFETY: The core asks about devices that were probed.
+        let (_, endpoint) = unsafe { probed::<D>(dev) };
+        D::capable(endpoint, capability)
     }
 
     /// # Safety
@@ -269,6 +328,7 @@ impl<D: Driver> Ops<D> {
                     D::release_device(&AttachTarget {
                         dev: device,
                         endpoint: &probed.endpoint,
+                        domain: core::ptr::null_mut(),
                         _not_sync: NotThreadSafe,
                     });
                     return ENODEV.to_ptr();
@@ -288,7 +348,7 @@ impl<D: Driver> Ops<D> {
     unsafe extern "C" fn release_device(dev: *mut bindings::device) {
         // SAFETY: The core releases only what was probed, once, and attaches it to nothing
         // meanwhile.
-        D::release_device(&unsafe { AttachTarget::from_raw(dev) });
+        D::release_device(&unsafe { AttachTarget::from_raw(dev, core::ptr::null_mut()) });
         // SAFETY: The pointer comes from `Arc::into_raw` in `probe_device`; the core does not use it
         // again, and the target above is gone.
         drop(unsafe { Arc::from_raw(bindings::dev_iommu_priv_get(dev).cast::<D::Endpoint>()) });
@@ -306,6 +366,15 @@ impl<D: Driver> Ops<D> {
             DefaultDomain::Identity => bindings::IOMMU_DOMAIN_IDENTITY,
         };
         kind as c_int
+    }
+
+    /// # Safety
+    ///
+    /// To be called by the IOMMU core as `is_attach_deferred` only.
+    unsafe extern "C" fn is_attach_deferred(dev: *mut bindings::device) -> bool {
+        // SAFETY: The core asks about devices that were probed.
+        let (_, endpoint) = unsafe { probed::<D>(dev) };
+        D::first_attach(endpoint) == FirstAttach::WhenUsed
     }
 
     /// # Safety

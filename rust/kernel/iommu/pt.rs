@@ -10,10 +10,12 @@
 use super::Iova;
 use crate::{
     bindings,
+    device,
     error::{
         code::EINVAL,
         Result, //
     },
+    ffi::c_int,
     io::PhysAddr, //
 };
 use core::ops::RangeInclusive;
@@ -52,8 +54,8 @@ pub struct Config {
     pub last: Iova,
     /// Page sizes that the IOMMU takes, bit n for 2^n bytes.
     pub page_sizes: u64,
-    /// NUMA node for the table's memory, or [`ANY_NODE`].
-    pub node: i32,
+    /// Where the table's memory is taken from, if possible.
+    pub node: Node,
 }
 
 impl Config {
@@ -81,8 +83,24 @@ impl Config {
     }
 }
 
-/// No NUMA node in particular.
-pub const ANY_NODE: i32 = bindings::NUMA_NO_NODE;
+/// A NUMA node, or none in particular.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Node(c_int);
+
+impl Node {
+    /// None in particular.
+    pub const ANY: Node = Node(bindings::NUMA_NO_NODE);
+
+    /// The node that a device is near to.
+    pub fn of(dev: &device::Device) -> Node {
+        // SAFETY: The device is valid; the function reads a number of it.
+        Node(unsafe { bindings::dev_to_node(dev.as_raw()) })
+    }
+
+    pub(super) fn as_raw(self) -> c_int {
+        self.0
+    }
+}
 
 /// What the hardware needs to know of a table.
 #[derive(Clone, Copy, Debug)]
