@@ -24,6 +24,11 @@ fn check_table(aperture: Aperture) {
 }
 
 #[test]
+fn levels_are_counted() {
+    assert_eq!([Levels::Four, Levels::Five].map(Levels::count), [4, 5]);
+}
+
+#[test]
 fn every_width_is_refused_or_fits_its_table() {
     for width in 0..=u8::MAX {
         for deepest in [Levels::Four, Levels::Five] {

@@ -51,6 +51,27 @@ fn check(first: u64, last: u64) {
     }
 }
 
+/// Panics unless the cover of `first..=last` by few blocks keeps its promises.
+fn check_few(first: u64, last: u64) {
+    let cover = Cover::of_few(first, last);
+    let blocks = blocks(&cover);
+    assert!(matches!(blocks.len(), 1 | 2), "{first:#x}..={last:#x}: {blocks:x?}");
+    let mut next = blocks[0].0;
+    for (descriptor, (page, pages)) in cover.as_slice().iter().zip(&blocks) {
+        assert!(descriptor & 0xfff <= 52, "{descriptor:#x}");
+        assert_eq!(page % pages, 0, "{descriptor:#x} is misaligned");
+        assert_eq!(*page, next, "a gap or an overlap in {blocks:x?}");
+        next = page + pages;
+    }
+    let (first_page, last_page) = (first >> 12, last >> 12);
+    assert!(blocks[0].0 <= first_page && last_page < next, "{first:#x}..={last:#x} is not in {blocks:x?}");
+    let (asked, flushed) = (last_page - first_page + 1, next - blocks[0].0);
+    assert!(flushed < 2 * asked, "{flushed} pages flushed for {asked}");
+    if let Some(descriptor) = block(first, last) {
+        assert_eq!(cover.as_slice(), [descriptor], "{first:#x}..={last:#x}");
+    }
+}
+
 /// Addresses next to every power of two, and next to the ends.
 fn corners() -> Vec<u64> {
     let mut corners = vec![0, 1, u64::MAX - 1, u64::MAX];
@@ -73,10 +94,24 @@ fn all_pairs_of_corners() {
     for first in &corners {
         for last in corners.iter().filter(|last| *last >= first) {
             check(*first, *last);
+            check_few(*first, *last);
             pairs += 1;
         }
     }
     assert!(pairs > 100_000, "only {pairs} pairs");
+}
+
+#[test]
+fn two_blocks_meet_at_the_roundest_page() {
+    let few = |first: u64, last: u64| blocks(&Cover::of_few(first << 12, (last << 12) + 0xfff));
+    assert_eq!(few(65, 69), [(64, 4), (68, 2)]);
+    assert_eq!(few(65, 66), [(65, 1), (66, 1)]);
+    assert_eq!(few(64, 96), [(64, 32), (96, 1)]);
+    assert_eq!(few(1, 6), [(0, 8)], "two blocks that are one");
+    assert_eq!(few(7, 8), [(7, 1), (8, 1)]);
+    assert_eq!(few(6, 9), [(6, 2), (8, 2)]);
+    assert_eq!(Cover::of_few(0, u64::MAX).as_slice(), [52]);
+    assert_eq!(Cover::of_few(0x1000, 0xfff).as_slice(), [52], "no range: everything");
 }
 
 #[test]
@@ -105,16 +140,20 @@ proptest! {
     #[test]
     fn any_range(a: u64, b: u64) {
         check(a.min(b), a.max(b));
+        check_few(a.min(b), a.max(b));
     }
 
     #[test]
     fn short_ranges_anywhere(first: u64, bytes in 0u64..0x400_0000) {
         check(first, first.saturating_add(bytes));
+        check_few(first, first.saturating_add(bytes));
     }
 
     #[test]
     fn short_ranges_at_borders(bit in 13u32..63, before in 1u64..5000, after in 0u64..5000) {
         let border = 1u64 << bit;
-        check(border.saturating_sub(before << 12), border + (after << 12) + 0xfff);
+        let (first, last) = (border.saturating_sub(before << 12), border + (after << 12) + 0xfff);
+        check(first, last);
+        check_few(first, last);
     }
 }

@@ -7,7 +7,7 @@
 use crate::protocol::{
     attach, block, give_up, release, shut_down, Answer, Attached, Device, Devices, Flag, GivenUp, Place,
 };
-use loom::sync::atomic::{AtomicBool, Ordering};
+use loom::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use loom::sync::{Arc, Mutex};
 use loom::thread;
 
@@ -105,13 +105,20 @@ impl Flag for LoomFlag {
     fn raise(&self) -> bool {
         !self.0.swap(true, Ordering::AcqRel)
     }
+
+    fn is_raised_and_done(&self) -> bool {
+        self.0.load(Ordering::Acquire)
+    }
 }
 
 /// The guest's side: the list, and the two flags.
 struct Guest {
     list: Mutex<Vec<Arc<Endpoint>>>,
     stale: LoomFlag,
+    emptied: LoomFlag,
     shut_down: LoomFlag,
+    /// How often the list was searched.
+    searches: AtomicUsize,
     world: Arc<Mutex<World>>,
 }
 
@@ -119,8 +126,15 @@ impl Devices for Guest {
     type Device = Endpoint;
 
     fn each(&self, mut f: impl FnMut(&Endpoint)) {
-        for endpoint in self.list.lock().unwrap().iter() {
-            f(endpoint);
+        self.searches.fetch_add(1, Ordering::Relaxed);
+        let mut after = None;
+        loop {
+            // As in the driver: the list is free while a device is dealt with.
+            let list = self.list.lock().unwrap();
+            let Some(next) = list.iter().find(|endpoint| Some(endpoint.number) > after).cloned() else { break };
+            drop(list);
+            after = Some(next.number);
+            f(&next);
         }
     }
 
@@ -138,6 +152,8 @@ impl Guest {
         Arc::new(Guest {
             list: Mutex::new(Vec::new()),
             stale: LoomFlag(AtomicBool::new(false)),
+            emptied: LoomFlag(AtomicBool::new(false)),
+            searches: AtomicUsize::new(0),
             shut_down: LoomFlag(AtomicBool::new(false)),
             world: Arc::new(Mutex::new(world)),
         })
@@ -164,7 +180,7 @@ impl Guest {
 
     /// A flush fails: the domain is given up, and what its table led to is reused.
     fn flush_fails(&self) -> GivenUp {
-        let (given_up, _) = give_up(self, &self.stale, STALE, Some(BLOCKING));
+        let (given_up, _) = give_up(self, &self.stale, &self.emptied, STALE, Some(BLOCKING));
         let mut world = self.world.lock().unwrap();
         world.stale_reused = true;
         world.check();
@@ -246,6 +262,35 @@ fn two_flushes_fail_at_once() {
         let there = other.join().unwrap();
         assert!((here == GivenUp::Now) != (there == GivenUp::Now), "reported twice, or never");
         guest.settle();
+    });
+}
+
+#[test]
+fn a_domain_that_is_empty_is_not_searched_again() {
+    explore(|| {
+        let guest = Guest::new();
+        let device = guest.probe(0);
+        let _ = guest.attach(&device, STALE);
+        let other = beside(&guest, move |guest| guest.flush_fails());
+        let _ = guest.flush_fails();
+        other.join().unwrap();
+        let searches = guest.searches.load(Ordering::Relaxed);
+        assert_eq!(guest.flush_fails(), GivenUp::Before);
+        assert_eq!(guest.searches.load(Ordering::Relaxed), searches);
+        guest.settle();
+    });
+}
+
+#[test]
+fn a_domain_with_a_device_that_cannot_be_blocked_is_searched_again() {
+    explore(|| {
+        let guest = Guest::with(World { stubborn: Some(0), ..World::default() });
+        let device = guest.probe(0);
+        let _ = guest.attach(&device, STALE);
+        let _ = guest.flush_fails();
+        guest.world.lock().unwrap().stubborn = None;
+        let _ = guest.flush_fails();
+        assert!(device.locked(|place| *place == Place::Blocked(())));
     });
 }
 

@@ -7,6 +7,7 @@ use core::ops::Range;
 use anyhow::{bail, Result};
 use hvcore::control::{
     Command, Counter, DeviceField, DomainField, FaultField, Qualifier, Reply, StaleField, ToldField, LEAF, PING_VALUE,
+    WALK_SELECTED,
 };
 use hvcore::hostile::random::Seed;
 use hvcore::ids::{BusIndex, DomainId, Gpa, Iova, LogicalDeviceId};
@@ -352,13 +353,16 @@ impl Minihv {
     /// The leaf entry that a domain's table holds for an address; `None` when it is not mapped.
     ///
     /// # Errors
-    /// When there is no such domain, or its id or the address does not fit the interface (12 and 64 bits).
+    /// When there is no such domain.
     pub fn walk(self, domain: DomainId, iova: Iova) -> Result<Option<Leaf>> {
-        if domain.0 > 0xfff {
-            bail!("domain id {} does not fit the walk command", domain.0);
-        }
+        let short = if domain.0 < WALK_SELECTED {
+            domain.0
+        } else {
+            self.must(Command::Select, domain.0, 0)?;
+            WALK_SELECTED
+        };
         let page = iova.0 >> 12;
-        let value = self.must(Command::Walk, page as u32, (page >> 32) as u32 | (domain.0 << 20))?;
+        let value = self.must(Command::Walk, page as u32, (page >> 32) as u32 | (short << 20))?;
         Ok((value & 1 != 0).then_some(Leaf(value)))
     }
 

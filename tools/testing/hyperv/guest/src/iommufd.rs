@@ -9,11 +9,12 @@ use std::sync::OnceLock;
 use anyhow::{bail, Context, Result};
 use hvcore::ids::Iova;
 use iommufd_bindings::iommufd::{
-    iommu_destroy, iommu_hwpt_alloc, iommu_ioas_alloc, iommu_ioas_iova_ranges, iommu_ioas_map, iommu_ioas_map_file,
-    iommu_ioas_unmap, iommu_iova_range, iommufd_ioas_map_flags_IOMMU_IOAS_MAP_FIXED_IOVA,
+    iommu_destroy, iommu_hw_info, iommu_hwpt_alloc, iommu_ioas_alloc, iommu_ioas_iova_ranges, iommu_ioas_map,
+    iommu_ioas_map_file, iommu_ioas_unmap, iommu_iova_range, iommufd_ioas_map_flags_IOMMU_IOAS_MAP_FIXED_IOVA,
     iommufd_ioas_map_flags_IOMMU_IOAS_MAP_READABLE, iommufd_ioas_map_flags_IOMMU_IOAS_MAP_WRITEABLE,
-    IOMMUFD_CMD_DESTROY, IOMMUFD_CMD_HWPT_ALLOC, IOMMUFD_CMD_IOAS_ALLOC, IOMMUFD_CMD_IOAS_IOVA_RANGES,
-    IOMMUFD_CMD_IOAS_MAP, IOMMUFD_CMD_IOAS_MAP_FILE, IOMMUFD_CMD_IOAS_UNMAP, IOMMUFD_TYPE,
+    IOMMUFD_CMD_DESTROY, IOMMUFD_CMD_GET_HW_INFO, IOMMUFD_CMD_HWPT_ALLOC, IOMMUFD_CMD_IOAS_ALLOC,
+    IOMMUFD_CMD_IOAS_IOVA_RANGES, IOMMUFD_CMD_IOAS_MAP, IOMMUFD_CMD_IOAS_MAP_FILE, IOMMUFD_CMD_IOAS_UNMAP,
+    IOMMUFD_TYPE,
 };
 use nix::errno::Errno;
 use vfio_bindings::bindings::vfio::{
@@ -43,6 +44,15 @@ pub struct HwptId(pub u32);
 /// Number of a bound device, unique in its [`Iommufd`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DeviceId(pub u32);
+
+/// Whether a device can use ATS behind its IOMMU.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AtsSupport {
+    /// It can.
+    Usable,
+    /// It cannot.
+    NotUsable,
+}
 
 impl Iommufd {
     /// Opens `/dev/iommu`: a context without objects.
@@ -90,6 +100,22 @@ impl Iommufd {
         // SAFETY: the command's structure, without addresses.
         unsafe { self.command(IOMMUFD_CMD_HWPT_ALLOC, &mut request) }?;
         Ok(HwptId(request.out_hwpt_id))
+    }
+
+    /// What the kernel says of ATS of a bound device.
+    ///
+    /// # Errors
+    /// The kernel's errno.
+    pub fn ats_support(&self, device: DeviceId) -> nix::Result<AtsSupport> {
+        // Newer than the bindings.
+        const PCI_ATS_NOT_SUPPORTED: u64 = 1 << 3;
+        let mut request = iommu_hw_info { size: argsz::<iommu_hw_info>(), dev_id: device.0, ..Default::default() };
+        // SAFETY: the command's structure, without room for more data.
+        unsafe { self.command(IOMMUFD_CMD_GET_HW_INFO, &mut request) }?;
+        Ok(match request.out_capabilities & PCI_ATS_NOT_SUPPORTED {
+            0 => AtsSupport::Usable,
+            _ => AtsSupport::NotUsable,
+        })
     }
 
     /// Deletes a domain that no device is attached to.

@@ -192,6 +192,17 @@ impl PciFunction {
         config.write_all_at(&command, 4).context("writing COMMAND")
     }
 
+    /// Whether the function may do DMA, as its command register has it.
+    ///
+    /// # Errors
+    /// When sysfs refuses.
+    pub fn masters_bus(&self) -> Result<bool> {
+        let config = File::open(self.file("config")).context("config")?;
+        let mut command = [0; 2];
+        config.read_exact_at(&mut command, 4).context("reading COMMAND")?;
+        Ok(command[0] & 4 != 0)
+    }
+
     /// Maps the first `bytes` bytes of BAR 0.
     ///
     /// # Errors

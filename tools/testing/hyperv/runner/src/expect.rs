@@ -138,6 +138,23 @@ pub fn device_refused() -> Expectation {
     )
 }
 
+/// The firmware's IOMMU is not in service, and this one takes its place.
+pub fn firmware_iommu_failed() -> Expectation {
+    once(
+        "that the firmware's IOMMU failed is a warning",
+        r"^Hyper-V: the IOMMU that firmware announced is not in service \(-19\)$".to_owned(),
+    )
+}
+
+/// A device was refused because another one has its id.
+pub fn id_is_taken() -> Expectation {
+    once(
+        "that two devices have one id is an error that names the second",
+        r"^pci [0-9a-f:.]+: IOMMU: another device has the id 0x[0-9a-f]+; DMA is not under control of this IOMMU$"
+            .to_owned(),
+    )
+}
+
 /// So many functions were withdrawn by the host while the guest had them: a line for each.
 pub fn taken_away(functions: usize) -> Expectation {
     let pattern = r"^[a-z-]+ [0-9a-f:.]+: IOMMU: the host has taken the device away$";
@@ -150,6 +167,14 @@ pub fn domain_given_up(blocked: u32, lost: u32) -> Expectation {
     once(
         "the failing flush is an error that counts the devices",
         format!(r"^hv_pviommu: domain \d+ cannot be flushed: .*; {blocked} devices blocked, {lost} not"),
+    )
+}
+
+/// A blocked device was to go into a domain that takes none any more.
+pub fn stays_blocked() -> Expectation {
+    once(
+        "that a device stays blocked is a warning",
+        r"^vfio-pci [0-9a-f:.]+: IOMMU: stays blocked, domain \d+ is not to be used any more$".to_owned(),
     )
 }
 
@@ -187,9 +212,10 @@ pub struct KunitSuite {
 }
 
 /// Suites that the kernel's own tests must contain. Fewer tests than here mean that some were lost.
-pub const KUNIT_SUITES: [KunitSuite; 8] = [
-    KunitSuite { name: "hv_pviommu", tests: 10 },
+pub const KUNIT_SUITES: [KunitSuite; 9] = [
+    KunitSuite { name: "hv_pviommu", tests: 11 },
     KunitSuite { name: "hv_pviommu_domain_list", tests: 3 },
+    KunitSuite { name: "hv_pviommu_readings", tests: 3 },
     KunitSuite { name: "hv_pci_dev_id", tests: 5 },
     KunitSuite { name: "rust_kernel_iommu", tests: 7 },
     KunitSuite { name: "rust_kernel_ida", tests: 2 },

@@ -33,7 +33,11 @@ const NOTES: usize = 0x2_0000;
 const MAGIC: u64 = 0x6876_6174_7461_636b;
 const CANARY: u8 = 0x11;
 
-fn reserved() -> Result<Module> {
+/// The memory that the kernels leave alone.
+///
+/// # Errors
+/// When the kernel was not told to.
+pub(super) fn reserved() -> Result<Module> {
     let iomem = fs::read_to_string("/proc/iomem").context("/proc/iomem")?;
     let ram = iomem.lines().filter(|line| line.ends_with(" : System RAM"));
     let inside = ram.filter_map(|line| {

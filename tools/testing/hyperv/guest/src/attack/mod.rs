@@ -5,6 +5,7 @@
 //! its own in the report. The addresses that must be out of reach are, wherever that is possible, the physical addresses
 //! of memory that the test watches: a machine without protection lets the device at it, and the row notices.
 
+pub mod crash;
 pub mod deferred;
 pub mod dma_api;
 pub mod hypervisor;

@@ -16,7 +16,7 @@ use hvcore::status::Status;
 
 use crate::control::{Injection, Minihv};
 use crate::hotplug;
-use crate::iommufd::{Cdev, Iommufd};
+use crate::iommufd::{AtsSupport, Cdev, Iommufd};
 use crate::memory::DmaBuffer;
 use crate::pci::{self, write_sysfs, PciFunction, VIRTIO};
 use crate::report::Outcome;
@@ -134,9 +134,18 @@ pub fn unmap_reaches_device(context: &mut Context<'_>) -> Result<Outcome> {
             }
         }
     }
+    // Pages 65 to 69 are three blocks. They are flushed as two, of which the first has a page more.
+    let session = Session::open_by(&function, BackEnd::Type1)?;
+    let buffer = DmaBuffer::new(5)?;
+    session.map(at(65), &buffer, 0, 5)?;
+    let made = invalidations(minihv, || session.unmap(at(65), 5))?;
+    if made != (2, 6) {
+        bail!("5 pages unmapped, (device TLB invalidations, pages) are {made:?} instead of (2, 6)");
+    }
+    drop(session);
     function.unbind()?;
     function.bind("virtio-pci")?;
-    Ok(Outcome::Pass(format!("{SIZES:?} pages")))
+    Ok(Outcome::Pass(format!("{SIZES:?} pages, and 5 in two parts")))
 }
 
 /// On and off as user space takes the device, moves it and lets go of it.
@@ -173,6 +182,24 @@ pub fn user_space(context: &mut Context<'_>) -> Result<Outcome> {
     function.bind("virtio-pci")?;
     expect(DeviceTlb::Enabled, "with its driver again")?;
     Ok(Outcome::Pass("9 states by two interfaces, one reset".to_owned()))
+}
+
+/// A program that asks iommufd is told whether the device can use ATS.
+pub fn told(context: &mut Context<'_>, expected: AtsSupport) -> Result<Outcome> {
+    let (function, _) = subject(context)?;
+    function.bind("vfio-pci")?;
+    BackEnd::Iommufd.set_unsafe_interrupts(UnsafeInterrupts::Allowed)?;
+    let told = {
+        let (iommufd, cdev) = (Iommufd::open()?, Cdev::open(&function)?);
+        cdev.bind(&iommufd).context("binding the device to iommufd")?;
+        iommufd.ats_support(cdev.id()?).context("asking about the device")?
+    };
+    function.unbind()?;
+    function.bind("virtio-pci")?;
+    if told != expected {
+        bail!("iommufd says of ATS that it is {told:?}, {expected:?} expected");
+    }
+    Ok(Outcome::Pass(format!("{told:?}")))
 }
 
 /// The kernel moves the device from its translating domain to the identity domain and back, with no stop in between.

@@ -199,6 +199,45 @@ pub fn quota(context: &mut Context<'_>) -> Result<Outcome> {
     Ok(Outcome::Pass(format!("{made} domains, then {errno}")))
 }
 
+/// A domain that could not be flushed takes no device any more, whether the device comes from another domain or is blocked.
+pub fn stale_is_refused(context: &mut Context<'_>) -> Result<Outcome> {
+    let workshop = Workshop::open(context)?;
+    let (cdev, _) = workshop.bench.iommufd()?;
+    let stale = workshop.make().context("a domain")?;
+    workshop.enter(stale)?;
+    for code in [CallCode::FLUSH_DEVICE_DOMAIN_LIST, CallCode::FLUSH_DEVICE_DOMAIN] {
+        let status = Status::OPERATION_FAILED.0;
+        workshop.minihv.inject(Injection { call: code.0, status, first: 1, times: None })?;
+    }
+    let unmapped = workshop.bench.session.unmap(at(0), 1);
+    workshop.minihv.clear_injections()?;
+    unmapped.context("unmap")?;
+    // Not where something is to be flushed yet.
+    workshop.bench.session.map(at(1), &workshop.bench.buffer, 0, 1)?;
+    let other = workshop.make().context("another domain")?;
+    cdev.attach_hwpt(other).context("attaching to another domain")?;
+    let from_other = cdev.attach_hwpt(stale);
+    cdev.detach().context("detach")?;
+    let from_nowhere = cdev.attach_hwpt(stale);
+    if (from_other, from_nowhere) != (Err(Errno::ENODEV), Err(Errno::ENODEV)) {
+        bail!("a domain that could not be flushed: {from_other:?} from another one, {from_nowhere:?} when blocked");
+    }
+    cdev.attach_hwpt(other).context("attaching to the other domain again")?;
+    workshop.bench.round_trip(at(1), 0, FROM_DEVICE, "the page by a domain that works")?;
+    Ok(Outcome::Pass("ENODEV twice".to_owned()))
+}
+
+/// The number of a domain that is made now, and deleted.
+fn lowest_number(workshop: &Workshop) -> Result<u32> {
+    const NUMBERS: std::ops::Range<u32> = 1..1024;
+    let alive = |number: &u32| workshop.minihv.domain_exists(DomainId(*number)).unwrap_or(false);
+    let before: Vec<u32> = NUMBERS.filter(alive).collect();
+    let hwpt = workshop.make().context("a domain that works")?;
+    let new = NUMBERS.filter(alive).find(|number| !before.contains(number));
+    workshop.destroy(hwpt)?;
+    new.context("the new domain has no number")
+}
+
 /// The host creates, configures and then deletes no domain. Of the first two nothing is left; the tables of the last stay
 /// allocated, as the host may still walk them, and their numbers are not tried again.
 pub fn undeletable(context: &mut Context<'_>) -> Result<Outcome> {
@@ -210,8 +249,11 @@ pub fn undeletable(context: &mut Context<'_>) -> Result<Outcome> {
     let fail = |code: CallCode| {
         // A rule that is used up still takes a place.
         minihv.clear_injections()?;
-        minihv.inject(Injection { call: code.0, status: Status::OPERATION_FAILED.0, first: 1, times: Some(1) })
+        // A domain that is not created under one number is tried with others.
+        let times = (code != CallCode::CREATE_DEVICE_DOMAIN).then_some(1);
+        minihv.inject(Injection { call: code.0, status: Status::OPERATION_FAILED.0, first: 1, times })
     };
+    let number = lowest_number(&workshop)?;
     for _ in 0..WARM_UP {
         let hwpt = workshop.make().context("a domain before anything fails")?;
         workshop.destroy(hwpt)?;
@@ -231,6 +273,11 @@ pub fn undeletable(context: &mut Context<'_>) -> Result<Outcome> {
         }
     }
     workshop.expect_alive(0, "after none was made")?;
+    minihv.clear_injections()?;
+    let next = lowest_number(&workshop)?;
+    if next != number {
+        bail!("numbers are lost with domains that were not created: {number} was the lowest one, now {next}");
+    }
 
     let taken = || minihv.counter(Counter::Status, Status::KEY_ALREADY_EXISTS.0.into());
     let taken_before = taken()?;

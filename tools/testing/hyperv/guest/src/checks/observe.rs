@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use anyhow::{bail, ensure, Context as _, Result};
@@ -49,6 +50,27 @@ pub fn devices(context: &mut Context<'_>) -> Result<Outcome> {
     Ok(Outcome::Pass(format!("{} devices", shown.len())))
 }
 
+/// The attributes of the IOMMU in sysfs are these, and anybody may read them.
+fn sysfs_agrees(expected: &[(&str, &str)]) -> Result<()> {
+    const DIRECTORY: &str = "/sys/class/iommu/hv-iommu/hyperv";
+    let mut names: Vec<String> = fs::read_dir(DIRECTORY)
+        .context(DIRECTORY)?
+        .map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()))
+        .collect::<Result<_>>()?;
+    names.sort();
+    let mut known: Vec<&str> = expected.iter().map(|(name, _)| *name).collect();
+    known.sort_unstable();
+    ensure!(names == known, "{DIRECTORY} holds {names:?}, not {known:?}");
+    for (name, value) in expected {
+        let path = Path::new(DIRECTORY).join(name);
+        let shown = fs::read_to_string(&path).with_context(|| format!("{}", path.display()))?;
+        ensure!(shown == format!("{value}\n"), "{name} in sysfs is {shown:?}, {value:?} expected");
+        let mode = fs::metadata(&path)?.permissions().mode() & 0o777;
+        ensure!(mode == 0o444, "{name} has the mode {mode:o}");
+    }
+    Ok(())
+}
+
 /// The host's report makes sense, and what is used of it is what VFIO and the hypervisor see.
 pub fn capabilities(context: &mut Context<'_>) -> Result<Outcome> {
     let minihv = context.minihv()?;
@@ -76,6 +98,13 @@ pub fn capabilities(context: &mut Context<'_>) -> Result<Outcome> {
     let (id, _) = place(minihv, &bench.function)?;
     let translation = minihv.device_translation(id)?;
     ensure!(translation == DeviceTranslation::Stage1(levels.parse()?), "{levels} levels, but {translation:?}");
+    sysfs_agrees(&[
+        ("host_iova_width", text("reported iova width")?),
+        ("aperture_width", &width.to_string()),
+        ("table_levels", levels),
+        ("page_sizes", text("reported page sizes")?),
+        ("host_capabilities", text("reported flags")?),
+    ])?;
     ensure!(text("list flush")? == "used", "list flush: {}", text("list flush")?);
     Ok(Outcome::Pass(format!("flags {flags:#x}, {width} bits, {levels} levels")))
 }
@@ -148,9 +177,9 @@ pub fn domains(context: &mut Context<'_>) -> Result<Outcome> {
     Ok(Outcome::Pass(format!("{} lines, then {}, then {}", before.len(), during.len(), after.len())))
 }
 
-/// What sysfs has of the IOMMU: what the core documents, and links to the devices behind it.
+/// What sysfs has of the IOMMU: what the core and the driver document, and links to the devices behind it.
 pub fn sysfs(_context: &mut Context<'_>) -> Result<Outcome> {
-    const DOCUMENTED: [&str; 4] = ["devices", "power", "subsystem", "uevent"];
+    const DOCUMENTED: [&str; 5] = ["devices", "hyperv", "power", "subsystem", "uevent"];
     let names = |path: &Path| -> Result<Vec<String>> {
         let entries = fs::read_dir(path).with_context(|| path.display().to_string())?;
         let mut names =

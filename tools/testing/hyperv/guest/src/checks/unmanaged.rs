@@ -41,6 +41,15 @@ fn pair(context: &Context<'_>) -> Result<[PciFunction; 2]> {
     }
 }
 
+/// Of two devices that share an id one is in a group. The other one is not, and does not master the bus.
+pub fn one_of_two(context: &mut Context<'_>) -> Result<Outcome> {
+    let [refused, used] = pair(context)?;
+    if refused.masters_bus()? {
+        bail!("{} has no domain of its own, and masters the bus", refused.address);
+    }
+    Ok(Outcome::Pass(format!("{} is used, {} is not", used.address, refused.address)))
+}
+
 /// A device with a page of memory, which it addresses as the processor does.
 struct Physical {
     edu: Edu,

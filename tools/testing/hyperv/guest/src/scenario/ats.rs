@@ -2,8 +2,8 @@
 //! Devices with ATS.
 
 use super::checks::{
-    ATS_FAILED_FLUSH, ATS_IDENTITY_USER, ATS_KERNEL_IO, ATS_OFF, ATS_ON, ATS_RETURN, ATS_TYPES, ATS_UNMAP, ATS_USER,
-    DEVICES, GROUPS, NO_FAULTS, NVME_QUICK, VFIO_REMAP, VFIO_STALE, VIOLATIONS, VIRTIO,
+    ATS_FAILED_FLUSH, ATS_IDENTITY_USER, ATS_KERNEL_IO, ATS_OFF, ATS_ON, ATS_RETURN, ATS_TOLD, ATS_TOLD_NOT, ATS_TYPES,
+    ATS_UNMAP, ATS_USER, DEVICES, GROUPS, NO_FAULTS, NVME_QUICK, VFIO_REMAP, VFIO_STALE, VIOLATIONS, VIRTIO,
 };
 use super::Scenario;
 
@@ -20,6 +20,7 @@ pub const SCENARIOS: &[Scenario] = &[
             ATS_KERNEL_IO,
             ATS_UNMAP,
             ATS_USER,
+            ATS_TOLD,
             ATS_TYPES,
             ATS_RETURN,
             VIRTIO,
@@ -37,7 +38,7 @@ pub const SCENARIOS: &[Scenario] = &[
     Scenario {
         name: "ats-not-offered",
         summary: "a device with ATS on a host that does not offer it: off",
-        checks: &[DEVICES, GROUPS, VIRTIO, ATS_OFF, NO_FAULTS, VIOLATIONS],
+        checks: &[DEVICES, GROUPS, ATS_OFF, ATS_TOLD_NOT, VIRTIO, NO_FAULTS, VIOLATIONS],
     },
     Scenario {
         name: "ats-failed-flush",

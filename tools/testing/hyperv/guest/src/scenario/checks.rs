@@ -9,6 +9,7 @@ use crate::checks::{
     hostile, hotplug, identity, kexec, kselftest, large, leaks, nomem, nvme, observe, ownership, protection, refusal,
     reset, revocation, samples, sleep, trace, unmanaged, virtio, width,
 };
+use crate::iommufd::AtsSupport;
 use crate::vfio::BackEnd;
 
 pub const DEVICES: Check = check("devices-present", groups::devices_present);
@@ -40,6 +41,10 @@ pub const UNMANAGED_ALONE: Check =
     check("unmanaged-device-is-left-alone", |c| unmanaged::left_alone(c, unmanaged::Start::Bypass));
 pub const UNMANAGED_BLOCKED: Check =
     check("unmanaged-device-stays-blocked", |c| unmanaged::left_alone(c, unmanaged::Start::Blocked));
+pub const ATS_TOLD: Check = check("iommufd-tells-of-ats", |c| ats::told(c, AtsSupport::Usable));
+pub const ATS_TOLD_NOT: Check = check("iommufd-tells-that-there-is-no-ats", |c| ats::told(c, AtsSupport::NotUsable));
+pub const STALE_REFUSED: Check = check("stale-domain-takes-no-device", domains::stale_is_refused);
+pub const SHARED_ID: Check = check("one-of-two-devices-is-used", unmanaged::one_of_two);
 pub const OVERTAKEN: Check = check("hypercalls-overtook-one-another", concurrency::overtaken);
 pub const APERTURE: Check = check("aperture", width::aperture);
 pub const LIST_FALLBACK: Check = check("list-flush-tried-once", counters::list_flush_tried_once);
@@ -52,6 +57,13 @@ pub const DEVICES_WERE_BLOCKED: Check = check("previous-kernel-blocked-devices",
 pub const NUMBERS_TAKEN: Check = check("taken-domain-numbers-skipped", kexec::numbers_were_taken);
 pub const DOMAINS_BOUNDED: Check = check("live-domains-bounded", kexec::domains_are_bounded);
 pub const CRASH_KERNEL: Check = check("crash-kernel-runs", kexec::is_crash_kernel);
+pub const STORING: Check = check("device-writes-to-the-end", attack::crash::keep_storing);
+pub const ENDED_KEPT: Check =
+    check("transfer-arrived-after-the-crash", |c| attack::crash::transfer_ended(c, attack::crash::Host::Keeps));
+pub const ENDED_RESET: Check =
+    check("transfer-ended-with-the-crash", |c| attack::crash::transfer_ended(c, attack::crash::Host::Resets));
+pub const STAYS_UNTIL_USED: Check = check("device-stays-until-used", attack::crash::device_stays_until_used);
+pub const NUMBERS_APART: Check = check("domain-numbers-are-apart", attack::crash::numbers_are_apart);
 pub const OLD_TABLES: Check = check("old-tables-spare-this-kernel", kexec::old_tables_spare_this_kernel);
 pub const HIBERNATION_REFUSED: Check = check("hibernation-refused", sleep::hibernation_refused);
 pub const HIBERNATION_ALLOWED: Check = check("hibernation-allowed", sleep::hibernation_allowed);

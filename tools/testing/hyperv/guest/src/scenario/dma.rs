@@ -54,6 +54,11 @@ pub const SCENARIOS: &[Scenario] = &[
         ],
     },
     Scenario {
+        name: "edu",
+        summary: "translation and protection, by edu alone",
+        checks: &[DEVICES, GROUPS, NO_FAULTS, RAW_BLOCKED, VFIO_MAPPED, VFIO_UNMAPPED, VFIO_STALE, VIOLATIONS],
+    },
+    Scenario {
         name: "identity",
         summary: "bypass: devices use physical addresses; VFIO still translates",
         checks: &[

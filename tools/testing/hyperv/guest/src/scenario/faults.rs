@@ -3,7 +3,7 @@
 
 use super::checks::{
     DEFERRED_FLUSH_FAILURE, DEVICES, FLUSH_FAILURE_OF_TWO, GROUPS, NO_FAULTS, NVME_QUICK, ODD_ANSWERS, RAW_BLOCKED,
-    REFUSED, UNDELETABLE, VFIO_FLUSH_FAILURE, VFIO_UNBLOCKABLE, VIOLATIONS, VIRTIO,
+    REFUSED, SHARED_ID, STALE_REFUSED, UNDELETABLE, VFIO_FLUSH_FAILURE, VFIO_UNBLOCKABLE, VIOLATIONS, VIRTIO,
 };
 use super::Scenario;
 
@@ -13,6 +13,11 @@ pub const SCENARIOS: &[Scenario] = &[
         name: "refused-device",
         summary: "one device (edu) that the driver could not take: it does no DMA, the others work",
         checks: &[DEVICES, REFUSED, NVME_QUICK, VIRTIO, NO_FAULTS, RAW_BLOCKED, VIOLATIONS],
+    },
+    Scenario {
+        name: "shared-id",
+        summary: "two devices with one id: one is used, the other is not",
+        checks: &[DEVICES, SHARED_ID, NO_FAULTS, VIOLATIONS],
     },
     Scenario {
         name: "odd-answers",
@@ -33,6 +38,11 @@ pub const SCENARIOS: &[Scenario] = &[
         name: "failing-flush-of-two",
         summary: "two devices in one domain that cannot be flushed any more",
         checks: &[DEVICES, GROUPS, FLUSH_FAILURE_OF_TWO, NO_FAULTS, VIOLATIONS],
+    },
+    Scenario {
+        name: "stale-domain",
+        summary: "a domain that could not be flushed, and a program that wants to use it again",
+        checks: &[DEVICES, GROUPS, STALE_REFUSED, NO_FAULTS, VIOLATIONS],
     },
     Scenario {
         name: "undeletable-domains",

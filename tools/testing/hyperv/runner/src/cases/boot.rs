@@ -48,6 +48,13 @@ fn hosts() -> Vec<Case> {
         unmanaged("host-without-pviommu", "pviommu=absent").expect(expect::driver_silent()),
         unmanaged("host-with-pviommu-off", "pviommu=off").expect(expect::driver_silent()).thorough(),
         unmanaged("host-without-stage1", "s1=off").expect(expect::no_stage1()).expect(expect::driver_down()),
+        // What firmware tables announce comes first, and fails.
+        with(boot("firmware-iommu-fails", "edu"), &mode::STRICT)
+            .devices(&["edu"])
+            .append("intel_iommu=on")
+            .hypervisor("firmware-iommu=broken")
+            .expect(expect::driver_up())
+            .expect(expect::firmware_iommu_failed()),
         unmanaged("host-without-4k-pages", "page-sizes=0x40200000")
             .expect(expect::no_small_pages())
             .expect(expect::driver_down())

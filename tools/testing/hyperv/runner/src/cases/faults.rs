@@ -14,6 +14,9 @@ const UNDELETABLE: [(&str, &str); 3] = [
     ("deleted", r"^hv_pviommu: HVCALL_DELETE_DEVICE_DOMAIN of domain \d+: 0x71 .*; its number is retired$"),
 ];
 
+/// The second bus has an instance GUID of which its devices get the ids of the first bus's.
+const SAME_IDS: &str = "ids=shared guid=1:12345678-1ee7-6050-6d69-6e6968760001";
+
 /// At shutdown a domain is deleted whatever its flush came to: its devices are blocked, and the next kernel is to find
 /// nothing.
 const DELETED_UNFLUSHED: &str =
@@ -29,6 +32,19 @@ pub fn cases() -> Vec<Case> {
             .expect(expect::driver_up())
             .expect(expect::no_static_domain("blocking"))
             .expect(expect::never_detached()),
+        // The domain is tried again for each device, and left out where that fails: the second and third
+        // configuration are its own.
+        fault("no-identity-for-passthrough", "edu")
+            .devices(&["edu"])
+            .append("iommu=pt")
+            .hypervisor("inject=ce:71:2:2")
+            .expect(expect::driver_up())
+            .expect(expect::no_static_domain("identity")),
+        fault("two-devices-of-one-id", "shared-id")
+            .devices(&["edu", "edu"])
+            .hypervisor(SAME_IDS)
+            .expect(expect::driver_up())
+            .expect(expect::id_is_taken()),
         fault("no-identity-domain", "dma")
             .hypervisor("inject=b1:b:2:1")
             .expect(expect::driver_up())
@@ -75,6 +91,12 @@ pub fn cases() -> Vec<Case> {
             .expect(expect::driver_up())
             .expect(expect::list_flush_failed())
             .expect(expect::domain_given_up(2, 0)),
+        fault("stale-domain", "stale-domain")
+            .devices(&["edu"])
+            .expect(expect::driver_up())
+            .expect(expect::list_flush_failed())
+            .expect(expect::stays_blocked())
+            .expect(expect::domain_given_up(1, 0)),
         UNDELETABLE.iter().fold(
             fault("undeletable-domains", "undeletable-domains").devices(&["edu"]).expect(expect::driver_up()),
             |case, &(meaning, pattern)| case.expect(expect::domains_failed(meaning, pattern, DOMAINS)),

@@ -331,14 +331,10 @@ pub fn expected(cell: &Cell) -> Expected {
         Effect::Answered | Effect::Garbage | Effect::Partial(_) | Effect::Word(_) => {}
     }
     match operation {
-        Operation::Create => {
-            let failed = Expected::new(Place::Before).fails(errno(status)).says(no_domain("CREATE", &code));
-            // A call that timed out may have been carried out.
-            match status {
-                Status::TIME_OUT => failed.leaves(Leftover::Number),
-                _ => failed,
-            }
-        }
+        Operation::Create | Operation::ProbeCreate if may_be_about_the_number(status) => undisturbed(operation)
+            .says(format!("HVCALL_CREATE_DEVICE_DOMAIN{code}{}; domain ", short_name(status)))
+            .leaves(Leftover::Number),
+        Operation::Create => Expected::new(Place::Before).fails(errno(status)).says(no_domain("CREATE", &code)),
         Operation::Configure => Expected::new(Place::Before).fails(errno(status)).says(no_domain("CONFIGURE", &code)),
         // The hypervisor says that the device is there already: that is what was wanted.
         Operation::Attach | Operation::Block if already => Expected::new(Place::Before),
@@ -366,20 +362,32 @@ pub fn expected(cell: &Cell) -> Expected {
         }
         Operation::FlushList => Expected::new(Place::Before),
         Operation::Property if status == Status::INVALID_DEVICE_ID => Expected::new(Place::Untranslated),
-        Operation::Property => {
-            Expected::new(Place::Blocked).says(format!("{code}{}; DMA is blocked", short_name(status)))
+        Operation::Property if refuses_to_answer(status) => {
+            Expected::new(Place::Untranslated).says(format!("{code}{}; DMA is not translated", short_name(status)))
         }
-        Operation::ProbeCreate => {
-            let failed = Expected::new(Place::Blocked).says(no_domain("CREATE", &code));
-            match status {
-                Status::TIME_OUT => failed.leaves(Leftover::Number),
-                _ => failed,
-            }
-        }
+        // The host is asked again, and answers.
+        Operation::Property => undisturbed(operation),
+        Operation::ProbeCreate => Expected::new(Place::Blocked).says(no_domain("CREATE", &code)),
         Operation::ProbeConfigure => Expected::new(Place::Blocked).says(no_domain("CONFIGURE", &code)),
         Operation::ProbeAttach if already => Expected::new(Place::Untranslated),
         Operation::ProbeAttach => Expected::new(Place::Blocked).says(attach_failed(&code)).warns(1),
     }
+}
+
+/// Whether a host that creates no domain may mean that the number is taken.
+fn may_be_about_the_number(status: Status) -> bool {
+    !matches!(
+        status,
+        Status::INSUFFICIENT_MEMORY | Status::INVALID_HYPERCALL_CODE | Status::ACCESS_DENIED | Status::OPERATION_DENIED
+    )
+}
+
+/// Whether a host means that it has nothing to say about a device, not that something is wrong.
+fn refuses_to_answer(status: Status) -> bool {
+    matches!(
+        status,
+        Status::INVALID_HYPERCALL_CODE | Status::INVALID_PARAMETER | Status::ACCESS_DENIED | Status::OPERATION_DENIED
+    )
 }
 
 fn no_domain(call: &str, code: &str) -> String {

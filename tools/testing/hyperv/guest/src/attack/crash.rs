@@ -1,0 +1,128 @@
+// SPDX-License-Identifier: GPL-2.0
+//! DMA that goes on after a crash: into the crashed kernel's own buffer, until the kernel after it takes the device.
+//!
+//! The buffer is memory that both kernels were told to leave alone (`memmap=`), mapped for the device by the first one.
+
+use std::time::Instant;
+
+use anyhow::{ensure, Context as _, Result};
+use hvcore::control::Counter;
+use hvcore::hypercall::codes::CallCode;
+use hvcore::ids::DomainId;
+
+use super::kexec::reserved;
+use super::window::Arena;
+use crate::edu::{Edu, Length, BAR_BYTES};
+use crate::memory::{DmaBuffer, PAGE};
+use crate::pci;
+use crate::report::Outcome;
+use crate::scenario::Context;
+use crate::testbench::{at, FROM_DEVICE};
+use crate::vfio::{BackEnd, Session};
+
+/// The page that the device writes.
+const TARGET: usize = 0x1_0000;
+/// Notes of the first kernel.
+const NOTES: usize = 0x2_0000;
+/// Words of the notes: that they are notes; how many transfers were started; whether one is under way.
+const MAGIC: u64 = 0x6876_6372_6173_6865;
+const UNDER_WAY: u64 = 1;
+const CANARY: u8 = 0x11;
+
+/// What the host does with the device of a kernel that crashed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Host {
+    /// It lets the device go on.
+    Keeps,
+    /// It resets the device.
+    Resets,
+}
+
+/// Starts transfers to the buffer, one after the other, until this kernel ends. The buffer is wiped after each one: what it
+/// holds afterwards was written when no processor of this kernel ran any more.
+pub fn keep_storing(context: &mut Context<'_>) -> Result<Outcome> {
+    let module = reserved()?;
+    let function = pci::find(pci::EDU)?;
+    let session = Session::open_by(&function, BackEnd::Type1)?;
+    session.enable_bus_master()?;
+    let buffer = DmaBuffer::new(1)?;
+    session.map(at(0), &buffer, 0, 1)?;
+    buffer.fill(0, FROM_DEVICE);
+    let edu = Edu::new(function.map_bar0(BAR_BYTES)?)?;
+    edu.load(at(0))?;
+    session.map_range(at(1), module.pages(TARGET, PAGE)).context("mapping reserved memory")?;
+    module.window(NOTES..NOTES + PAGE).fill(0);
+    module.window(TARGET..TARGET + PAGE).fill(CANARY);
+    edu.store(at(1))?;
+    let seen = module.window(TARGET..TARGET + PAGE).count(|byte| byte == FROM_DEVICE);
+    ensure!(seen == PAGE, "the device does not reach its buffer: {seen} bytes");
+    module.window(NOTES..NOTES + PAGE).set_word(0, MAGIC);
+    let id = function.logical_id().context("edu has no logical id")?;
+    let domain = context.minihv()?.device_domain(id)?.context("edu is in no domain")?;
+    // The device, its mapping and the thread stay to the very end.
+    std::mem::forget((session, buffer));
+    std::thread::spawn(move || {
+        let begun = Instant::now();
+        for started in 1_u64.. {
+            module.window(TARGET..TARGET + PAGE).fill(CANARY);
+            module.window(NOTES..NOTES + PAGE).set_word(1, started);
+            module.window(NOTES..NOTES + PAGE).set_word(2, UNDER_WAY);
+            edu.start_store(at(1), Length::PAGE);
+            while edu.is_busy() && begun.elapsed().as_secs() < 600 {
+                std::hint::spin_loop();
+            }
+            module.window(NOTES..NOTES + PAGE).set_word(2, 0);
+        }
+    });
+    Ok(Outcome::Pass(format!("in domain {}, until the end", domain.0)))
+}
+
+/// The transfer that was under way when the kernel before crashed has arrived, or not, as `host` has it; and the device is
+/// where that kernel had it.
+pub fn transfer_ended(_: &mut Context<'_>, host: Host) -> Result<Outcome> {
+    let module = reserved()?;
+    let notes = module.window(NOTES..NOTES + PAGE);
+    ensure!(notes.word(0) == MAGIC, "the notes of the kernel before are gone");
+    let (started, under_way) = (notes.word(1), notes.word(2));
+    ensure!(started > 0, "the kernel before started no transfer");
+    let expected = match host {
+        Host::Keeps => {
+            ensure!(under_way == UNDER_WAY, "no transfer was under way after {started}");
+            PAGE
+        }
+        // The device is reset while the other processors of a crashing kernel still run.
+        Host::Resets => 0,
+    };
+    let arrived = module.window(TARGET..TARGET + PAGE).count(|byte| byte == FROM_DEVICE);
+    ensure!(arrived == expected, "{arrived} bytes arrived after the crash, {expected} expected");
+    Ok(Outcome::Pass(format!("{arrived} bytes after the crash, the last of {started} transfers")))
+}
+
+/// Nobody has used edu since the crash: it is in the domain that the kernel before had it in.
+pub fn device_stays_until_used(context: &mut Context<'_>) -> Result<Outcome> {
+    let id = pci::find(pci::EDU)?.logical_id().context("edu has no logical id")?;
+    let domain = context.minihv()?.device_domain(id)?.context("edu is in no domain")?;
+    ensure!(
+        context.options.domains.contains(&domain),
+        "edu is in domain {}, which is none of the crashed kernel's: {:?}",
+        domain.0,
+        context.options.domains
+    );
+    Ok(Outcome::Pass(format!("edu is in domain {}", domain.0)))
+}
+
+/// This kernel's domains have numbers of their own: none was found to be taken, whatever the host says of one that is.
+pub fn numbers_are_apart(context: &mut Context<'_>) -> Result<Outcome> {
+    let minihv = context.minihv()?;
+    let low = context.options.domains.iter().map(|id| id.0).max().context("the crashed kernel left no domain")?;
+    let calls = minihv.counter(Counter::Calls, CallCode::CREATE_DEVICE_DOMAIN.0.into())?;
+    for number in 1..low + 64 {
+        let id = DomainId(number);
+        ensure!(
+            !minihv.domain_exists(id)? || context.options.domains.contains(&id),
+            "domain {number} is new, and so near to those of the crashed kernel: {:?}",
+            context.options.domains
+        );
+    }
+    Ok(Outcome::Pass(format!("{calls} calls to create domains, none of them below {}", low + 64)))
+}
