@@ -4,8 +4,6 @@
 use crate::machine::{Machine, DEVICES, ROOTS, SELF};
 use crate::source::Source;
 
-const STEPS_MAX: usize = 64;
-
 /// Makes a domain with a table; puts a device into it.
 fn domain(machine: &mut Machine, id: u64, root: u64, flags: u64) {
     let name = id << 32 | 1;
@@ -20,10 +18,7 @@ pub fn run(bytes: &[u8]) {
     let mut machine = Machine::new("s1-5lvl=on");
     domain(&mut machine, 1, ROOTS[0], 1);
     domain(&mut machine, 2, ROOTS[1], 5);
-    for _ in 0..STEPS_MAX {
-        if source.is_empty() {
-            break;
-        }
+    source.drive(|source| {
         match source.below(4) {
             0 => {
                 // An entry of one of the tables, or of one that they may lead to.
@@ -47,5 +42,5 @@ pub fn run(bytes: &[u8]) {
                 assert!(reply <= 3 && (reply == 0 || value == 0), "{command} {ebx:#x} {edx:#x}: {reply} {value:#x}");
             }
         }
-    }
+    });
 }

@@ -6,9 +6,6 @@ use hvcore::hypercall::dispatch::{Kind, Spec, TABLE};
 use crate::machine::{Machine, DEVICES, ROOTS, SELF};
 use crate::source::Source;
 
-/// Calls of one input.
-const CALLS_MAX: usize = 64;
-
 /// What the host is like.
 const HOSTS: [&str; 4] =
     ["", "s1-5lvl=on ats=on quota=3", "inject=d1:0:3:2:reps=1 inject=127:5:2:3:garbage", "pviommu=off unmanaged=1"];
@@ -47,10 +44,7 @@ pub fn run(bytes: &[u8]) {
     let mut source = Source::new(bytes);
     let mut machine = Machine::new(HOSTS[source.below(HOSTS.len())]);
     let mut is_honest = true;
-    for _ in 0..CALLS_MAX {
-        if source.is_empty() {
-            break;
-        }
+    source.drive(|source| {
         let (control, result) = match source.below(8) {
             0 => {
                 let (control, rdx, r8) = (source.u64(), source.u64(), source.u64());
@@ -61,22 +55,22 @@ pub fn run(bytes: &[u8]) {
                 let seed = source.u8();
                 machine.control(32, seed.into(), 0);
                 is_honest = seed == 0;
-                continue;
+                return;
             }
             2 => {
                 let spec = TABLE[source.below(TABLE.len())];
-                let control = control_word(&mut source, &spec);
+                let control = control_word(source, &spec);
                 let (rdx, r8) = (u64::from(source.u16()) << 3, u64::from(source.u16()) << 3);
                 (control, machine.raw(control, rdx, r8))
             }
             _ => {
                 let spec = TABLE[source.below(TABLE.len())];
-                let control = control_word(&mut source, &spec);
-                let words: Vec<u64> = (0..spec.input_bytes.div_ceil(8)).map(|_| word(&mut source)).collect();
-                let list: Vec<u64> = (0..control >> 32 & 7).map(|_| word(&mut source)).collect();
+                let control = control_word(source, &spec);
+                let words: Vec<u64> = (0..spec.input_bytes.div_ceil(8)).map(|_| word(source)).collect();
+                let list: Vec<u64> = (0..control >> 32 & 7).map(|_| word(source)).collect();
                 (control, machine.call_words(control, &[words, list].concat()))
             }
         };
         assert!(!is_honest || is_sound(control, result), "{control:#x} -> {result:#x}");
-    }
+    });
 }

@@ -4,6 +4,9 @@
 /// What is left of the input; zeroes behind its end.
 pub struct Source<'a>(&'a [u8]);
 
+/// Things that one input does.
+const STEPS_MAX: usize = 64;
+
 impl<'a> Source<'a> {
     pub fn new(bytes: &'a [u8]) -> Source<'a> {
         Source(bytes)
@@ -11,6 +14,16 @@ impl<'a> Source<'a> {
 
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
+    }
+
+    /// Takes steps as long as there is input, but not for ever.
+    pub fn drive(&mut self, mut step: impl FnMut(&mut Source<'a>)) {
+        for _ in 0..STEPS_MAX {
+            if self.is_empty() {
+                break;
+            }
+            step(self);
+        }
     }
 
     fn array<const N: usize>(&mut self) -> [u8; N] {

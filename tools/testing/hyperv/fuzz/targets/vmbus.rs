@@ -4,9 +4,6 @@
 use crate::machine::Machine;
 use crate::source::Source;
 
-/// Things that one input does.
-const STEPS_MAX: usize = 64;
-
 fn host(machine: &mut Machine, source: &mut Source<'_>) {
     // Rescind, offer, eject, unplug.
     const COMMANDS: [u32; 4] = [7, 8, 9, 10];
@@ -70,12 +67,7 @@ pub fn run(bytes: &[u8]) {
     if source.u8() % 4 != 0 {
         machine.connect(0x0006_0000);
     }
-    for _ in 0..STEPS_MAX {
-        if source.is_empty() {
-            break;
-        }
-        step(&mut machine, &mut source);
-    }
+    source.drive(|source| step(&mut machine, source));
     machine.set_up_synic();
     machine.receive_all();
     machine.connect(0x0006_0000);

@@ -4,9 +4,6 @@
 use crate::machine::{Machine, DEVICES, WINDOW};
 use crate::source::Source;
 
-/// Things that one input does.
-const STEPS_MAX: usize = 64;
-
 fn step(machine: &mut Machine, source: &mut Source<'_>) {
     let channel = u32::from(source.u8() % 2);
     match source.below(12) {
@@ -82,12 +79,7 @@ pub fn run(bytes: &[u8]) {
         }
     }
     machine.receive_all();
-    for _ in 0..STEPS_MAX {
-        if source.is_empty() {
-            break;
-        }
-        step(&mut machine, &mut source);
-    }
+    source.drive(|source| step(&mut machine, source));
     // A new kernel finds nothing of the old one.
     machine.set_up_synic();
     machine.receive_all();
