@@ -3,15 +3,13 @@
 
 use super::ranges::IovaRange;
 use crate::ids::{Gpa, Iova};
+use crate::iommu::entry::{ADDRESS, LARGE, PRESENT};
 use crate::platform::PagingLevels;
 
 /// Entries of a table.
 pub const ENTRIES: u16 = 512;
 /// Bytes of a table.
 pub const TABLE_BYTES: u64 = 4096;
-const PRESENT: u64 = 1 << 0;
-const LARGE: u64 = 1 << 7;
-const ADDRESS: u64 = 0x000f_ffff_ffff_f000;
 /// Accessed and dirty, which the IOMMU sets itself, and the bits that it ignores.
 const WITHOUT_EFFECT: u64 = 1 << 5 | 1 << 6 | 0x7 << 9 | 0x7ff << 52;
 

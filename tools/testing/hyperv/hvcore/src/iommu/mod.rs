@@ -6,6 +6,7 @@
 
 pub mod capabilities;
 pub mod domains;
+pub mod entry;
 pub mod flush;
 pub mod layout;
 pub mod tags;

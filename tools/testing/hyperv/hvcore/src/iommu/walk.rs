@@ -4,6 +4,7 @@
 use alloc::vec;
 use core::ops::Range;
 
+use super::entry::{ADDRESS, LARGE, PRESENT};
 use crate::ids::{Gpa, Iova};
 use crate::platform::{PagingLevels, Platform};
 
@@ -31,9 +32,6 @@ pub enum Fault {
     OutsideRam(u8),
 }
 
-const PRESENT: u64 = 1 << 0;
-const LARGE: u64 = 1 << 7;
-const ADDRESS: u64 = 0x000f_ffff_ffff_f000;
 /// In a large leaf the PAT bit takes the place of the lowest address bit.
 const LARGE_PAT: u64 = 1 << 12;
 const BITS_PER_LEVEL: u32 = 9;
