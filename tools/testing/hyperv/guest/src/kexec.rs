@@ -11,7 +11,9 @@ use std::os::fd::AsRawFd;
 use anyhow::{Context, Result};
 use hvcore::ids::DomainId;
 use nix::errno::Errno;
+use nix::sched::{sched_setaffinity, CpuSet};
 use nix::sys::reboot::{reboot, RebootMode};
+use nix::unistd::Pid;
 
 const KERNEL: &str = "/boot/kernel";
 const INITRAMFS: &str = "/boot/initramfs";
@@ -107,12 +109,18 @@ pub fn load(purpose: Purpose, next: &Next<'_>) -> Result<()> {
     Ok(())
 }
 
-/// Leaves for the kernel that was loaded. Returns when none was.
+/// Leaves for the kernel that was loaded, by a crash on a processor of choice where it is a crash kernel. Returns when none
+/// was.
 ///
 /// # Errors
 /// When the running kernel refuses to go.
-pub fn leave() -> Result<()> {
+pub fn leave(crash_cpu: Option<u64>) -> Result<()> {
     if Purpose::Crash.is_loaded() {
+        if let Some(cpu) = crash_cpu {
+            let mut cpus = CpuSet::new();
+            cpus.set(usize::try_from(cpu)?).context("hvtest.crash-cpu=")?;
+            sched_setaffinity(Pid::from_raw(0), &cpus).with_context(|| format!("going to processor {cpu}"))?;
+        }
         fs::write(SYSRQ, "c").context(SYSRQ)?;
     } else if Purpose::Successor.is_loaded() {
         reboot(RebootMode::RB_KEXEC).context("reboot by kexec")?;

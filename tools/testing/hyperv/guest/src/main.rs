@@ -62,7 +62,9 @@ fn main() -> std::process::ExitCode {
     if let Err(error) = first_process(&mut reporter) {
         reporter.note(&format!("Bail out! {error:#}"));
     }
-    if let Err(error) = kexec::leave() {
+    // Words that cannot be parsed were complained about.
+    let crash_cpu = Options::from_kernel().ok().and_then(|options| options.crash_cpu);
+    if let Err(error) = kexec::leave(crash_cpu) {
         reporter.note(&format!("Bail out! {error:#}"));
     }
     init::power_off()

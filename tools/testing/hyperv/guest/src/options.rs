@@ -57,6 +57,8 @@ pub struct Options {
     pub kernel: u64,
     /// `hvtest.domains=1,2`: the domains that the kernel before this one left.
     pub domains: Vec<DomainId>,
+    /// `hvtest.crash-cpu=`: the processor that a crash happens on; any without one.
+    pub crash_cpu: Option<u64>,
     /// `hvtest.rounds=`: how often something that is repeated is done.
     pub rounds: u64,
     /// `hvtest.seed=`: where sequences that are made up start, in hexadecimal.
@@ -108,6 +110,7 @@ impl Options {
             tell: list("tell"),
             kernel: number("kernel")?.unwrap_or(1),
             domains: list("domains").into_iter().map(domain).collect::<Result<_>>()?,
+            crash_cpu: number("crash-cpu")?,
             rounds: number("rounds")?.unwrap_or(3),
             seed: words.get("seed").map(|text| seed(text)).transpose()?,
             modules: list("modules"),
@@ -149,18 +152,21 @@ mod tests {
         )
         .unwrap();
         assert_eq!((o.scenario.as_str(), o.mode, o.aperture_bits), ("dma", DomainMode::Deferred, Some(39)));
-        assert_eq!((o.next, o.kernel, o.domains, o.rounds), (vec![], 1, vec![], 3));
+        assert_eq!((o.next, o.kernel, o.domains, o.rounds, o.crash_cpu), (vec![], 1, vec![], 3, None));
         assert_eq!((o.levels, o.devices, o.modules), (4, 0, vec!["pci-hyperv".to_owned()]));
         assert_eq!((o.virtio, Options::parse("hvtest.virtio=2").unwrap().virtio), (None, Some(2)));
     }
 
     #[test]
     fn what_the_kernel_before_tells() {
-        let o = Options::parse("hvtest.kernel=2 hvtest.domains=1,7 hvtest.next=a,b hvtest.rounds=9 hvtest.tell=x=1,y")
-            .unwrap();
+        let o = Options::parse(
+            "hvtest.kernel=2 hvtest.domains=1,7 hvtest.next=a,b hvtest.rounds=9 hvtest.tell=x=1,y hvtest.crash-cpu=3",
+        )
+        .unwrap();
         assert_eq!(o.seed, None);
         assert_eq!(Options::parse("hvtest.seed=0x1f").unwrap().seed.map(|seed| seed.0.get()), Some(31));
         assert_eq!((o.kernel, o.domains, o.rounds), (2, vec![DomainId(1), DomainId(7)], 9));
+        assert_eq!(o.crash_cpu, Some(3));
         assert_eq!((o.next, o.tell), (split_list("a,b"), split_list("x=1,y")));
         assert!(Options::parse("hvtest.domains=").unwrap().domains.is_empty());
         assert!(Options::parse("hvtest.domains=x").is_err());

@@ -64,6 +64,11 @@ fn crash(name: &'static str, scenario: &'static str) -> Case {
         .splat(r"^Call Trace:$")
 }
 
+/// A crash on one of four processors; each names itself in the trace.
+fn crash_on(name: &'static str, word: &'static str) -> Case {
+    crash(name, "crash").cpus(4).append(word).thorough()
+}
+
 /// A crash while edu writes to memory that no kernel uses.
 fn crash_storing(name: &'static str, hypervisor: &'static str) -> Case {
     crash(name, "crash-storing")
@@ -80,6 +85,10 @@ fn crashes() -> Vec<Case> {
         kernels(with(crash_storing("kdump-host-resets-devices", "unload=reset"), &mode::DEFERRED), &["crashed-reset"])
             .append("hvtest.tell=hvtest.mode=strict")
             .thorough(),
+        kernels(with(crash_on("kdump-of-processor-1", "hvtest.crash-cpu=1"), &mode::STRICT), &["crashed"]),
+        kernels(with(crash_on("kdump-of-processor-2", "hvtest.crash-cpu=2"), &mode::DEFERRED), &["crashed"])
+            .append("hvtest.tell=hvtest.mode=strict"),
+        kernels(with(crash_on("kdump-of-processor-3", "hvtest.crash-cpu=3"), &mode::STRICT), &["crashed"]),
         kernels(with(crash("kdump-identity", "crash-identity"), &mode::IDENTITY), &["crashed-identity"])
             .append("hvtest.tell=hvtest.mode=strict")
             .thorough(),
