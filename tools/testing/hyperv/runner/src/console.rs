@@ -79,10 +79,40 @@ pub fn message(line: &str) -> &str {
     rest
 }
 
+/// The messages of console lines. A line that the kernel broke off and printed again counts once.
+pub fn messages(lines: &[String]) -> Vec<&str> {
+    /// What the kernel prints before it starts a line again that something urgent had interrupted.
+    const AGAIN: &str = "** replaying previous printk message **";
+    let mut messages = Vec::with_capacity(lines.len());
+    for line in lines {
+        match message(line) {
+            AGAIN => {
+                messages.pop();
+            }
+            text => messages.push(text),
+        }
+    }
+    messages
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use std::io::Write;
+
+    #[test]
+    fn a_line_that_was_broken_off_counts_once() {
+        let lines = [
+            "[   30.103518] ---[ end trace ]---",
+            "[   30.105660] hv_pviommu: domain 31 cannot be flu",
+            "** replaying previous printk message **",
+            "[   30.105660] hv_pviommu: domain 31 cannot be flushed",
+            "[   30.108776] next",
+        ]
+        .map(str::to_owned);
+        assert_eq!(messages(&lines), ["---[ end trace ]---", "hv_pviommu: domain 31 cannot be flushed", "next"]);
+        assert_eq!(messages(&lines[2..]), ["hv_pviommu: domain 31 cannot be flushed", "next"]);
+    }
 
     #[test]
     fn stamps_are_removed_and_indentation_kept() {

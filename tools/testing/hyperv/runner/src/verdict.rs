@@ -5,7 +5,7 @@ use anyhow::{Context, Result};
 use regex::Regex;
 
 use crate::boot::{End, Record};
-use crate::console::message;
+use crate::console::messages;
 use crate::expect::{judge, Expectation, KunitSuite};
 use crate::faults::{self, Named};
 use crate::ktap::{Parser, Report, Status, Test};
@@ -123,7 +123,7 @@ pub fn verdict(record: &Record, demands: &Demands) -> Result<Verdict> {
         return Ok(self_test::verdict(record));
     }
     let detector = Detector::new(&demands.splats).context("expected splats")?;
-    let messages: Vec<&str> = record.serial.iter().map(|line| message(line)).collect();
+    let messages = messages(&record.serial);
     let (mut guest, mut kernel) = (Parser::new(), Parser::new());
     let (mut accounted, mut named) = (Accounted::default(), demands.faults.clone());
     let mut waits = Vec::new();

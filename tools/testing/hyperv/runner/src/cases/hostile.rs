@@ -9,11 +9,12 @@ use crate::case::Case;
 use crate::expect::{Expectation, Times};
 
 /// What the driver may say when a host answers nonsense: one line for each thing that went wrong.
-const COMPLAINTS: [&str; 14] = [
+const COMPLAINTS: [&str; 15] = [
     r"^hv_pviommu: not used: the host offers ",
     r"^hv_pviommu: HVCALL_GET_IOMMU_CAPABILITIES: ",
     r"^hv_pviommu: cannot be set up: errno -\d+$",
     r"^hv_pviommu: no (blocking|identity) domain: ",
+    r"^hv_pviommu: HVCALL_CREATE_DEVICE_DOMAIN: .*; domain \d+ is used instead, \d+ numbers are retired$",
     r"^hv_pviommu: HVCALL_DELETE_DEVICE_DOMAIN of domain \d+: .*; its number is retired$",
     r"^hv_pviommu: domain \d+ cannot be flushed: .*; \d+ devices blocked, \d+ not$",
     r"^hv_pviommu: HVCALL_FLUSH_DEVICE_DOMAIN_LIST(: .*; the whole domain is flushed instead| is not known to the host, .*)$",
