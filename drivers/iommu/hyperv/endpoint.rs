@@ -432,6 +432,7 @@ impl protocol::Device for Endpoint {
 /// Asks whether the guest may attach a device; again, a few times, when the host could not say.
 ///
 /// Context: may sleep.
+#[inline(never)]
 fn ask(id: LogicalDeviceId) -> Result<DeviceIommu, HypercallError> {
     retried(
         || calls::get_device_iommu(id),

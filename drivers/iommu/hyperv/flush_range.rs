@@ -99,22 +99,25 @@ impl Cover {
     ///
     /// They meet where the range has its page number with the most trailing zeros: each is as long as
     /// its side of that page, rounded up to a power of two.
+    #[inline(never)]
     pub(crate) fn of_few(first: u64, last: u64) -> Cover {
         let (first_page, last_page) = (first >> PAGE_SHIFT, last >> PAGE_SHIFT);
         let differ = first_page ^ last_page;
         if last_page <= first_page {
             return Cover::new(first, last);
         }
-        let meeting = last_page >> log2(differ) << log2(differ);
-        let left = log2_up(meeting - first_page);
-        let right = log2_up((last_page - meeting).wrapping_add(1));
+        // All page numbers are below 2^52, and `first_page` < `meeting` <= `last_page`.
+        let highest = 1u64.wrapping_shl(log2(differ));
+        let meeting = last_page & !highest.wrapping_sub(1);
+        let left = log2_up(meeting.wrapping_sub(first_page));
+        let right = log2_up(last_page.wrapping_sub(meeting).wrapping_add(1));
         let mut cover = Cover {
             descriptors: [0; MAX_DESCRIPTORS],
             len: 0,
         };
-        let start = meeting - (1 << left);
-        if left == right && start & (1 << left) == 0 {
-            cover.push(start, left + 1);
+        let start = meeting.wrapping_sub(1u64.wrapping_shl(left));
+        if left == right && start & 1u64.wrapping_shl(left) == 0 {
+            cover.push(start, left.wrapping_add(1));
         } else {
             cover.push(start, left);
             cover.push(meeting, right);
@@ -152,7 +155,7 @@ impl Cover {
 /// log2, rounded up, of a number that is not 0.
 #[inline]
 fn log2_up(number: u64) -> u32 {
-    log2(number) + u32::from(!number.is_power_of_two())
+    log2(number).wrapping_add(u32::from(!number.is_power_of_two()))
 }
 
 /// log2, rounded down, of a number that is not 0.

@@ -310,6 +310,7 @@ impl Instance {
     }
 
     /// Creates a domain of the first number that the hypervisor does not know.
+    #[inline(never)]
     fn create(&self) -> Result<DomainId, MakeError> {
         let mut refused = Refused::new(&self.ids);
         for _ in 0..MAX_TAKEN {
@@ -536,12 +537,14 @@ impl<'a> Refused<'a> {
     }
 
     /// Adds a number.
+    #[cold]
+    #[inline(never)]
     fn add(&mut self, id: DomainId, failure: HypercallError) -> Result<(), Enough> {
         self.last = Some(failure);
         if let Some(place) = self.numbers.get_mut(self.count) {
             // A call that may be carried out yet makes a domain of the number: that is retired.
             *place = readings::has_no_effect(failure).then_some(id);
-            self.count += 1;
+            self.count = self.count.saturating_add(1);
         }
         if self.count < MAX_DOUBTFUL {
             Ok(())
@@ -553,17 +556,24 @@ impl<'a> Refused<'a> {
     /// `id` was accepted.
     fn retire(mut self, id: DomainId) {
         if let Some(failure) = self.last {
-            self.numbers = [None; MAX_DOUBTFUL];
-            pr_warn!(
-                "{}: {failure}; domain {id} is used instead, {} numbers are retired\n",
-                CreateDeviceDomain::NAME,
-                self.count
-            );
+            self.retire_all(id, failure);
         }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn retire_all(&mut self, id: DomainId, failure: HypercallError) {
+        self.numbers = [None; MAX_DOUBTFUL];
+        pr_warn!(
+            "{}: {failure}; domain {id} is used instead, {} numbers are retired\n",
+            CreateDeviceDomain::NAME,
+            self.count
+        );
     }
 }
 
 impl Drop for Refused<'_> {
+    #[inline(never)]
     fn drop(&mut self) {
         for id in self.numbers.iter().flatten() {
             self.ids.give_back(*id);

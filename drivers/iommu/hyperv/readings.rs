@@ -35,6 +35,8 @@ const FORBIDDEN: [Status; 5] = [
     Status::FEATURE_UNAVAILABLE,
 ];
 
+// Once, not unrolled in each caller.
+#[inline(never)]
 fn is_one_of(failure: HypercallError, statuses: &[Status]) -> bool {
     statuses.iter().any(|&status| failure.is(status))
 }
@@ -71,6 +73,7 @@ pub(crate) enum DeviceAnswer {
 /// A refusal lets the device do DMA as on a host without the IOMMU: a guest whose boot disk was
 /// blocked for a word that nobody has defined could not be used at all. What is no refusal may come
 /// of a host in trouble, which may attach the device a moment later; such a device is blocked.
+#[inline(never)]
 pub(crate) fn device_answer(failure: HypercallError) -> DeviceAnswer {
     const REFUSALS: [Status; 6] = [
         Status::INVALID_HYPERCALL_INPUT,
@@ -105,6 +108,7 @@ pub(crate) enum NumberAnswer {
 /// That `KEY_ALREADY_EXISTS` is the word for a number that is taken follows from its name. A host
 /// may have another word. A kernel that is started by kexec must not be left without a domain for
 /// that, so other numbers are tried, a few, unless the status is about something else.
+#[inline(never)]
 pub(crate) fn number_answer(failure: HypercallError) -> NumberAnswer {
     if failure.is(Status::KEY_ALREADY_EXISTS) {
         NumberAnswer::Taken
