@@ -71,8 +71,8 @@ use kernel::{
 };
 
 /// How long the driver waits before it asks about a device again, in milliseconds, each time that the
-/// host could not say, or that another device still has the id. Devices are probed one after the other: a host that never says must not delay
-/// the boot by more than this for each.
+/// host could not say, or that another device still has the id. Devices are probed one after the
+/// other: a host that never says must not delay the boot by more than this for each.
 const PAUSES: [i64; 3] = [1, 10, 100];
 
 /// Whether the hypervisor lets us attach the device.
@@ -231,16 +231,14 @@ impl Endpoint {
     /// Where its DMA goes.
     ///
     /// Context: any.
+    #[cfg(CONFIG_IOMMU_DEBUGFS)]
     pub(crate) fn place(&self) -> Place {
         self.state.lock().place
     }
 
     /// Whether the host was seen to have taken the device away, which is said once.
     fn is_gone(&self) -> bool {
-        matches!(
-            self.place(),
-            Place::Blocked(Blocked::Gone | Blocked::Replaced)
-        )
+        self.state.lock().is_gone()
     }
 
     /// Another device of this one's id has appeared: when the host has taken this one away, no call
@@ -248,12 +246,11 @@ impl Endpoint {
     ///
     /// Context: any.
     pub(crate) fn make_way(&self) -> bool {
-        let place = &mut self.state.lock().place;
-        let is_gone = matches!(*place, Place::Blocked(Blocked::Gone | Blocked::Replaced));
-        if is_gone {
-            *place = Place::Blocked(Blocked::Replaced);
+        let mut state = self.state.lock();
+        if state.is_gone() {
+            state.place = Place::Blocked(Blocked::Replaced);
         }
-        is_gone
+        state.is_replaced()
     }
 
     /// Whether the device may ask for translations while it is in a domain with a table.
@@ -472,6 +469,14 @@ fn prepare(dev: &device::Device, mut ats: Ats) -> Option<Ats> {
 }
 
 impl State {
+    /// Whether the host was seen to have taken the device away.
+    fn is_gone(&self) -> bool {
+        matches!(
+            self.place,
+            Place::Blocked(Blocked::Gone | Blocked::Replaced)
+        )
+    }
+
     /// Whether no call may name the device.
     fn is_replaced(&self) -> bool {
         self.place == Place::Blocked(Blocked::Replaced)

@@ -70,7 +70,8 @@ pub(crate) struct Domain {
 }
 
 impl Domain {
-    /// Allocates a domain for `dev`, with a table near to the device; with 4 levels, when the host turns out to take no more.
+    /// Allocates a domain for `dev`, with a table near to the device; with 4 levels, when the host
+    /// turns out to take no more.
     ///
     /// Context: may sleep.
     ///

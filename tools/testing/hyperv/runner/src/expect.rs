@@ -178,6 +178,14 @@ pub fn stays_blocked() -> Expectation {
     )
 }
 
+/// The first domain number was refused with a status that may mean that it is taken; the second one is used.
+pub fn another_number(status: &str) -> Expectation {
+    once(
+        "that another number is used is one warning",
+        format!("^hv_pviommu: HVCALL_CREATE_DEVICE_DOMAIN: {status}; domain 2 is used instead, 1 numbers are retired$"),
+    )
+}
+
 /// So many domains could not be dealt with, one error each.
 pub fn domains_failed(meaning: &str, pattern: &str, count: usize) -> Expectation {
     Expectation {

@@ -9,6 +9,29 @@ use super::checks::{
 };
 use super::Scenario;
 
+/// After a crash while edu wrote to a buffer; `$ended` tells how the last transfer ended.
+macro_rules! after_storing {
+    ($name:literal, $summary:literal, $ended:ident) => {
+        Scenario {
+            name: $name,
+            summary: $summary,
+            checks: &[
+                CRASH_KERNEL,
+                DEVICES,
+                GROUPS,
+                $ended,
+                STAYS_UNTIL_USED,
+                NUMBERS_APART,
+                NO_FAULTS,
+                VFIO_MAPPED,
+                VFIO_UNMAPPED,
+                VFIO_STALE,
+                VIOLATIONS,
+            ],
+        }
+    };
+}
+
 /// The scenarios. In those that leave for another kernel, loading it comes last: it is told of everything before.
 pub const SCENARIOS: &[Scenario] = &[
     Scenario {
@@ -128,40 +151,8 @@ pub const SCENARIOS: &[Scenario] = &[
         summary: "crashes while edu writes to a buffer",
         checks: &[DEVICES, GROUPS, STORING, VIOLATIONS, CRASH_KERNEL_LOADED],
     },
-    Scenario {
-        name: "crashed-kept",
-        summary: "the kernel after that, on a host that lets devices go on",
-        checks: &[
-            CRASH_KERNEL,
-            DEVICES,
-            GROUPS,
-            ENDED_KEPT,
-            STAYS_UNTIL_USED,
-            NUMBERS_APART,
-            NO_FAULTS,
-            VFIO_MAPPED,
-            VFIO_UNMAPPED,
-            VFIO_STALE,
-            VIOLATIONS,
-        ],
-    },
-    Scenario {
-        name: "crashed-reset",
-        summary: "the same on a host that resets them",
-        checks: &[
-            CRASH_KERNEL,
-            DEVICES,
-            GROUPS,
-            ENDED_RESET,
-            STAYS_UNTIL_USED,
-            NUMBERS_APART,
-            NO_FAULTS,
-            VFIO_MAPPED,
-            VFIO_UNMAPPED,
-            VFIO_STALE,
-            VIOLATIONS,
-        ],
-    },
+    after_storing!("crashed-kept", "the kernel after that, on a host that lets devices go on", ENDED_KEPT),
+    after_storing!("crashed-reset", "the same on a host that resets them", ENDED_RESET),
     Scenario {
         name: "crash-identity",
         summary: "crashes with its devices in identity",

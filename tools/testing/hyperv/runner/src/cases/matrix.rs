@@ -93,29 +93,19 @@ fn static_domains(row: &Row) -> Case {
         let pattern = format!("^hv_pviommu: no {domain} domain: HVCALL_{call}_DEVICE_DOMAIN: {}$", row.status());
         line("the missing domain is one error", pattern)
     };
-    // Other numbers are tried where the status may be about the number.
-    let blocking = match row.name {
+    // Other numbers are tried where the status may be about the number. Then the blocking domain is the first one that is
+    // configured.
+    let (number, unconfigured) = match row.name {
         "INVALID_HYPERCALL_CODE" | "ACCESS_DENIED" | "OPERATION_DENIED" | "INSUFFICIENT_MEMORY" => {
-            missing("blocking", "CREATE")
+            (missing("blocking", "CREATE"), "identity")
         }
-        _ => line(
-            "that another number is used is one warning",
-            format!(
-                "^hv_pviommu: HVCALL_CREATE_DEVICE_DOMAIN: {}; domain 2 is used instead, 1 numbers are retired$",
-                row.status()
-            ),
-        ),
-    };
-    let identity = match row.name {
-        "INVALID_HYPERCALL_CODE" | "ACCESS_DENIED" | "OPERATION_DENIED" | "INSUFFICIENT_MEMORY" => "identity",
-        // The first domain that is configured.
-        _ => "blocking",
+        _ => (expect::another_number(&row.status()), "blocking"),
     };
     with(Case::new("matrix", row.static_domains, "dma"), &mode::STRICT)
         .hypervisor(row.static_domains_fail)
         .expect(expect::driver_up())
-        .expect(blocking)
-        .expect(missing(identity, "CONFIGURE"))
+        .expect(number)
+        .expect(missing(unconfigured, "CONFIGURE"))
 }
 
 /// Calls that are made before any program runs.

@@ -21,16 +21,6 @@ fn silent_about_taken_numbers() -> Expectation {
     Expectation { meaning: "numbers that are taken are passed over silently".to_owned(), pattern, times: Times::Never }
 }
 
-/// A number that the host refused with a status that may mean anything was passed over, with a warning.
-fn another_number() -> Expectation {
-    let pattern = r"^hv_pviommu: HVCALL_CREATE_DEVICE_DOMAIN: 0x71 OPERATION_FAILED; domain 2 is used instead, 1 numbers are retired$";
-    Expectation {
-        meaning: "that another number is used is one warning".to_owned(),
-        pattern: pattern.to_owned(),
-        times: Times::Once,
-    }
-}
-
 /// The veto of `what` is said so often.
 fn veto(what: &str, times: Times) -> Expectation {
     let pattern = format!("no {what} while the para-virtualized IOMMU");
@@ -113,7 +103,7 @@ fn successors() -> Vec<Case> {
         // A host with another word for a number that is taken.
         kernels(with(power("kexec-other-status", "kexec"), &mode::STRICT), &["kexec-arrived-doubtful"])
             .hypervisor("taken=71")
-            .expect(another_number()),
+            .expect(expect::another_number("0x71 OPERATION_FAILED")),
     ]
 }
 
