@@ -24,13 +24,17 @@ usage() {
 	SAMPLE=ci            only those of mutants/sample.txt, and of cargo's the files named there
 	LIST=1               lists them
 	FORCE=1              also those whose result is known
+	EXACT=1              a result is known only as long as no source at all changes
+	RECORD=1             writes what was noticed into mutants/noticed.txt, where later runs find it
 	JOBS
 
-	Results stay in build/mutants/results until a source or a test changes, and are summed up in build/mutants/results.json.
+	A result is known until the mutant or a file that it changes changes. Results stay in build/mutants/results, and are summed
+	up in build/mutants/results.json.
 	END
 }
 
 MUTANTS_DIR=$HV_WORKSPACE/mutants
+RECORDED=$MUTANTS_DIR/noticed.txt
 RESULTS=$M/results
 SEED_VARIANT=$HV_BUILD/kernel/debug
 
@@ -120,14 +124,57 @@ tests_of() {
 	header "$1" Noticed-by | tr -d ' ' | tr , '\n'
 }
 
-# make_key PATCH: sets `key`, which changes with whatever decides who notices.
+# text_of PATH: what decides the content of a file of the kernel with the project laid over it.
+text_of() {
+	if [[ -f $HV_TOP/$1 ]]; then
+		cat -- "$HV_TOP/$1"
+	else
+		cat -- /dev/null $(grep -lF -- "+++ b/$1" "$HV_TOP"/patches/*.patch)
+	fi
+}
+
+# make_key KIND NAME: sets `key`, which changes with the mutant and the files that it changes; with EXACT=1, with whatever
+# decides who notices.
 make_key() {
-	local test all=''
-	while read -r test; do
-		key_of "$test"
-		all+=" $hash"
-	done < <(tests_of "$1")
-	key=$(cat "$1" - <<<"$all" | sha256sum | cut -d ' ' -f 1)
+	local patch=$MUTANTS_DIR/$1/$2.patch test path all=''
+	if [[ ${EXACT:-} == 1 ]]; then
+		while read -r test; do
+			key_of "$test"
+			all+=" $hash"
+		done < <(tests_of "$patch")
+		key=$(cat "$patch" - <<<"$all" | sha256sum | cut -d ' ' -f 1)
+	else
+		key=$({
+			cat -- "$patch"
+			for path in $(files "$patch"); do text_of "$path"; done
+		} | sha256sum | cut -d ' ' -f 1)
+	fi
+	key=${key:0:16}
+}
+
+# recall KIND NAME KEY: makes a result of what mutants/noticed.txt says, if it says anything about this very mutant.
+recall() {
+	local line
+	line=$(grep -E "^$1 $2 $3 " "$RECORDED" 2>/dev/null) || return 1
+	record "$1" "$2" "$3" noticed "${line##* }" 0 ''
+}
+
+# write_recorded: one line for each mutant, of this run or, if it still fits, of an earlier one.
+write_recorded() {
+	local file kind name key
+	for file in "$RESULTS"/{kernel,emulator,cargo}-*; do
+		[[ -f $file && $(field "$file" status) == noticed ]] || continue
+		kind=$(field "$file" kind) name=$(field "$file" name)
+		if [[ $kind == cargo ]]; then
+			[[ " ${CARGO_FILES[*]} " == *" $name "* ]] || continue
+			cargo_key "$name"
+		else
+			[[ -f $MUTANTS_DIR/$kind/$name.patch ]] || continue
+			make_key "$kind" "$name"
+		fi
+		[[ $(field "$file" key) == "$key" ]] || continue
+		echo "$kind $name $key $(field "$file" "$([[ $kind == cargo ]] && echo said || echo noticed_by)")"
+	done | cat - <(cat -- "$RECORDED" 2>/dev/null) | awk '!seen[$1, $2]++' | LC_ALL=C sort | put_file "$RECORDED"
 }
 
 # --- tests. Each sets `verdict` (noticed, unnoticed, broken: it does not build; missing: there is no such test) and `said`.
@@ -329,9 +376,11 @@ try_mutant() {
 # run_mutant KIND NAME: from the results, or by trying.
 run_mutant() {
 	local key hash
-	make_key "$MUTANTS_DIR/$1/$2.patch"
+	make_key "$1" "$2"
 	if [[ ${FORCE:-} != 1 && $(field "$RESULTS/$1-$2" key 2>/dev/null) == "$key" ]]; then
 		tell "$1" "$2" ' (known)'
+	elif [[ ${FORCE:-} != 1 && ${EXACT:-} != 1 ]] && recall "$1" "$2" "$key"; then
+		tell "$1" "$2" ' (recorded)'
 	else
 		try_mutant "$1" "$2" "$key"
 	fi
@@ -360,6 +409,8 @@ case ${1:-} in
 	;;
 *) die "unknown argument $1" ;;
 esac
+# What CI runs, it runs.
+if [[ -n ${SAMPLE:-} ]]; then FORCE=1; fi
 list=$(chosen)
 [[ -n $list ]] || die "no mutant fits"
 if [[ ${LIST:-} == 1 ]]; then
@@ -393,5 +444,6 @@ while read -r kind name; do
 done <<<"$list"
 await_boots
 restore
+if [[ ${RECORD:-} == 1 ]]; then write_recorded; fi
 echo "$passed passed, $failed failed"
 ((failed == 0))

@@ -23,13 +23,15 @@ use super::{
     protocol::{
         self,
         Answer,
-        Attached, //
+        Attached,
+        Caller, //
     },
     readings::{
         self,
         DeviceAnswer, //
     }, //
 };
+use core::mem;
 use kernel::{
     device,
     hyperv::{
@@ -48,6 +50,7 @@ use kernel::{
             TranslationUnit, //
         },
         bus_master,
+        device_lock::with_device_locked,
         ops::Demand, //
     },
     list::{
@@ -62,11 +65,18 @@ use kernel::{
         aref::ARef,
         atomic::AtomicFlag,
         new_spinlock_irq,
+        Arc,
         SpinLockIrq, //
     },
     time::{
         delay::fsleep,
         Delta, //
+    },
+    workqueue::{
+        impl_has_work,
+        new_work,
+        Work,
+        WorkItem, //
     },
 };
 
@@ -103,8 +113,22 @@ pub(crate) struct State {
     place: Place,
     /// The domain, other than the blocking one, that the core has last put the device into.
     chosen: Option<DomainId>,
-    /// On only while the device is in a domain with a table.
+    /// On only while the device is in a domain with a table. [`None`] as well when the device is
+    /// released.
     ats: Option<Ats>,
+    /// A flush that failed has written registers of the device; what the kernel keeps about them is
+    /// to follow in process context.
+    unsettled: Unsettled,
+}
+
+/// What is left to process context.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Unsettled {
+    Nothing,
+    /// ATS is off.
+    Ats,
+    /// ATS is off, and the device could not be blocked but by itself.
+    BusMaster,
 }
 
 /// A device.
@@ -119,6 +143,8 @@ pub(crate) struct Endpoint {
     state: SpinLockIrq<State>,
     #[pin]
     links: ListLinks,
+    #[pin]
+    work: Work<Endpoint>,
 }
 
 impl_list_arc_safe! {
@@ -126,6 +152,9 @@ impl_list_arc_safe! {
 }
 impl_list_item! {
     impl ListItem<0> for Endpoint { using ListLinks { self.links }; }
+}
+impl_has_work! {
+    impl HasWork<Self> for Endpoint { self.work }
 }
 
 impl Endpoint {
@@ -183,8 +212,10 @@ impl Endpoint {
                     place: Place::Initial,
                     chosen: None,
                     ats: ats.filter(|_| instance.offers_ats()).and_then(|ats| prepare(dev, ats)),
+                    unsettled: Unsettled::Nothing,
                 }),
                 links <- ListLinks::new(),
+                work <- new_work!("Endpoint::work"),
             }),
             GFP_KERNEL,
         )
@@ -345,6 +376,34 @@ impl Endpoint {
             result => report(&self.dev, result),
         }
     }
+
+    /// Whether something is left to process context.
+    ///
+    /// Context: any.
+    pub(crate) fn is_unsettled(&self) -> bool {
+        self.state.lock().unsettled != Unsettled::Nothing
+    }
+
+    /// The device is released: nothing is done to it from now on.
+    ///
+    /// Context: may sleep; serialised for one device by the core.
+    pub(crate) fn retire(&self) {
+        let mut state = self.state.lock();
+        state.settle(&self.dev);
+        state.switch_ats_off();
+        let ats = state.ats.take();
+        drop(state);
+        drop(ats);
+    }
+}
+
+/// Does what a flush that failed has left to process context.
+impl WorkItem for Endpoint {
+    type Pointer = Arc<Endpoint>;
+
+    fn run(this: Arc<Endpoint>) {
+        with_device_locked(&this.dev, || this.state.lock().settle(&this.dev));
+    }
 }
 
 impl protocol::Device for Endpoint {
@@ -392,6 +451,7 @@ impl protocol::Device for Endpoint {
             }
         }
         state.chosen = Some(id);
+        state.forget_bus_master();
         trace::attach(&self.dev, self.id, id.as_u32());
         Answer::Entered(match requests {
             TranslatedRequests::Allowed => state.switch_ats_on(),
@@ -406,15 +466,26 @@ impl protocol::Device for Endpoint {
         &self,
         state: &mut State,
         blocking: Option<DomainId>,
+        caller: Caller,
     ) -> Result<Blocked, NotBlocked> {
         if state.is_replaced() {
             return Ok(Blocked::Replaced);
         }
-        state.switch_ats_off();
+        match caller {
+            Caller::Core => {
+                state.switch_ats_off();
+            }
+            Caller::Flush => state.silence_ats(),
+        }
         let result = block(self.id, blocking);
-        if result.is_err() {
-            // Nothing but the device itself is left to be told.
-            bus_master::stop(&self.dev);
+        // When that has failed, nothing but the device itself is left to be told.
+        match caller {
+            _ if result.is_ok() => state.forget_bus_master(),
+            Caller::Core => bus_master::stop(&self.dev),
+            Caller::Flush => {
+                bus_master::stop_at_once(&self.dev);
+                state.unsettled = Unsettled::BusMaster;
+            }
         }
         trace::block(&self.dev, self.id, || match result {
             Ok(Blocked::Attached) => trace::Block::Attached,
@@ -493,5 +564,34 @@ impl State {
     /// Keeps the device from asking for translations. Whether it was allowed to.
     fn switch_ats_off(&mut self) -> bool {
         self.ats.as_mut().is_some_and(Ats::switch_off)
+    }
+
+    /// The same in any context; something may be left to process context.
+    fn silence_ats(&mut self) {
+        if self.ats.as_mut().is_some_and(Ats::silence) && self.unsettled == Unsettled::Nothing {
+            self.unsettled = Unsettled::Ats;
+        }
+    }
+
+    /// The device is where it should be, whatever was told to itself before.
+    fn forget_bus_master(&mut self) {
+        if self.unsettled == Unsettled::BusMaster {
+            self.unsettled = Unsettled::Ats;
+        }
+    }
+
+    /// Does what was left to process context, as far as it still applies.
+    fn settle(&mut self, dev: &device::Device) {
+        let left = mem::replace(&mut self.unsettled, Unsettled::Nothing);
+        if left == Unsettled::Nothing {
+            return;
+        }
+        // An attach since then has put it right, and may have switched ATS on.
+        if let Some(ats) = self.ats.as_mut().filter(|ats| ats.is_silenced()) {
+            ats.switch_off();
+        }
+        if left == Unsettled::BusMaster {
+            bus_master::stop(dev);
+        }
     }
 }

@@ -72,6 +72,7 @@ use kernel::{
         delay::fsleep,
         Delta, //
     },
+    workqueue, //
 };
 
 /// How many numbers in a row may turn out to be taken: those of a previous kernel's domains, which
@@ -458,6 +459,7 @@ impl Instance {
             // There was a message when that failed.
             let _ = endpoint.block(self);
         });
+        endpoint.retire();
     }
 }
 
@@ -471,7 +473,10 @@ impl protocol::Devices for Instance {
         while let Some(endpoint) = self.next_endpoint(after) {
             after = endpoint.serial();
             f(&endpoint);
-            drop(endpoint);
+            if endpoint.is_unsettled() {
+                // It may be under way already.
+                let _ = workqueue::system().enqueue(endpoint);
+            }
         }
         self.searches.fetch_sub(1, Release);
     }

@@ -45,6 +45,15 @@ pub(crate) enum Answer<B, T, E> {
     Failed(E),
 }
 
+/// Who has a device blocked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Caller {
+    /// The core, in process context: the changes of the device's translation are serialised.
+    Core,
+    /// A flush that failed, in any context: nothing else is known about the device.
+    Flush,
+}
+
 /// A device with its lock.
 pub(crate) trait Device {
     /// Names a domain.
@@ -81,6 +90,7 @@ pub(crate) trait Device {
         &self,
         state: &mut Self::State,
         blocking: Option<Self::Domain>,
+        caller: Caller,
     ) -> Result<Self::Blocked, Self::NotBlocked>;
 }
 
@@ -170,7 +180,7 @@ pub(crate) fn block<D: Device>(
     device: &D,
     blocking: Option<D::Domain>,
 ) -> Result<D::Blocked, D::NotBlocked> {
-    device.locked(|state| block_locked(device, state, blocking))
+    device.locked(|state| block_locked(device, state, blocking, Caller::Core))
 }
 
 fn block_if_in<D: Device>(
@@ -179,7 +189,9 @@ fn block_if_in<D: Device>(
     blocking: Option<D::Domain>,
 ) -> Option<Result<D::Blocked, D::NotBlocked>> {
     device.locked(|state| match *D::place(state) {
-        Place::In(current) if current == domain => Some(block_locked(device, state, blocking)),
+        Place::In(current) if current == domain => {
+            Some(block_locked(device, state, blocking, Caller::Flush))
+        }
         _ => None,
     })
 }
@@ -188,8 +200,9 @@ fn block_locked<D: Device>(
     device: &D,
     state: &mut D::State,
     blocking: Option<D::Domain>,
+    caller: Caller,
 ) -> Result<D::Blocked, D::NotBlocked> {
-    let result = device.call_block(state, blocking);
+    let result = device.call_block(state, blocking, caller);
     if let Ok(how) = result {
         *D::place(state) = Place::Blocked(how);
     }

@@ -21,6 +21,8 @@ use crate::{
     prelude::*,
     sync::aref::ARef, //
 };
+#[cfg(CONFIG_PCI_ATS)]
+use core::mem;
 
 /// The smallest unit of translation that a device may ask for, as a power of two in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,6 +40,9 @@ pub enum TranslationUnit {
 pub struct Ats {
     #[allow(dead_code)]
     dev: ARef<device::Device>,
+    /// The device's register says off, its `struct pci_dev` still says on.
+    #[allow(dead_code)]
+    silenced: bool,
 }
 
 #[cfg(CONFIG_PCI_ATS)]
@@ -49,6 +54,7 @@ impl Ats {
         // INVARIANT: Checked below.
         let ats = Ats {
             dev: ARef::from(AsRef::<device::Device>::as_ref(pci)),
+            silenced: false,
         };
         let pdev = ats.pdev();
         // SAFETY: `pdev` is valid; the second function reads a register of the capability that the
@@ -64,8 +70,8 @@ impl Ats {
         unsafe { container_of!(self.dev.as_raw(), bindings::pci_dev, dev) }
     }
 
-    /// Whether it is on.
-    fn is_on(&self) -> bool {
+    /// Whether its `struct pci_dev` says that it is on.
+    fn is_marked(&self) -> bool {
         // SAFETY: The device is valid; only the one `Ats` of a device changes the bit.
         unsafe { (*self.pdev()).ats_enabled() != 0 }
     }
@@ -79,7 +85,7 @@ impl Ats {
     ///
     /// [`EBUSY`]: it is on. [`EINVAL`]: the device does not take the unit.
     pub fn prepare(&mut self, unit: TranslationUnit) -> Result {
-        if self.is_on() {
+        if self.is_marked() {
             return Err(EBUSY);
         }
         // SAFETY: By the type invariant; ATS is off.
@@ -88,29 +94,65 @@ impl Ats {
 
     /// Switches it on; nothing happens when it is on.
     ///
-    /// Context: any.
+    /// Context: process, with the changes of the device's translation serialised, or with the
+    /// device's lock. Does not sleep.
     ///
     /// # Errors
     ///
     /// [`EINVAL`]: a virtual function whose physical function uses another unit.
     pub fn switch_on(&mut self, unit: TranslationUnit) -> Result {
-        if self.is_on() {
+        if self.silenced {
+            self.switch_off();
+        } else if self.is_marked() {
             return Ok(());
         }
         // SAFETY: By the type invariant; ATS is off.
         to_result(unsafe { bindings::pci_enable_ats(self.pdev(), unit as c_int) })
     }
 
-    /// Switches it off. Whether it was on.
+    /// Switches it off. Whether the device could use it.
     ///
-    /// Context: any.
+    /// Context: as for [`Self::switch_on`].
     pub fn switch_off(&mut self) -> bool {
-        let was_on = self.is_on();
-        if was_on {
-            // SAFETY: By the type invariant; ATS is on.
+        let was_silenced = mem::take(&mut self.silenced);
+        let was_marked = self.is_marked();
+        if was_marked {
+            // SAFETY: By the type invariant; ATS is on, or its register says off.
             unsafe { bindings::pci_disable_ats(self.pdev()) };
         }
-        was_on
+        was_marked && !was_silenced
+    }
+
+    /// Whether [`Self::silence`] was the last that was done.
+    ///
+    /// Context: any.
+    pub fn is_silenced(&self) -> bool {
+        self.silenced
+    }
+
+    /// Keeps the device from using it, by its register alone: the bits of `struct pci_dev` share words
+    /// with others, which a driver may be writing. The next [`Self::switch_off`] or
+    /// [`Self::switch_on`] puts the bits right. Whether there is anything to be put right.
+    ///
+    /// Context: any.
+    pub fn silence(&mut self) -> bool {
+        if self.is_marked() && !self.silenced {
+            self.silenced = true;
+            let mut control = 0;
+            // SAFETY: By the type invariant the device is valid and has the capability. Nobody but the
+            // one `Ats` of a device writes the register, except after a reset, which restores it.
+            unsafe {
+                let register =
+                    c_int::from((*self.pdev()).ats_cap) + bindings::PCI_ATS_CTRL as c_int;
+                bindings::pci_read_config_word(self.pdev(), register, &mut control);
+                bindings::pci_write_config_word(
+                    self.pdev(),
+                    register,
+                    control & !(bindings::PCI_ATS_CTRL_ENABLE as u16),
+                );
+            }
+        }
+        self.silenced
     }
 }
 
@@ -132,6 +174,16 @@ impl Ats {
 
     /// Never called: no device has ATS.
     pub fn switch_off(&mut self) -> bool {
+        false
+    }
+
+    /// Never called: no device has ATS.
+    pub fn silence(&mut self) -> bool {
+        false
+    }
+
+    /// Never: no device has ATS.
+    pub fn is_silenced(&self) -> bool {
         false
     }
 }

@@ -9,19 +9,49 @@ use crate::device;
 use crate::{
     bindings,
     container_of,
+    ffi::c_int,
     pci, //
 };
 
-/// Keeps a PCI device from mastering the bus, by its command register. Nothing keeps the device's
-/// driver from switching that on again. Does nothing to other devices.
+/// Keeps a PCI device from mastering the bus. Nothing keeps the device's driver from switching that on
+/// again. Does nothing to other devices.
 ///
-/// Context: any.
+/// Context: process, with the changes of the device's translation serialised, or with the device's
+/// lock. Does not sleep.
 pub fn stop(_dev: &device::Device) {
     #[cfg(CONFIG_PCI)]
-    if let Ok(pci) = <&pci::Device>::try_from(_dev) {
-        let dev: &device::Device = pci.as_ref();
-        // SAFETY: A `pci::Device` wraps a `struct pci_dev`, in which its `struct device` lies; the
-        // function only accesses the device's command register, and notes what it did.
-        unsafe { bindings::pci_clear_master(container_of!(dev.as_raw(), bindings::pci_dev, dev)) };
+    if let Some(pdev) = pdev(_dev) {
+        // SAFETY: The device is valid; the function only accesses its command register, and notes what
+        // it did.
+        unsafe { bindings::pci_clear_master(pdev) };
     }
+}
+
+/// As [`stop`], by the command register alone: the bits of `struct pci_dev` share words with others,
+/// which a driver may be writing. [`stop`] puts the bits right.
+///
+/// Context: any.
+pub fn stop_at_once(_dev: &device::Device) {
+    #[cfg(CONFIG_PCI)]
+    if let Some(pdev) = pdev(_dev) {
+        let register = bindings::PCI_COMMAND as c_int;
+        let mut command = 0;
+        // SAFETY: The device is valid, and every PCI device has the register.
+        unsafe {
+            bindings::pci_read_config_word(pdev, register, &mut command);
+            bindings::pci_write_config_word(
+                pdev,
+                register,
+                command & !(bindings::PCI_COMMAND_MASTER as u16),
+            );
+        }
+    }
+}
+
+#[cfg(CONFIG_PCI)]
+fn pdev(dev: &device::Device) -> Option<*mut bindings::pci_dev> {
+    let pci = <&pci::Device>::try_from(dev).ok()?;
+    let dev: &device::Device = pci.as_ref();
+    // SAFETY: A `pci::Device` wraps a `struct pci_dev`, in which its `struct device` lies.
+    Some(unsafe { container_of!(dev.as_raw(), bindings::pci_dev, dev) })
 }

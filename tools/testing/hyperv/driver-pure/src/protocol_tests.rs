@@ -5,13 +5,13 @@
 //! in such a domain and still does DMA is what must never be.
 
 use crate::protocol::{
-    attach, block, give_up, release, shut_down, Answer, Attached, Device, Devices, Flag, GivenUp, Place,
+    attach, block, give_up, release, shut_down, Answer, Attached, Caller, Device, Devices, Flag, GivenUp, Place,
 };
 use loom::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use loom::sync::{Arc, Mutex};
 use loom::thread;
 
-const DEVICES: usize = 2;
+const DEVICES: usize = 3;
 const BLOCKING: u32 = 1;
 const STALE: u32 = 2;
 const OTHER: u32 = 3;
@@ -33,6 +33,8 @@ struct World {
     failing: bool,
     /// The host took this device away.
     gone: Option<usize>,
+    /// Who had devices blocked.
+    callers: Vec<Caller>,
 }
 
 impl World {
@@ -83,8 +85,9 @@ impl Device for Endpoint {
         Answer::Entered(())
     }
 
-    fn call_block(&self, _: &mut Self::State, blocking: Option<u32>) -> Result<(), ()> {
+    fn call_block(&self, _: &mut Self::State, blocking: Option<u32>, caller: Caller) -> Result<(), ()> {
         let mut world = self.world.lock().unwrap();
+        world.callers.push(caller);
         if world.stubborn == Some(self.number) {
             world.off_the_bus[self.number] = true;
             return Err(());
@@ -248,6 +251,24 @@ fn an_attach_races_with_giving_up() {
         }
         assert_eq!(guest.world.lock().unwrap().place[0], Some(BLOCKING), "not each device is blocked");
         guest.settle();
+    });
+}
+
+/// What may be done to a device depends on who wants it blocked.
+#[test]
+fn a_failed_flush_is_told_from_the_core() {
+    explore(|| {
+        let guest = Guest::new();
+        let (first, second, third) = (guest.probe(0), guest.probe(1), guest.probe(2));
+        let _ = guest.attach(&first, STALE);
+        let _ = guest.attach(&second, OTHER);
+        let _ = guest.attach(&third, OTHER);
+        guest.flush_fails();
+        guest.release(&second);
+        guest.reboot();
+        // The last two by the reboot, the first of which was blocked already.
+        let callers = [Caller::Flush, Caller::Core, Caller::Core, Caller::Core];
+        assert_eq!(guest.world.lock().unwrap().callers, callers);
     });
 }
 
