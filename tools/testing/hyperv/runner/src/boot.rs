@@ -127,6 +127,8 @@ pub struct Plan {
     pub append: String,
     /// minihv's options; the devices are added.
     pub hypervisor: Options,
+    /// The same for each time that the machine is switched on again, with the same disks.
+    pub power_cycles: Vec<Options>,
     /// Whether fio is packed.
     pub fio: Fio,
     /// More files for the guest.
@@ -193,6 +195,14 @@ impl Record {
     }
 }
 
+/// A guest from the first start of its machine on.
+struct Boot {
+    serial: Follower,
+    hypervisor: Follower,
+    record: Record,
+    start: Instant,
+}
+
 /// A running QEMU, ended when this is dropped.
 struct Running(Child);
 
@@ -250,8 +260,22 @@ impl Plan {
         }
         let bundle = directory.join("bundle.img");
         write_bundle(&bundle, &self.kernel.image, &initramfs, &command_line)?;
-        let options = Options { assign: self.devices.assignment()?, ..self.hypervisor.clone() };
-        Ok(Payload::Minihv { elf: elf.clone(), bundle, options: options.to_string() })
+        Ok(Payload::Minihv { elf: elf.clone(), bundle, options: self.options(&self.hypervisor)? })
+    }
+
+    /// minihv's command line.
+    fn options(&self, options: &Options) -> Result<String> {
+        let options = Options { assign: self.devices.assignment()?, ..options.clone() };
+        Ok(options.to_string())
+    }
+
+    /// The machine as it is switched on again.
+    fn again(&self, machine: &Machine, hypervisor: &Options) -> Result<Machine> {
+        let mut machine = machine.clone();
+        if let Payload::Minihv { options, .. } = &mut machine.payload {
+            *options = self.options(hypervisor)?;
+        }
+        Ok(machine)
     }
 
     /// Boots the guest and follows it to its end. `watch` sees every console line as it comes.
@@ -306,23 +330,49 @@ impl Plan {
             console: self.console,
             trace: self.trace,
         };
-        let mut arguments = machine.arguments(work, &logs);
-        fs::write(&logs.command, as_shell(&tools.qemu.display().to_string(), &arguments))
-            .with_context(|| logs.command.display().to_string())?;
+        let mut boot = Boot {
+            serial: Follower::new(&logs.serial),
+            hypervisor: Follower::new(&logs.hypervisor),
+            record: Record {
+                end: End::Exited,
+                serial: vec![],
+                hypervisor: vec![],
+                logs,
+                elapsed: Duration::ZERO,
+                repeats: vec![],
+            },
+            start: Instant::now(),
+        };
+        self.power_on(tools, work, &machine, &mut boot, watch)?;
+        for hypervisor in &self.power_cycles {
+            if boot.record.end == End::Exited {
+                self.power_on(tools, work, &self.again(&machine, hypervisor)?, &mut boot, watch)?;
+            }
+        }
+        let mut record = boot.record;
+        record.serial.extend(boot.serial.finish());
+        record.hypervisor.extend(boot.hypervisor.finish());
+        record.elapsed = boot.start.elapsed();
+        Ok(record)
+    }
+
+    /// Starts the machine and follows it until it is off, or is not to go on.
+    fn power_on(
+        &self,
+        tools: &Tools,
+        work: &Path,
+        machine: &Machine,
+        boot: &mut Boot,
+        watch: &mut dyn FnMut(&str, Duration),
+    ) -> Result<()> {
+        let Boot { serial, hypervisor, record, start } = boot;
+        let mut arguments = machine.arguments(work, &record.logs);
+        fs::write(&record.logs.command, as_shell(&tools.qemu.display().to_string(), &arguments))
+            .with_context(|| record.logs.command.display().to_string())?;
         // Not in the command that is kept: the socket's directory goes with this boot.
         let monitor = Monitor::new()?;
         arguments.extend(monitor.arguments());
-        let start = Instant::now();
-        let mut qemu = self.spawn(tools, &arguments, &logs)?;
-        let (mut serial, mut hypervisor) = (Follower::new(&logs.serial), Follower::new(&logs.hypervisor));
-        let mut record = Record {
-            end: End::Exited,
-            serial: vec![],
-            hypervisor: vec![],
-            logs,
-            elapsed: Duration::ZERO,
-            repeats: vec![],
-        };
+        let mut qemu = self.spawn(tools, &arguments, &record.logs)?;
         let (mut heard, mut progress, mut failed) = (Instant::now(), 0, None);
         loop {
             // Asked first: what was written before the end is then read below.
@@ -337,7 +387,7 @@ impl Plan {
             record.hypervisor.extend(hypervisor.poll()?);
             if let Some(status) = ended {
                 record.end = end_of(status, &record.logs.qemu);
-                break;
+                return Ok(());
             }
             let seen = serial.offset() + hypervisor.offset();
             if seen != progress {
@@ -346,7 +396,7 @@ impl Plan {
             let patient = self.console == Console::Terminal;
             if let Some(check) = failed.take() {
                 record.end = End::Failed(check);
-                break;
+                return Ok(());
             }
             if !patient && heard.elapsed() > self.patience.silent {
                 record.end = End::Silent(self.patience.silent);
@@ -356,14 +406,10 @@ impl Plan {
             if record.end != End::Exited {
                 let state = monitor.look(self.cpus).unwrap_or_else(|error| format!("{error:#}\n"));
                 fs::write(&record.logs.state, state).with_context(|| record.logs.state.display().to_string())?;
-                break;
+                return Ok(());
             }
             std::thread::sleep(TICK);
         }
-        record.serial.extend(serial.finish());
-        record.hypervisor.extend(hypervisor.finish());
-        record.elapsed = start.elapsed();
-        Ok(record)
     }
 
     fn spawn(&self, tools: &Tools, arguments: &[String], logs: &Logs) -> Result<Running> {

@@ -141,6 +141,9 @@ pub struct Case {
     pub append: Vec<String>,
     /// minihv's options.
     pub hypervisor: &'static str,
+    /// How often the machine is switched on again, with the same disks, when the guest has switched it off: minihv's
+    /// options for each time.
+    pub power_cycles: Vec<&'static str>,
     /// Time limit, where the case needs more than the usual one.
     pub limit: Option<Duration>,
     /// What it is evidence of.
@@ -166,6 +169,7 @@ impl Case {
             scenario,
             append: Vec::new(),
             hypervisor: "",
+            power_cycles: Vec::new(),
             limit: None,
             role: Role::Test,
             demands: Demands::default(),
@@ -229,6 +233,12 @@ impl Case {
         Case { hypervisor, ..self }
     }
 
+    /// The machine is switched on once more, with the same disks, on a host with these options.
+    pub fn switched_on_again(mut self, hypervisor: &'static str) -> Case {
+        self.power_cycles.push(hypervisor);
+        self
+    }
+
     /// Expects something of the kernel log.
     pub fn expect(mut self, expectation: Expectation) -> Case {
         self.demands.log.push(expectation);
@@ -266,7 +276,6 @@ impl Case {
     }
 
     /// Expects DMA faults that the guest program does not announce.
-    #[allow(dead_code, reason = "for cases whose faults no check can foresee")]
     pub fn expect_faults(mut self, faults: Named) -> Case {
         self.demands.faults.push(faults);
         self
@@ -326,7 +335,8 @@ impl Case {
     pub fn judged(&self) -> Demands {
         let mut demands = self.demands.clone();
         if self.is_managed() {
-            let ordinary = expect::ordinary(&demands.log, 1 + demands.more_reports);
+            let kernels = 1 + demands.more_reports + self.power_cycles.len();
+            let ordinary = expect::ordinary(&demands.log, kernels);
             demands.log.extend(ordinary);
         }
         if !self.has_virtio() {
@@ -367,6 +377,7 @@ mod tests {
         assert_eq!(case.judged().excuses.len(), 0);
         assert_eq!(case.clone().devices(&["edu"]).judged().excuses.len(), 1);
         assert_eq!(case.clone().followed_by(&["a", "b"]).judged().log, expect::ordinary(&[], 3));
+        assert_eq!(case.clone().switched_on_again("").judged().log, expect::ordinary(&[], 2));
         assert_eq!(case.clone().expect(expect::driver_up()).judged().log.len(), 2);
         assert_eq!(case.append(mode::UNMANAGED[0]).judged().log, []);
     }

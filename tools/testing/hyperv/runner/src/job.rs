@@ -74,6 +74,7 @@ impl Job {
             threads: self.threads,
             append: format!("{words} {}", self.append),
             hypervisor: self.hypervisor.clone(),
+            power_cycles: Vec::new(),
             fio: Fio::Packed,
             packs: Vec::new(),
             padding: 0,

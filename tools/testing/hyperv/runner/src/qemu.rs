@@ -206,14 +206,16 @@ impl Machine {
         put(self.clock.arguments());
         let serial = logs.serial.display();
         match self.console {
-            Console::Log => put(&["-chardev", &format!("file,id=console,path={serial}")]),
+            // The logs go on when the machine is switched on again.
+            Console::Log => put(&["-chardev", &format!("file,id=console,path={serial},append=on")]),
             Console::Terminal => put(&["-chardev", &format!("stdio,id=console,signal=off,logfile={serial}")]),
         }
         put(&["-serial", "chardev:console"]);
         match &self.payload {
             Payload::Minihv { elf, bundle, options } => {
                 let (elf, bundle) = (elf.display().to_string(), bundle.display().to_string());
-                put(&["-debugcon", &format!("file:{}", logs.hypervisor.display())]);
+                put(&["-chardev", &format!("file,id=hypervisor,path={},append=on", logs.hypervisor.display())]);
+                put(&["-device", "isa-debugcon,iobase=0xe9,chardev=hypervisor"]);
                 put(&["-kernel", &elf, "-initrd", &bundle, "-append", options]);
             }
             Payload::Kernel { image, initramfs, command_line } => {

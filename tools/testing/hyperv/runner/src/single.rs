@@ -33,6 +33,7 @@ fn plan(args: &BootArgs) -> Result<Plan> {
         threads: args.guest.threads,
         append: format!("hvtest.scenario={scenario} {}", args.append).trim_end().to_owned(),
         hypervisor: args.hypervisor.parse()?,
+        power_cycles: Vec::new(),
         fio: if WITH_FIO.contains(&scenario) { Fio::Packed } else { Fio::Left },
         packs: args.tools.samples.iter().map(|_| Pack::Samples).collect(),
         padding: 0,

@@ -91,9 +91,9 @@ fn is_named(path: &str, text: &str) -> bool {
 
 /// minihv's options for a case: unless the case says otherwise, it is logged what caches may hold. What is measured is
 /// the guest without that.
-fn hypervisor(case: &Case) -> Result<Options> {
-    let mut options: Options = case.hypervisor.parse().with_context(|| case.path())?;
-    let is_silent = !case.hypervisor.split(' ').any(|word| word.starts_with("cache="));
+fn hypervisor(case: &Case, words: &str) -> Result<Options> {
+    let mut options: Options = words.parse().with_context(|| case.path())?;
+    let is_silent = !words.split(' ').any(|word| word.starts_with("cache="));
     if is_silent && case.suite != "bench" {
         let is_strict = case.append.iter().any(|word| word == mode::STRICT[0]);
         options.cache = if is_strict { Strictness::Strict } else { Strictness::Deferred };
@@ -122,7 +122,8 @@ fn plan(case: &Case, kernel: &Kernel, selection: &Selection) -> Result<Plan> {
         clock: case.clock,
         threads: case.threads.unwrap_or(selection.threads),
         append: case.command_line(),
-        hypervisor: hypervisor(case)?,
+        hypervisor: hypervisor(case, case.hypervisor)?,
+        power_cycles: case.power_cycles.iter().map(|words| hypervisor(case, words)).collect::<Result<_>>()?,
         fio: Fio::Left,
         packs: case.packs.clone(),
         padding: 0,

@@ -89,6 +89,7 @@ impl Bed<'_> {
             threads: Threads::Single,
             append: format!("{} {}", configuration.append(), self.append).trim_end().to_owned(),
             hypervisor: hvcore::options::Options::default(),
+            power_cycles: Vec::new(),
             fio: Fio::Left,
             packs: vec![Pack::Bench],
             padding,
