@@ -58,6 +58,17 @@ pub(crate) enum Unusable {
     TooNarrow,
 }
 
+impl Capabilities {
+    /// Whether an IOMMU of these capabilities can go on where one of `former` ones has stopped: with its
+    /// tables, their addresses and pages, and with the devices' own translations.
+    pub(crate) fn replaces(&self, former: &Capabilities) -> bool {
+        self.aperture.width >= former.aperture.width
+            && self.aperture.levels.count() >= former.aperture.levels.count()
+            && self.page_sizes & former.page_sizes == former.page_sizes
+            && (self.ats == AtsSupport::Offered || former.ats == AtsSupport::NotOffered)
+    }
+}
+
 impl HostReport {
     /// Judges what the host reports.
     pub(crate) fn judge(&self) -> Result<Capabilities, Unusable> {

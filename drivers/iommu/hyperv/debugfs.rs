@@ -11,6 +11,7 @@ use super::{
         AtsSupport,
         HostReport, //
     },
+    domain_ids::DomainId,
     domain_list::Record,
     endpoint::{
         Endpoint,
@@ -167,7 +168,7 @@ impl Writer for DomainsFile {
 fn write_domain(
     f: &mut fmt::Formatter<'_>,
     instance: &Instance,
-    id: u32,
+    id: DomainId,
     record: &Record,
 ) -> fmt::Result {
     let kind = if record.is_retired() {
@@ -175,10 +176,11 @@ fn write_domain(
     } else {
         "paging"
     };
-    let counts = record.counts();
+    let counts = record.counters.counts();
     write!(
         f,
-        "{id} {kind} {:#x} {} {} {} {} {}",
+        "{} {kind} {:#x} {} {} {} {} {}",
+        id.as_u32(),
         record.table.root,
         record.table.levels.count(),
         counts.lists,
@@ -186,11 +188,7 @@ fn write_domain(
         counts.wholes,
         counts.failures
     )?;
-    write_devices(
-        f,
-        instance,
-        |place| matches!(place, Place::In(domain) if domain.as_u32() == id),
-    )
+    write_devices(f, instance, |place| place == Place::In(id))
 }
 
 /// Ends a line with the devices that are at certain places.

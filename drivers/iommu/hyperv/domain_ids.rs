@@ -9,7 +9,7 @@ use kernel::{
 };
 
 /// The number of a device domain that the hypervisor knows, or may know.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct DomainId(u32);
 
 impl DomainId {
@@ -23,6 +23,12 @@ impl DomainId {
 
     pub(crate) fn as_u32(self) -> u32 {
         self.0
+    }
+
+    /// The number of a domain that lets devices through in a guest that has no other domains.
+    #[cfg(CONFIG_HIBERNATION)]
+    pub(crate) fn of_passage() -> DomainId {
+        DomainId(DomainId::FIRST_HIGH)
     }
 }
 

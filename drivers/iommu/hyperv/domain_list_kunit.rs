@@ -9,11 +9,11 @@ use super::{
         DomainIds, //
     },
     domain_list::{
-        Counts,
         DomainList,
         Unlisted, //
     },
-    table_dump::Table, //
+    flush_counters::Counts,
+    translation::Table, //
 };
 use kernel::prelude::*;
 
@@ -24,7 +24,7 @@ mod tests {
 
     fn numbers(list: &DomainList) -> Result<KVec<u32>> {
         let mut numbers = KVec::new();
-        list.each(|id, _| numbers.push(id, GFP_KERNEL).map_err(Error::from))?;
+        list.each(|id, _| numbers.push(id.as_u32(), GFP_KERNEL).map_err(Error::from))?;
         Ok(numbers)
     }
 
@@ -71,17 +71,17 @@ mod tests {
         let list = KBox::pin_init(DomainList::new(), GFP_KERNEL)?;
         let id = ids.take()?;
         let listed = Unlisted::new(0x1000, Levels::Four)?.enter(&list, id);
-        listed.count_list(3);
-        listed.count_list(1);
-        listed.count_failure();
-        listed.count_whole();
-        listed.count_failure();
+        listed.counters().count_list(3);
+        listed.counters().count_list(1);
+        listed.counters().count_failure();
+        listed.counters().count_whole();
+        listed.counters().count_failure();
         assert_eq!(
             list.with(id.as_u32(), |record| record.is_retired()),
             Some(false)
         );
         listed.retire();
-        let seen = list.with(id.as_u32(), |record| (record.counts(), record.is_retired()));
+        let seen = list.with(id.as_u32(), |record| (record.counters.counts(), record.is_retired()));
         let expected = Counts {
             lists: 2,
             descriptors: 4,

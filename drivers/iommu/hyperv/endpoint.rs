@@ -110,7 +110,7 @@ pub(crate) type Place = protocol::Place<DomainId, Blocked>;
 
 /// What changes of a device.
 pub(crate) struct State {
-    place: Place,
+    pub(super) place: Place,
     /// The domain, other than the blocking one, that the core has last put the device into.
     chosen: Option<DomainId>,
     /// On only while the device is in a domain with a table. [`None`] as well when the device is
@@ -119,6 +119,9 @@ pub(crate) struct State {
     /// A flush that failed has written registers of the device; what the kernel keeps about them is
     /// to follow in process context.
     unsettled: Unsettled,
+    /// Where it was when the system went to sleep.
+    #[cfg(CONFIG_HIBERNATION)]
+    pub(super) slept: Option<Place>,
 }
 
 /// What is left to process context.
@@ -213,6 +216,8 @@ impl Endpoint {
                     chosen: None,
                     ats: ats.filter(|_| instance.offers_ats()).and_then(|ats| prepare(dev, ats)),
                     unsettled: Unsettled::Nothing,
+                    #[cfg(CONFIG_HIBERNATION)]
+                    slept: None,
                 }),
                 links <- ListLinks::new(),
                 work <- new_work!("Endpoint::work"),
@@ -265,6 +270,12 @@ impl Endpoint {
     #[cfg(CONFIG_IOMMU_DEBUGFS)]
     pub(crate) fn place(&self) -> Place {
         self.state.lock().place
+    }
+
+    /// Calls `f` with the device's state.
+    #[cfg(CONFIG_HIBERNATION)]
+    pub(super) fn with_state<R>(&self, f: impl FnOnce(&mut State) -> R) -> R {
+        f(&mut self.state.lock())
     }
 
     /// Whether the host was seen to have taken the device away, which is said once.
@@ -541,7 +552,7 @@ fn prepare(dev: &device::Device, mut ats: Ats) -> Option<Ats> {
 
 impl State {
     /// Whether the host was seen to have taken the device away.
-    fn is_gone(&self) -> bool {
+    pub(super) fn is_gone(&self) -> bool {
         matches!(
             self.place,
             Place::Blocked(Blocked::Gone | Blocked::Replaced)
@@ -549,7 +560,7 @@ impl State {
     }
 
     /// Whether no call may name the device.
-    fn is_replaced(&self) -> bool {
+    pub(super) fn is_replaced(&self) -> bool {
         self.place == Place::Blocked(Blocked::Replaced)
     }
 

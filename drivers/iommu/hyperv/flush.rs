@@ -94,7 +94,7 @@ impl Domain {
     /// Context: any but NMI.
     #[inline(always)]
     pub(super) fn flush_whole(&self) -> FlushOutcome {
-        self.listed.count_whole();
+        self.listed.counters().count_whole();
         let outcome = self.whole.make();
         if outcome.is_success() && !trace::flushes_are_traced() {
             return FlushOutcome::Flushed;
@@ -110,7 +110,7 @@ impl Domain {
         let lists = self.instance.list_flush();
         match block(gather) {
             Some(block) if !lists.unknown.load(Relaxed) => {
-                self.listed.count_list(1);
+                self.listed.counters().count_list(1);
                 let outcome = lists.inputs.start(self.id.as_u32(), &[block]);
                 if outcome.is_success_for(1) && !trace::flushes_are_traced() {
                     return FlushOutcome::Flushed;
@@ -135,7 +135,7 @@ impl Domain {
             Cover::new(first, last)
         };
         let blocks = cover.as_slice();
-        self.listed.count_list(blocks.len());
+        self.listed.counters().count_list(blocks.len());
         let outcome = lists.inputs.start(self.id.as_u32(), blocks);
         self.conclude_list(blocks, outcome)
     }
@@ -162,12 +162,15 @@ impl Domain {
         match result {
             Ok(()) => FlushOutcome::Flushed,
             Err(failure) => {
-                self.listed.count_failure();
+                self.listed.counters().count_failure();
                 if self.emptied.load(Acquire) {
                     // No device is in the domain, nor will one be: there is nothing to make up for.
                     return FlushOutcome::Stale;
                 }
-                lists.note(failure);
+                // After that the hypervisor has forgotten the domain.
+                if !self.instance.is_shut_down() {
+                    lists.note(failure);
+                }
                 self.flush_whole()
             }
         }
@@ -180,7 +183,7 @@ impl Domain {
         match result {
             Ok(()) => FlushOutcome::Flushed,
             Err(failure) => {
-                self.listed.count_failure();
+                self.listed.counters().count_failure();
                 self.give_up(failure);
                 FlushOutcome::Stale
             }

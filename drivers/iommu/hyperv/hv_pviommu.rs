@@ -18,8 +18,10 @@
 //! - [`paging`], [`statics`]: the domains;
 //! - [`flush`]: the hypercalls that are made all the time;
 //! - [`ops`]: what the IOMMU core calls;
+//! - [`domain_list`]: the domains that exist;
+//! - [`hibernation`]: giving all of that back to the hypervisor, and making it again;
 //! - [`attributes`]: what user space can read in sysfs;
-//! - [`domain_list`], `debugfs`, `table_dump`: what debugfs shows.
+//! - [`flush_counters`], `debugfs`, `table_dump`: what debugfs shows.
 
 #![deny(unsafe_code)]
 
@@ -31,16 +33,21 @@ mod capabilities;
 #[cfg(CONFIG_IOMMU_DEBUGFS)]
 mod debugfs;
 mod domain_ids;
-#[cfg(CONFIG_IOMMU_DEBUGFS)]
-mod domain_list;
-#[cfg(not(CONFIG_IOMMU_DEBUGFS))]
-#[path = "domain_list_off.rs"]
 mod domain_list;
 #[cfg(all(CONFIG_HYPERV_PVIOMMU_KUNIT_TEST, CONFIG_IOMMU_DEBUGFS))]
 mod domain_list_kunit;
 mod endpoint;
+#[cfg(CONFIG_HIBERNATION)]
+mod endpoint_sleep;
 mod flush;
+#[cfg(CONFIG_IOMMU_DEBUGFS)]
+mod flush_counters;
+#[cfg(not(CONFIG_IOMMU_DEBUGFS))]
+#[path = "flush_counters_off.rs"]
+mod flush_counters;
 mod flush_range;
+#[cfg(CONFIG_HIBERNATION)]
+mod hibernation;
 mod instance;
 #[cfg(CONFIG_HYPERV_PVIOMMU_KUNIT_TEST)]
 mod kunit;

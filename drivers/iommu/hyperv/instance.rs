@@ -102,7 +102,7 @@ pub(crate) struct Instance {
     list_flush: ListFlush,
     /// The host has refused a 5-level table.
     no_five_levels: AtomicFlag,
-    /// The system shuts down: devices are only blocked any more.
+    /// The system shuts down, or sleeps: devices are only blocked any more.
     shut_down: AtomicFlag,
     /// Every device that was probed and not released, in the order of their serial numbers.
     #[pin]
@@ -242,6 +242,45 @@ impl Instance {
         &self.shut_down
     }
 
+    /// What it can do.
+    #[cfg(CONFIG_HIBERNATION)]
+    pub(crate) fn capabilities(&self) -> &Capabilities {
+        &self.capabilities
+    }
+
+    /// The domains that are not made for a device, as far as they could be had, and what they do.
+    #[cfg(CONFIG_HIBERNATION)]
+    pub(crate) fn static_domains(&self) -> [(Option<DomainId>, Translation); 2] {
+        [
+            (self.blocking.copy(), Translation::Blocking),
+            (self.identity.copy(), Translation::Identity),
+        ]
+    }
+
+    /// Closes all domains before the system sleeps: devices are only blocked any more.
+    ///
+    /// Context: one CPU, interrupts off: nothing else runs until [`Self::open`].
+    #[cfg(CONFIG_HIBERNATION)]
+    pub(crate) fn close(&self) {
+        self.shut_down.store(true, Relaxed);
+    }
+
+    /// Opens them again, each as it was.
+    ///
+    /// Context: as [`Self::close`].
+    #[cfg(CONFIG_HIBERNATION)]
+    pub(crate) fn open(&self) {
+        self.shut_down.store(false, Relaxed);
+    }
+
+    /// Calls `f` for each device.
+    ///
+    /// Context: that of `f`.
+    #[cfg(CONFIG_HIBERNATION)]
+    pub(crate) fn each_device(&self, f: impl FnMut(&Endpoint)) {
+        protocol::Devices::each(self, f);
+    }
+
     /// The paging domains.
     pub(crate) fn domains(&self) -> &DomainList {
         &self.domains
@@ -266,7 +305,7 @@ impl Instance {
     }
 
     /// The identity domain, if it could be had so far.
-    #[cfg(CONFIG_IOMMU_DEBUGFS)]
+    #[cfg(any(CONFIG_IOMMU_DEBUGFS, CONFIG_HIBERNATION))]
     pub(crate) fn identity(&self) -> Option<DomainId> {
         self.identity.copy()
     }
@@ -385,9 +424,14 @@ impl Instance {
     /// Context: may sleep.
     pub(crate) fn shut_down(&self) {
         let blocking = self.want_blocking();
+        let were_closed = self.is_shut_down();
         let Tally { lost, .. } = protocol::shut_down(self, &self.shut_down, blocking);
         if lost != 0 {
             pr_err!("{lost} devices are not blocked at shutdown\n");
+            return;
+        }
+        if were_closed {
+            // They could not be made again after hibernation.
             return;
         }
         // The hypervisor keeps domains until it is told otherwise, whatever kernel comes next. Those

@@ -22,7 +22,7 @@ pub(crate) enum Place<D, B> {
     Blocked(B),
 }
 
-/// A flag that closes domains. It is never lowered.
+/// A flag that closes domains. It is never lowered while anything else runs.
 pub(crate) trait Flag {
     /// Whether it is raised. The locks order this after a `raise`, not the flag itself.
     fn is_raised(&self) -> bool;

@@ -7,7 +7,10 @@
 //!
 //! No kernel types: this file is also built and tested outside the kernel.
 
-use super::aperture::Levels;
+use super::{
+    aperture::Levels,
+    translation::Table, //
+};
 use core::str::FromStr;
 
 /// Most lines of a dump, the last one that says that it was cut not counted.
@@ -76,14 +79,6 @@ fn number(word: &str) -> Option<u64> {
         return None;
     }
     u64::from_str_radix(digits, radix).ok()
-}
-
-/// A table.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Table {
-    /// Physical address of the top table.
-    pub(crate) root: u64,
-    pub(crate) levels: Levels,
 }
 
 /// What a device may do with a page.

@@ -11,6 +11,20 @@ pub(crate) const TRANSLATION_ENABLED: u64 = 1 << 0;
 pub(crate) const BLOCKED: u64 = 1 << 1;
 pub(crate) const FIVE_LEVEL: u64 = 1 << 2;
 
+/// A table of the guest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Table {
+    /// Guest physical address of the top table, a multiple of 4096.
+    pub(crate) root: u64,
+    pub(crate) levels: Levels,
+}
+
+impl From<Table> for Translation {
+    fn from(Table { root, levels }: Table) -> Translation {
+        Translation::Table { root, levels }
+    }
+}
+
 /// What a domain does with DMA.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Translation {

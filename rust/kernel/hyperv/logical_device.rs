@@ -23,8 +23,8 @@ use crate::{
 pub struct LogicalDeviceId(u64);
 
 impl LogicalDeviceId {
-    /// The id of a function, from its bus's prefix.
-    const fn new(prefix: u32, devfn: u32) -> LogicalDeviceId {
+    /// The id of a function, from its bus's prefix, whose low three bits are 0, and its `devfn`.
+    pub const fn new(prefix: u32, devfn: u32) -> LogicalDeviceId {
         // A PCI function number is bits 2:0 of devfn.
         LogicalDeviceId(prefix as u64 | (devfn & 0x7) as u64)
     }

@@ -87,6 +87,22 @@ fn an_iommu_is_served_only_when_it_has_all_that_is_needed() {
     assert_eq!(judge(!0, !0, 31), Err(Unusable::TooNarrow));
 }
 
+/// After hibernation the guest goes on with its tables, addresses and pages.
+#[test]
+fn an_iommu_replaces_another_one_when_it_lacks_nothing_of_it() {
+    let iommu = |flags, max_iova_width, page_sizes| {
+        HostReport { flags: flags | CAP_PRESENT | CAP_S1, max_iova_width, page_sizes }.judge().unwrap()
+    };
+    let former = iommu(0, 40, 0x20_1000);
+    assert!(former.replaces(&former));
+    assert!(iommu(0, 41, 0x4020_1000).replaces(&former) && !iommu(0, 39, 0x20_1000).replaces(&former));
+    assert!(!iommu(0, 40, 0x1000).replaces(&former) && !iommu(0, 40, 0x4000_1000).replaces(&former));
+    let ats = iommu(CAP_ATS, 40, 0x20_1000);
+    assert!(ats.replaces(&former) && ats.replaces(&ats) && !former.replaces(&ats));
+    let five = iommu(CAP_S1_5LVL, 57, 0x20_1000);
+    assert!(five.replaces(&former) && !iommu(0, 57, 0x20_1000).replaces(&five));
+}
+
 #[test]
 fn page_sizes_are_passed_on_as_they_are() {
     let report = HostReport { flags: CAP_PRESENT | CAP_S1, max_iova_width: 48, page_sizes: 0x4020_1000 };

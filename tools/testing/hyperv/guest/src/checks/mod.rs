@@ -15,6 +15,7 @@ pub mod cpus;
 pub mod domains;
 pub mod dump;
 pub mod groups;
+pub mod hibernation;
 pub mod hostile;
 pub mod hotplug;
 pub mod identity;

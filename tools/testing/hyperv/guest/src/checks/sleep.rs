@@ -28,7 +28,7 @@ const KEPT: Iova = Iova(0x20_c000_0000);
 const NEVER: Iova = Iova(KEPT.0 + PAGE as u64);
 
 /// Goes to sleep as far as `level` and comes back.
-fn transition(level: &str, state: &str) -> Result<()> {
+pub(super) fn transition(level: &str, state: &str) -> Result<()> {
     write_sysfs(Path::new(TEST_LEVEL), level)?;
     let result = std::fs::write(STATE, state).with_context(|| format!("{state} as far as {level}"));
     write_sysfs(Path::new(TEST_LEVEL), NO_TEST)?;

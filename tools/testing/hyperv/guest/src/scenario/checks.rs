@@ -6,8 +6,8 @@ use crate::attack::{self, Machine};
 use crate::checks::nomem::Part;
 use crate::checks::{
     announcement, answers, ats, bar, bench, binding, caches, cdev, concurrency, counters, cpus, domains, dump, groups,
-    hostile, hotplug, identity, kexec, kselftest, large, leaks, nomem, nvme, observe, ownership, protection, refusal,
-    reset, revocation, samples, sleep, trace, unmanaged, virtio, width,
+    hibernation, hostile, hotplug, identity, kexec, kselftest, large, leaks, nomem, nvme, observe, ownership,
+    protection, refusal, reset, revocation, samples, sleep, trace, unmanaged, virtio, width,
 };
 use crate::iommufd::AtsSupport;
 use crate::vfio::BackEnd;
@@ -67,6 +67,11 @@ pub const NUMBERS_APART: Check = check("domain-numbers-are-apart", attack::crash
 pub const OLD_TABLES: Check = check("old-tables-spare-this-kernel", kexec::old_tables_spare_this_kernel);
 pub const HIBERNATION_REFUSED: Check = check("hibernation-refused", sleep::hibernation_refused);
 pub const HIBERNATION_ALLOWED: Check = check("hibernation-allowed", sleep::hibernation_allowed);
+pub const HIBERNATION_CORE: Check = check("hibernation-without-image", hibernation::without_image);
+pub const HIBERNATION: Check = check("hibernation", hibernation::over_power_off);
+pub const HIBERNATION_GIVEN_UP: Check = check("hibernation-refused-by-host", hibernation::given_back_in_vain);
+pub const HIBERNATION_ELSEWHERE: Check = check("hibernation-on-another-host", hibernation::on_another_host);
+pub const HIBERNATION_UNTRANSLATED: Check = check("hibernation-untranslated", hibernation::over_power_off_untranslated);
 pub const SUSPEND: Check = check("suspend-to-idle", sleep::suspend);
 pub const CPU_HOTPLUG: Check = check("processors-go-and-come-back", cpus::hotplug);
 

@@ -3,7 +3,8 @@
 
 use super::checks::{
     CPU_HOTPLUG, CRASH_KERNEL, CRASH_KERNEL_LOADED, DEVICES, DEVICES_WERE_BLOCKED, DOMAINS_BOUNDED, ENDED_KEPT,
-    ENDED_RESET, GROUPS, HIBERNATION_ALLOWED, HIBERNATION_REFUSED, IDENTITY_EDU, IN_USE, NO_DEVICES, NO_FAULTS,
+    ENDED_RESET, GROUPS, HIBERNATION, HIBERNATION_ALLOWED, HIBERNATION_CORE, HIBERNATION_ELSEWHERE,
+    HIBERNATION_GIVEN_UP, HIBERNATION_REFUSED, HIBERNATION_UNTRANSLATED, IDENTITY_EDU, IN_USE, NO_DEVICES, NO_FAULTS,
     NUMBERS_APART, NUMBERS_TAKEN, NVME_IOVA, NVME_QUICK, OLD_TABLES, RAW_BLOCKED, STAYS_UNTIL_USED, STORING,
     SUCCESSOR_LOADED, SUSPEND, VFIO_MAPPED, VFIO_STALE, VFIO_UNMAPPED, VFIO_WALK, VIOLATIONS, VIRTIO,
 };
@@ -178,8 +179,49 @@ pub const SCENARIOS: &[Scenario] = &[
     },
     Scenario {
         name: "sleep",
-        summary: "hibernation is refused, suspension survived, processors go and come back",
-        checks: &[DEVICES, GROUPS, HIBERNATION_REFUSED, SUSPEND, CPU_HOTPLUG, NO_FAULTS, VFIO_STALE, VIOLATIONS],
+        summary: "suspension survived, processors go and come back",
+        checks: &[DEVICES, GROUPS, SUSPEND, CPU_HOTPLUG, NO_FAULTS, VFIO_STALE, VIOLATIONS],
+    },
+    Scenario {
+        name: "hibernation-core",
+        summary: "hibernation without an image",
+        checks: &[DEVICES, GROUPS, HIBERNATION_CORE, NVME_IOVA, NO_FAULTS, VFIO_STALE, VIOLATIONS],
+    },
+    Scenario {
+        name: "hibernation-refused",
+        summary: "the hypervisor does not take back what the guest gives back before it hibernates",
+        checks: &[DEVICES, GROUPS, HIBERNATION_GIVEN_UP, NO_FAULTS, VFIO_STALE, VIOLATIONS],
+    },
+    Scenario {
+        name: "hibernation",
+        summary: "the guest hibernates, and goes on in a machine that was switched on again",
+        checks: &[
+            DEVICES,
+            GROUPS,
+            HIBERNATION,
+            NVME_IOVA,
+            VIRTIO,
+            NO_FAULTS,
+            VFIO_MAPPED,
+            VFIO_UNMAPPED,
+            VFIO_STALE,
+            VIOLATIONS,
+        ],
+    },
+    Scenario {
+        name: "hibernation-on-another-host",
+        summary: "the machine that is switched on again has another IOMMU",
+        checks: &[DEVICES, GROUPS, HIBERNATION_ELSEWHERE],
+    },
+    Scenario {
+        name: "hibernation-untranslated",
+        summary: "the same without the IOMMU, which the other machine may have",
+        checks: &[DEVICES, HIBERNATION_UNTRANSLATED, VIRTIO],
+    },
+    Scenario {
+        name: "no-hibernation",
+        summary: "hibernation and the return from it are refused",
+        checks: &[DEVICES, GROUPS, HIBERNATION_REFUSED, NO_FAULTS, VIOLATIONS],
     },
     Scenario {
         name: "cpu-hotplug",

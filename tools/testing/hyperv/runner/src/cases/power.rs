@@ -4,12 +4,13 @@
 use super::{mode, with};
 use crate::case::{Case, Pack};
 use crate::expect::{self, Expectation, Times};
+use crate::faults::{Device, Named};
 
 /// Makes the pauses of the kernel's own tests of sleep short.
 const SHORT_PAUSES: &str = "suspend.pm_test_delay=1";
 
-const HIBERNATION: &str = "hibernation";
-const RETURN: &str = "return from hibernation";
+/// Where the image of a hibernated guest is.
+const IMAGE: [&str; 2] = ["resume=/dev/nvme0n1", "resumewait"];
 
 fn power(name: &'static str, scenario: &'static str) -> Case {
     Case::new("power", name, scenario)
@@ -21,10 +22,39 @@ fn silent_about_taken_numbers() -> Expectation {
     Expectation { meaning: "numbers that are taken are passed over silently".to_owned(), pattern, times: Times::Never }
 }
 
-/// The veto of `what` is said so often.
-fn veto(what: &str, times: Times) -> Expectation {
-    let pattern = format!("no {what} while the para-virtualized IOMMU");
-    Expectation { meaning: format!("the veto of {what} is one line"), pattern, times }
+/// The veto is said so often.
+fn veto(times: Times) -> Expectation {
+    let pattern = "^Hyper-V: no hibernation while the para-virtualized IOMMU is in use$".to_owned();
+    Expectation { meaning: "the veto of hibernation is one line".to_owned(), pattern, times }
+}
+
+/// The kernel patches code with interrupts off when hypercalls stop working, and complains about it itself.
+fn sleeps(case: Case) -> Case {
+    case.known_warning("kernel/smp.c", "smp_call_function_many_cond", "hv_suspend").known_warning(
+        "kernel/smp.c",
+        "smp_call_function_many_cond",
+        "hv_resume",
+    )
+}
+
+/// The hypervisor fails a call by which something is given back to it.
+fn not_hibernated(call: &str) -> Expectation {
+    Expectation {
+        meaning: "that there is no hibernation is an error that names the call".to_owned(),
+        pattern: format!("^hv_pviommu: no hibernation: {call}: 0x71 OPERATION_FAILED"),
+        times: Times::Once,
+    }
+}
+
+/// A device of a blocked bus goes on asking.
+fn any_fault_of(bus: usize) -> Named {
+    Named { device: Device::on_bus(bus, 0), addresses: 0..=u64::MAX, access: None, count: 1..=64 }
+}
+
+/// A guest that hibernates to its NVMe disk, and wakes up in a machine whose minihv has these options.
+fn hibernation(name: &'static str, scenario: &'static str, hypervisor: &'static str) -> Case {
+    let case = sleeps(power(name, scenario)).devices(&["nvme,size=1G", "edu", "virtio-blk"]).minutes(10).thorough();
+    IMAGE.iter().fold(case, |case, word| case.append(word)).switched_on_again(hypervisor)
 }
 
 /// The IOMMU is left alone, and that is said.
@@ -109,17 +139,45 @@ fn successors() -> Vec<Case> {
 
 fn sleep() -> Vec<Case> {
     vec![
-        with(power("sleep-and-cpu-hotplug", "sleep"), &mode::STRICT)
+        with(power("sleep-and-cpu-hotplug", "sleep"), &mode::STRICT).append(SHORT_PAUSES).cpus(4),
+        sleeps(with(power("hibernation-core", "hibernation-core"), &mode::STRICT)).append(SHORT_PAUSES).memory("640M"),
+        sleeps(with(power("hibernation-refused", "hibernation-refused"), &mode::STRICT))
             .append(SHORT_PAUSES)
-            .cpus(4)
-            .expect(veto(HIBERNATION, Times::Once))
-            .expect(veto(RETURN, Times::Once)),
+            .expect(not_hibernated("HVCALL_DETACH_DEVICE_DOMAIN of 0x[0-9a-f]+"))
+            .expect(not_hibernated(r"HVCALL_DELETE_DEVICE_DOMAIN of domain \d+"))
+            .thorough(),
+        with(power("no-hibernation", "no-hibernation"), &mode::STRICT)
+            .append("hv_pviommu=nohibernate")
+            .expect(veto(Times::Exactly(2)))
+            .thorough(),
+        with(hibernation("hibernation", "hibernation", ""), &mode::STRICT),
+        with(hibernation("hibernation-on-another-host", "hibernation-on-another-host", "iova-width=39"), &mode::STRICT)
+            .expect(Expectation {
+                meaning: "that the IOMMU is another one is one error".to_owned(),
+                pattern: "^hv_pviommu: the host's IOMMU is not what it was; the devices stay blocked$".to_owned(),
+                times: Times::Once,
+            })
+            .expect_faults(any_fault_of(0))
+            .expect_faults(any_fault_of(2))
+            .violation("^0xd1 FLUSH_DEVICE_DOMAIN_LIST: 0x05")
+            .violation("^0xd0 FLUSH_DEVICE_DOMAIN: 0x05"),
+        with(
+            hibernation("hibernation-before-the-iommu", "hibernation-untranslated", "iova-width=47"),
+            &mode::UNMANAGED,
+        )
+        .hypervisor("pviommu=off")
+        .expect(expect::driver_up())
+        .expect(Expectation {
+            meaning: "that there is an IOMMU now is one line".to_owned(),
+            pattern: "^hv_pviommu: the host offers an IOMMU now; it is used after the next boot$".to_owned(),
+            times: Times::Once,
+        }),
+        with(hibernation("hibernation-deferred", "hibernation", ""), &mode::DEFERRED).cpus(4),
         with(power("cpu-hotplug-long", "cpu-hotplug"), &mode::DEFERRED).append("hvtest.rounds=20").cpus(4).thorough(),
         with(power("switched-off", "switched-off"), &mode::UNMANAGED)
             .append("hv_pviommu=off")
             .append(SHORT_PAUSES)
-            .expect(veto(HIBERNATION, Times::Never))
-            .expect(veto(RETURN, Times::Never))
+            .expect(veto(Times::Never))
             .expect(expect::driver_silent())
             .thorough(),
         with(power("iommu-off", "unmanaged"), &mode::UNMANAGED)

@@ -1,0 +1,169 @@
+// SPDX-License-Identifier: GPL-2.0
+//! Hibernation: what was behind the IOMMU is there again, as it was.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{bail, Context as _, Result};
+use hvcore::hypercall::codes::CallCode;
+use hvcore::ids::{DomainId, Gpa, Iova};
+use hvcore::status::Status;
+
+use super::nvme;
+use super::sleep::transition;
+use crate::control::{DeviceTranslation, Injection};
+use crate::debugfs;
+use crate::faults::Faults;
+use crate::memory::PAGE;
+use crate::pci::write_sysfs;
+use crate::report::Outcome;
+use crate::scenario::Context;
+use crate::testbench::{Bench, FROM_DEVICE};
+
+/// What the machine does when the image is written.
+const DISK: &str = "/sys/power/disk";
+const STATE: &str = "/sys/power/state";
+/// How large the image may be, in bytes: the kernel makes it as small as it can.
+const IMAGE_SIZE: &str = "/sys/power/image_size";
+/// Where the image goes; the kernel is told the same by `resume=`.
+const SWAP: &str = "/dev/nvme0n1";
+
+/// Where the mapping lies that must survive.
+const KEPT: Iova = Iova(0x20_c000_0000);
+/// An address that is not mapped.
+const NEVER: Iova = Iova(KEPT.0 + PAGE as u64);
+
+/// Where every device is, as the hypervisor sees it, and the paging domains with their roots, as the kernel does.
+#[derive(Debug, PartialEq, Eq)]
+struct Seen {
+    devices: BTreeMap<String, (DeviceTranslation, Option<DomainId>)>,
+    roots: BTreeMap<DomainId, Gpa>,
+}
+
+impl Seen {
+    fn look(context: &Context<'_>) -> Result<Seen> {
+        let minihv = context.minihv()?;
+        let mut devices = BTreeMap::new();
+        for function in &context.functions {
+            let id = function.logical_id().with_context(|| format!("{} has no logical id", function.address))?;
+            devices.insert(function.address.clone(), (minihv.device_translation(id)?, minihv.device_domain(id)?));
+        }
+        let mut roots = BTreeMap::new();
+        for line in debugfs::domains()? {
+            if let (Some(id), Some(paging)) = (line.id, line.paging) {
+                roots.insert(id, paging.root);
+            }
+        }
+        Ok(Seen { devices, roots })
+    }
+
+    /// The hypervisor's domains have these roots.
+    fn check_roots(&self, context: &Context<'_>) -> Result<()> {
+        for (id, root) in &self.roots {
+            let real = context.minihv()?.domain_root(*id)?;
+            if real != *root {
+                bail!("domain {} has the root {:#x}, not {:#x}", id.0, real.0, root.0);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// edu in the hands of a program, with a page that it may write, across the sleep that `sleep` is.
+fn across(context: &mut Context<'_>, what: &str, sleep: impl FnOnce() -> Result<()>) -> Result<()> {
+    let mut bench = Bench::open(context, 2)?;
+    bench.session.map(KEPT, &bench.buffer, 0, 1)?;
+    bench.arm(KEPT, 0, FROM_DEVICE)?;
+    let before = Seen::look(context)?;
+    before.check_roots(context)?;
+    sleep().with_context(|| what.to_owned())?;
+    let after = Seen::look(context)?;
+    if after != before {
+        bail!("{what}: {before:?} became {after:?}");
+    }
+    after.check_roots(context)?;
+    // The machine, and what it counts, may be another one; the device's state is this program's business.
+    bench.faults = Faults::listen(context.minihv)?;
+    bench.session.enable_bus_master()?;
+    bench.arm(KEPT, 0, FROM_DEVICE)?;
+    bench.buffer.fill(0, 0);
+    bench.edu.store(KEPT)?;
+    bench.buffer.expect(0, FROM_DEVICE, &format!("the mapped page after {what}"))?;
+    bench.blocked_write(NEVER, 1, &format!("a page that is not mapped, after {what}"))?;
+    Ok(())
+}
+
+/// The kernel goes as far as it can without an image, and comes back.
+pub fn without_image(context: &mut Context<'_>) -> Result<Outcome> {
+    across(context, "hibernation without an image", || transition("core", "disk"))?;
+    nvme::quick_io(context)
+}
+
+/// The hypervisor fails one of the calls by which devices and domains are given back: the kernel does not hibernate, and
+/// everything is as it was.
+pub fn given_back_in_vain(context: &mut Context<'_>) -> Result<Outcome> {
+    let minihv = context.minihv()?;
+    for call in [CallCode::DETACH_DEVICE_DOMAIN, CallCode::DELETE_DEVICE_DOMAIN] {
+        let what = format!("hibernation when call {:#x} fails", call.0);
+        // The second call of its kind: something is given back already.
+        let fault = Injection { call: call.0, status: Status::OPERATION_FAILED.0, first: 2, times: Some(1) };
+        across(context, &what, || {
+            minihv.inject(fault)?;
+            // The kernel forgets the error (create_image() in kernel/power/hibernate.c); the case expects its lines.
+            let _ = transition("core", "disk");
+            minihv.clear_injections()
+        })?;
+        nvme::quick_io(context)?;
+    }
+    Ok(Outcome::Pass(String::new()))
+}
+
+fn busybox(arguments: &[&str]) -> Result<()> {
+    let out = Command::new("/bin/busybox").args(arguments).output().context("/bin/busybox")?;
+    if !out.status.success() {
+        bail!("{arguments:?}: {}", String::from_utf8_lossy(&out.stderr).trim());
+    }
+    Ok(())
+}
+
+/// Writes the image, switches the machine off, and returns in the one that was switched on again.
+fn hibernate() -> Result<()> {
+    write_sysfs(Path::new(DISK), "shutdown")?;
+    write_sysfs(Path::new(IMAGE_SIZE), "0")?;
+    std::fs::write(STATE, "disk").context("hibernating")
+}
+
+/// The machine is off in between.
+pub fn over_power_off(context: &mut Context<'_>) -> Result<Outcome> {
+    nvme::quick_io(context)?;
+    busybox(&["mkswap", SWAP])?;
+    busybox(&["swapon", SWAP])?;
+    across(context, "hibernation", hibernate)?;
+    busybox(&["swapoff", SWAP])?;
+    nvme::quick_io(context)
+}
+
+/// The machine that is switched on again has another IOMMU: every device is blocked.
+pub fn on_another_host(context: &mut Context<'_>) -> Result<Outcome> {
+    busybox(&["mkswap", SWAP])?;
+    busybox(&["swapon", SWAP])?;
+    hibernate()?;
+    let seen = Seen::look(context)?;
+    for (address, (translation, domain)) in &seen.devices {
+        if *translation != DeviceTranslation::Blocked {
+            bail!("{address}: translation is {translation:?}, in domain {domain:?}");
+        }
+    }
+    Ok(Outcome::Pass(format!("{} devices are blocked", seen.devices.len())))
+}
+
+/// The same in a guest without the IOMMU, on hosts that may offer one later: devices do DMA as before.
+pub fn over_power_off_untranslated(context: &mut Context<'_>) -> Result<Outcome> {
+    nvme::quick_io(context)?;
+    busybox(&["mkswap", SWAP])?;
+    busybox(&["swapon", SWAP])?;
+    hibernate()?;
+    busybox(&["swapoff", SWAP])?;
+    nvme::quick_io(context)
+}
