@@ -32,7 +32,7 @@ pub enum Command {
     /// call) and number of occurrences 30:16 (0x7fff = all from there on); bit 31: garbage in the output block.
     /// Value: the number of rules now in force. [`Reply::Refused`] when the table is full.
     Inject = 5,
-    /// Removes all fault-injection rules.
+    /// Removes all fault-injection rules, those of [`Command::Refuse`] included.
     InjectClear = 6,
     /// EBX = bus index: withdraws the bus's offer (what Hyper-V does on servicing).
     Rescind = 7,
@@ -71,6 +71,10 @@ pub enum Command {
     /// Judges now: EBX = a domain id, EDX = [`StaleField`]. [`Reply::Refused`] when it is not logged what caches may hold
     /// of the domain.
     Stale = 40,
+    /// Has messages on a vPCI bus refused: EBX = bus index 7:0, [`crate::vpci::MessageKind`] 15:8 and number of messages
+    /// 30:16 (0x7fff = all), EDX = the status, a failure. It takes the place of an earlier one for the same messages on the
+    /// bus. [`Reply::Refused`] for arguments out of range.
+    Refuse = 41,
 }
 
 /// The answer's code, in EAX.
@@ -125,6 +129,8 @@ pub enum Counter {
     HypervisorTicks = 15,
     /// Hypercalls that were carried out while one of another processor was held back or paused.
     Overtakes = 16,
+    /// Messages on vPCI buses that [`Command::Refuse`] refused.
+    RefusedMessages = 17,
 }
 
 /// What [`Command::Qualify`] says about the rule that is added next.
@@ -236,12 +242,13 @@ macro_rules! from_u32 {
 from_u32! {
     Command {
         Ping, Counter, Fault, Device, Domain, Inject, InjectClear, Rescind, Offer, Eject, Unplug, Walk, Mark, PeekGuest,
-        LeavesInto, Qualify, Select, Hostile, Told, Stale,
+        LeavesInto, Qualify, Select, Hostile, Told, Stale, Refuse,
     }
     Qualifier { Domain, Elements, Slow, DeviceGone, LowHalf, Word, Marked, Slice, Resume }
     Counter {
         Calls, Status, FlushDescriptors, FlushPages, DmaFaults, LiveDomains, AttachedDevices, Injected, Violations,
         Buses, Switches, Abandoned, DeviceTlbFlushes, DeviceTlbPages, Exits, HypervisorTicks, Overtakes,
+        RefusedMessages,
     }
     FaultField { Take, Iova, Device, Reason }
     DeviceField { Domain, Translation, Rid, DeviceTlb }
@@ -262,13 +269,16 @@ mod tests {
         assert_eq!(Command::try_from(16), Ok(Command::Select));
         assert_eq!(Command::try_from(17), Err(()));
         assert_eq!(Command::try_from(40), Ok(Command::Stale));
+        assert_eq!(Command::try_from(41), Ok(Command::Refuse));
+        assert_eq!(Command::try_from(42), Err(()));
         assert_eq!(StaleField::try_from(3), Err(()));
         assert_eq!(Qualifier::try_from(8), Ok(Qualifier::Resume));
         assert_eq!(Qualifier::try_from(9), Err(()));
         assert_eq!(Counter::try_from(13), Ok(Counter::DeviceTlbPages));
         assert_eq!(Counter::try_from(15), Ok(Counter::HypervisorTicks));
         assert_eq!(Counter::try_from(16), Ok(Counter::Overtakes));
-        assert_eq!(Counter::try_from(17), Err(()));
+        assert_eq!(Counter::try_from(17), Ok(Counter::RefusedMessages));
+        assert_eq!(Counter::try_from(18), Err(()));
         assert_eq!(FaultField::try_from(3), Ok(FaultField::Reason));
         assert_eq!(DeviceField::try_from(3), Ok(DeviceField::DeviceTlb));
         assert_eq!(DomainField::try_from(3), Err(()));

@@ -18,7 +18,7 @@ use crate::iommu::{layout, walk};
 use crate::platform::{DeviceTlb, DmaFault, LogLevel, PagingLevels, Platform, Translation};
 use crate::status::Status;
 use crate::vmbus::OfferError;
-use crate::vpci::{Plug, Slot};
+use crate::vpci::{Plug, Refusal, Slot};
 
 impl Partition {
     /// Carries out a command of the test interface: `command` is ECX, `ebx` and `edx` are its arguments. Returns the
@@ -61,6 +61,7 @@ impl Partition {
             }
             Command::InjectClear => {
                 self.injector.clear();
+                self.vmbus.clear_refusals();
                 Ok(0)
             }
             Command::Rescind => {
@@ -80,6 +81,11 @@ impl Partition {
                     _ => return Err(Reply::Refused),
                 };
                 self.set_plug(platform, bus(edx), plug)
+            }
+            Command::Refuse => {
+                let (bus, rule) = Refusal::decode(ebx, edx).ok_or(Reply::Refused)?;
+                self.vmbus.refuse(bus, rule).map_err(refusal)?;
+                Ok(0)
             }
             Command::Hostile => Ok(self.set_hostile(platform, u64::from(edx) << 32 | u64::from(ebx))),
             Command::Told => {
@@ -132,6 +138,7 @@ impl Partition {
             Counter::Exits => Ok(platform.effort().exits),
             Counter::HypervisorTicks => Ok(platform.effort().ticks),
             Counter::Overtakes => Ok(self.schedule.overtakes()),
+            Counter::RefusedMessages => Ok(self.vmbus.refused()),
         }
     }
 

@@ -36,6 +36,7 @@ impl Partition {
             ("device-tlb-flushes", counters.device_tlb_flushes),
             ("device-tlb-pages", counters.device_tlb_pages),
             ("overtakes", self.schedule.overtakes()),
+            ("refused-messages", self.vmbus.refused()),
         ];
         for (name, value) in plain {
             platform.log(report, format_args!("counter {name} {value}"));

@@ -22,7 +22,7 @@ use crate::platform::{AccessSize, Platform};
 use crate::report::{Event, Report};
 use crate::status::Status;
 use crate::synic::Synic;
-use crate::vpci::{Plug, RetargetInterrupt};
+use crate::vpci::{Plug, Refusal, RetargetInterrupt};
 
 use channel::Channel;
 use connection::Connection;
@@ -171,6 +171,26 @@ impl Vmbus {
         let channel = self.channels.get_mut(bus.0).ok_or(OfferError::NoSuchBus)?;
         channel.bus_mut().set_plug(plug);
         Ok(())
+    }
+
+    /// Has messages on a bus refused from now on, whether it is offered or not.
+    ///
+    /// # Errors
+    /// [`OfferError::NoSuchBus`].
+    pub fn refuse(&mut self, bus: BusIndex, refusal: Refusal) -> Result<(), OfferError> {
+        let channel = self.channels.get_mut(bus.0).ok_or(OfferError::NoSuchBus)?;
+        channel.bus_mut().refuse(refusal);
+        Ok(())
+    }
+
+    /// Ends all refusals.
+    pub fn clear_refusals(&mut self) {
+        self.channels.iter_mut().for_each(|channel| channel.bus_mut().clear_refusals());
+    }
+
+    /// Messages refused since the start.
+    pub fn refused(&self) -> u64 {
+        self.channels.iter().map(|channel| channel.bus().refused()).fold(0, u64::saturating_add)
     }
 
     /// The function with this logical device id, whatever its availability.

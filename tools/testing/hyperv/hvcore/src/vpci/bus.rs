@@ -12,7 +12,8 @@ use crate::status::Status;
 use super::config::visible_bars;
 use super::interrupt::{InterruptTable, RetargetInterrupt};
 use super::message::{self, DecodeError, Form, FunctionDescription, InterruptRequest, Request};
-use super::{Plug, Slot, Version, WINDOW_BYTES};
+use super::refusal::Refusals;
+use super::{Plug, Refusal, Slot, Version, WINDOW_BYTES};
 
 /// What the server has to say to a message.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -82,6 +83,7 @@ pub(crate) struct Bus {
     pub(super) selector: u32,
     pub(super) functions: Vec<Function>,
     interrupts: InterruptTable,
+    refusals: Refusals,
 }
 
 impl Bus {
@@ -101,6 +103,7 @@ impl Bus {
             selector: 0,
             functions: functions.into_iter().map(present).collect(),
             interrupts: InterruptTable::default(),
+            refusals: Refusals::default(),
         }
     }
 
@@ -117,6 +120,21 @@ impl Bus {
     /// Whether the card is in its socket.
     pub(crate) fn plug(&self) -> Plug {
         self.plug
+    }
+
+    /// Has messages refused from now on.
+    pub(crate) fn refuse(&mut self, refusal: Refusal) {
+        self.refusals.add(refusal);
+    }
+
+    /// Ends that.
+    pub(crate) fn clear_refusals(&mut self) {
+        self.refusals.clear();
+    }
+
+    /// Messages refused since the start.
+    pub(crate) fn refused(&self) -> u64 {
+        self.refusals.refused()
     }
 
     /// The slot of a logical device id, if it is one of this bus's functions.
@@ -168,6 +186,10 @@ impl Bus {
             }
         };
         platform.log(LogLevel::Trace, format_args!("vpci {}: {request:?}", self.instance));
+        if let Some(status) = self.refusals.check(&request) {
+            platform.log(LogLevel::Info, format_args!("vpci {}: {:#x} by a rule", self.instance, status.0));
+            return Reply::Completion(message::refusal(&request, status));
+        }
         self.answer(platform, report, foreign, request).unwrap_or_else(|status| {
             platform.log(LogLevel::Info, format_args!("vpci {}: refused, {:#x}", self.instance, status.0));
             Reply::status(status)

@@ -37,6 +37,10 @@ const ASSIGNED_BYTES: usize = 148;
 const ASSIGNED_2_BYTES: usize = 202;
 /// Processors in the list of a `CREATE_INTERRUPT2` or `3`.
 const PROCESSOR_LIST: usize = 32;
+/// Bytes of the answer to `QUERY_RESOURCE_REQUIREMENTS`.
+const REQUIREMENTS_BYTES: usize = 28;
+/// Bytes of the answer to a `CREATE_INTERRUPT`.
+const CREATED_BYTES: usize = 24;
 
 /// Which processors may take an interrupt.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -243,6 +247,16 @@ pub(crate) fn status(status: NtStatus) -> Vec<u8> {
     Writer::new().u32(status.0).zeroes_to(8).finish()
 }
 
+/// A completion with a failure, as long as the answer that it stands for: the guest reads the status of such a one only.
+pub(super) fn refusal(request: &Request, failure: NtStatus) -> Vec<u8> {
+    let bytes = match request {
+        Request::QueryResourceRequirements { .. } => REQUIREMENTS_BYTES,
+        Request::CreateInterrupt { .. } => CREATED_BYTES,
+        _ => return status(failure),
+    };
+    Writer::new().u32(failure.0).zeroes_to(bytes).finish()
+}
+
 /// The answer to `QUERY_RESOURCE_REQUIREMENTS`.
 pub(super) fn resource_requirements(bars: [u32; 6]) -> Vec<u8> {
     bars.into_iter().fold(Writer::new().u32(NtStatus::SUCCESS.0), Writer::u32).finish()
@@ -328,9 +342,13 @@ mod tests {
     #[test]
     fn answers() {
         assert_eq!(status(NtStatus::REVISION_MISMATCH), [0x59, 0, 0, 0xc0, 0, 0, 0, 0]);
-        assert_eq!(resource_requirements([1, 0, 0, 0, 0, 2]).len(), 28);
+        assert_eq!(resource_requirements([1, 0, 0, 0, 0, 2]).len(), REQUIREMENTS_BYTES);
         let created = interrupt_created(InterruptMessage { address: 0xfee0_0030, data: 5 }, 2);
         assert_eq!(created, [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2, 0, 5, 0, 0, 0, 0x30, 0, 0xe0, 0xfe, 0, 0, 0, 0]);
+        assert_eq!(created.len(), CREATED_BYTES);
+        let refused = |request| refusal(&request, NtStatus::INSUFFICIENT_RESOURCES);
+        assert_eq!(refused(Request::BusD0Exit), [0x9a, 0, 0, 0xc0, 0, 0, 0, 0]);
+        assert_eq!(refused(Request::QueryResourceRequirements { slot: 0 }).len(), REQUIREMENTS_BYTES);
         assert_eq!(eject(Slot::new(1, 2).unwrap()), [0x0b, 0, 0x49, 0x42, 0x41, 0, 0, 0]);
     }
 

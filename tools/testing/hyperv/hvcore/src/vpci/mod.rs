@@ -7,6 +7,7 @@ mod bus;
 mod config;
 mod interrupt;
 mod message;
+mod refusal;
 #[cfg(test)]
 mod tests;
 mod window;
@@ -17,6 +18,7 @@ pub(crate) use bus::{Bus, Reply};
 pub use config::visible_bars;
 pub use interrupt::{InterruptMessage, RetargetInterrupt};
 pub(crate) use message::status as plain_completion;
+pub use refusal::{MessageKind, Refusal};
 
 /// Bytes of a bus's configuration window: a page with the slot selector, a page with the selected function's
 /// configuration space.

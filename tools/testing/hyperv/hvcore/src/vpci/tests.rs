@@ -3,12 +3,14 @@
 use super::interrupt::InterruptMessage;
 use super::*;
 use crate::ids::{BusIndex, DeviceIndex, Gpa, Guid, VpIndex};
+use crate::inject::Occurrences;
 use crate::nt_status::NtStatus;
 use crate::platform::AccessSize;
 use crate::report::{Event, Report, ResetCause};
 use crate::status::Status;
 use crate::testing::{self, function, MockPlatform};
 use crate::wire::{u32_at, u64_at, Writer};
+use core::num::NonZeroU16;
 use proptest::prelude::*;
 
 const BASE: u32 = 0x4249_0000;
@@ -360,6 +362,47 @@ fn what_is_not_implemented_is_said_so() {
     assert_eq!(setup.status(message(0x1c)), NtStatus::NOT_SUPPORTED);
     assert_eq!(setup.status(Writer::new().u8(1)), NtStatus::INVALID_PARAMETER);
     assert_eq!(setup.report.violations(), 2);
+}
+
+/// What is refused has no effect, and the same message works afterwards.
+#[test]
+fn refused_messages() {
+    let failure = NtStatus::INSUFFICIENT_RESOURCES;
+    let mut setup = Setup::new(Version::V1_4);
+    let once = Occurrences::Times(NonZeroU16::MIN);
+    for kind in MessageKind::ALL {
+        setup.bus.refuse(Refusal { kind, status: failure, occurrences: once });
+    }
+    let version = || message(0x13).u32(0x0001_0004);
+    let assigned = || message(0x16).u32(0).zeroes_to(202);
+    let create = || message(0x1b).u32(0).bytes(&create_body());
+    assert_eq!([version(), version()].map(|m| setup.status(m)), [failure, NtStatus::SUCCESS]);
+    assert_eq!(setup.status(message(0x01)), failure);
+    assert!(matches!(setup.send(message(0x01)), Reply::InBand(_)));
+    assert_eq!([0x05, 0x05].map(|kind| setup.status(message(kind).u32(0))), [failure, NtStatus::SUCCESS]);
+    // Two rules are about a window in low MMIO space.
+    assert_eq!([WINDOW; 3].map(|window| setup.enter_d0(window)), [failure, failure, NtStatus::SUCCESS]);
+    assert_eq!([assigned(), assigned()].map(|m| setup.status(m)), [failure, NtStatus::SUCCESS]);
+    let Reply::Completion(refused) = setup.send(create()) else { panic!("no completion") };
+    assert_eq!((u32_at(&refused, 0), refused.len(), setup.platform.remap.len()), (Some(failure.0), 24, 0));
+    setup.create(0);
+    assert_eq!((setup.bus.refused(), setup.report.violations()), (7, 0));
+}
+
+#[test]
+fn refusals_outlive_a_withdrawal() {
+    let mut setup = Setup::powered(Version::V1_4);
+    let status = NtStatus(0xc037_0048);
+    setup.bus.refuse(Refusal { kind: MessageKind::PowerOnLow, status, occurrences: Occurrences::All });
+    setup.bus.withdraw(&mut setup.platform, &mut setup.report, ResetCause::Rescinded);
+    setup.bus.forget_window();
+    assert_eq!(setup.status(message(0x13).u32(0x0001_0004)), NtStatus::SUCCESS);
+    // The guest tries again after it has powered off.
+    assert_eq!(setup.enter_d0(WINDOW), status);
+    assert_eq!(setup.status(message(0x08)), NtStatus::SUCCESS);
+    assert_eq!(setup.enter_d0(WINDOW), status);
+    assert_eq!(setup.enter_d0(0x10_0000_0000), NtStatus::SUCCESS);
+    assert_eq!(setup.report.violations(), 0);
 }
 
 #[test]

@@ -64,7 +64,7 @@ fn counters() {
     assert_eq!(guest.counter(Counter::Calls, 0xb1), 2);
     assert_eq!(guest.counter(Counter::Status, 0), 1);
     assert_eq!(guest.counter(Counter::Status, 0x65), 1);
-    assert_eq!(guest.refused(Command::Counter, 17, 0), NO_SUCH_OBJECT);
+    assert_eq!(guest.refused(Command::Counter, 18, 0), NO_SUCH_OBJECT);
     assert_eq!(guest.refused(Command::Counter, Counter::Calls as u32, 0x400), NO_SUCH_OBJECT);
     // An unknown call is no IOMMU call.
     assert_eq!(guest.counter(Counter::Status, 2), 0);
@@ -231,6 +231,7 @@ fn summary_lines() {
         "counter device-tlb-flushes 0",
         "counter device-tlb-pages 0",
         "counter overtakes 0",
+        "counter refused-messages 0",
     ];
     assert_eq!(lines, expected);
 }

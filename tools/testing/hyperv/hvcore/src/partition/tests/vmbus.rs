@@ -146,6 +146,32 @@ fn rescind_withdraws_the_device_and_an_offer_brings_it_back() {
     assert_eq!(guest.counter(Counter::Violations, 0), 0);
 }
 
+#[test]
+fn messages_on_a_bus_are_refused() {
+    let mut guest = Guest::with_synic("");
+    guest.connect();
+    guest.offers();
+    guest.open();
+    assert_eq!(guest.control(Command::Refuse, 0x0001_0000, 0xc000_0001), 0);
+    // Of the other bus, until the rules are removed.
+    assert_eq!(guest.control(Command::Refuse, 0x7fff_0001, 0xc000_0001), 0);
+    for (word, status) in [(0x0001_0000, 0), (0x0000_0000, 0xc000_0001), (0x0001_0700, 0xc000_0001)] {
+        assert_eq!(guest.refused(Command::Refuse, word, status), 3);
+    }
+    assert_eq!(guest.refused(Command::Refuse, 0x0001_0002, 0xc000_0001), 2);
+    let version = [0x4249_0013, 0x0001_0004];
+    guest.packet(&version);
+    assert_eq!(guest.counter(Counter::RefusedMessages, 0), 1);
+    assert!(guest.has_line("0xc0000001 by a rule"));
+    guest.packet(&version);
+    guest.control(Command::Refuse, 0x7fff_0000, 0xc000_0001);
+    guest.control(Command::InjectClear, 0, 0);
+    guest.packet(&version);
+    guest.packet(&[0x4249_0007, 0, WINDOW as u32, 0]);
+    assert_eq!(guest.call(0x107, &[WINDOW, 4, 0]), Status(0));
+    assert_eq!((guest.counter(Counter::RefusedMessages, 0), guest.counter(Counter::Violations, 0)), (1, 0));
+}
+
 /// A kernel that follows by kexec finds its devices where the last one left them.
 #[test]
 fn a_new_connection_keeps_the_domains() {
