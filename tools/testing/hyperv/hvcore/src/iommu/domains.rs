@@ -73,6 +73,10 @@ struct Device {
     attachment: Attachment,
 }
 
+/// Where a device is in the list: ids need not be unique.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Place(usize);
+
 #[derive(Clone, Copy, Debug)]
 struct Domain {
     tag: CacheTag,
@@ -182,7 +186,7 @@ impl Domains {
         counters: &mut Counters,
         attach: Attach,
     ) -> Result<(), Status> {
-        let device = self.reachable(attach.device)?;
+        let (place, device) = self.reachable(attach.device)?;
         if device.config.managed == Managed::No {
             return Err(Status::ACCESS_DENIED);
         }
@@ -194,7 +198,7 @@ impl Domains {
         if self.in_force(device.attachment) != translation {
             Counters::add(&mut counters.switches, 1);
         }
-        self.switch(platform, attach.device, Attachment::Domain(attach.domain), translation, tag);
+        self.switch(platform, place, Attachment::Domain(attach.domain), translation, tag);
         let (id, domain, translation) = (attach.device.0, attach.domain.0, Describe(translation));
         platform.log(LogLevel::Info, format_args!("iommu: device {id:#x} attached to domain {domain} ({translation})"));
         Ok(())
@@ -206,9 +210,10 @@ impl Domains {
     /// [`Status::INVALID_DEVICE_ID`] for an unknown or unplugged device; [`Status::INVALID_DEVICE_STATE`] for one that
     /// is in no domain of the guest.
     pub fn detach(&mut self, platform: &mut impl Platform, device: LogicalDeviceId) -> Result<(), Status> {
-        match self.reachable(device)?.attachment {
+        let (place, found) = self.reachable(device)?;
+        match found.attachment {
             Attachment::Domain(_) => {
-                self.block(platform, device);
+                self.block(platform, place);
                 platform.log(LogLevel::Info, format_args!("iommu: device {:#x} detached", device.0));
                 Ok(())
             }
@@ -238,7 +243,7 @@ impl Domains {
     /// [`Status::INVALID_DEVICE_ID`] for an unknown or unplugged device.
     pub fn property(&self, property: DeviceProperty, capabilities: Capabilities) -> Result<[u8; 16], Status> {
         const ENABLED: u8 = 1 << 0;
-        let device = self.reachable(property.device)?;
+        let (_, device) = self.reachable(property.device)?;
         let mut block = [0; 16];
         if (device.config.managed, capabilities.presence) == (Managed::Yes, Presence::Present) {
             block[0] = ENABLED;
@@ -280,7 +285,7 @@ impl Domains {
 
     /// A device's place, translation and number in the platform; `None` for an unknown one.
     pub fn device(&self, id: LogicalDeviceId) -> Option<(Attachment, Translation, DeviceIndex)> {
-        let device = self.find(id)?;
+        let (_, device) = self.find(id)?;
         Some((device.attachment, self.in_force(device.attachment), device.config.index))
     }
 
@@ -300,54 +305,52 @@ impl Domains {
 
     /// A device vanishes: it leaves its domain, its DMA is blocked and calls about it fail. Unknown ones are ignored.
     pub fn unplug(&mut self, platform: &mut impl Platform, index: DeviceIndex) {
-        if let Some(id) = self.logical_id(index) {
-            self.block(platform, id);
-            self.set_reach(id, Reach::Unplugged);
+        if let Some(place) = self.place(index) {
+            self.block(platform, place);
+            self.set_reach(place, Reach::Unplugged);
         }
     }
 
     /// An unplugged device answers again; its DMA stays blocked. Unknown ones are ignored.
     pub fn replug(&mut self, index: DeviceIndex) {
-        if let Some(id) = self.logical_id(index) {
-            self.set_reach(id, Reach::Plugged);
+        if let Some(place) = self.place(index) {
+            self.set_reach(place, Reach::Plugged);
         }
     }
 
     /// Puts a device into the default domain's translation for the first time. Unknown ones are ignored.
     pub fn start(&mut self, platform: &mut impl Platform, index: DeviceIndex) {
-        if let Some(id) = self.logical_id(index) {
+        if let Some(place) = self.place(index) {
             let translation = self.in_force(Attachment::Default);
-            self.switch(platform, id, Attachment::Default, translation, tags::DEFAULT);
+            self.switch(platform, place, Attachment::Default, translation, tags::DEFAULT);
         }
     }
 
     /// A device returns to its state before the first attach. Unknown ones are ignored.
     pub fn reset(&mut self, platform: &mut impl Platform, index: DeviceIndex) {
-        let Some(id) = self.logical_id(index) else { return };
-        let Some(device) = self.find(id) else { return };
-        self.set_reach(id, Reach::Plugged);
-        if device.attachment != Attachment::Default {
+        let Some(place) = self.place(index) else { return };
+        self.set_reach(place, Reach::Plugged);
+        if self.devices.get(place.0).is_some_and(|device| device.attachment != Attachment::Default) {
             let translation = self.in_force(Attachment::Default);
-            self.switch(platform, id, Attachment::Default, translation, tags::DEFAULT);
+            self.switch(platform, place, Attachment::Default, translation, tags::DEFAULT);
         }
     }
 
-    fn block(&mut self, platform: &mut impl Platform, id: LogicalDeviceId) {
-        let Some(device) = self.find(id) else { return };
-        if device.attachment != Attachment::Detached {
-            self.switch(platform, id, Attachment::Detached, Translation::Blocked, tags::DETACHED);
+    fn block(&mut self, platform: &mut impl Platform, place: Place) {
+        if self.devices.get(place.0).is_some_and(|device| device.attachment != Attachment::Detached) {
+            self.switch(platform, place, Attachment::Detached, Translation::Blocked, tags::DETACHED);
         }
     }
 
     fn switch(
         &mut self,
         platform: &mut impl Platform,
-        id: LogicalDeviceId,
+        place: Place,
         attachment: Attachment,
         translation: Translation,
         tag: CacheTag,
     ) {
-        if let Some(device) = self.devices.iter_mut().find(|device| device.config.id == id) {
+        if let Some(device) = self.devices.get_mut(place.0) {
             platform.set_translation(device.config.index, translation, tag);
             // A device's own TLB knows no tags: what it holds of the old domain must go.
             platform.flush_device_tlb(device.config.index, Iova(0), FlushRange::EVERYTHING);
@@ -366,16 +369,23 @@ impl Domains {
         }
     }
 
-    fn find(&self, id: LogicalDeviceId) -> Option<Device> {
-        self.devices.iter().find(|device| device.config.id == id).copied()
+    fn place(&self, index: DeviceIndex) -> Option<Place> {
+        self.devices.iter().position(|device| device.config.index == index).map(Place)
     }
 
-    fn reachable(&self, id: LogicalDeviceId) -> Result<Device, Status> {
-        self.find(id).filter(|device| device.reach == Reach::Plugged).ok_or(Status::INVALID_DEVICE_ID)
+    /// The device of an id. Of several the first one that is there, as the guest can mean no other.
+    fn find(&self, id: LogicalDeviceId) -> Option<(Place, Device)> {
+        let of_id = || self.devices.iter().enumerate().filter(|(_, device)| device.config.id == id);
+        let there = of_id().find(|(_, device)| device.reach == Reach::Plugged);
+        there.or_else(|| of_id().next()).map(|(place, device)| (Place(place), *device))
     }
 
-    fn set_reach(&mut self, id: LogicalDeviceId, reach: Reach) {
-        if let Some(device) = self.devices.iter_mut().find(|device| device.config.id == id) {
+    fn reachable(&self, id: LogicalDeviceId) -> Result<(Place, Device), Status> {
+        self.find(id).filter(|(_, device)| device.reach == Reach::Plugged).ok_or(Status::INVALID_DEVICE_ID)
+    }
+
+    fn set_reach(&mut self, place: Place, reach: Reach) {
+        if let Some(device) = self.devices.get_mut(place.0) {
             device.reach = reach;
         }
     }

@@ -146,6 +146,34 @@ fn rescind_withdraws_the_device_and_an_offer_brings_it_back() {
     assert_eq!(guest.counter(Counter::Violations, 0), 0);
 }
 
+/// Of two devices with one id the second one is meant when the first one is not there.
+#[test]
+fn a_shared_id_is_that_of_a_device_that_is_there() {
+    let mut guest = Guest::with_synic("ids=shared guid=1:12345678-1ee7-6050-6d69-6e6968760001");
+    guest.connect();
+    assert_eq!(guest.offers(), [1, 1, 4]);
+    guest.domain(1, PAGING);
+    guest.domain(2, BLOCKED);
+    guest.events();
+    let attach = |guest: &mut Guest, domain| {
+        assert_eq!(guest.attach(domain, DEVICE_0), Status(0));
+        guest.switch().0
+    };
+    assert_eq!(attach(&mut guest, 1), DeviceIndex(0));
+    guest.control(Command::Rescind, 0, 0);
+    guest.events();
+    assert_eq!(attach(&mut guest, 1), DeviceIndex(1));
+    guest.control(Command::Rescind, 1, 0);
+    guest.events();
+    assert_eq!(guest.attach(2, DEVICE_0), Status(0x57));
+    guest.messages();
+    guest.post(&bytes(&[13, 0, 2]));
+    guest.control(Command::Offer, 1, 0);
+    guest.events();
+    assert_eq!(attach(&mut guest, 2), DeviceIndex(1));
+    assert_eq!((guest.delete(1), guest.counter(Counter::Violations, 0)), (Status(0), 0));
+}
+
 #[test]
 fn messages_on_a_bus_are_refused() {
     let mut guest = Guest::with_synic("");
