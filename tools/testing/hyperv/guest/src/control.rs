@@ -4,7 +4,7 @@
 use core::arch::asm;
 use core::ops::Range;
 
-use anyhow::{bail, Result};
+use anyhow::{bail, Context as _, Result};
 use hvcore::control::{
     Command, Counter, DeviceField, DomainField, FaultField, Qualifier, Reply, StaleField, ToldField, LEAF, PING_VALUE,
     WALK_SELECTED,
@@ -12,7 +12,7 @@ use hvcore::control::{
 use hvcore::hostile::random::Seed;
 use hvcore::ids::{BusIndex, DomainId, Gpa, Iova, LogicalDeviceId};
 use hvcore::platform::DeviceTlb;
-use hvcore::vpci::Slot;
+use hvcore::vpci::{Refusal, Slot};
 
 /// Proof that minihv answers; all its commands hang off this.
 #[derive(Clone, Copy, Debug)]
@@ -244,7 +244,16 @@ impl Minihv {
         self.must(Command::Inject, ebx, edx).map(|_| ())
     }
 
-    /// Ends all injections.
+    /// Has messages on a bus refused from now on, whether it is offered or not.
+    ///
+    /// # Errors
+    /// When there is no such bus, or a number does not fit.
+    pub fn refuse(self, bus: BusIndex, refusal: Refusal) -> Result<()> {
+        let (ebx, edx) = refusal.encode(bus).context("the refusal does not fit into a command")?;
+        self.must(Command::Refuse, ebx, edx).map(|_| ())
+    }
+
+    /// Ends all injections, and all refusals.
     ///
     /// # Errors
     /// When minihv does not answer as documented.

@@ -15,6 +15,7 @@ pub const BAR_BYTES: usize = 1 << 20;
 
 mod register {
     pub const IDENTIFICATION: usize = 0x00;
+    pub const RAISE: usize = 0x60;
     pub const SOURCE: usize = 0x80;
     pub const DESTINATION: usize = 0x88;
     pub const COUNT: usize = 0x90;
@@ -79,6 +80,11 @@ impl Edu {
     /// Reads the lower half of [`SCRATCH`].
     pub fn scratch(&self) -> u32 {
         self.bar.read32(SCRATCH)
+    }
+
+    /// Has the device signal an interrupt, which it does at once.
+    pub fn raise_interrupt(&self) {
+        self.bar.write32(register::RAISE, 1);
     }
 
     fn start(&self, source: u64, destination: u64, length: Length, command: u32) {

@@ -75,13 +75,21 @@ pub fn eject(minihv: Minihv, function: &PciFunction) -> Result<BusIndex> {
     Ok(bus)
 }
 
+/// The host offers a bus again, whatever the guest makes of it.
+///
+/// # Errors
+/// When it cannot be offered.
+pub fn send_offer(minihv: Minihv, bus: BusIndex) -> Result<()> {
+    // The guest's last message about the old channel may still be under way.
+    wait_until(&format!("bus {} can be offered", bus.0), || Ok(minihv.offer(bus).is_ok()))
+}
+
 /// The host offers a bus again; returns when `count` functions are there, whatever drivers make of them.
 ///
 /// # Errors
 /// When they do not come.
 pub fn offer(minihv: Minihv, bus: BusIndex, count: usize) -> Result<Vec<PciFunction>> {
-    // The guest's last message about the old channel may still be under way.
-    wait_until(&format!("bus {} can be offered", bus.0), || Ok(minihv.offer(bus).is_ok()))?;
+    send_offer(minihv, bus)?;
     wait_until(&format!("{count} functions on bus {}", bus.0), || Ok(functions(bus)?.len() == count))?;
     functions(bus)
 }

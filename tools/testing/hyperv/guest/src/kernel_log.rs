@@ -55,6 +55,20 @@ impl KernelLog {
         }
     }
 
+    /// Of the lines since the last call, the kernel's own that are warnings or worse.
+    ///
+    /// # Errors
+    /// When the log cannot be read, or lines were lost.
+    pub fn warnings(&mut self) -> Result<Vec<String>> {
+        let mut lines = Vec::new();
+        self.read(|record| {
+            if is_warning(record) {
+                lines.extend(message(record).map(str::to_owned));
+            }
+        })?;
+        Ok(lines)
+    }
+
     /// The lines since the last call, without those of this program's report.
     ///
     /// # Errors
@@ -84,6 +98,11 @@ impl Record {
     }
 }
 
+/// Whether a record is the kernel's own (facility 0), at level 4 or a worse one: its first field is 8 * facility + level.
+fn is_warning(record: &str) -> bool {
+    record.split(',').next().and_then(|field| field.parse::<u32>().ok()).is_some_and(|priority| priority <= 4)
+}
+
 /// The text of a record, `6,1234,5678,-;text` with lines of further fields after it.
 fn message(record: &str) -> Option<&str> {
     record.split_once(';')?.1.lines().next()
@@ -101,5 +120,14 @@ mod tests {
         assert_eq!(message("no record"), None);
         assert_eq!(Record::parse(record).map(|record| record.microseconds), Some(1000));
         assert_eq!(Record::parse("3,500,x,-;text"), None);
+    }
+
+    #[test]
+    fn warnings_of_the_kernel() {
+        for (record, warning) in [("3,1,1,-;x", true), ("4,1,1,-;x", true), ("5,1,1,-;x", false), ("11,1,1,-;x", false)]
+        {
+            assert_eq!(is_warning(record), warning, "{record}");
+        }
+        assert!(!is_warning("no record"));
     }
 }

@@ -154,6 +154,11 @@ impl PciFunction {
         self.path.iter().filter_map(|part| part.to_str()).find_map(bus_index)
     }
 
+    /// Name of the VMBus device that the function sits on; `None` for a function that does not sit on one.
+    pub fn instance(&self) -> Option<&str> {
+        self.path.iter().filter_map(|part| part.to_str()).find(|part| bus_index(part).is_some())
+    }
+
     /// A file of the function's sysfs directory.
     pub fn file(&self, name: &str) -> PathBuf {
         self.path.join(name)

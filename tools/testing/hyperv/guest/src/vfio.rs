@@ -42,6 +42,8 @@ pub mod request {
 
 /// The interrupt index by which the kernel asks for a device.
 const VFIO_PCI_REQ_IRQ_INDEX: u32 = 4;
+/// The interrupt index of MSI.
+const VFIO_PCI_MSI_IRQ_INDEX: u32 = 1;
 /// `VFIO_DEVICE_FEATURE_DMA_BUF`: part of a region as a dma-buf.
 const FEATURE_DMA_BUF: u32 = 11;
 
@@ -111,11 +113,11 @@ impl BackEnd {
     }
 }
 
-/// The kernel's request to let go of a device.
+/// Something that the kernel tells of a device: that it is to be let go of, or that it had an interrupt.
 pub struct Notice(EventFd);
 
 impl Notice {
-    /// Whether the kernel has asked since the last call.
+    /// Whether the kernel has told it since the last call.
     ///
     /// # Errors
     /// When the event cannot be read.
@@ -175,6 +177,19 @@ impl Device {
     /// # Errors
     /// The kernel's errno.
     pub fn notice_of_removal(&self) -> Result<Notice> {
+        self.notice_of(VFIO_PCI_REQ_IRQ_INDEX).context("the notice of removal")
+    }
+
+    /// Switches MSI on, with one message.
+    ///
+    /// # Errors
+    /// The kernel's errno.
+    pub fn message_interrupt(&self) -> Result<Notice> {
+        self.notice_of(VFIO_PCI_MSI_IRQ_INDEX).context("a message-signalled interrupt")
+    }
+
+    /// Has the kernel tell of the first interrupt of an index.
+    fn notice_of(&self, index: u32) -> Result<Notice> {
         /// `struct vfio_irq_set` with one descriptor behind it.
         #[repr(C)]
         struct Request {
@@ -189,14 +204,13 @@ impl Device {
         let argument = Request {
             argsz: argsz::<Request>(),
             flags: VFIO_IRQ_SET_DATA_EVENTFD | VFIO_IRQ_SET_ACTION_TRIGGER,
-            index: VFIO_PCI_REQ_IRQ_INDEX,
+            index,
             start: 0,
             count: 1,
             event: event.as_raw_fd(),
         };
         // SAFETY: the structure is as long as argsz says, and the kernel takes its own reference to the event.
-        unsafe { vfio(&self.0, request::DEVICE_SET_IRQS, &raw const argument as usize) }
-            .context("the notice of removal")?;
+        unsafe { vfio(&self.0, request::DEVICE_SET_IRQS, &raw const argument as usize) }?;
         Ok(Notice(event))
     }
 

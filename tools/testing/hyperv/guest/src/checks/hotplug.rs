@@ -59,7 +59,10 @@ impl Farewell {
 }
 
 /// The function is in a group with the default domain that the mode asks for, and behind a table of its own.
-fn is_managed(context: &Context<'_>, function: &PciFunction) -> Result<()> {
+///
+/// # Errors
+/// When it is not, or does not come to be.
+pub fn is_managed(context: &Context<'_>, function: &PciFunction) -> Result<()> {
     wait_until(&format!("{} is in a group", function.address), || Ok(function.group().is_some()))?;
     let group = function.group().context("the group is gone")?;
     let path = format!("/sys/kernel/iommu_groups/{group}/type");
@@ -76,7 +79,10 @@ fn is_managed(context: &Context<'_>, function: &PciFunction) -> Result<()> {
 }
 
 /// The function, an edu, does DMA through what VFIO maps for it. It is left to nobody.
-fn edu_works(context: &Context<'_>, function: &PciFunction) -> Result<()> {
+///
+/// # Errors
+/// When it does not.
+pub fn edu_works(context: &Context<'_>, function: &PciFunction) -> Result<()> {
     bind(function, "vfio-pci")?;
     let session = Session::open_by(function, BackEnd::Type1)?;
     let bench = Bench::new(context, function.clone(), session, DmaBuffer::new(1)?)?;
@@ -85,7 +91,10 @@ fn edu_works(context: &Context<'_>, function: &PciFunction) -> Result<()> {
 }
 
 /// The only function of a bus.
-fn only(bus: BusIndex) -> Result<PciFunction> {
+///
+/// # Errors
+/// When there is none, or more than one.
+pub fn only(bus: BusIndex) -> Result<PciFunction> {
     match functions(bus)?.as_slice() {
         [function] => Ok(function.clone()),
         all => bail!("{} functions on bus {}", all.len(), bus.0),

@@ -37,4 +37,5 @@ pub mod sleep;
 pub mod trace;
 pub mod unmanaged;
 pub mod virtio;
+pub mod vpci_faults;
 pub mod width;

@@ -7,7 +7,7 @@ use crate::checks::nomem::Part;
 use crate::checks::{
     announcement, answers, ats, bar, bench, binding, caches, cdev, concurrency, counters, cpus, domains, dump, groups,
     hibernation, hostile, hotplug, identity, kexec, kselftest, large, leaks, nomem, nvme, observe, ownership,
-    protection, refusal, reset, revocation, samples, sleep, trace, unmanaged, virtio, width,
+    protection, refusal, reset, revocation, samples, sleep, trace, unmanaged, virtio, vpci_faults, width,
 };
 use crate::iommufd::AtsSupport;
 use crate::vfio::BackEnd;
@@ -135,6 +135,11 @@ pub const HOTPLUG_CYCLES: Check = check("devices-come-and-go", hotplug::cycles);
 pub const SURPRISE: Check = check("device-torn-out", hotplug::surprise);
 pub const MULTI_FUNCTION: Check = check("functions-of-one-bus", hotplug::multi_function);
 pub const COLLIDING_NUMBERS: Check = check("colliding-domain-numbers", hotplug::colliding_numbers);
+pub const VPCI_PROBE_FAILS: Check = check("refused-steps-fail-the-probe", vpci_faults::probe_fails);
+pub const VPCI_NO_RELATIONS: Check = check("unanswered-question-ends-with-the-bus", vpci_faults::no_relations);
+pub const VPCI_GOES_ON: Check = check("refused-steps-are-tried-again", vpci_faults::goes_on);
+pub const VPCI_NO_REGISTERS: Check = check("refused-requirements-cost-the-registers", vpci_faults::no_registers);
+pub const VPCI_NO_INTERRUPTS: Check = check("refused-interrupts-do-not-arrive", vpci_faults::no_interrupts);
 pub const BINDING_LOOPS: Check = check("drivers-come-and-go", binding::loops);
 pub const FAILED_PROBE: Check = check("driver-refuses-device", binding::failed_probe);
 pub const RESET_NVME: Check = check("reset-keeps-mappings", reset::nvme);

@@ -4,7 +4,7 @@
 use super::checks::{
     BINDING_LOOPS, COLLIDING_NUMBERS, DEBUGFS_DEVICES, DEVICES, FAILED_PROBE, GROUPS, HOTPLUG_CYCLES, KMEMLEAK,
     MULTI_FUNCTION, NO_FAULTS, NVME_QUICK, RESET_ATS, RESET_NVME, REVOCATION, REVOCATION_TORN, SURPRISE, VIOLATIONS,
-    VIRTIO,
+    VIRTIO, VPCI_GOES_ON, VPCI_NO_INTERRUPTS, VPCI_NO_REGISTERS, VPCI_NO_RELATIONS, VPCI_PROBE_FAILS,
 };
 use super::Scenario;
 
@@ -45,5 +45,21 @@ pub const SCENARIOS: &[Scenario] = &[
         name: "revocation",
         summary: "the host takes a device that user space holds",
         checks: &[DEVICES, GROUPS, REVOCATION, REVOCATION_TORN, NVME_QUICK, NO_FAULTS, VIOLATIONS],
+    },
+    Scenario {
+        name: "vpci-faults",
+        summary: "the host refuses the steps by which pci-hyperv takes edu's bus over, one at a time",
+        checks: &[
+            DEVICES,
+            GROUPS,
+            VPCI_PROBE_FAILS,
+            VPCI_NO_RELATIONS,
+            VPCI_GOES_ON,
+            VPCI_NO_REGISTERS,
+            VPCI_NO_INTERRUPTS,
+            NO_FAULTS,
+            KMEMLEAK,
+            VIOLATIONS,
+        ],
     },
 ];

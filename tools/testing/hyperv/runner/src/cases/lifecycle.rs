@@ -40,6 +40,40 @@ fn revocation(name: &'static str, mode: &[&str]) -> Case {
     with(lifecycle(name, "revocation"), mode).devices(&["edu", "nvme"]).expect(expect::taken_away(LOSSES))
 }
 
+/// How often `vpci-probe-fails` withdraws a bus on which edu is.
+const STEPS: usize = 11;
+/// What pci-hyperv says when the host refuses a step, and how often.
+const REFUSED_STEPS: [(&str, usize); 10] = [
+    ("PCI Pass-through VSP failed version request: 0xc0000001", 1),
+    ("PCI pass-through VSP failed to find supported version", 1),
+    // Once in vain, once not.
+    ("Retrying D0 Entry", 2),
+    ("PCI Pass-through VSP failed D0 Entry with status c0370048", 1),
+    ("resource allocated returned 0xc000009a", 1),
+    (r"The device is gone\.", 1),
+    ("query resource requirements failed: c000009a", 1),
+    ("Request for interrupt failed: 0xc000009a", 1),
+    (r"hv_irq_retarget_interrupt\(\) can not unmask irq \d+", 1),
+    ("probe with driver hv_pci failed with error -71", 4),
+];
+
+fn vpci_faults() -> Case {
+    let case = with(lifecycle("vpci-probe-fails", "vpci-faults"), &mode::STRICT)
+        .devices(&["edu"])
+        .append("kmemleak=on")
+        .expect(expect::taken_away(STEPS));
+    REFUSED_STEPS.iter().fold(case, |case, &(pattern, times)| case.expect(said_by_pci_hyperv(pattern, times)))
+}
+
+/// So many lines of pci-hyperv's about a bus.
+fn said_by_pci_hyperv(pattern: &str, times: usize) -> Expectation {
+    Expectation {
+        meaning: format!("pci-hyperv says {pattern:?}"),
+        pattern: format!("^hv_pci [0-9a-f-]+: {pattern}$"),
+        times: Times::Exactly(times),
+    }
+}
+
 /// The cases.
 pub fn cases() -> Vec<Case> {
     vec![
@@ -54,6 +88,7 @@ pub fn cases() -> Vec<Case> {
             .hypervisor("ats=on")
             .append("hvtest.rounds=50"),
         revocation("revocation", &mode::STRICT),
+        vpci_faults(),
         // One run in ten lost the second processor's device interrupts, until two faults of QEMU 10.0 were worked round:
         // fxrstor clears a flag of processor 0 by an access that is not atomic (see minihv's world_switch.s), and with a
         // thread for each processor an access to a device can go elsewhere while another processor moves a BAR.
