@@ -33,6 +33,7 @@ pub mod refusal;
 pub mod reset;
 pub mod revocation;
 pub mod samples;
+pub mod shared_id;
 pub mod sleep;
 pub mod trace;
 pub mod unmanaged;

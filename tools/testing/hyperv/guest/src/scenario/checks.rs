@@ -7,7 +7,7 @@ use crate::checks::nomem::Part;
 use crate::checks::{
     announcement, answers, ats, bar, bench, binding, caches, cdev, concurrency, counters, cpus, domains, dump, groups,
     hibernation, hostile, hotplug, identity, kexec, kselftest, large, leaks, nomem, nvme, observe, ownership,
-    protection, refusal, reset, revocation, samples, sleep, trace, unmanaged, virtio, vpci_faults, width,
+    protection, refusal, reset, revocation, samples, shared_id, sleep, trace, unmanaged, virtio, vpci_faults, width,
 };
 use crate::iommufd::AtsSupport;
 use crate::vfio::BackEnd;
@@ -45,6 +45,7 @@ pub const ATS_TOLD: Check = check("iommufd-tells-of-ats", |c| ats::told(c, AtsSu
 pub const ATS_TOLD_NOT: Check = check("iommufd-tells-that-there-is-no-ats", |c| ats::told(c, AtsSupport::NotUsable));
 pub const STALE_REFUSED: Check = check("stale-domain-takes-no-device", domains::stale_is_refused);
 pub const SHARED_ID: Check = check("one-of-two-devices-is-used", unmanaged::one_of_two);
+pub const SHARED_ID_FOLLOWS: Check = check("other-device-is-used-when-the-first-is-gone", shared_id::follows);
 pub const OVERTAKEN: Check = check("hypercalls-overtook-one-another", concurrency::overtaken);
 pub const APERTURE: Check = check("aperture", width::aperture);
 pub const LIST_FALLBACK: Check = check("list-flush-tried-once", counters::list_flush_tried_once);

@@ -3,7 +3,8 @@
 
 use super::checks::{
     DEFERRED_FLUSH_FAILURE, DEVICES, FLUSH_FAILURE_OF_TWO, GROUPS, NO_FAULTS, NVME_QUICK, ODD_ANSWERS, RAW_BLOCKED,
-    REFUSED, SHARED_ID, STALE_REFUSED, UNDELETABLE, VFIO_FLUSH_FAILURE, VFIO_UNBLOCKABLE, VIOLATIONS, VIRTIO,
+    REFUSED, SHARED_ID, SHARED_ID_FOLLOWS, STALE_REFUSED, UNDELETABLE, VFIO_FLUSH_FAILURE, VFIO_UNBLOCKABLE,
+    VIOLATIONS, VIRTIO,
 };
 use super::Scenario;
 
@@ -16,8 +17,8 @@ pub const SCENARIOS: &[Scenario] = &[
     },
     Scenario {
         name: "shared-id",
-        summary: "two devices with one id: one is used, the other is not",
-        checks: &[DEVICES, SHARED_ID, NO_FAULTS, VIOLATIONS],
+        summary: "two devices with one id: one is used, the other is not until the first one is gone",
+        checks: &[DEVICES, SHARED_ID, SHARED_ID_FOLLOWS, NO_FAULTS, VIOLATIONS],
     },
     Scenario {
         name: "odd-answers",
