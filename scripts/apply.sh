@@ -11,12 +11,15 @@
 set -euo pipefail
 # shellcheck source=scripts/lib.sh
 . "${BASH_SOURCE[0]%/*}/lib.sh"
+# shellcheck source=scripts/apply-config.sh
+. "${BASH_SOURCE[0]%/*}/apply-config.sh"
 
 usage() {
 	cat <<-END
 	usage: scripts/apply.sh [--quiet] apply|unapply|status TREE
 
-	apply    lay the new files and patches/ over TREE; on a tree that has them already, bring it up to date
+	apply    lay the new files and patches/ over TREE; on a tree that has them already, bring it up to date. If there is
+	         TREE/.config, say whether the driver will be in it, and if not, by which options
 	unapply  restore TREE to what it was
 	status   say whether TREE has them
 
@@ -262,6 +265,7 @@ do_apply() {
 	remove_dirs
 	mv -f -- "$tree/$STATE/manifest.next" "$tree/$STATE/manifest"
 	((quiet)) || echo "$tree (Linux $(kernel_version "$tree")): $((${#new_kind[@]} - edits)) new files and $edits edited ones in place, $changed of them changed now"
+	say_config "$tree/.config" "$(kernel_version "$tree")" "$quiet"
 }
 
 do_unapply() {

@@ -47,12 +47,39 @@ force() { FORCE=1 "$@"; }
 mtime() { stat -c %y "$1"; }
 inode() { stat -c %i "$1"; }
 
+# configure OPTION=VALUE...: a configuration in the tree that takes the driver, but for these options.
+configure() {
+	{
+		echo "# Linux/x86_64 $made_for Kernel Configuration"
+		printf 'CONFIG_%s\n' 'CC_VERSION_TEXT="clang = 19"' CC_IS_CLANG=y X86_64=y HYPERVISOR_GUEST=y HYPERV=y PCI=y IOMMU_SUPPORT=y \
+			PCI_HYPERV=m RUST_IS_AVAILABLE=y RUSTC_VERSION=108500 RUST=y "$@" |
+			sed -E 's/^(CONFIG_.*)=n$/# \1 is not set/'
+	} >"$tree/.config"
+}
+
+# says LINE [OPTION=VALUE...]: with these options apply succeeds, and what it prints about the configuration is the verdict
+# and LINE, which may have more behind it. Without a line it is the verdict only. The verdict is in `verdict`.
+says() {
+	local line=$1 out expected=1
+	shift
+	configure "$@"
+	out=$(apply 2>&1) || { echo "failed: $out"; return 1; }
+	out=$(sed 1d <<<"$out")
+	echo "$out"
+	[[ ${out%%$'\n'*} == "HYPERV_PVIOMMU $verdict"* ]] || return 1
+	if [[ -n $line ]]; then
+		expected=2
+		[[ $out == *$'\n'"    $line"* ]] || return 1
+	fi
+	(($(wc -l <<<"$out") == expected + ${more:-0}))
+}
+
 # A project with one new directory, one new file in an old directory, and two patches on one file.
 fresh() {
 	project=$work/project tree=$work/tree pristine=$work/pristine
 	rm -rf "$project" "$tree" "$pristine" "$work/reference"
 	mkdir -p "$project"/{scripts,patches,drivers/iommu/new/deep,include} "$pristine"/{drivers/iommu,include}
-	cp "$here"/{apply,lib,env,tools}.sh "$project/scripts/"
+	cp "$here"/{apply,apply-config,lib,env,tools}.sh "$project/scripts/"
 	printf 'VERSION = 7\nPATCHLEVEL = 3\nSUBLEVEL = 4\n' >"$pristine/Makefile"
 	: >"$pristine/Kbuild"
 	seq 1 60 >"$pristine/drivers/iommu/Kconfig"
@@ -171,6 +198,64 @@ check 'a damaged original is noticed' refuses 'missing or damaged' unapply
 fresh
 echo loose >"$project/drivers/iommu/Kconfig"
 check 'a file both new and patched is refused' refuses 'both a file' apply
+
+# What is said about a configuration that is in the tree. Kconfig itself is asked by test-configs.sh.
+fresh
+made_for=7.3.4
+verdict='will be in'
+check 'a configuration that takes the driver' says ''
+check 'RUST that the compilers can have with CFI' says '' CFI=y HAVE_CFI_ICALL_NORMALIZE_INTEGERS_RUSTC=y
+check 'versions of modules from debug information' says '' MODVERSIONS=y GENDWARFKSYMS=y
+check 'BTF with a pahole that leaves Rust out' says '' DEBUG_INFO_BTF=y PAHOLE_VERSION=124 PAHOLE_HAS_LANG_EXCLUDE=y
+check 'KASAN with clang, LTO without BTF' says '' KASAN=y LTO=y
+check 'gcc' says '' CC_IS_CLANG=n
+made_for=6.12.3-rc1
+verdict='can be in'
+check 'a configuration of another kernel is to be made anew' says ''
+made_for=7.3.4-rc1
+verdict="will be in $tree/.config, but will have no devices"
+check 'no PCI_HYPERV' says 'CONFIG_PCI_HYPERV is off' PCI_HYPERV=n
+verdict='will be missing from'
+check 'no HYPERV' says 'CONFIG_HYPERV is off: switch it on' HYPERV=n
+more=1
+check 'no guest' says 'CONFIG_HYPERVISOR_GUEST is off' HYPERV=n HYPERVISOR_GUEST=n
+more=0
+check 'HYPERV as a module, as it once was' says 'CONFIG_HYPERV=m' HYPERV=m
+check 'no PCI' says 'CONFIG_PCI is off' PCI=n
+check 'no IOMMU_SUPPORT' says 'CONFIG_IOMMU_SUPPORT is off' IOMMU_SUPPORT=n
+check 'the driver switched off' says 'CONFIG_HYPERV_PVIOMMU is off' HYPERV_PVIOMMU=n
+check 'RUST switched off' says 'CONFIG_RUST is off' RUST=n
+check 'another architecture' says 'CONFIG_X86_64 is off' X86_64=n RUST=n HYPERV=n PCI_HYPERV=n
+check 'the last line of an option counts' says 'CONFIG_RUST is off' RUST=n RUST=y RUST=n
+more=1
+check 'no rustc' says 'the toolchain (no rustc) keeps CONFIG_RUST off' RUST_IS_AVAILABLE=n RUSTC_VERSION=0 RUST=n
+check 'an unfit toolchain' says 'the toolchain (rustc 1.84.1)' RUST_IS_AVAILABLE=n RUSTC_VERSION=108401 RUST=n
+check 'versions of modules from sources' says 'CONFIG_MODVERSIONS without' MODVERSIONS=y RUST=n
+check 'RANDSTRUCT' says 'CONFIG_RANDSTRUCT keeps' RANDSTRUCT=y RUST=n
+check 'BTF with an old pahole' says 'CONFIG_DEBUG_INFO_BTF with pahole 1.23' DEBUG_INFO_BTF=y PAHOLE_VERSION=123 RUST=n
+check 'BTF with LTO' says 'CONFIG_DEBUG_INFO_BTF with LTO' DEBUG_INFO_BTF=y PAHOLE_HAS_LANG_EXCLUDE=y LTO=y RUST=n
+check 'CFI with compilers that cannot' says 'CONFIG_CFI with these compilers' CFI=y RUST=n
+check 'KASAN with gcc' says 'CONFIG_KASAN with gcc' CC_IS_CLANG=n KASAN=y RUST=n
+more=4
+check 'all that is wrong is said' says 'CONFIG_PCI is off' PCI=n IOMMU_SUPPORT=n MODVERSIONS=y RANDSTRUCT=y RUST=n
+check 'what keeps RUST off is said when a hand has set it' says 'CONFIG_PCI is off' PCI=n IOMMU_SUPPORT=n MODVERSIONS=y RANDSTRUCT=y KASAN=y CC_IS_CLANG=n
+more=0
+check 'the configuration is not written to' has '^CONFIG_RANDSTRUCT=y$' "$tree/.config"
+echo CONFIG_HYPERV=y >"$tree/.config"
+apply >"$work/said"
+check 'a part of a configuration is not judged' has 'is not complete' "$work/said"
+rm "$tree/.config"
+apply >"$work/said"
+check 'nothing is said without a configuration' lacks HYPERV_PVIOMMU "$work/said"
+configure RUST=n
+"$project/scripts/apply.sh" --quiet apply "$tree" >"$work/said"
+check 'a quiet apply says what is wrong' has 'CONFIG_RUST is off' "$work/said"
+configure
+"$project/scripts/apply.sh" --quiet apply "$tree" >"$work/said"
+check 'a quiet apply says nothing else' test ! -s "$work/said"
+rm "$tree/.config"
+
+fresh
 check 'a check that must fail does' differ "$project" "$tree"
 
 echo "$passed passed, $failed failed"
