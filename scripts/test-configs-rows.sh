@@ -83,8 +83,8 @@ rows() {
 	row 'gcc' gcc
 	row 'no rustc' no-rustc
 	row 'rustc 1.84' rustc-1.84
-	row 'no bindgen' no-bindgen
-	row 'no library source of Rust' no-library
+	row 'no bindgen' rustc-1.85 no-bindgen
+	row 'no library source of Rust' rustc-1.85 no-library
 	row 'RUST is off' RUST=n
 
 	row 'KASAN, clang' "${kasan[@]}"

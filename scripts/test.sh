@@ -11,12 +11,13 @@ usage() {
 	usage: scripts/test.sh [--all] [--build-only] [OPTION OF hvrun...]
 
 	--all         also the cases that take long, and the kernel variants: release (with the suite bench), module,
-	              pviommu-off, rust-off, rt, kcsan. What passed in an earlier run and depends on nothing that changed
-	              since is not run again; FRESH=1 runs it.
+	              pviommu-off, rust-off, rt, kcsan; and the suite configs, which asks Kconfig about configurations. What
+	              passed in an earlier run and depends on nothing that changed since is not run again; FRESH=1 runs it.
 	--build-only  build the kernels and the tools, test nothing
 
-	In the environment: SUITE="NAME..." runs these suites (host, apply, setup, or those of the guest), SUITE="-NAME..."
-	all but these; LIST=1 lists the suites; bench is run with --all, or when it is named; KDIR, CPUS, MEMORY, KEEP=1, JOBS.
+	In the environment: SUITE="NAME..." runs these suites (host, apply, setup, configs, or those of the guest),
+	SUITE="-NAME..." all but these; LIST=1 lists the suites; bench and configs are run with --all, or when they are named;
+	KDIR, CPUS, MEMORY, KEEP=1, JOBS.
 	END
 }
 
@@ -57,7 +58,7 @@ done
 # wanted SUITE
 wanted() {
 	local names=" ${SUITE:-} "
-	if [[ $1 == bench && -z $all && $names != *" bench "* ]]; then return 1; fi
+	if [[ $1 == bench || $1 == configs ]] && [[ -z $all && $names != *" $1 "* ]]; then return 1; fi
 	if ((${#chosen[@]} == 0)); then return 0; fi
 	if [[ ${chosen[0]} == -* ]]; then [[ $names != *" -$1 "* ]]; else [[ $names == *" $1 "* ]]; fi
 }
@@ -67,7 +68,7 @@ guests_wanted() {
 	local name
 	if ((${#chosen[@]} == 0)) || [[ ${chosen[0]} == -* ]]; then return 0; fi
 	for name in "${chosen[@]}"; do
-		if [[ $name != host && $name != apply && $name != setup ]]; then return 0; fi
+		if [[ $name != host && $name != apply && $name != setup && $name != configs ]]; then return 0; fi
 	done
 	return 1
 }
@@ -87,6 +88,14 @@ suite_key() {
 		if [[ $1 == host ]]; then
 			(cd "$HV_TOP" && project_files tools/testing/hyperv samples drivers include | xargs -0 sha256sum)
 			"$RUSTC" -vV
+		elif [[ $1 == configs ]]; then
+			(cd "$HV_TOP" && project_files scripts rust drivers include patches Documentation/virt | xargs -0 sha256sum)
+			"$RUSTC" -vV
+			"$CLANG" --version
+			"$BINDGEN" --version
+			cat "$HV_BUILD/linux.stamp"
+			# A tree that somebody may have edited since.
+			if [[ -n ${KDIR:-} ]]; then now_ms; fi
 		else
 			(cd "$HV_TOP" && project_files scripts | xargs -0 sha256sum)
 		fi
@@ -189,6 +198,20 @@ run_setup() {
 	count_log "$log" "$stage_rc"
 }
 
+run_configs() {
+	local log=$HV_LOGS/test-configs.log
+	HV_PROGRESS=configs_progress
+	try_stage "test: configurations" "$log" env HV_KMAKE_SRC="$HV_LINUX" "$HV_TOP/scripts/test-configs.sh" --table
+	HV_PROGRESS=
+	note "$(tail -n 1 "$log")"
+	count_log "$log" "$stage_rc"
+}
+
+# configs_progress LOG: the configuration that was tried last.
+configs_progress() {
+	sed -nE 's/^(ok|FAIL) +configs: (.*)/(\2)/p' "$1" | tail -n 1
+}
+
 # The driver must never panic: no code of its object may call what does. This is about a kernel without debugfs, whose
 # files format and parse, and without KUnit, whose tests are in the object.
 without_panics() {
@@ -262,7 +285,7 @@ guest_suites() {
 choose_suites() {
 	local name names
 	names=$(guest_suites)
-	if [[ ${chosen[0]:--} != -* ]]; then names=$(printf '%s\n' "${chosen[@]}" | grep -vxE 'host|apply|setup'); fi
+	if [[ ${chosen[0]:--} != -* ]]; then names=$(printf '%s\n' "${chosen[@]}" | grep -vxE 'host|apply|setup|configs'); fi
 	for name in $names; do
 		if wanted "$name"; then options+=(--suite "$name"); fi
 	done
@@ -288,6 +311,7 @@ if guests_wanted; then
 	for variant in "${variants[@]}"; do parts+=("kernel/$variant"); done
 	parts+=(kselftest)
 fi
+if wanted configs; then parts+=(configs); fi
 lock_build
 need_space_for "${parts[@]}"
 "$HV_TOP/scripts/setup.sh"
@@ -296,6 +320,7 @@ if [[ ${LIST:-} == 1 ]]; then
 	echo "host: unit and property tests"
 	echo "apply: laying the project over a tree and taking it away"
 	echo "setup: kernel sources, toolchains, what is laid over a tree"
+	if wanted configs; then echo "configs: which configurations the driver is in"; fi
 	if wanted bench; then echo "bench: no panic in the driver's object"; fi
 	if guests_wanted; then
 		choose_suites
@@ -308,8 +333,9 @@ if [[ -z $build_only ]]; then
 		if wanted "$name"; then run_suite "$name"; fi
 	done
 fi
+if guests_wanted || wanted configs; then "$HV_TOP/scripts/source.sh"; fi
+if [[ -z $build_only ]] && wanted configs; then run_suite configs; fi
 if guests_wanted; then
-	"$HV_TOP/scripts/source.sh"
 	kernels=()
 	build_guests
 	if ((${#kernels[@]})) && [[ -z $build_only ]]; then run_guests; fi
