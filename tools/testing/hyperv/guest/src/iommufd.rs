@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
 use anyhow::{bail, Context, Result};
-use hvcore::ids::Iova;
+use hvcore::ids::{Gpa, Iova};
 use iommufd_bindings::iommufd::{
     iommu_destroy, iommu_hw_info, iommu_hwpt_alloc, iommu_ioas_alloc, iommu_ioas_iova_ranges, iommu_ioas_map,
     iommu_ioas_map_file, iommu_ioas_unmap, iommu_iova_range, iommufd_ioas_map_flags_IOMMU_IOAS_MAP_FIXED_IOVA,
@@ -44,6 +44,15 @@ pub struct HwptId(pub u32);
 /// Number of a bound device, unique in its [`Iommufd`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DeviceId(pub u32);
+
+/// Physical memory behind an address of an I/O address space that no hardware walks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Extent {
+    /// Its first byte.
+    pub start: Gpa,
+    /// How many bytes are contiguous from there on, at most as many as were asked for.
+    pub bytes: u64,
+}
 
 /// Whether a device can use ATS behind its IOMMU.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -187,6 +196,38 @@ impl Iommufd {
         // SAFETY: the command's structure, without addresses.
         unsafe { self.command(IOMMUFD_CMD_IOAS_UNMAP, &mut request) }?;
         Ok(request.length)
+    }
+
+    /// Where the `bytes` bytes at `iova` are, for devices that no IOMMU translates the address for.
+    ///
+    /// # Errors
+    /// The kernel's errno; `EOPNOTSUPP` where an IOMMU does.
+    pub fn physical(&self, ioas: IoasId, iova: Iova, bytes: u64) -> nix::Result<Extent> {
+        // Newer than the bindings.
+        const IOAS_NOIOMMU_GET_PA: u32 = 0x95;
+        /// `struct iommu_ioas_noiommu_get_pa`.
+        #[repr(C)]
+        struct Request {
+            size: u32,
+            flags: u32,
+            ioas: u32,
+            reserved: u32,
+            iova: u64,
+            length: u64,
+            physical: u64,
+        }
+        let mut request = Request {
+            size: argsz::<Request>(),
+            flags: 0,
+            ioas: ioas.0,
+            reserved: 0,
+            iova: iova.0,
+            length: bytes,
+            physical: 0,
+        };
+        // SAFETY: the command's structure, without addresses of this process.
+        unsafe { self.command(IOAS_NOIOMMU_GET_PA, &mut request) }?;
+        Ok(Extent { start: Gpa(request.physical), bytes: request.length })
     }
 
     /// The ranges of addresses that may be mapped, both ends included: what all attached devices can take.

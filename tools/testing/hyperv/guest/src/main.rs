@@ -24,6 +24,7 @@ mod kselftest;
 mod mapbench;
 mod memory;
 mod mmio;
+mod noiommu;
 mod nvme_admin;
 mod nvme_sysfs;
 mod options;

@@ -11,7 +11,7 @@ use hvcore::ids::Iova;
 use vfio_bindings::bindings::vfio::{
     vfio_group_status, vfio_iommu_type1_dma_map, vfio_iommu_type1_dma_unmap, vfio_iommu_type1_info, vfio_iova_range,
     VFIO_TYPE1v2_IOMMU, VFIO_DMA_MAP_FLAG_READ, VFIO_DMA_MAP_FLAG_WRITE, VFIO_GROUP_FLAGS_VIABLE, VFIO_IOMMU_INFO_CAPS,
-    VFIO_IOMMU_TYPE1_INFO_CAP_IOVA_RANGE,
+    VFIO_IOMMU_TYPE1_INFO_CAP_IOVA_RANGE, VFIO_NOIOMMU_IOMMU,
 };
 
 use crate::memory::{Rights, UserRange};
@@ -23,6 +23,15 @@ pub struct Group(File);
 
 /// An open `/dev/vfio/vfio`: once a group is in it and its type set, an I/O address space.
 pub struct Container(File);
+
+/// What a container makes of the groups in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// An I/O address space (version 2 of type 1).
+    Type1,
+    /// Nothing: for groups that no IOMMU is in front of.
+    NoIommu,
+}
 
 impl Group {
     /// The path of a group's character device.
@@ -39,7 +48,15 @@ impl Group {
     /// # Errors
     /// When there is none, or it cannot be opened.
     pub fn open(function: &PciFunction) -> Result<Group> {
-        Ok(Group(open(&Group::path(function)?)?))
+        Group::open_at(&Group::path(function)?)
+    }
+
+    /// Opens the group that a character device stands for.
+    ///
+    /// # Errors
+    /// When it cannot be opened.
+    pub fn open_at(path: &Path) -> Result<Group> {
+        Ok(Group(open(path)?))
     }
 
     /// Whether every device of the group has a driver that leaves its DMA alone.
@@ -85,13 +102,17 @@ impl Container {
         Ok(Container(open(Path::new("/dev/vfio/vfio"))?))
     }
 
-    /// Makes it a type 1 (version 2) address space; a group must be in it.
+    /// Says what it is to be; a group must be in it.
     ///
     /// # Errors
     /// The kernel's errno.
-    pub fn set_type1(&self) -> nix::Result<()> {
+    pub fn set_kind(&self, kind: Kind) -> nix::Result<()> {
+        let number = match kind {
+            Kind::Type1 => VFIO_TYPE1v2_IOMMU,
+            Kind::NoIommu => VFIO_NOIOMMU_IOMMU,
+        };
         // SAFETY: the request takes a number.
-        unsafe { vfio(&self.0, request::SET_IOMMU, VFIO_TYPE1v2_IOMMU as usize) }.map(|_| ())
+        unsafe { vfio(&self.0, request::SET_IOMMU, number as usize) }.map(|_| ())
     }
 
     /// Maps memory of this process at `iova`, with the rights that the device is to have.
@@ -166,8 +187,13 @@ impl Space {
             bail!("the group of {} is not viable: another device of it has a host driver", function.address);
         }
         group.join(&container).context("set container")?;
-        container.set_type1().context("set type 1 v2")?;
+        container.set_kind(Kind::Type1).context("set type 1 v2")?;
         Ok(Space { group, container })
+    }
+
+    /// Takes a group that is in a container whose kind is set.
+    pub fn from_parts(group: Group, container: Container) -> Space {
+        Space { group, container }
     }
 
     /// Opens a device of the group.

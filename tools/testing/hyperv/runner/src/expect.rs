@@ -195,6 +195,32 @@ pub fn domains_failed(meaning: &str, pattern: &str, count: usize) -> Expectation
     }
 }
 
+/// So many lines of vfio-pci about devices that programs get without an IOMMU, and no others.
+fn of_noiommu(meaning: &str, words: &str, times: usize) -> Expectation {
+    Expectation {
+        meaning: meaning.to_owned(),
+        pattern: format!("^vfio-pci [0-9a-f:.]+: {words}$"),
+        times: Times::Exactly(times),
+    }
+}
+
+/// A device without an IOMMU was given to vfio-pci so often, and opened by its group so often.
+pub fn noiommu(given: usize, opened: usize) -> [Expectation; 3] {
+    [
+        of_noiommu(
+            "each group without an IOMMU taints the kernel",
+            "Adding kernel taint for vfio-noiommu group on device",
+            given,
+        ),
+        of_noiommu(
+            "each character device without an IOMMU taints the kernel",
+            "Adding kernel taint for vfio-noiommu cdev",
+            given,
+        ),
+        of_noiommu("each open without an IOMMU is a warning", r"vfio-noiommu device opened by user \(.*:1\)", opened),
+    ]
+}
+
 /// The driver came up.
 pub fn driver_up() -> Expectation {
     once("the driver's boot line", BOOT_LINE.to_owned())

@@ -24,6 +24,7 @@ pub mod kselftest;
 pub mod large;
 pub mod leaks;
 pub mod matrix;
+pub mod noiommu;
 pub mod nomem;
 pub mod nvme;
 pub mod observe;

@@ -32,7 +32,10 @@ impl Start {
 }
 
 /// The two edu: the one without a group, and the one with.
-fn pair(context: &Context<'_>) -> Result<[PciFunction; 2]> {
+///
+/// # Errors
+/// When there are not these two.
+pub fn pair(context: &Context<'_>) -> Result<[PciFunction; 2]> {
     let edus: Vec<&PciFunction> = context.functions.iter().filter(|f| f.id == pci::EDU).collect();
     let (without, with): (Vec<&PciFunction>, Vec<&PciFunction>) = edus.into_iter().partition(|f| f.group().is_none());
     match (without.as_slice(), with.as_slice()) {
@@ -51,7 +54,7 @@ pub fn one_of_two(context: &mut Context<'_>) -> Result<Outcome> {
 }
 
 /// A device with a page of memory, which it addresses as the processor does.
-struct Physical {
+pub struct Physical {
     edu: Edu,
     faults: Faults,
     buffer: DmaBuffer,
@@ -59,36 +62,47 @@ struct Physical {
 }
 
 impl Physical {
-    fn open(function: &PciFunction, minihv: Minihv) -> Result<Physical> {
-        function.enable_bus_master()?;
-        let edu = Edu::new(function.map_bar0(BAR_BYTES)?)?;
+    /// Takes a device that masters the bus.
+    ///
+    /// # Errors
+    /// When there is no memory for it.
+    pub fn new(edu: Edu, minihv: Minihv) -> Result<Physical> {
         let (faults, buffer) = (Faults::listen(Some(minihv))?, DmaBuffer::new(1)?);
         let address = Iova(buffer.physical(0)?.0);
         Ok(Physical { edu, faults, buffer, address })
     }
-}
 
-/// The device reads its page and writes it back.
-fn expect_reached(function: &PciFunction, minihv: Minihv) -> Result<()> {
-    let Physical { edu, mut faults, buffer, address } = Physical::open(function, minihv)?;
-    buffer.fill(0, FROM_DEVICE);
-    edu.load(address)?;
-    buffer.fill(0, CANARY);
-    edu.store(address)?;
-    buffer.expect(0, FROM_DEVICE, "the page that the unmanaged device wrote by its physical address")?;
-    faults.expect_none()
-}
+    fn open(function: &PciFunction, minihv: Minihv) -> Result<Physical> {
+        function.enable_bus_master()?;
+        Physical::new(Edu::new(function.map_bar0(BAR_BYTES)?)?, minihv)
+    }
 
-/// Two faults of the device's, for a read and a write, and nothing written.
-fn expect_blocked(function: &PciFunction, minihv: Minihv) -> Result<()> {
-    let Physical { edu, mut faults, buffer, address } = Physical::open(function, minihv)?;
-    buffer.fill(0, CANARY);
-    edu.load(address)?;
-    faults.expect(function, address, Access::Read)?;
-    edu.store(address)?;
-    faults.expect(function, address, Access::Write)?;
-    faults.expect_none()?;
-    buffer.expect(0, CANARY, "memory that the device may not reach")
+    /// The device reads its page and writes it back.
+    ///
+    /// # Errors
+    /// When it does not.
+    pub fn expect_reached(&mut self) -> Result<()> {
+        self.buffer.fill(0, FROM_DEVICE);
+        self.edu.load(self.address)?;
+        self.buffer.fill(0, CANARY);
+        self.edu.store(self.address)?;
+        self.buffer.expect(0, FROM_DEVICE, "the page that the unmanaged device wrote by its physical address")?;
+        self.faults.expect_none()
+    }
+
+    /// Two faults of the device's, for a read and a write, and nothing written.
+    ///
+    /// # Errors
+    /// When it is otherwise.
+    pub fn expect_blocked(&mut self, function: &PciFunction) -> Result<()> {
+        self.buffer.fill(0, CANARY);
+        self.edu.load(self.address)?;
+        self.faults.expect(function, self.address, Access::Read)?;
+        self.edu.store(self.address)?;
+        self.faults.expect(function, self.address, Access::Write)?;
+        self.faults.expect_none()?;
+        self.buffer.expect(0, CANARY, "memory that the device may not reach")
+    }
 }
 
 /// The device that is not behind the IOMMU is in no group and in no domain, its DMA is as the host set it up, and no
@@ -105,8 +119,8 @@ pub fn left_alone(context: &mut Context<'_>, start: Start) -> Result<Outcome> {
         bail!("{}: translation is {translation:?}", alone.address);
     }
     match start {
-        Start::Bypass => expect_reached(&alone, minihv)?,
-        Start::Blocked => expect_blocked(&alone, minihv)?,
+        Start::Bypass => Physical::open(&alone, minihv)?.expect_reached()?,
+        Start::Blocked => Physical::open(&alone, minihv)?.expect_blocked(&alone)?,
     }
     if alone.bind("vfio-pci").is_ok() && alone.driver().is_some() {
         bail!("vfio-pci took {}, which no IOMMU keeps from any memory", alone.address);
@@ -119,6 +133,6 @@ pub fn left_alone(context: &mut Context<'_>, start: Start) -> Result<Outcome> {
         }
     }
     managed.unbind()?;
-    expect_blocked(&managed, minihv)?;
+    Physical::open(&managed, minihv)?.expect_blocked(&managed)?;
     Ok(Outcome::Pass(format!("{} {translation:?}, {} others translated", alone.address, context.functions.len() - 1)))
 }

@@ -6,7 +6,7 @@ use crate::attack::{self, Machine};
 use crate::checks::nomem::Part;
 use crate::checks::{
     announcement, answers, ats, bar, bench, binding, caches, cdev, concurrency, counters, cpus, domains, dump, groups,
-    hibernation, hostile, hotplug, identity, kexec, kselftest, large, leaks, nomem, nvme, observe, ownership,
+    hibernation, hostile, hotplug, identity, kexec, kselftest, large, leaks, noiommu, nomem, nvme, observe, ownership,
     protection, refusal, reset, revocation, samples, shared_id, sleep, trace, unmanaged, virtio, vpci_faults, width,
 };
 use crate::iommufd::AtsSupport;
@@ -41,6 +41,9 @@ pub const UNMANAGED_ALONE: Check =
     check("unmanaged-device-is-left-alone", |c| unmanaged::left_alone(c, unmanaged::Start::Bypass));
 pub const UNMANAGED_BLOCKED: Check =
     check("unmanaged-device-stays-blocked", |c| unmanaged::left_alone(c, unmanaged::Start::Blocked));
+pub const NOIOMMU_MANAGED: Check = check("noiommu-mode-spares-managed-devices", noiommu::managed);
+pub const NOIOMMU_UNMANAGED: Check = check("noiommu-mode-gives-unmanaged-device-away", noiommu::unmanaged);
+pub const NOIOMMU_BLOCKED: Check = check("noiommu-mode-keeps-blocked-device-blocked", noiommu::blocked);
 pub const ATS_TOLD: Check = check("iommufd-tells-of-ats", |c| ats::told(c, AtsSupport::Usable));
 pub const ATS_TOLD_NOT: Check = check("iommufd-tells-that-there-is-no-ats", |c| ats::told(c, AtsSupport::NotUsable));
 pub const STALE_REFUSED: Check = check("stale-domain-takes-no-device", domains::stale_is_refused);

@@ -4,9 +4,9 @@
 use super::checks::{
     CDEV_BAR_REFUSED, CDEV_DETACH, CDEV_DMA_BUF, CDEV_EARLY_MAP, CDEV_FIRST, CDEV_LARGE, CDEV_LIMITS, CDEV_MAPPED,
     CDEV_NEIGHBOUR, CDEV_REMAP, CDEV_STALE, CDEV_UNMAPPED, CDEV_UNSAFE, DEVICES, GROUPS, INTERFACES_EXCLUDE,
-    KERNEL_FIRST, NO_FAULTS, NVME_QUICK, ONE_SPACE, ONE_USER, SAMPLE_DMA, SAMPLE_DMA_REFUSES, SAMPLE_DMA_STALE,
-    SAMPLE_NVME, TYPE1_BAR, TYPE1_FIRST, TYPE1_LARGE, TYPE1_LIMITS, TYPE1_UNSAFE, VFIO_MAPPED, VFIO_NEIGHBOUR,
-    VFIO_REMAP, VFIO_STALE, VFIO_UNMAPPED, VIOLATIONS,
+    KERNEL_FIRST, NOIOMMU_BLOCKED, NOIOMMU_MANAGED, NOIOMMU_UNMANAGED, NO_FAULTS, NVME_QUICK, ONE_SPACE, ONE_USER,
+    REFUSED, SAMPLE_DMA, SAMPLE_DMA_REFUSES, SAMPLE_DMA_STALE, SAMPLE_NVME, TYPE1_BAR, TYPE1_FIRST, TYPE1_LARGE,
+    TYPE1_LIMITS, TYPE1_UNSAFE, VFIO_MAPPED, VFIO_NEIGHBOUR, VFIO_REMAP, VFIO_STALE, VFIO_UNMAPPED, VIOLATIONS,
 };
 use super::Scenario;
 
@@ -50,6 +50,16 @@ pub const SCENARIOS: &[Scenario] = &[
         name: "shared-group",
         summary: "edu and NVMe in one group: it has one owner and one address space",
         checks: &[DEVICES, GROUPS, NVME_QUICK, NO_FAULTS, KERNEL_FIRST, TYPE1_FIRST, CDEV_FIRST, ONE_SPACE, VIOLATIONS],
+    },
+    Scenario {
+        name: "noiommu",
+        summary: "VFIO's no-IOMMU mode beside the IOMMU: two edu, of which one is not behind it, and NVMe",
+        checks: &[DEVICES, NVME_QUICK, NO_FAULTS, NOIOMMU_MANAGED, NOIOMMU_UNMANAGED, VIOLATIONS],
+    },
+    Scenario {
+        name: "noiommu-blocked",
+        summary: "the same with a device (edu) that the driver could not take",
+        checks: &[DEVICES, GROUPS, NVME_QUICK, NO_FAULTS, REFUSED, NOIOMMU_BLOCKED, VIOLATIONS],
     },
     Scenario {
         name: "samples",

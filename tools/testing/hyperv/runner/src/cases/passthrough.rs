@@ -25,12 +25,23 @@ fn samples() -> Vec<Case> {
     ]
 }
 
+/// VFIO's no-IOMMU mode, as the guides for DPDK on Azure have it. A device without an IOMMU is given to vfio-pci and
+/// opened by its group as often as here.
+fn noiommu(name: &'static str, scenario: &'static str, given: usize, opened: usize) -> Case {
+    let case = with(Case::new("passthrough", name, scenario), &mode::STRICT).expect(expect::driver_up());
+    expect::noiommu(given, opened).into_iter().fold(case, Case::expect).append("vfio.enable_unsafe_noiommu_mode=1")
+}
+
 /// The cases.
 pub fn cases() -> Vec<Case> {
     let shared = Case::new("passthrough", "shared-group", "shared-group").devices(&["edu+nvme"]);
     let interfaces = vec![
         with(both_interfaces("both-interfaces"), &mode::STRICT),
         with(shared, &mode::STRICT),
+        noiommu("noiommu-mode", "noiommu", 1, 1).devices(&["edu", "nvme", "edu"]).hypervisor("unmanaged=0"),
+        noiommu("noiommu-mode-blocked", "noiommu-blocked", 2, 1)
+            .expect(expect::taken_away(1))
+            .expect(expect::device_refused()),
         with(both_interfaces("deferred"), &mode::DEFERRED).thorough(),
         with(both_interfaces("identity"), &mode::IDENTITY).thorough(),
     ];
