@@ -22,6 +22,7 @@ mod kernel_log;
 mod kexec;
 mod kselftest;
 mod mapbench;
+mod memfd;
 mod memory;
 mod mmio;
 mod noiommu;

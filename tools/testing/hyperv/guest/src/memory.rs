@@ -8,7 +8,7 @@ use std::ptr::NonNull;
 
 use anyhow::{bail, Context, Result};
 use hvcore::ids::Gpa;
-use nix::sys::mman::{mlock, mmap_anonymous, munmap, MapFlags, ProtFlags};
+use nix::sys::mman::{madvise, mlock, mmap, mmap_anonymous, munmap, MapFlags, MmapAdvise, ProtFlags};
 
 /// Bytes per page.
 pub const PAGE: usize = 4096;
@@ -73,7 +73,7 @@ impl HugePage {
     }
 }
 
-/// Page-aligned, populated, locked anonymous memory.
+/// Page-aligned memory: anonymous, populated and locked, or a file's.
 pub struct DmaBuffer {
     base: NonNull<u8>,
     pages: usize,
@@ -125,6 +125,19 @@ impl DmaBuffer {
         Ok(buffer)
     }
 
+    /// Allocates `pages` zeroed pages that child processes share: they get no copies of them.
+    ///
+    /// # Errors
+    /// As [`DmaBuffer::new`].
+    pub fn shared(pages: usize) -> Result<DmaBuffer> {
+        let bytes = NonZeroUsize::new(pages * PAGE).context("empty buffer")?;
+        let flags = MapFlags::MAP_SHARED | MapFlags::MAP_POPULATE;
+        // SAFETY: as in `untouched`.
+        let base = unsafe { mmap_anonymous(None, bytes, ProtFlags::PROT_READ | ProtFlags::PROT_WRITE, flags) }
+            .context("mmap of shared memory")?;
+        Ok(DmaBuffer { base: base.cast(), pages })
+    }
+
     /// Allocates one zeroed huge page.
     ///
     /// # Errors
@@ -145,6 +158,24 @@ impl DmaBuffer {
         let base = unsafe { mmap_anonymous(None, bytes, ProtFlags::PROT_READ | ProtFlags::PROT_WRITE, flags) }
             .with_context(|| format!("no huge page of {size:?} is free"))?;
         Ok(DmaBuffer { base: base.cast(), pages: count * size.pages() })
+    }
+
+    /// The first `pages` pages of a file, shared with everybody who has it. A page that the file loses must not be
+    /// touched until the file has it again.
+    ///
+    /// # Errors
+    /// When it cannot be mapped.
+    pub fn of_file(file: &File, pages: usize, advice: Option<MmapAdvise>) -> Result<DmaBuffer> {
+        let bytes = NonZeroUsize::new(pages * PAGE).context("empty buffer")?;
+        let protection = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
+        // SAFETY: a fresh mapping at an address that the kernel picks overlaps nothing.
+        let base = unsafe { mmap(None, bytes, protection, MapFlags::MAP_SHARED, file, 0) }.context("mmap of a file")?;
+        let buffer = DmaBuffer { base: base.cast(), pages };
+        if let Some(advice) = advice {
+            // SAFETY: the range is the mapping just made; none of the advice used here changes its content.
+            unsafe { madvise(base, bytes.get(), advice) }.context("madvise")?;
+        }
+        Ok(buffer)
     }
 
     /// Pages `first..first + count`.

@@ -23,6 +23,8 @@ pub mod kexec;
 pub mod kselftest;
 pub mod large;
 pub mod leaks;
+pub mod map_file;
+pub mod map_file_owner;
 pub mod matrix;
 pub mod noiommu;
 pub mod nomem;

@@ -6,10 +6,12 @@ use crate::attack::{self, Machine};
 use crate::checks::nomem::Part;
 use crate::checks::{
     announcement, answers, ats, bar, bench, binding, caches, cdev, concurrency, counters, cpus, domains, dump, groups,
-    hibernation, hostile, hotplug, identity, kexec, kselftest, large, leaks, noiommu, nomem, nvme, observe, ownership,
-    protection, refusal, reset, revocation, samples, shared_id, sleep, trace, unmanaged, virtio, vpci_faults, width,
+    hibernation, hostile, hotplug, identity, kexec, kselftest, large, leaks, map_file, map_file_owner, noiommu, nomem,
+    nvme, observe, ownership, protection, refusal, reset, revocation, samples, shared_id, sleep, trace, unmanaged,
+    virtio, vpci_faults, width,
 };
 use crate::iommufd::AtsSupport;
+use crate::memfd::Backing;
 use crate::vfio::BackEnd;
 
 pub const DEVICES: Check = check("devices-present", groups::devices_present);
@@ -95,6 +97,14 @@ pub const CDEV_DETACH: Check = check("cdev-detach-and-move", cdev::detach);
 pub const CDEV_EARLY_MAP: Check = check("cdev-map-before-attach", cdev::map_before_attach);
 pub const CDEV_BAR_REFUSED: Check = check("cdev-device-memory-by-address-refused", bar::by_address_refused);
 pub const CDEV_DMA_BUF: Check = check("cdev-device-memory-by-dma-buf", bar::by_dma_buf);
+pub const FILE_SMALL: Check = check("file-of-small-pages", |c| map_file::pages(c, Backing::Small));
+pub const FILE_HUGE: Check = check("file-of-huge-pages", |c| map_file::pages(c, Backing::Huge));
+pub const FILE_TRANSPARENT: Check =
+    check("file-of-transparent-huge-pages", |c| map_file::pages(c, Backing::Transparent));
+pub const FILE_SHRUNK: Check = check("file-that-shrank", map_file::shrunk);
+pub const FILE_MAPPER_GONE: Check = check("file-outlives-who-mapped-it", map_file_owner::mapper_exits);
+pub const FILE_HANDED_ON: Check = check("file-and-device-handed-on", map_file_owner::handed_on);
+pub const FILE_HOLDER_KILLED: Check = check("file-and-device-of-killed-program", map_file_owner::holder_killed);
 pub const INTERFACES_EXCLUDE: Check = check("group-and-cdev-exclude-each-other", ownership::interfaces_exclude);
 pub const ONE_USER: Check = check("second-user-refused", ownership::one_user);
 pub const KERNEL_FIRST: Check = check("kernel-driver-in-group-refuses-user", ownership::kernel_driver_first);

@@ -42,6 +42,11 @@ pub fn cases() -> Vec<Case> {
         noiommu("noiommu-mode-blocked", "noiommu-blocked", 2, 1)
             .expect(expect::taken_away(1))
             .expect(expect::device_refused()),
+        with(Case::new("passthrough", "files", "files"), &mode::STRICT)
+            .devices(&["edu"])
+            .append("hugepagesz=2M")
+            .append("hugepages=8")
+            .expect(expect::driver_up()),
         with(both_interfaces("deferred"), &mode::DEFERRED).thorough(),
         with(both_interfaces("identity"), &mode::IDENTITY).thorough(),
     ];
