@@ -17,6 +17,7 @@ mod fio;
 mod hotplug;
 mod init;
 mod instructions;
+mod interrupts;
 mod iommufd;
 mod kernel_log;
 mod kexec;
@@ -25,6 +26,7 @@ mod mapbench;
 mod memfd;
 mod memory;
 mod mmio;
+mod msi;
 mod noiommu;
 mod nvme_admin;
 mod nvme_sysfs;
@@ -36,7 +38,9 @@ mod scenario;
 mod testbench;
 mod tracing;
 mod type1;
+mod usb;
 mod vfio;
+mod xhci;
 
 use anyhow::Result;
 

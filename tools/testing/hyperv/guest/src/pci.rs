@@ -130,6 +130,11 @@ impl PciFunction {
         self.class == 0x01_0802
     }
 
+    /// Whether it is a USB host controller of the kind that xhci_hcd drives.
+    pub fn is_xhci(&self) -> bool {
+        self.class == 0x0c_0330
+    }
+
     /// Whether the kernel is done with the function: it is fully registered, and a driver that the kernel has for it
     /// has finished its probe.
     fn is_ready(&self) -> bool {

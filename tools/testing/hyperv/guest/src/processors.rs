@@ -21,8 +21,8 @@ pub enum State {
     Online,
 }
 
-/// Numbers in a list such as `0-2,5`.
-fn parse_list(text: &str) -> Option<Vec<u32>> {
+/// Numbers in a list such as `0-2,5`; `None` for what is none.
+pub fn parse_list(text: &str) -> Option<Vec<u32>> {
     let mut numbers = Vec::new();
     for part in text.trim().split(',').filter(|part| !part.is_empty()) {
         let (first, last) = part.split_once('-').unwrap_or((part, part));

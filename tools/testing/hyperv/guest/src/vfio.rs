@@ -29,6 +29,7 @@ pub mod request {
     pub const GROUP_SET_CONTAINER: u32 = 4;
     pub const GROUP_GET_DEVICE_FD: u32 = 6;
     pub const DEVICE_GET_REGION_INFO: u32 = 8;
+    pub const DEVICE_GET_IRQ_INFO: u32 = 9;
     pub const DEVICE_SET_IRQS: u32 = 10;
     pub const DEVICE_RESET: u32 = 11;
     pub const DEVICE_FEATURE: u32 = 17;

@@ -115,8 +115,8 @@ pub struct GuestArgs {
 }
 
 const DEVICE_HELP: &str = "\
-A device: KIND[,option=value...]; repeatable, in this order. Kinds: nvme, edu, virtio-blk, virtio-rng, virtio-net.
-Each gets a PCI domain of its own; '+' joins functions on one bus: edu+edu. The option size= (256M) is the size of a
+A device: KIND[,option=value...]; repeatable, in this order. Kinds: nvme, edu, virtio-blk, virtio-rng, virtio-net,
+xhci. Each gets a PCI domain of its own; '+' joins functions on one bus: edu+edu. The option size= (256M) is the size of a
 disk's empty image; all others go to QEMU's -device. ats=on puts the device behind a port of its own";
 
 /// Arguments of `boot`.

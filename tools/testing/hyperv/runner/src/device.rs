@@ -29,6 +29,8 @@ pub enum Kind {
     VirtioRng,
     /// virtio network interface without a network behind it.
     VirtioNet,
+    /// USB host controller with 16 vectors of MSI and a tablet behind it.
+    Xhci,
 }
 
 impl FromStr for Kind {
@@ -41,7 +43,8 @@ impl FromStr for Kind {
             "virtio-blk" => Kind::VirtioBlk,
             "virtio-rng" => Kind::VirtioRng,
             "virtio-net" => Kind::VirtioNet,
-            other => bail!("unknown device {other:?} (nvme, edu, virtio-blk, virtio-rng, virtio-net)"),
+            "xhci" => Kind::Xhci,
+            other => bail!("unknown device {other:?} (nvme, edu, virtio-blk, virtio-rng, virtio-net, xhci)"),
         })
     }
 }
@@ -95,6 +98,7 @@ impl Function {
             Kind::VirtioBlk => format!("virtio-blk-pci,drive=disk{index},{VIRTIO}"),
             Kind::VirtioRng => format!("virtio-rng-pci,rng=rng{index},{VIRTIO}"),
             Kind::VirtioNet => format!("virtio-net-pci,netdev=net{index},{VIRTIO},romfile="),
+            Kind::Xhci => format!("nec-usb-xhci,id=usb{index},msi=on,msix=off,intrs=16"),
         }
     }
 }
@@ -205,7 +209,7 @@ impl Devices {
                 Kind::VirtioNet => {
                     arguments.extend(["-netdev".to_owned(), format!("user,id=net{index},restrict=on")]);
                 }
-                Kind::Nvme | Kind::Edu | Kind::VirtioBlk => {}
+                Kind::Nvme | Kind::Edu | Kind::VirtioBlk | Kind::Xhci => {}
             }
             let mut device = function.model(index);
             if function.needs_port() {
@@ -224,6 +228,9 @@ impl Devices {
                 device.push_str(option);
             }
             arguments.extend(["-device".to_owned(), device]);
+            if function.kind == Kind::Xhci {
+                arguments.extend(["-device".to_owned(), format!("usb-tablet,bus=usb{index}.0")]);
+            }
         }
         arguments
     }
@@ -277,6 +284,13 @@ mod tests {
         let at = arguments.iter().position(|a| a == "pcie-root-port,id=port0,chassis=4,addr=4.0");
         assert!(at.is_some_and(|at| at < arguments.len() - 1));
         assert!(devices(&["virtio-blk,x=y"]).arguments(Path::new("/d")).last().unwrap().ends_with(",addr=4.0,x=y"));
+    }
+
+    #[test]
+    fn what_is_behind_a_controller_comes_after_it() {
+        let arguments = devices(&["xhci"]).arguments(Path::new("/d"));
+        let at = |start: &str| arguments.iter().position(|a| a.starts_with(start)).unwrap();
+        assert!(at("nec-usb-xhci,id=usb0,") < at("usb-tablet,bus=usb0.0"));
     }
 
     #[test]

@@ -40,6 +40,7 @@ pub mod shared_id;
 pub mod sleep;
 pub mod trace;
 pub mod unmanaged;
+pub mod vectors;
 pub mod virtio;
 pub mod vpci_faults;
 pub mod width;

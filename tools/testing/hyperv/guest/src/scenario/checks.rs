@@ -8,7 +8,7 @@ use crate::checks::{
     announcement, answers, ats, bar, bench, binding, caches, cdev, concurrency, counters, cpus, domains, dump, groups,
     hibernation, hostile, hotplug, identity, kexec, kselftest, large, leaks, map_file, map_file_owner, noiommu, nomem,
     nvme, observe, ownership, protection, refusal, reset, revocation, samples, shared_id, sleep, trace, unmanaged,
-    virtio, vpci_faults, width,
+    vectors, virtio, vpci_faults, width,
 };
 use crate::iommufd::AtsSupport;
 use crate::memfd::Backing;
@@ -80,6 +80,11 @@ pub const HIBERNATION_ELSEWHERE: Check = check("hibernation-on-another-host", hi
 pub const HIBERNATION_UNTRANSLATED: Check = check("hibernation-untranslated", hibernation::over_power_off_untranslated);
 pub const SUSPEND: Check = check("suspend-to-idle", sleep::suspend);
 pub const CPU_HOTPLUG: Check = check("processors-go-and-come-back", cpus::hotplug);
+
+pub const VECTORS_KERNEL: Check = check("several-vectors-of-kernel-driver", vectors::of_kernel_driver);
+pub const VECTORS_ALL: Check = check("each-vector-comes-from-device", vectors::all);
+pub const VECTORS_MOVED: Check = check("vectors-follow-affinity", vectors::moved);
+pub const VECTORS_HOTPLUG: Check = check("vectors-outlive-processors", vectors::processors_go);
 
 pub const TYPE1_UNSAFE: Check = check("vfio-needs-permission", |c| cdev::unsafe_interrupts(c, BackEnd::Type1));
 pub const TYPE1_LIMITS: Check = check("vfio-iova-limits", |c| cdev::limits(c, BackEnd::Type1));

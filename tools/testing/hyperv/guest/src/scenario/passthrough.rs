@@ -7,7 +7,8 @@ use super::checks::{
     FILE_HUGE, FILE_MAPPER_GONE, FILE_SHRUNK, FILE_SMALL, FILE_TRANSPARENT, GROUPS, INTERFACES_EXCLUDE, KERNEL_FIRST,
     NOIOMMU_BLOCKED, NOIOMMU_MANAGED, NOIOMMU_UNMANAGED, NO_FAULTS, NVME_QUICK, ONE_SPACE, ONE_USER, REFUSED,
     SAMPLE_DMA, SAMPLE_DMA_REFUSES, SAMPLE_DMA_STALE, SAMPLE_NVME, TYPE1_BAR, TYPE1_FIRST, TYPE1_LARGE, TYPE1_LIMITS,
-    TYPE1_UNSAFE, VFIO_MAPPED, VFIO_NEIGHBOUR, VFIO_REMAP, VFIO_STALE, VFIO_UNMAPPED, VIOLATIONS,
+    TYPE1_UNSAFE, VECTORS_ALL, VECTORS_HOTPLUG, VECTORS_KERNEL, VECTORS_MOVED, VFIO_MAPPED, VFIO_NEIGHBOUR, VFIO_REMAP,
+    VFIO_STALE, VFIO_UNMAPPED, VIOLATIONS,
 };
 use super::Scenario;
 
@@ -61,6 +62,11 @@ pub const SCENARIOS: &[Scenario] = &[
         name: "noiommu-blocked",
         summary: "the same with a device (edu) that the driver could not take",
         checks: &[DEVICES, GROUPS, NVME_QUICK, NO_FAULTS, REFUSED, NOIOMMU_BLOCKED, VIOLATIONS],
+    },
+    Scenario {
+        name: "vectors",
+        summary: "a function with several vectors of MSI, in the hands of the kernel and of a program",
+        checks: &[DEVICES, GROUPS, VECTORS_KERNEL, VECTORS_ALL, VECTORS_MOVED, VECTORS_HOTPLUG, NO_FAULTS, VIOLATIONS],
     },
     Scenario {
         name: "files",

@@ -42,6 +42,9 @@ pub fn cases() -> Vec<Case> {
         noiommu("noiommu-mode-blocked", "noiommu-blocked", 2, 1)
             .expect(expect::taken_away(1))
             .expect(expect::device_refused()),
+        with(Case::new("passthrough", "vectors", "vectors"), &mode::STRICT)
+            .devices(&["xhci", "edu"])
+            .expect(expect::driver_up()),
         with(Case::new("passthrough", "files", "files"), &mode::STRICT)
             .devices(&["edu"])
             .append("hugepagesz=2M")
