@@ -19,6 +19,8 @@ usage() {
 	pviommu-off  debug without the driver
 	rust-off     debug without Rust
 	rt           debug, fully preemptible (PREEMPT_RT)
+	strict       debug with strict flushing as the built-in default
+	compat       debug with identity as the built-in default, and iommufd's container in place of VFIO's own
 	kcsan        debug with KCSAN in place of KASAN: data races of the C code
 
 	JOBS=N limits the parallel compilers (default: one for each processor).
@@ -31,7 +33,7 @@ fragments() {
 	case $1 in
 	release | debug) echo base "$1" ;;
 	bench) echo bench ;;
-	module | pviommu-off | rust-off | rt | kcsan) echo base debug "$1" ;;
+	module | pviommu-off | rust-off | rt | strict | compat | kcsan) echo base debug "$1" ;;
 	*)
 		usage >&2
 		exit 2

@@ -102,15 +102,17 @@ impl BackEnd {
     /// # Errors
     /// When the kernel does not have the interface.
     pub fn set_unsafe_interrupts(self, policy: UnsafeInterrupts) -> Result<()> {
-        let module = match self {
-            BackEnd::Type1 => "vfio_iommu_type1",
-            BackEnd::Iommufd => "iommufd",
+        let parameters = |module: &str| Path::new("/sys/module").join(module).join("parameters");
+        // Without containers of VFIO's own they are iommufd's.
+        let parameters = match self {
+            BackEnd::Type1 if parameters("vfio_iommu_type1").exists() => parameters("vfio_iommu_type1"),
+            BackEnd::Type1 | BackEnd::Iommufd => parameters("iommufd"),
         };
         let value = match policy {
             UnsafeInterrupts::Allowed => "1",
             UnsafeInterrupts::Refused => "0",
         };
-        write_sysfs(&Path::new("/sys/module").join(module).join("parameters/allow_unsafe_interrupts"), value)
+        write_sysfs(&parameters.join("allow_unsafe_interrupts"), value)
     }
 }
 

@@ -24,6 +24,10 @@ pub enum Variant {
     RustOff,
     /// Fully preemptible (PREEMPT_RT).
     Rt,
+    /// Strict flushing is the built-in default.
+    Strict,
+    /// Identity is the built-in default, and VFIO's container is iommufd's.
+    Compat,
     /// With KCSAN in place of KASAN.
     Kcsan,
     /// The kernel that is measured: without debugging aids.
@@ -44,6 +48,8 @@ impl Variant {
             | Variant::PviommuOff
             | Variant::RustOff
             | Variant::Rt
+            | Variant::Strict
+            | Variant::Compat
             | Variant::Kcsan => Self::POISON,
             // Nothing may cost time that is measured.
             Variant::Release => "",
@@ -51,12 +57,14 @@ impl Variant {
     }
 
     /// All of them.
-    pub const ALL: [Variant; 7] = [
+    pub const ALL: [Variant; 9] = [
         Variant::Debug,
         Variant::Module,
         Variant::PviommuOff,
         Variant::RustOff,
         Variant::Rt,
+        Variant::Strict,
+        Variant::Compat,
         Variant::Kcsan,
         Variant::Release,
     ];
@@ -69,6 +77,8 @@ impl Variant {
             Variant::PviommuOff => "pviommu-off",
             Variant::RustOff => "rust-off",
             Variant::Rt => "rt",
+            Variant::Strict => "strict",
+            Variant::Compat => "compat",
             Variant::Kcsan => "kcsan",
             Variant::Release => "release",
         }

@@ -12,6 +12,7 @@ pub mod cdev;
 pub mod concurrency;
 pub mod counters;
 pub mod cpus;
+pub mod default_type;
 pub mod domains;
 pub mod dump;
 pub mod groups;

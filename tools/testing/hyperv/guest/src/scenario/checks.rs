@@ -5,10 +5,10 @@ use super::{check, Check};
 use crate::attack::{self, Machine};
 use crate::checks::nomem::Part;
 use crate::checks::{
-    announcement, answers, ats, bar, bench, binding, caches, cdev, concurrency, counters, cpus, domains, dump, groups,
-    hibernation, hostile, hotplug, identity, kexec, kselftest, large, leaks, map_file, map_file_owner, noiommu, nomem,
-    nvme, observe, ownership, protection, refusal, reset, revocation, samples, shared_id, sleep, trace, unmanaged,
-    vectors, virtio, vpci_faults, width,
+    announcement, answers, ats, bar, bench, binding, caches, cdev, concurrency, counters, cpus, default_type, domains,
+    dump, groups, hibernation, hostile, hotplug, identity, kexec, kselftest, large, leaks, map_file, map_file_owner,
+    noiommu, nomem, nvme, observe, ownership, protection, refusal, reset, revocation, samples, shared_id, sleep, trace,
+    unmanaged, vectors, virtio, vpci_faults, width,
 };
 use crate::iommufd::AtsSupport;
 use crate::memfd::Backing;
@@ -16,6 +16,8 @@ use crate::vfio::BackEnd;
 
 pub const DEVICES: Check = check("devices-present", groups::devices_present);
 pub const GROUPS: Check = check("iommu-groups", groups::group_types);
+pub const TYPE_BY_SYSFS: Check = check("type-changes-by-sysfs", default_type::by_sysfs);
+pub const CONTAINER_OF_IOMMUFD: Check = check("container-is-iommufds", default_type::container_of_iommufd);
 pub const ANNOUNCED: Check = check("kernel-knows-of-iommu", announcement::announced);
 pub const NVME_QUICK: Check = check("nvme-verified-io", nvme::quick_io);
 pub const NVME_FIO: Check = check("nvme-fio-verified", nvme::fio_jobs);

@@ -3,8 +3,8 @@
 
 use super::checks::{
     APERTURE, CACHES_CLEAN, COUNTERS, DEVICES, GROUPS, HYPERVISOR_OUT_OF_REACH, IDENTITY_EDU, LIST_FALLBACK, NO_FAULTS,
-    NVME_FIO, NVME_IOVA, NVME_QUICK, RAW_BLOCKED, UNMANAGED_ALONE, UNMANAGED_BLOCKED, VFIO_MAPPED, VFIO_NEIGHBOUR,
-    VFIO_REMAP, VFIO_STALE, VFIO_UNMAPPED, VFIO_WALK, VIOLATIONS, VIRTIO,
+    NVME_FIO, NVME_IOVA, NVME_QUICK, RAW_BLOCKED, TYPE_BY_SYSFS, UNMANAGED_ALONE, UNMANAGED_BLOCKED, VFIO_MAPPED,
+    VFIO_NEIGHBOUR, VFIO_REMAP, VFIO_STALE, VFIO_UNMAPPED, VFIO_WALK, VIOLATIONS, VIRTIO,
 };
 use super::Scenario;
 
@@ -57,6 +57,11 @@ pub const SCENARIOS: &[Scenario] = &[
         name: "edu",
         summary: "translation and protection, by edu alone",
         checks: &[DEVICES, GROUPS, NO_FAULTS, RAW_BLOCKED, VFIO_MAPPED, VFIO_UNMAPPED, VFIO_STALE, VIOLATIONS],
+    },
+    Scenario {
+        name: "default-type",
+        summary: "the types of groups, by default and by sysfs, and that VFIO translates all the same",
+        checks: &[DEVICES, GROUPS, TYPE_BY_SYSFS, NO_FAULTS, VFIO_MAPPED, VFIO_STALE, VIOLATIONS],
     },
     Scenario {
         name: "identity",

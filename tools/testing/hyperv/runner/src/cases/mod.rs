@@ -6,6 +6,7 @@ mod ats;
 mod attack;
 mod bench;
 mod boot;
+mod defaults;
 mod faults;
 mod hostile;
 mod kselftest;
@@ -82,6 +83,7 @@ pub fn all() -> Vec<Case> {
         minihv::cases(),
         kunit::cases(),
         boot::cases(),
+        defaults::cases(),
         faults::cases(),
         hostile::cases(),
         nomem::cases(),
