@@ -252,7 +252,7 @@ build_guests() {
 		fi
 		kernels+=(--kernel-variant "$variant=$HV_BUILD/kernel/$variant")
 	done
-	if wanted attack; then
+	if wanted attack || wanted stress; then
 		rc=0
 		"$HV_TOP/scripts/build-module.sh" attack debug || rc=$?
 		if ((rc != 0)); then

@@ -13,8 +13,10 @@
 #include <linux/module.h>
 #include <linux/pci.h>
 #include <linux/scatterlist.h>
+#include <linux/sched.h>
 #include <linux/seq_buf.h>
 #include <linux/slab.h>
+#include <linux/sort.h>
 #include <linux/string.h>
 #include <linux/uaccess.h>
 
@@ -22,6 +24,7 @@
 #define ARENA_BYTES	(PAGE_SIZE << ARENA_ORDER)
 #define MAPPINGS_MAX	32
 #define PARTS_MAX	8
+#define HELD_MAX	(1UL << 17)
 
 static unsigned long reserved;
 module_param(reserved, ulong, 0400);
@@ -44,9 +47,18 @@ struct mapping {
 	struct sg_table table;
 };
 
+/* Mappings of the start of the arena, made until no more could be had. */
+struct held {
+	struct device *dev;
+	size_t bytes;			/* of each */
+	size_t count;
+	dma_addr_t *iovas;
+};
+
 /* Protects everything below, and keeps drivers from leaving while a command runs. */
 static DEFINE_MUTEX(lock);
 static struct mapping mappings[MAPPINGS_MAX];
+static struct held held;
 static struct page *pages;		/* the arena; NULL where it is reserved memory */
 static char text[PAGE_SIZE];
 static struct seq_buf answer;
@@ -68,6 +80,18 @@ static void undo(struct mapping *mapping)
 		break;
 	}
 	*mapping = (struct mapping){};
+}
+
+static void let_go(void)
+{
+	size_t i;
+
+	for (i = 0; i < held.count; i++) {
+		dma_unmap_single(held.dev, held.iovas[i], held.bytes, DMA_TO_DEVICE);
+		cond_resched();
+	}
+	kvfree(held.iovas);
+	held = (struct held){};
 }
 
 static struct mapping *unused(void)
@@ -304,6 +328,81 @@ static int untrusted(char *line)
 	return ret;
 }
 
+static int mask(char *line)
+{
+	struct device *dev;
+	unsigned long bits;
+	int ret = device(&line, &dev) ?: number(&line, &bits);
+
+	if (ret)
+		return ret;
+	if (!bits || bits > 64)
+		return -EINVAL;
+	return dma_set_mask_and_coherent(dev, DMA_BIT_MASK(bits));
+}
+
+static int by_address(const void *a, const void *b)
+{
+	dma_addr_t left = *(const dma_addr_t *)a, right = *(const dma_addr_t *)b;
+
+	return left < right ? -1 : left > right;
+}
+
+static void say_held(void)
+{
+	dma_addr_t none = 0, *lowest = &none, *highest = &none;
+	size_t i, overlaps = 0;
+
+	sort(held.iovas, held.count, sizeof(*held.iovas), by_address, NULL);
+	for (i = 1; i < held.count; i++)
+		overlaps += held.iovas[i] - held.iovas[i - 1] < held.bytes;
+	if (held.count) {
+		lowest = &held.iovas[0];
+		highest = &held.iovas[held.count - 1];
+	}
+	seq_buf_printf(&answer, "%zu %pad %pad %zu", held.count, lowest, highest, overlaps);
+}
+
+static int exhaust(char *line)
+{
+	unsigned long bytes;
+	struct device *dev;
+	dma_addr_t iova;
+	int ret;
+
+	ret = device(&line, &dev) ?: number(&line, &bytes);
+	if (ret)
+		return ret;
+	if (!pages || !bytes || bytes > ARENA_BYTES)
+		return -ERANGE;
+	if (held.count && (held.dev != dev || held.bytes != bytes))
+		return -EBUSY;
+	if (!held.iovas)
+		held.iovas = kvmalloc_array(HELD_MAX, sizeof(*held.iovas), GFP_KERNEL);
+	if (!held.iovas)
+		return -ENOMEM;
+	held.dev = dev;
+	held.bytes = bytes;
+	for (;;) {
+		if (held.count == HELD_MAX)
+			return -E2BIG;
+		/* The device only reads: many mappings of one page are right then. */
+		iova = dma_map_single(dev, page_address(pages), bytes, DMA_TO_DEVICE);
+		if (dma_mapping_error(dev, iova))
+			break;
+		held.iovas[held.count++] = iova;
+		cond_resched();
+	}
+	say_held();
+	return 0;
+}
+
+static int release(char *line)
+{
+	let_go();
+	return 0;
+}
+
 static phys_addr_t arena(void)
 {
 	return pages ? page_to_phys(pages) : reserved;
@@ -329,6 +428,9 @@ static const struct {
 	{ "count", count },
 	{ "unmap", unmap },
 	{ "untrusted", untrusted },
+	{ "mask", mask },
+	{ "exhaust", exhaust },
+	{ "release", release },
 };
 
 static ssize_t write(struct file *file, const char __user *from, size_t count, loff_t *pos)
@@ -404,7 +506,11 @@ static void remove(struct pci_dev *pdev)
 	for (i = 0; i < MAPPINGS_MAX; i++)
 		if (mappings[i].dev == &pdev->dev)
 			undo(&mappings[i]);
+	if (held.dev == &pdev->dev)
+		let_go();
 	pdev->untrusted = 0;
+	/* As the PCI core leaves it to each driver. */
+	dma_set_mask_and_coherent(&pdev->dev, DMA_BIT_MASK(32));
 	pci_disable_device(pdev);
 }
 

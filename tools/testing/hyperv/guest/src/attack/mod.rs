@@ -11,12 +11,12 @@ pub mod dma_api;
 pub mod hypervisor;
 pub mod identity;
 pub mod kexec;
-mod module;
+pub mod module;
 pub mod moving;
 mod rig;
 pub mod start;
 pub mod user;
-mod window;
+pub mod window;
 
 use std::fmt;
 

@@ -59,6 +59,19 @@ impl Mapped {
     }
 }
 
+/// Mappings that were made until there was no room for another one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Held {
+    /// How many.
+    pub count: usize,
+    /// The first address of the lowest one.
+    pub lowest: Iova,
+    /// The first address of the highest one.
+    pub highest: Iova,
+    /// How many begin inside of the one before.
+    pub overlaps: usize,
+}
+
 /// The module's file, and its arena.
 pub struct Module {
     file: File,
@@ -171,6 +184,34 @@ impl Module {
     /// The kernel's errno, with the command.
     pub fn unmap(&mut self, mapped: &Mapped) -> Result<()> {
         self.ask(&format!("unmap {}", mapped.handle)).map(|_| ())
+    }
+
+    /// Sets the function's DMA masks to so many bits.
+    ///
+    /// # Errors
+    /// The kernel's errno, with the command.
+    pub fn set_mask(&mut self, function: &PciFunction, bits: u32) -> Result<()> {
+        self.ask(&format!("mask {} {bits}", function.address)).map(|_| ())
+    }
+
+    /// Maps the arena's first `bytes` bytes, for reading, until the DMA API refuses. What is held already stays.
+    ///
+    /// # Errors
+    /// The kernel's errno, with the command. That the DMA API refuses is none.
+    pub fn exhaust(&mut self, function: &PciFunction, bytes: usize) -> Result<Held> {
+        let answer = self.ask(&format!("exhaust {} {bytes}", function.address))?;
+        let words: Vec<u64> = answer.split_whitespace().map(number).collect::<Result<_>>()?;
+        let [count, lowest, highest, overlaps] = words[..] else { bail!("exhaust: {answer:?}") };
+        let (count, overlaps) = (usize::try_from(count)?, usize::try_from(overlaps)?);
+        Ok(Held { count, lowest: Iova(lowest), highest: Iova(highest), overlaps })
+    }
+
+    /// Unmaps all that [`Module::exhaust`] mapped.
+    ///
+    /// # Errors
+    /// The kernel's errno, with the command.
+    pub fn release(&mut self) -> Result<()> {
+        self.ask("release").map(|_| ())
     }
 
     /// Makes the kernel take the function for one behind an external port.

@@ -15,6 +15,7 @@ pub mod cpus;
 pub mod default_type;
 pub mod domains;
 pub mod dump;
+pub mod exhaustion;
 pub mod groups;
 pub mod hibernation;
 pub mod hostile;

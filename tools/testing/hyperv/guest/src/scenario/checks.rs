@@ -6,9 +6,9 @@ use crate::attack::{self, Machine};
 use crate::checks::nomem::Part;
 use crate::checks::{
     announcement, answers, ats, bar, bench, binding, caches, cdev, concurrency, counters, cpus, default_type, domains,
-    dump, groups, hibernation, hostile, hotplug, identity, kexec, kselftest, large, leaks, map_file, map_file_owner,
-    noiommu, nomem, nvme, observe, ownership, protection, refusal, reset, revocation, samples, shared_id, sleep, trace,
-    unmanaged, vectors, virtio, vpci_faults, width,
+    dump, exhaustion, groups, hibernation, hostile, hotplug, identity, kexec, kselftest, large, leaks, map_file,
+    map_file_owner, noiommu, nomem, nvme, observe, ownership, protection, refusal, reset, revocation, samples,
+    shared_id, sleep, trace, unmanaged, vectors, virtio, vpci_faults, width,
 };
 use crate::iommufd::AtsSupport;
 use crate::memfd::Backing;
@@ -128,6 +128,7 @@ pub const UNDELETABLE: Check = check("undeletable-domains-keep-their-tables", do
 pub const KMEMLEAK: Check = check("no-kernel-memory-leak", leaks::kmemleak);
 pub const TURMOIL: Check = check("everything-at-once", concurrency::turmoil);
 pub const DEFERRED_FLUSH_FAILURE: Check = check("deferred-failed-flush-blocks", concurrency::deferred_flush_failure);
+pub const IOVA_EXHAUSTED: Check = check("addresses-run-out-and-come-back", exhaustion::exhausted);
 pub const DMA_BENCHMARK: Check = check("dma-map-benchmark", concurrency::benchmark);
 
 pub const ATS_ON: Check = check("ats-on-behind-table", ats::on);

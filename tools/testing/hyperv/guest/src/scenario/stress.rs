@@ -2,8 +2,8 @@
 //! Much of everything: domains, processors.
 
 use super::checks::{
-    DEVICES, DMA_BENCHMARK, DOMAINS_ALIVE, DOMAIN_CYCLES, DOMAIN_QUOTA, GROUPS, KMEMLEAK, NO_FAULTS, NVME_QUICK,
-    OVERTAKEN, TURMOIL, VFIO_STALE, VIOLATIONS,
+    DEVICES, DMA_BENCHMARK, DOMAINS_ALIVE, DOMAIN_CYCLES, DOMAIN_QUOTA, GROUPS, IOVA_EXHAUSTED, KMEMLEAK, NO_FAULTS,
+    NVME_QUICK, OVERTAKEN, TURMOIL, VFIO_STALE, VIOLATIONS,
 };
 use super::Scenario;
 
@@ -18,6 +18,11 @@ pub const SCENARIOS: &[Scenario] = &[
         name: "domain-quota",
         summary: "a host that gives few domains",
         checks: &[DEVICES, GROUPS, DOMAIN_QUOTA, NVME_QUICK, NO_FAULTS, VIOLATIONS],
+    },
+    Scenario {
+        name: "iova-exhausted",
+        summary: "devices that reach few addresses are mapped until none is left (needs the attack module)",
+        checks: &[DEVICES, GROUPS, IOVA_EXHAUSTED, NO_FAULTS, VIOLATIONS],
     },
     Scenario {
         name: "turmoil",

@@ -2,7 +2,7 @@
 //! Many domains, several processors, a fully preemptible kernel.
 
 use super::{mode, with};
-use crate::case::{Case, Variant};
+use crate::case::{Case, Pack, Variant};
 use crate::expect::{self, Expectation, Times};
 use crate::qemu::Threads;
 
@@ -53,6 +53,11 @@ fn interleaved(name: &'static str, hypervisor: &'static str, words: &[&str]) -> 
     Case { scenario: "interleaved", ..turmoil(name, 3, words) }.hypervisor(hypervisor)
 }
 
+/// A module's mappings of edu take all addresses of 28 and of 32 bits.
+fn exhausted(name: &'static str, rounds: u32, words: &[&str]) -> Case {
+    stress(name, "iova-exhausted", rounds, words).devices(&["edu"]).pack(Pack::Attack)
+}
+
 /// The cases.
 pub fn cases() -> Vec<Case> {
     vec![
@@ -62,6 +67,8 @@ pub fn cases() -> Vec<Case> {
             .hypervisor("quota=24")
             .expect(no_new_domain())
             .thorough(),
+        exhausted("iova-exhausted", 2, &mode::DEFERRED),
+        exhausted("iova-exhausted-strict", 3, &mode::STRICT).thorough(),
         turmoil("four-processors", 4, &mode::STRICT),
         turmoil("four-processors-long", 30, &mode::STRICT).thorough(),
         turmoil("four-processors-deferred", 10, &mode::DEFERRED).thorough(),
