@@ -37,7 +37,7 @@ pub fn wait_until(what: &str, mut done: impl FnMut() -> Result<bool>) -> Result<
 /// # Errors
 /// When sysfs is not there.
 pub fn functions(bus: BusIndex) -> Result<Vec<PciFunction>> {
-    Ok(pci::all()?.into_iter().filter(|f| f.bus() == Some(bus)).collect())
+    pci::on_bus(bus)
 }
 
 /// Waits until the guest has let go of every function of a bus.

@@ -42,6 +42,18 @@ pub fn modprobe(module: &str) -> Result<()> {
     Ok(())
 }
 
+/// Unloads a module.
+///
+/// # Errors
+/// When rmmod says no; the message carries its words.
+pub fn rmmod(module: &str) -> Result<()> {
+    let out = Command::new("/bin/busybox").args(["rmmod", module]).output().context("/bin/busybox rmmod")?;
+    if !out.status.success() {
+        bail!("rmmod {module}: {}", String::from_utf8_lossy(&out.stderr).trim());
+    }
+    Ok(())
+}
+
 /// Loads a module from a file, alone.
 ///
 /// # Errors

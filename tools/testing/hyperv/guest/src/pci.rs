@@ -64,15 +64,26 @@ pub fn all() -> Result<Vec<PciFunction>> {
     let Ok(entries) = fs::read_dir(Path::new(BUS).join("devices")) else { return Ok(Vec::new()) };
     let mut found = Vec::new();
     for entry in entries {
-        let entry = entry?.path();
-        match PciFunction::read(&entry) {
-            // It goes this very moment.
-            Err(_) if !entry.exists() => {}
-            Ok(function) if function.base_class() == 0x06 => {}
-            function => found.push(function?),
-        }
+        found.extend(PciFunction::appearing(&entry?.path())?);
     }
     found.sort_by(|a, b| a.address.cmp(&b.address));
+    Ok(found)
+}
+
+/// The functions that sit on a bus now. Nothing is read of the others: there may be many.
+///
+/// # Errors
+/// When sysfs does not show one of them as documented.
+pub fn on_bus(bus: BusIndex) -> Result<Vec<PciFunction>> {
+    let Ok(entries) = fs::read_dir(Path::new(BUS).join("devices")) else { return Ok(Vec::new()) };
+    let mut found = Vec::new();
+    for entry in entries {
+        let entry = entry?.path();
+        if fs::read_link(&entry).is_ok_and(|target| bus_of(&target) == Some(bus)) {
+            found.extend(PciFunction::appearing(&entry)?);
+        }
+    }
+    found.sort_by(|a: &PciFunction, b| a.address.cmp(&b.address));
     Ok(found)
 }
 
@@ -108,7 +119,21 @@ fn bus_index(guid: &str) -> Option<BusIndex> {
     usize::from_str_radix(digits, 16).ok().map(BusIndex)
 }
 
+/// The bus that a path in sysfs leads through.
+fn bus_of(path: &Path) -> Option<BusIndex> {
+    path.iter().filter_map(|part| part.to_str()).find_map(bus_index)
+}
+
 impl PciFunction {
+    /// The function of an entry of sysfs' list of devices; [`None`] for a bridge, and for one that goes this moment.
+    fn appearing(entry: &Path) -> Result<Option<PciFunction>> {
+        match PciFunction::read(entry) {
+            Err(_) if !entry.exists() => Ok(None),
+            Ok(function) if function.base_class() == 0x06 => Ok(None),
+            function => function.map(Some),
+        }
+    }
+
     /// The function of an entry of sysfs' list of devices.
     fn read(entry: &Path) -> Result<PciFunction> {
         let path = fs::canonicalize(entry)?;
@@ -156,7 +181,7 @@ impl PciFunction {
 
     /// minihv's number of the bus that the function sits on; `None` for a function that does not sit on a VMBus device.
     pub fn bus(&self) -> Option<BusIndex> {
-        self.path.iter().filter_map(|part| part.to_str()).find_map(bus_index)
+        bus_of(&self.path)
     }
 
     /// Name of the VMBus device that the function sits on; `None` for a function that does not sit on one.

@@ -3,12 +3,13 @@
 
 use super::{check, Check};
 use crate::attack::{self, Machine};
+use crate::checks::bus_driver::Leave;
 use crate::checks::nomem::Part;
 use crate::checks::{
-    announcement, answers, ats, bar, bench, binding, caches, cdev, concurrency, counters, cpus, default_type, domains,
-    dump, exhaustion, groups, hibernation, hostile, hotplug, identity, kexec, kselftest, large, leaks, map_file,
-    map_file_owner, noiommu, nomem, nvme, observe, ownership, protection, refusal, reset, revocation, samples,
-    shared_id, sleep, trace, unmanaged, vectors, virtio, vpci_faults, width,
+    announcement, answers, ats, bar, bench, binding, bus_driver, caches, cdev, concurrency, counters, cpus,
+    default_type, domains, dump, exhaustion, groups, hibernation, hostile, hotplug, identity, kexec, kselftest, large,
+    leaks, many_buses, map_file, map_file_owner, noiommu, nomem, nvme, observe, ownership, protection, refusal, reset,
+    revocation, samples, shared_id, sleep, trace, unmanaged, vectors, virtio, vpci_faults, width,
 };
 use crate::iommufd::AtsSupport;
 use crate::memfd::Backing;
@@ -162,6 +163,10 @@ pub const VPCI_NO_RELATIONS: Check = check("unanswered-question-ends-with-the-bu
 pub const VPCI_GOES_ON: Check = check("refused-steps-are-tried-again", vpci_faults::goes_on);
 pub const VPCI_NO_REGISTERS: Check = check("refused-requirements-cost-the-registers", vpci_faults::no_registers);
 pub const VPCI_NO_INTERRUPTS: Check = check("refused-interrupts-do-not-arrive", vpci_faults::no_interrupts);
+pub const BUSES_APART: Check = check("each-device-is-on-its-own", many_buses::apart);
+pub const BUSES_COME_AND_GO: Check = check("buses-come-and-go", many_buses::come_and_go);
+pub const BUS_DRIVER_UNBOUND: Check = check("bus-driver-unbound", |c| bus_driver::goes(c, Leave::Unbound));
+pub const BUS_DRIVER_UNLOADED: Check = check("bus-driver-unloaded", |c| bus_driver::goes(c, Leave::Unloaded));
 pub const BINDING_LOOPS: Check = check("drivers-come-and-go", binding::loops);
 pub const FAILED_PROBE: Check = check("driver-refuses-device", binding::failed_probe);
 pub const RESET_NVME: Check = check("reset-keeps-mappings", reset::nvme);

@@ -2,9 +2,10 @@
 //! Devices that come, go, change hands and are reset.
 
 use super::checks::{
-    BINDING_LOOPS, COLLIDING_NUMBERS, DEBUGFS_DEVICES, DEVICES, FAILED_PROBE, GROUPS, HOTPLUG_CYCLES, KMEMLEAK,
-    MULTI_FUNCTION, NO_FAULTS, NVME_QUICK, RESET_ATS, RESET_NVME, REVOCATION, REVOCATION_TORN, SURPRISE, VIOLATIONS,
-    VIRTIO, VPCI_GOES_ON, VPCI_NO_INTERRUPTS, VPCI_NO_REGISTERS, VPCI_NO_RELATIONS, VPCI_PROBE_FAILS,
+    BINDING_LOOPS, BUSES_APART, BUSES_COME_AND_GO, BUS_DRIVER_UNBOUND, BUS_DRIVER_UNLOADED, COLLIDING_NUMBERS,
+    DEBUGFS_DEVICES, DEVICES, FAILED_PROBE, GROUPS, HOTPLUG_CYCLES, KMEMLEAK, MULTI_FUNCTION, NO_FAULTS, NVME_QUICK,
+    RESET_ATS, RESET_NVME, REVOCATION, REVOCATION_TORN, SURPRISE, VIOLATIONS, VIRTIO, VPCI_GOES_ON, VPCI_NO_INTERRUPTS,
+    VPCI_NO_REGISTERS, VPCI_NO_RELATIONS, VPCI_PROBE_FAILS,
 };
 use super::Scenario;
 
@@ -24,6 +25,32 @@ pub const SCENARIOS: &[Scenario] = &[
         name: "buses",
         summary: "a bus with two functions, and two buses that ask for one PCI domain number",
         checks: &[DEVICES, GROUPS, MULTI_FUNCTION, COLLIDING_NUMBERS, NO_FAULTS, VIOLATIONS],
+    },
+    Scenario {
+        name: "many-buses",
+        summary: "a machine full of buses: all come and go under I/O; hvtest.rounds= says how often",
+        checks: &[
+            DEVICES,
+            GROUPS,
+            BUSES_APART,
+            BUSES_COME_AND_GO,
+            DEBUGFS_DEVICES,
+            NVME_QUICK,
+            VIRTIO,
+            NO_FAULTS,
+            KMEMLEAK,
+            VIOLATIONS,
+        ],
+    },
+    Scenario {
+        name: "bus-driver-unbound",
+        summary: "pci-hyperv is unbound from buses whose devices are in use (hvtest.rounds= times)",
+        checks: &[DEVICES, GROUPS, BUS_DRIVER_UNBOUND, NVME_QUICK, VIRTIO, NO_FAULTS, VIOLATIONS],
+    },
+    Scenario {
+        name: "bus-driver-unloaded",
+        summary: "pci-hyperv, a module, is unloaded while devices are in use (hvtest.rounds= times)",
+        checks: &[DEVICES, GROUPS, BUS_DRIVER_UNLOADED, NVME_QUICK, VIRTIO, NO_FAULTS, VIOLATIONS],
     },
     Scenario {
         name: "hands",

@@ -2,7 +2,7 @@
 //! Devices that come, go, change hands and are reset.
 
 use super::{mode, with};
-use crate::case::Case;
+use crate::case::{Case, Variant};
 use crate::expect::{self, Expectation, Times};
 
 fn lifecycle(name: &'static str, scenario: &'static str) -> Case {
@@ -74,6 +74,33 @@ fn said_by_pci_hyperv(pattern: &str, times: usize) -> Expectation {
     }
 }
 
+/// A device for each slot of the machine: two controllers, a virtio disk, else edu.
+const FULL: [&str; 27] = {
+    let mut devices = ["edu"; 27];
+    devices[0] = "nvme";
+    devices[13] = "virtio-blk";
+    devices[26] = "nvme";
+    devices
+};
+
+/// A machine full of buses, which come and go so often. In one round of three the host has no part.
+fn many_buses(name: &'static str, cpus: u32, rounds: usize) -> Case {
+    let withdrawn = FULL.len() * (rounds - (rounds + 1) / 3);
+    with(lifecycle(name, "many-buses"), &mode::STRICT)
+        .cpus(cpus)
+        .devices(&FULL)
+        .append("kmemleak=on")
+        .append(&format!("hvtest.rounds={rounds}"))
+        .expect(expect::taken_away(withdrawn))
+}
+
+/// The driver of the buses goes while devices are in use.
+fn bus_driver(name: &'static str, scenario: &'static str) -> Case {
+    with(lifecycle(name, scenario), &mode::STRICT)
+        .devices(&["nvme", "edu", "virtio-blk", "edu"])
+        .expect(expect::driver_up())
+}
+
 /// The cases.
 pub fn cases() -> Vec<Case> {
     vec![
@@ -83,6 +110,15 @@ pub fn cases() -> Vec<Case> {
             .devices(&["edu", "edu", "edu+edu"])
             .hypervisor("guid=1:69637076-1ee7-6150-6d69-6e6968760001")
             .expect(expect::taken_away(WITHDRAWN)),
+        many_buses("many-buses", 4, 3).minutes(20).thorough(),
+        many_buses("many-buses-long", 4, 20).minutes(120).thorough(),
+        many_buses("many-buses-long-one-processor", 1, 20).minutes(120).thorough(),
+        bus_driver("bus-driver-unbound", "bus-driver-unbound"),
+        // Nothing holds the module, which is said here: should something hold it one day, rmmod fails.
+        bus_driver("bus-driver-unloaded", "bus-driver-unloaded")
+            .variant(Variant::Module)
+            .append("hvtest.modules=pci-hyperv")
+            .thorough(),
         with(lifecycle("hands", "hands"), &mode::STRICT)
             .devices(&["nvme", "edu", "virtio-blk,ats=on"])
             .hypervisor("ats=on")
