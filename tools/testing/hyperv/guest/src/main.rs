@@ -32,6 +32,7 @@ mod nvme_admin;
 mod nvme_sysfs;
 mod options;
 mod pci;
+mod perf;
 mod processors;
 mod report;
 mod scenario;

@@ -171,7 +171,15 @@ impl Device {
     /// # Errors
     /// When the kernel refuses.
     pub fn map_bar0(&self) -> Result<MappedBar> {
-        let info = self.region(VFIO_PCI_BAR0_REGION_INDEX)?;
+        self.map_bar(VFIO_PCI_BAR0_REGION_INDEX)
+    }
+
+    /// Maps the whole of a BAR.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn map_bar(&self, number: u32) -> Result<MappedBar> {
+        let info = self.region(VFIO_PCI_BAR0_REGION_INDEX + number)?;
         MappedBar::map(&self.0, info.offset, usize::try_from(info.size)?)
     }
 

@@ -8,7 +8,7 @@ use crate::device::{Bus, Devices};
 use crate::expect::{self, Expectation, KunitSuite};
 use crate::faults::Named;
 use crate::qemu::{Clock, Threads};
-use crate::trace::KnownWarning;
+use crate::trace::{KnownCycle, KnownWarning};
 use crate::verdict::{Demands, Excuse, Failing, Reporter};
 
 /// Which build of the kernel a case needs.
@@ -282,6 +282,12 @@ impl Case {
     /// Takes a warning of the kernel for a part of the test: in this file and this function, on behalf of this caller.
     pub fn known_warning(mut self, file: &'static str, function: &'static str, caller: &'static str) -> Case {
         self.demands.warnings.push(KnownWarning { file, function, caller });
+        self
+    }
+
+    /// Takes lockdep's report of an order of these locks for a part of the test, where no function of the driver is in it.
+    pub fn known_cycle(mut self, locks: &'static [&'static str]) -> Case {
+        self.demands.cycles.push(KnownCycle { locks });
         self
     }
 

@@ -73,6 +73,39 @@ pub fn without_known_warnings<'a>(messages: &[&'a str], warnings: &[KnownWarning
     messages.iter().zip(known).filter(|(_, known)| !known).map(|(m, _)| *m).collect()
 }
 
+/// An order of locks that is wrong in the kernel itself: lockdep's report of it is part of a test.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KnownCycle {
+    /// Locks that are in the cycle, as lockdep names them. There may be more.
+    pub locks: &'static [&'static str],
+}
+
+/// How lockdep begins to report a cycle.
+const CYCLE: &str = "WARNING: possible circular locking dependency detected";
+/// How long such a report may be, with its call traces.
+const CYCLE_LINES: usize = 300;
+/// How the name of a function in Rust begins: the driver's are, and the abstractions that it is built on.
+const RUST: &str = "_R";
+
+/// Leaves out lockdep's reports of known cycles: the line that starts one, and the head of its last call trace. One with
+/// a function of Rust in any of its traces stays, and so does one that is cut.
+pub fn without_known_cycles<'a>(messages: &[&'a str], cycles: &[KnownCycle]) -> Vec<&'a str> {
+    let mut known = vec![false; messages.len()];
+    for (at, _) in messages.iter().enumerate().filter(|(_, m)| **m == CYCLE) {
+        let report = &messages[at..messages.len().min(at + CYCLE_LINES)];
+        let Some(end) = report.iter().position(|m| m.trim() == "</TASK>") else { continue };
+        let report = &report[..end];
+        let Some(head) = report.iter().position(|m| m.trim() == "Call Trace:") else { continue };
+        let has = |lock: &&str| report.iter().any(|m| m.starts_with("-> #") && m.contains(&format!("({lock}){{")));
+        let has_rust = report.iter().any(|m| m.trim().trim_start_matches("? ").starts_with(RUST));
+        if !has_rust && cycles.iter().any(|cycle| cycle.locks.iter().all(has)) {
+            known[at] = true;
+            known[at + head] = true;
+        }
+    }
+    messages.iter().zip(known).filter(|(_, known)| !known).map(|(m, _)| *m).collect()
+}
+
 /// Whether a line of a call trace names the function, certainly: lines with `?` are guesses.
 fn calls(line: &str, function: &str) -> bool {
     line.trim().strip_prefix(function).is_some_and(|rest| rest.starts_with("+0x"))
@@ -133,6 +166,33 @@ mod tests {
         let mixed = [&another[..], &WARNING].concat();
         let left = without_known_warnings(&mixed, &[KNOWN]);
         assert_eq!(left[..3], another);
+    }
+
+    const REPORT_OF_CYCLE: [&str; 8] = [
+        CYCLE,
+        "-> #1 (&group->mutex){+.+.}-{4:4}:",
+        "       pci_dev_reset_iommu_prepare+0x9a/0x320",
+        "-> #0 (&mm->mmap_lock){++++}-{4:4}:",
+        "Call Trace:",
+        " <TASK>",
+        " perf_read+0x184/0x3b0",
+        " </TASK>",
+    ];
+
+    #[test]
+    fn a_known_cycle_goes_and_nothing_else() {
+        let cycle = |locks| [KnownCycle { locks }];
+        let both = cycle(&["&mm->mmap_lock", "&group->mutex"]);
+        let rest = [&REPORT_OF_CYCLE[1..4], &REPORT_OF_CYCLE[5..]].concat();
+        assert_eq!(without_known_cycles(&REPORT_OF_CYCLE, &both), rest);
+        assert_eq!(without_known_cycles(&REPORT_OF_CYCLE, &cycle(&["&mm->mmap_lock", "other"])), REPORT_OF_CYCLE);
+        assert_eq!(without_known_cycles(&REPORT_OF_CYCLE, &[]), REPORT_OF_CYCLE);
+        assert_eq!(without_known_cycles(&REPORT_OF_CYCLE[..7], &both), REPORT_OF_CYCLE[..7], "a report that is cut");
+        for place in [2, 6] {
+            let mut driver = REPORT_OF_CYCLE;
+            driver[place] = "       _RNvNtCs1_10hv_pviommu5flush4list+0x1/0x2";
+            assert_eq!(without_known_cycles(&driver, &both), driver);
+        }
     }
 
     #[test]

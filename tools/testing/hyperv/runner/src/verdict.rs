@@ -13,7 +13,7 @@ use crate::lines::{self, Accounted};
 use crate::remarks::{remark, Wait, GUEST};
 use crate::self_test;
 use crate::splat::Detector;
-use crate::trace::{without_known_warnings, without_reports_through, KnownWarning};
+use crate::trace::{without_known_cycles, without_known_warnings, without_reports_through, KnownCycle, KnownWarning};
 
 /// The guest program's last line.
 const TOTALS: &str = "# Totals: ";
@@ -86,6 +86,8 @@ pub struct Demands {
     pub splats: Vec<String>,
     /// Warnings of the kernel that are part of the test.
     pub warnings: Vec<KnownWarning>,
+    /// Orders of locks whose reports are part of the test.
+    pub cycles: Vec<KnownCycle>,
     /// Functions whose appearance in a report's call trace makes the report part of the test.
     pub known_callers: Vec<String>,
     /// Reports besides the first one: those of kernels that this one leaves for, in the same boot.
@@ -169,6 +171,7 @@ pub fn verdict(record: &Record, demands: &Demands) -> Result<Verdict> {
     complaints.extend(guest_complaints(&guest, demands)?);
     complaints.extend(kernel_complaints(&kernel, demands)?);
     let messages_left = without_reports_through(&messages, &demands.known_callers);
+    let messages_left = without_known_cycles(&messages_left, &demands.cycles);
     complaints.extend(splat_complaints(&detector, &without_known_warnings(&messages_left, &demands.warnings)));
     // The guest's own check sees no violations after it, at shutdown for one.
     let mut wanted = Vec::new();

@@ -58,7 +58,10 @@ fn control(function: &PciFunction) -> Result<Option<u16>> {
 }
 
 /// The one function with ATS.
-fn subject(context: &Context<'_>) -> Result<(PciFunction, Minihv)> {
+///
+/// # Errors
+/// When there is none.
+pub fn subject(context: &Context<'_>) -> Result<(PciFunction, Minihv)> {
     let minihv = context.minihv()?;
     for function in &context.functions {
         if function.id.vendor == VIRTIO && control(function)?.is_some() {

@@ -38,6 +38,7 @@ pub mod ownership;
 pub mod protection;
 pub mod refusal;
 pub mod reset;
+pub mod reset_touched;
 pub mod revocation;
 pub mod samples;
 pub mod shared_id;

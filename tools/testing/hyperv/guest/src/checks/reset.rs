@@ -24,7 +24,7 @@ const TIMES: u64 = 3;
 
 /// What the core does around a reset.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Guarding {
+pub enum Guarding {
     /// It blocks the device and attaches it again: the device can ask for translations (ATS).
     Blocked,
     /// Nothing: the device cannot.
@@ -50,14 +50,18 @@ impl Guarding {
 }
 
 /// The function and what must hold of it across resets.
-struct Subject {
+pub struct Subject {
     minihv: Minihv,
     function: PciFunction,
     guarding: Guarding,
 }
 
 impl Subject {
-    fn new(context: &Context<'_>, function: PciFunction, guarding: Guarding) -> Result<Subject> {
+    /// Takes a function that has a function level reset.
+    ///
+    /// # Errors
+    /// When it has none.
+    pub fn new(context: &Context<'_>, function: PciFunction, guarding: Guarding) -> Result<Subject> {
         let path = function.file("reset_method");
         let methods = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
         if !methods.split_whitespace().any(|method| method == "flr") {
@@ -66,7 +70,11 @@ impl Subject {
         Ok(Subject { minihv: context.minihv()?, function, guarding })
     }
 
-    fn domain(&self) -> Result<DomainId> {
+    /// The domain that the function is in.
+    ///
+    /// # Errors
+    /// When it is in none, or ATS is not as it should be.
+    pub fn domain(&self) -> Result<DomainId> {
         let id = self.function.logical_id().context("no logical id")?;
         let tlb = self.minihv.device_tlb(id)?;
         if tlb != self.guarding.device_tlb() {

@@ -3,7 +3,8 @@
 
 use super::checks::{
     ATS_FAILED_FLUSH, ATS_IDENTITY_USER, ATS_KERNEL_IO, ATS_OFF, ATS_ON, ATS_RETURN, ATS_TOLD, ATS_TOLD_NOT, ATS_TYPES,
-    ATS_UNMAP, ATS_USER, DEVICES, GROUPS, NO_FAULTS, NVME_QUICK, VFIO_REMAP, VFIO_STALE, VIOLATIONS, VIRTIO,
+    ATS_UNMAP, ATS_USER, DEVICES, GROUPS, NO_FAULTS, NVME_QUICK, RESET_COUNTED, RESET_TOUCHED, VFIO_REMAP, VFIO_STALE,
+    VIOLATIONS, VIRTIO,
 };
 use super::Scenario;
 
@@ -44,6 +45,16 @@ pub const SCENARIOS: &[Scenario] = &[
         name: "ats-failed-flush",
         summary: "a flush that fails while a device has ATS",
         checks: &[DEVICES, GROUPS, ATS_ON, ATS_FAILED_FLUSH, VIRTIO, NO_FAULTS, VIOLATIONS],
+    },
+    Scenario {
+        name: "ats-touched",
+        summary: "a device is reset while a program touches it and processors come and go (hvtest.rounds= times)",
+        checks: &[DEVICES, GROUPS, ATS_ON, RESET_TOUCHED, NVME_QUICK, NO_FAULTS, VIOLATIONS],
+    },
+    Scenario {
+        name: "ats-counted",
+        summary: "the same while counters of performance events are read",
+        checks: &[DEVICES, GROUPS, ATS_ON, RESET_COUNTED, NVME_QUICK, NO_FAULTS, VIOLATIONS],
     },
     Scenario {
         name: "ats-unmap",

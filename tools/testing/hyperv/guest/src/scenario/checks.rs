@@ -5,11 +5,12 @@ use super::{check, Check};
 use crate::attack::{self, Machine};
 use crate::checks::bus_driver::Leave;
 use crate::checks::nomem::Part;
+use crate::checks::reset_touched::Besides;
 use crate::checks::{
     announcement, answers, ats, bar, bench, binding, bus_driver, caches, cdev, concurrency, counters, cpus,
     default_type, domains, dump, exhaustion, groups, hibernation, hostile, hotplug, identity, kexec, kselftest, large,
     leaks, many_buses, map_file, map_file_owner, noiommu, nomem, nvme, observe, ownership, protection, refusal, reset,
-    revocation, samples, shared_id, sleep, trace, unmanaged, vectors, virtio, vpci_faults, width,
+    reset_touched, revocation, samples, shared_id, sleep, trace, unmanaged, vectors, virtio, vpci_faults, width,
 };
 use crate::iommufd::AtsSupport;
 use crate::memfd::Backing;
@@ -171,6 +172,9 @@ pub const BINDING_LOOPS: Check = check("drivers-come-and-go", binding::loops);
 pub const FAILED_PROBE: Check = check("driver-refuses-device", binding::failed_probe);
 pub const RESET_NVME: Check = check("reset-keeps-mappings", reset::nvme);
 pub const RESET_ATS: Check = check("reset-blocks-device-with-ats", reset::with_ats);
+pub const RESET_TOUCHED: Check =
+    check("reset-of-a-device-that-is-touched", |c| reset_touched::run(c, Besides::Nothing));
+pub const RESET_COUNTED: Check = check("reset-while-counters-are-read", |c| reset_touched::run(c, Besides::Counters));
 pub const REVOCATION: Check = check("device-revoked-from-user", revocation::orderly);
 pub const REVOCATION_TORN: Check = check("device-torn-from-user", revocation::torn);
 pub const SAMPLE_DMA: Check = check("sample-iommufd-dma", samples::iommufd_dma);

@@ -22,6 +22,21 @@ fn ats(name: &'static str, scenario: &'static str, words: &[&str]) -> Case {
         .expect(quiet())
 }
 
+/// Locks of the kernel whose order is wrong, without the driver: a page fault in a program's view of a device waits for
+/// its reset (vfio-pci), which takes the group's lock (the IOMMU core); that is held while a new device's cache of
+/// addresses is registered for when processors go; and counters are read into a program's memory under a lock that a
+/// processor's coming takes.
+const CORE_LOCKS: [&str; 4] = ["&mm->mmap_lock", "&vdev->memory_lock", "&group->mutex", "cpu_hotplug_lock"];
+
+/// lockdep reports that, once; a kernel that has it right is to be noticed.
+fn core_order() -> Expectation {
+    Expectation {
+        meaning: "lockdep reports the core's order of locks".to_owned(),
+        pattern: "^WARNING: possible circular locking dependency detected$".to_owned(),
+        times: Times::Once,
+    }
+}
+
 /// The cases.
 pub fn cases() -> Vec<Case> {
     vec![
@@ -32,6 +47,15 @@ pub fn cases() -> Vec<Case> {
         ats("failed-flush", "ats-failed-flush", &mode::STRICT)
             .expect(expect::list_flush_failed())
             .expect(expect::domain_given_up(1, 0))
+            .thorough(),
+        // The guest needs a processor that can go.
+        ats("reset-while-touched", "ats-touched", &mode::STRICT).cpus(2).append("hvtest.rounds=10"),
+        // lockdep sees nothing more after its report: what there is besides is for the case before.
+        ats("reset-while-counted", "ats-counted", &mode::STRICT)
+            .cpus(2)
+            .append("hvtest.rounds=10")
+            .known_cycle(&CORE_LOCKS)
+            .expect(core_order())
             .thorough(),
         // A test of the test: the flush that the check is about is left out.
         ats("device-flush-left-out", "ats-unmap", &mode::STRICT)
