@@ -11,10 +11,9 @@ usage() {
 	usage: scripts/test.sh [--all] [--build-only] [OPTION OF hvrun...]
 
 	--all         also the cases that take long, and the kernel variants: release (with the suite bench), module,
-	              pviommu-off, rust-off, rt, kcsan; and the suite configs, which asks Kconfig about configurations. What
-	              passed in an earlier run and depends on nothing that changed since is not run again; FRESH=1 runs it.
-	              pviommu-off, rust-off, rt, strict, compat, kcsan. What passed in an earlier run and depends on
-	              nothing that changed since is not run again; FRESH=1 runs it.
+	              pviommu-off, rust-off, rt, strict, compat, kcsan; and the suite configs, which asks Kconfig about
+	              configurations. What passed in an earlier run and depends on nothing that changed since is not run
+	              again; FRESH=1 runs it.
 	--build-only  build the kernels and the tools, test nothing
 
 	In the environment: SUITE="NAME..." runs these suites (host, apply, setup, configs, or those of the guest),
