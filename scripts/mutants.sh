@@ -129,7 +129,7 @@ text_of() {
 	if [[ -f $HV_TOP/$1 ]]; then
 		cat -- "$HV_TOP/$1"
 	else
-		cat -- /dev/null $(grep -lF -- "+++ b/$1" "$HV_TOP"/patches/*.patch)
+		grep -lZF -- "+++ b/$1" "$HV_TOP"/patches/*.patch | xargs -0 -r cat --
 	fi
 }
 

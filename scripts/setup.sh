@@ -13,7 +13,7 @@ set -euo pipefail
 # package:file that proves it
 readonly PACKAGES=(
 	gcc:/usr/bin/gcc libc6-dev:/usr/include/stdio.h make:/usr/bin/make patch:/usr/bin/patch
-	flex:/usr/bin/flex bison:/usr/bin/bison bc:/usr/bin/bc perl:/usr/bin/perl
+	flex:/usr/bin/flex bison:/usr/bin/bison lz4:/usr/bin/lz4 bc:/usr/bin/bc perl:/usr/bin/perl
 	libelf-dev:/usr/include/libelf.h libssl-dev:/usr/include/openssl/ssl.h
 	libcap-dev:/usr/include/sys/capability.h uuid-dev:/usr/include/uuid/uuid.h
 	cpio:/usr/bin/cpio kmod:/sbin/depmod rsync:/usr/bin/rsync xz-utils:/usr/bin/xz
