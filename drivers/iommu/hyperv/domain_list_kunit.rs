@@ -81,7 +81,9 @@ mod tests {
             Some(false)
         );
         listed.retire();
-        let seen = list.with(id.as_u32(), |record| (record.counters.counts(), record.is_retired()));
+        let seen = list.with(id.as_u32(), |record| {
+            (record.counters.counts(), record.is_retired())
+        });
         let expected = Counts {
             lists: 2,
             descriptors: 4,

@@ -518,8 +518,8 @@ impl protocol::Devices for Instance {
             after = endpoint.serial();
             f(&endpoint);
             if endpoint.is_unsettled() {
-                // It may be under way already.
-                let _ = workqueue::system().enqueue(endpoint);
+                // It may be under way already. Somebody may hold the device's lock for long.
+                let _ = workqueue::system_long().enqueue(endpoint);
             }
         }
         self.searches.fetch_sub(1, Release);

@@ -2,7 +2,8 @@
 //! Dumps: all that is mapped, nothing else, whatever lies in memory, and never too long.
 
 use crate::aperture::Levels;
-use crate::table_dump::{dump, Access, Line, Malformed, Run, Selection, Table, MAX_LINES, MAX_TABLES};
+use crate::table_dump::{dump, Access, Line, Malformed, Run, Selection, MAX_LINES, MAX_TABLES};
+use crate::translation::Table;
 use proptest::prelude::*;
 use std::collections::{BTreeMap, HashMap};
 use std::convert::Infallible;

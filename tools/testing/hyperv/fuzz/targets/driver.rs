@@ -7,7 +7,8 @@ use crate::aperture::Levels;
 use crate::capabilities::{HostReport, Unusable, BASE_PAGE, CAP_PRESENT, CAP_S1, CAP_S1_5LVL};
 use crate::flush_range::{block, bounds, Cover, MAX_DESCRIPTORS};
 use crate::source::Source;
-use crate::table_dump::{dump, Line, Selection, Table, MAX_LINES, MAX_TABLES};
+use crate::table_dump::{dump, Line, Selection, MAX_LINES, MAX_TABLES};
+use crate::translation::Table;
 
 /// Whatever a host says, what is served has an aperture that its tables span and that the host announced.
 pub fn capabilities(bytes: &[u8]) {

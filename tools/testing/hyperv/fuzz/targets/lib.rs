@@ -32,6 +32,10 @@ mod flush_range;
 #[path = "../../../../../drivers/iommu/hyperv/table_dump.rs"]
 #[allow(dead_code, missing_docs)]
 mod table_dump;
+#[rustfmt::skip] // The kernel's style.
+#[path = "../../../../../drivers/iommu/hyperv/translation.rs"]
+#[allow(dead_code, missing_docs)]
+mod translation;
 
 /// Something that takes any bytes.
 #[derive(Clone, Copy)]

@@ -65,7 +65,7 @@ impl Child {
         self.wait(expected)
     }
 
-    fn is_killed(self) -> Result<()> {
+    fn dies(self) -> Result<()> {
         let expected = WaitStatus::Signaled(self.pid, Signal::SIGKILL, false);
         self.wait(expected)
     }
@@ -154,7 +154,7 @@ pub fn holder_killed(context: &mut Context<'_>) -> Result<Outcome> {
         nix::sys::signal::raise(Signal::SIGKILL).context("SIGKILL")?;
         bail!("still there after SIGKILL")
     })?;
-    child.is_killed()?;
+    child.dies()?;
     before.wait_for_return(minihv)?;
     function.unbind()?;
     function.enable_bus_master()?;

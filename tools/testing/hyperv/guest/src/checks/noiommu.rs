@@ -11,6 +11,7 @@ use crate::checks::unmanaged::{pair, Physical};
 use crate::control::{DeviceTranslation, Minihv};
 use crate::edu::Edu;
 use crate::hotplug;
+use crate::hotplug::wait_until;
 use crate::iommufd::Space;
 use crate::memory::{DmaBuffer, PAGE};
 use crate::noiommu::{self, Offer};
@@ -100,9 +101,8 @@ fn by_iommufd(function: &PciFunction, minihv: Minihv, reach: Reach) -> Result<()
 
 /// Given to programs, used by both interfaces, and taken back: the group goes, the translation is what it was.
 fn given_and_taken(function: &PciFunction, minihv: Minihv, reach: Reach) -> Result<()> {
-    if let Some(group) = function.group() {
-        bail!("{} is in group {group} before VFIO has it", function.address);
-    }
+    // The core gives a new device a group, and takes it away when no domain can be had for it.
+    wait_until(&format!("{} is in no group before VFIO has it", function.address), || Ok(function.group().is_none()))?;
     let before = Census::take(minihv)?;
     hotplug::bind(function, "vfio-pci")?;
     expect_offer(function, Offer::Unprotected)?;

@@ -47,6 +47,7 @@ pub fn cases() -> Vec<Case> {
         ats("failed-flush", "ats-failed-flush", &mode::STRICT)
             .expect(expect::list_flush_failed())
             .expect(expect::domain_given_up(1, 0))
+            .expect(expect::stays_blocked())
             .thorough(),
         // The guest needs a processor that can go.
         ats("reset-while-touched", "ats-touched", &mode::STRICT).cpus(2).append("hvtest.rounds=10"),

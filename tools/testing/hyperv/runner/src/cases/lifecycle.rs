@@ -61,7 +61,8 @@ fn vpci_faults() -> Case {
     let case = with(lifecycle("vpci-probe-fails", "vpci-faults"), &mode::STRICT)
         .devices(&["edu"])
         .append("kmemleak=on")
-        .expect(expect::taken_away(STEPS));
+        .expect(expect::taken_away(STEPS))
+        .thorough();
     REFUSED_STEPS.iter().fold(case, |case, &(pattern, times)| case.expect(said_by_pci_hyperv(pattern, times)))
 }
 
@@ -113,7 +114,7 @@ pub fn cases() -> Vec<Case> {
         many_buses("many-buses", 4, 3).minutes(20).thorough(),
         many_buses("many-buses-long", 4, 20).minutes(120).thorough(),
         many_buses("many-buses-long-one-processor", 1, 20).minutes(120).thorough(),
-        bus_driver("bus-driver-unbound", "bus-driver-unbound"),
+        bus_driver("bus-driver-unbound", "bus-driver-unbound").thorough(),
         // Nothing holds the module, which is said here: should something hold it one day, rmmod fails.
         bus_driver("bus-driver-unloaded", "bus-driver-unloaded")
             .variant(Variant::Module)

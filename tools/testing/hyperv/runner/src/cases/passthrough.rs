@@ -38,7 +38,7 @@ pub fn cases() -> Vec<Case> {
     let interfaces = vec![
         with(both_interfaces("both-interfaces"), &mode::STRICT),
         with(shared, &mode::STRICT),
-        noiommu("noiommu-mode", "noiommu", 1, 1).devices(&["edu", "nvme", "edu"]).hypervisor("unmanaged=0"),
+        noiommu("noiommu-mode", "noiommu", 1, 1).devices(&["edu", "nvme", "edu"]).hypervisor("unmanaged=0").thorough(),
         noiommu("noiommu-mode-blocked", "noiommu-blocked", 2, 1)
             .expect(expect::taken_away(1))
             .expect(expect::device_refused()),

@@ -67,7 +67,7 @@ pub fn cases() -> Vec<Case> {
             .hypervisor("quota=24")
             .expect(no_new_domain())
             .thorough(),
-        exhausted("iova-exhausted", 2, &mode::DEFERRED),
+        exhausted("iova-exhausted", 2, &mode::DEFERRED).thorough(),
         exhausted("iova-exhausted-strict", 3, &mode::STRICT).thorough(),
         turmoil("four-processors", 4, &mode::STRICT),
         turmoil("four-processors-long", 30, &mode::STRICT).thorough(),
