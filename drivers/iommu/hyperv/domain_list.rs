@@ -2,6 +2,8 @@
 
 //! The paging domains that exist, with the table of each: for hibernation, which has to make them
 //! again, and for debugfs.
+//!
+//! `domain_list_off.rs` takes this file's place in a kernel that has neither.
 
 use super::{
     aperture::Levels,
@@ -75,6 +77,7 @@ impl DomainList {
     /// # Errors
     ///
     /// [`EBUSY`]: somebody was stopped in the middle of a change.
+    #[cfg(CONFIG_HIBERNATION)]
     pub(crate) fn each_at_rest(&self, mut f: impl FnMut(DomainId, Table)) -> Result {
         let records = self.records.try_lock().ok_or(EBUSY)?;
         for (id, record) in records.iter().filter(|(_, record)| !record.is_retired()) {

@@ -33,6 +33,10 @@ mod capabilities;
 #[cfg(CONFIG_IOMMU_DEBUGFS)]
 mod debugfs;
 mod domain_ids;
+#[cfg(any(CONFIG_IOMMU_DEBUGFS, CONFIG_HIBERNATION))]
+mod domain_list;
+#[cfg(not(any(CONFIG_IOMMU_DEBUGFS, CONFIG_HIBERNATION)))]
+#[path = "domain_list_off.rs"]
 mod domain_list;
 #[cfg(all(CONFIG_HYPERV_PVIOMMU_KUNIT_TEST, CONFIG_IOMMU_DEBUGFS))]
 mod domain_list_kunit;
