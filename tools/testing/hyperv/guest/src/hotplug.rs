@@ -10,6 +10,7 @@ use hvcore::ids::BusIndex;
 use hvcore::vpci::Slot;
 
 use crate::control::Minihv;
+use crate::debugfs;
 use crate::pci::{self, PciFunction};
 use crate::report::remark_wait;
 
@@ -48,14 +49,23 @@ pub fn wait_until_empty(bus: BusIndex) -> Result<()> {
     wait_until(&format!("bus {} is empty", bus.0), || Ok(functions(bus)?.is_empty()))
 }
 
+/// Whether the driver still has one of these devices. It releases a device after the device has left sysfs. Where it says
+/// nothing about devices it has none.
+fn is_listed(addresses: &[String]) -> bool {
+    let lines = debugfs::domains().unwrap_or_default();
+    lines.iter().any(|line| line.devices.keys().any(|name| addresses.contains(name)))
+}
+
 /// The host withdraws the function's bus; returns when the guest has let go of it.
 ///
 /// # Errors
 /// When it does not go.
 pub fn withdraw(minihv: Minihv, function: &PciFunction) -> Result<BusIndex> {
     let bus = function.bus().context("the function does not sit on a VMBus device")?;
+    let leaving: Vec<String> = functions(bus)?.into_iter().map(|function| function.address).collect();
     minihv.rescind(bus)?;
     wait_until_empty(bus)?;
+    wait_until(&format!("the driver has released bus {}", bus.0), || Ok(!is_listed(&leaving)))?;
     Ok(bus)
 }
 
