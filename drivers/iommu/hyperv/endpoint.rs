@@ -552,7 +552,7 @@ fn prepare(dev: &device::Device, mut ats: Ats) -> Option<Ats> {
 
 impl State {
     /// Whether the host was seen to have taken the device away.
-    pub(super) fn is_gone(&self) -> bool {
+    fn is_gone(&self) -> bool {
         matches!(
             self.place,
             Place::Blocked(Blocked::Gone | Blocked::Replaced)

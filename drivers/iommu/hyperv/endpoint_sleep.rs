@@ -33,10 +33,10 @@ impl Endpoint {
     pub(crate) fn put_to_sleep(&self) -> Result<(), HypercallError> {
         self.with_state(|state| {
             state.slept = Some(state.place);
-            if let Place::Initial | Place::Blocked(Blocked::Detached) = state.place {
-                return Ok(());
-            }
-            if state.is_gone() {
+            if !matches!(
+                state.place,
+                Place::In(_) | Place::Blocked(Blocked::Attached)
+            ) {
                 return Ok(());
             }
             let how = match calls::detach(self.id()) {

@@ -20,7 +20,11 @@ use super::{
     },
     capabilities::Capabilities,
     domain_ids::DomainId,
-    instance::Instance,
+    instance::{
+        flush_and_delete,
+        Instance, //
+    },
+    protocol::Devices,
     readings::{
         self,
         NumberAnswer, //
@@ -60,7 +64,7 @@ static PASSAGE: SetOnce<DomainId> = SetOnce::new();
 fn suspend(instance: &Instance) -> Result {
     instance.close();
     let mut stays = None;
-    instance.each_device(|endpoint| {
+    instance.each(|endpoint| {
         if let Err(failure) = endpoint.put_to_sleep() {
             stays = Some((endpoint.id(), failure));
         }
@@ -83,9 +87,7 @@ fn delete_all(instance: &Instance) -> Result {
         if stays.is_some() {
             return;
         }
-        // A delete need not drop what is cached.
-        let _ = calls::flush(id);
-        match calls::delete(id) {
+        match flush_and_delete(id) {
             Ok(()) => deleted = deleted.saturating_add(1),
             Err(failure) => stays = Some((id, failure)),
         }
@@ -183,8 +185,7 @@ fn each_domain(instance: &Instance, mut f: impl FnMut(DomainId, Translation)) ->
 fn make_again(id: DomainId, translation: Translation) -> Result<(), Different> {
     let result = match calls::create(id) {
         Err(failure) if readings::number_answer(failure) == NumberAnswer::Taken => {
-            let _ = calls::flush(id);
-            calls::delete(id).map_err(|_| Different::Taken(id))?;
+            flush_and_delete(id).map_err(|_| Different::Taken(id))?;
             calls::create(id)
         }
         result => result,
@@ -203,7 +204,7 @@ fn make_again(id: DomainId, translation: Translation) -> Result<(), Different> {
 /// [`EIO`]: it could be neither put back nor blocked. It must not be used.
 fn wake_device(instance: &Instance, id: LogicalDeviceId) -> Result {
     let mut result = Ok(());
-    instance.each_device(|endpoint| {
+    instance.each(|endpoint| {
         if endpoint.id() == id {
             result = endpoint.wake(instance);
         }

@@ -273,14 +273,6 @@ impl Instance {
         self.shut_down.store(false, Relaxed);
     }
 
-    /// Calls `f` for each device.
-    ///
-    /// Context: that of `f`.
-    #[cfg(CONFIG_HIBERNATION)]
-    pub(crate) fn each_device(&self, f: impl FnMut(&Endpoint)) {
-        protocol::Devices::each(self, f);
-    }
-
     /// The paging domains.
     pub(crate) fn domains(&self) -> &DomainList {
         &self.domains
@@ -438,9 +430,7 @@ impl Instance {
         // of a kernel that crashed before this one are not known here, and stay.
         self.ids.each_taken(|id| {
             if Some(id) != blocking {
-                // A delete need not drop what is cached; the next kernel overwrites the tables.
-                let _ = calls::flush(id);
-                let _ = calls::delete(id);
+                let _ = flush_and_delete(id);
             }
         });
     }
@@ -505,6 +495,15 @@ impl Instance {
         });
         endpoint.retire();
     }
+}
+
+/// Deletes a domain that nobody uses any more, before somebody else overwrites its tables. A delete need
+/// not drop what is cached.
+///
+/// Context: any but NMI.
+pub(super) fn flush_and_delete(id: DomainId) -> Result<(), HypercallError> {
+    let _ = calls::flush(id);
+    calls::delete(id)
 }
 
 impl protocol::Devices for Instance {

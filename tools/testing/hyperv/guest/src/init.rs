@@ -30,16 +30,25 @@ pub fn mount_all() {
     }
 }
 
+/// Runs an applet of busybox.
+///
+/// # Errors
+/// When it says no; the message carries its words.
+pub fn busybox(arguments: &[&str]) -> Result<()> {
+    let words = arguments.join(" ");
+    let out = Command::new("/bin/busybox").args(arguments).output().with_context(|| format!("/bin/busybox {words}"))?;
+    if !out.status.success() {
+        bail!("{words}: {}", String::from_utf8_lossy(&out.stderr).trim());
+    }
+    Ok(())
+}
+
 /// Loads a module with everything it depends on.
 ///
 /// # Errors
 /// When modprobe says no; the message carries its words.
 pub fn modprobe(module: &str) -> Result<()> {
-    let out = Command::new("/bin/busybox").args(["modprobe", module]).output().context("/bin/busybox modprobe")?;
-    if !out.status.success() {
-        bail!("modprobe {module}: {}", String::from_utf8_lossy(&out.stderr).trim());
-    }
-    Ok(())
+    busybox(&["modprobe", module])
 }
 
 /// Unloads a module.
@@ -47,23 +56,15 @@ pub fn modprobe(module: &str) -> Result<()> {
 /// # Errors
 /// When rmmod says no; the message carries its words.
 pub fn rmmod(module: &str) -> Result<()> {
-    let out = Command::new("/bin/busybox").args(["rmmod", module]).output().context("/bin/busybox rmmod")?;
-    if !out.status.success() {
-        bail!("rmmod {module}: {}", String::from_utf8_lossy(&out.stderr).trim());
-    }
-    Ok(())
+    busybox(&["rmmod", module])
 }
 
 /// Loads a module from a file, alone.
 ///
 /// # Errors
 /// When insmod says no; the message carries its words.
-pub fn insmod(file: &Path) -> Result<()> {
-    let out = Command::new("/bin/busybox").arg("insmod").arg(file).output().context("/bin/busybox insmod")?;
-    if !out.status.success() {
-        bail!("insmod {}: {}", file.display(), String::from_utf8_lossy(&out.stderr).trim());
-    }
-    Ok(())
+pub fn insmod(file: &str) -> Result<()> {
+    busybox(&["insmod", file])
 }
 
 /// Installs busybox's applets and gives the console to a shell until it ends.

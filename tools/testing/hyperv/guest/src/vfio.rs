@@ -10,10 +10,9 @@ use std::path::Path;
 use anyhow::{bail, Context, Result};
 use hvcore::ids::Iova;
 use nix::errno::Errno;
-use nix::sys::eventfd::{EfdFlags, EventFd};
 use vfio_bindings::bindings::vfio::{
-    vfio_device_feature, vfio_region_info, VFIO_BASE, VFIO_DEVICE_FEATURE_GET, VFIO_IRQ_SET_ACTION_TRIGGER,
-    VFIO_IRQ_SET_DATA_EVENTFD, VFIO_PCI_BAR0_REGION_INDEX, VFIO_PCI_CONFIG_REGION_INDEX, VFIO_TYPE,
+    vfio_device_feature, vfio_region_info, VFIO_BASE, VFIO_DEVICE_FEATURE_GET, VFIO_PCI_BAR0_REGION_INDEX,
+    VFIO_PCI_CONFIG_REGION_INDEX, VFIO_TYPE,
 };
 
 use crate::iommufd::{self, Cdev};
@@ -41,10 +40,6 @@ pub mod request {
     pub const IOMMU_UNMAP_DMA: u32 = 14;
 }
 
-/// The interrupt index by which the kernel asks for a device.
-const VFIO_PCI_REQ_IRQ_INDEX: u32 = 4;
-/// The interrupt index of MSI.
-const VFIO_PCI_MSI_IRQ_INDEX: u32 = 1;
 /// `VFIO_DEVICE_FEATURE_DMA_BUF`: part of a region as a dma-buf.
 const FEATURE_DMA_BUF: u32 = 11;
 
@@ -116,23 +111,6 @@ impl BackEnd {
     }
 }
 
-/// Something that the kernel tells of a device: that it is to be let go of, or that it had an interrupt.
-pub struct Notice(EventFd);
-
-impl Notice {
-    /// Whether the kernel has told it since the last call.
-    ///
-    /// # Errors
-    /// When the event cannot be read.
-    pub fn has_fired(&self) -> Result<bool> {
-        match self.0.read() {
-            Ok(_) => Ok(true),
-            Err(Errno::EAGAIN) => Ok(false),
-            Err(error) => Err(error).context("reading the event"),
-        }
-    }
-}
-
 /// An open device: its regions.
 pub struct Device(File);
 
@@ -181,48 +159,6 @@ impl Device {
     pub fn map_bar(&self, number: u32) -> Result<MappedBar> {
         let info = self.region(VFIO_PCI_BAR0_REGION_INDEX + number)?;
         MappedBar::map(&self.0, info.offset, usize::try_from(info.size)?)
-    }
-
-    /// Has the kernel say when the device is to be let go of.
-    ///
-    /// # Errors
-    /// The kernel's errno.
-    pub fn notice_of_removal(&self) -> Result<Notice> {
-        self.notice_of(VFIO_PCI_REQ_IRQ_INDEX).context("the notice of removal")
-    }
-
-    /// Switches MSI on, with one message.
-    ///
-    /// # Errors
-    /// The kernel's errno.
-    pub fn message_interrupt(&self) -> Result<Notice> {
-        self.notice_of(VFIO_PCI_MSI_IRQ_INDEX).context("a message-signalled interrupt")
-    }
-
-    /// Has the kernel tell of the first interrupt of an index.
-    fn notice_of(&self, index: u32) -> Result<Notice> {
-        /// `struct vfio_irq_set` with one descriptor behind it.
-        #[repr(C)]
-        struct Request {
-            argsz: u32,
-            flags: u32,
-            index: u32,
-            start: u32,
-            count: u32,
-            event: i32,
-        }
-        let event = EventFd::from_flags(EfdFlags::EFD_NONBLOCK | EfdFlags::EFD_CLOEXEC).context("eventfd")?;
-        let argument = Request {
-            argsz: argsz::<Request>(),
-            flags: VFIO_IRQ_SET_DATA_EVENTFD | VFIO_IRQ_SET_ACTION_TRIGGER,
-            index,
-            start: 0,
-            count: 1,
-            event: event.as_raw_fd(),
-        };
-        // SAFETY: the structure is as long as argsz says, and the kernel takes its own reference to the event.
-        unsafe { vfio(&self.0, request::DEVICE_SET_IRQS, &raw const argument as usize) }?;
-        Ok(Notice(event))
     }
 
     /// Resets the function.

@@ -5,7 +5,6 @@ use std::fs::{File, OpenOptions};
 use std::io::{Read, Write};
 use std::num::NonZeroUsize;
 use std::path::Path;
-use std::process::Command;
 use std::ptr::NonNull;
 
 use anyhow::{bail, Context as _, Result};
@@ -14,6 +13,7 @@ use nix::sys::mman::{mmap, munmap, MapFlags, ProtFlags};
 
 use super::window::Arena;
 use crate::hotplug::wait_until;
+use crate::init::busybox;
 use crate::pci::PciFunction;
 
 /// Where the runner packs it.
@@ -99,14 +99,9 @@ impl Module {
     /// When it was not packed, or does not fit this kernel.
     pub fn load(reserved: Option<u64>) -> Result<Module> {
         if !Path::new(CONTROL).exists() {
-            let mut command = Command::new("/bin/busybox");
-            command.args(["insmod", FILE]);
-            if let Some(address) = reserved {
-                command.arg(format!("reserved={address:#x}"));
-            }
-            let out = command.output().context("/bin/busybox insmod")?;
-            if !out.status.success() {
-                bail!("insmod {FILE}: {}", String::from_utf8_lossy(&out.stderr).trim());
+            match reserved {
+                Some(address) => busybox(&["insmod", FILE, &format!("reserved={address:#x}")])?,
+                None => busybox(&["insmod", FILE])?,
             }
             wait_until("the module's file", || Ok(Path::new(CONTROL).exists()))?;
         }

@@ -3,19 +3,18 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::process::Command;
 
 use anyhow::{bail, Context as _, Result};
 use hvcore::hypercall::codes::CallCode;
-use hvcore::ids::{DomainId, Gpa, Iova};
+use hvcore::ids::{DomainId, Gpa};
 use hvcore::status::Status;
 
 use super::nvme;
-use super::sleep::transition;
+use super::sleep::{expect_kept, transition, KEPT, STATE};
 use crate::control::{DeviceTranslation, Injection};
 use crate::debugfs;
 use crate::faults::Faults;
-use crate::memory::PAGE;
+use crate::init::busybox;
 use crate::pci::write_sysfs;
 use crate::report::Outcome;
 use crate::scenario::Context;
@@ -23,16 +22,10 @@ use crate::testbench::{Bench, FROM_DEVICE};
 
 /// What the machine does when the image is written.
 const DISK: &str = "/sys/power/disk";
-const STATE: &str = "/sys/power/state";
 /// How large the image may be, in bytes: the kernel makes it as small as it can.
 const IMAGE_SIZE: &str = "/sys/power/image_size";
 /// Where the image goes; the kernel is told the same by `resume=`.
 const SWAP: &str = "/dev/nvme0n1";
-
-/// Where the mapping lies that must survive.
-const KEPT: Iova = Iova(0x20_c000_0000);
-/// An address that is not mapped.
-const NEVER: Iova = Iova(KEPT.0 + PAGE as u64);
 
 /// Where every device is, as the hypervisor sees it, and the paging domains with their roots, as the kernel does.
 #[derive(Debug, PartialEq, Eq)]
@@ -87,11 +80,7 @@ fn across(context: &mut Context<'_>, what: &str, sleep: impl FnOnce() -> Result<
     bench.faults = Faults::listen(context.minihv)?;
     bench.session.enable_bus_master()?;
     bench.arm(KEPT, 0, FROM_DEVICE)?;
-    bench.buffer.fill(0, 0);
-    bench.edu.store(KEPT)?;
-    bench.buffer.expect(0, FROM_DEVICE, &format!("the mapped page after {what}"))?;
-    bench.blocked_write(NEVER, 1, &format!("a page that is not mapped, after {what}"))?;
-    Ok(())
+    expect_kept(&mut bench, what)
 }
 
 /// The kernel goes as far as it can without an image, and comes back.
@@ -119,16 +108,11 @@ pub fn given_back_in_vain(context: &mut Context<'_>) -> Result<Outcome> {
     Ok(Outcome::Pass(String::new()))
 }
 
-fn busybox(arguments: &[&str]) -> Result<()> {
-    let out = Command::new("/bin/busybox").args(arguments).output().context("/bin/busybox")?;
-    if !out.status.success() {
-        bail!("{arguments:?}: {}", String::from_utf8_lossy(&out.stderr).trim());
-    }
-    Ok(())
-}
-
-/// Writes the image, switches the machine off, and returns in the one that was switched on again.
+/// Writes the image, switches the machine off, and returns in the one that was switched on again. What is on the disk is
+/// lost.
 fn hibernate() -> Result<()> {
+    busybox(&["mkswap", SWAP])?;
+    busybox(&["swapon", SWAP])?;
     write_sysfs(Path::new(DISK), "shutdown")?;
     write_sysfs(Path::new(IMAGE_SIZE), "0")?;
     std::fs::write(STATE, "disk").context("hibernating")
@@ -137,8 +121,6 @@ fn hibernate() -> Result<()> {
 /// The machine is off in between.
 pub fn over_power_off(context: &mut Context<'_>) -> Result<Outcome> {
     nvme::quick_io(context)?;
-    busybox(&["mkswap", SWAP])?;
-    busybox(&["swapon", SWAP])?;
     across(context, "hibernation", hibernate)?;
     busybox(&["swapoff", SWAP])?;
     nvme::quick_io(context)
@@ -146,8 +128,6 @@ pub fn over_power_off(context: &mut Context<'_>) -> Result<Outcome> {
 
 /// The machine that is switched on again has another IOMMU: every device is blocked.
 pub fn on_another_host(context: &mut Context<'_>) -> Result<Outcome> {
-    busybox(&["mkswap", SWAP])?;
-    busybox(&["swapon", SWAP])?;
     hibernate()?;
     let seen = Seen::look(context)?;
     for (address, (translation, domain)) in &seen.devices {
@@ -161,8 +141,6 @@ pub fn on_another_host(context: &mut Context<'_>) -> Result<Outcome> {
 /// The same in a guest without the IOMMU, on hosts that may offer one later: devices do DMA as before.
 pub fn over_power_off_untranslated(context: &mut Context<'_>) -> Result<Outcome> {
     nvme::quick_io(context)?;
-    busybox(&["mkswap", SWAP])?;
-    busybox(&["swapon", SWAP])?;
     hibernate()?;
     busybox(&["swapoff", SWAP])?;
     nvme::quick_io(context)

@@ -5,6 +5,7 @@ use anyhow::{bail, Context as _, Result};
 
 use crate::census::Census;
 use crate::control::{DeviceTranslation, Minihv, Plug};
+use crate::device_events::{Events, Source};
 use crate::hotplug::{bind, functions, offer, wait_until, wait_until_empty};
 use crate::memory::DmaBuffer;
 use crate::pci;
@@ -36,7 +37,7 @@ fn held(context: &Context<'_>, minihv: Minihv, back_end: BackEnd, loss: Loss) ->
     if while_held.pinned < before.pinned + 4 {
         bail!("mapped pages are not pinned: {} before, {} now", before.pinned, while_held.pinned);
     }
-    let notice = bench.session.device().notice_of_removal()?;
+    let notice = Events::enable(bench.session.device(), Source::Removal, 1)?;
     let id = bench.function.logical_id().context("edu has no logical id")?;
     let bus = bench.function.bus().context("edu does not sit on a VMBus device")?;
 

@@ -15,7 +15,7 @@ use crate::report::Outcome;
 use crate::scenario::Context;
 use crate::testbench::{Bench, FROM_DEVICE};
 
-const STATE: &str = "/sys/power/state";
+pub(super) const STATE: &str = "/sys/power/state";
 /// How far a transition goes before it turns back.
 const TEST_LEVEL: &str = "/sys/power/pm_test";
 const NO_TEST: &str = "none";
@@ -23,7 +23,7 @@ const NO_TEST: &str = "none";
 const IMAGE: &str = "/dev/snapshot";
 
 /// Where the mapping lies that must survive.
-const KEPT: Iova = Iova(0x20_c000_0000);
+pub(super) const KEPT: Iova = Iova(0x20_c000_0000);
 /// An address that is not mapped.
 const NEVER: Iova = Iova(KEPT.0 + PAGE as u64);
 
@@ -64,6 +64,14 @@ pub fn hibernation_allowed(context: &mut Context<'_>) -> Result<Outcome> {
     nvme::quick_io(context)
 }
 
+/// What edu holds arrives where it was mapped, and not beside it.
+pub(super) fn expect_kept(bench: &mut Bench, what: &str) -> Result<()> {
+    bench.buffer.fill(0, 0);
+    bench.edu.store(KEPT)?;
+    bench.buffer.expect(0, FROM_DEVICE, &format!("the mapped page after {what}"))?;
+    bench.blocked_write(NEVER, 1, &format!("a page that is not mapped, after {what}"))
+}
+
 /// Suspend-to-idle: attachments and mappings outlive it, and so does what is not mapped.
 pub fn suspend(context: &mut Context<'_>) -> Result<Outcome> {
     let mut bench = Bench::open(context, 2)?;
@@ -73,10 +81,7 @@ pub fn suspend(context: &mut Context<'_>) -> Result<Outcome> {
         transition(level, "freeze")?;
         // The device's state is the guest's business: its driver here is this program.
         bench.session.enable_bus_master()?;
-        bench.buffer.fill(0, 0);
-        bench.edu.store(KEPT)?;
-        bench.buffer.expect(0, FROM_DEVICE, &format!("the mapped page after {level}"))?;
-        bench.blocked_write(NEVER, 1, &format!("a page that is not mapped, after {level}"))?;
+        expect_kept(&mut bench, level)?;
         nvme::quick_io(context)?;
     }
     Ok(Outcome::Pass("as far as devices and platform".to_owned()))

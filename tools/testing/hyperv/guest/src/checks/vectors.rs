@@ -6,10 +6,10 @@
 
 use anyhow::{ensure, Context as _, Result};
 
+use crate::device_events::{Events, Source};
 use crate::hotplug::{bind, wait_until};
 use crate::interrupts::Irq;
 use crate::memory::DmaBuffer;
-use crate::msi::Vectors;
 use crate::pci::PciFunction;
 use crate::processors::{online, switch, State};
 use crate::report::Outcome;
@@ -31,7 +31,7 @@ fn host_controller(context: &Context<'_>) -> Result<PciFunction> {
 }
 
 /// Waits until a vector has come `raised` times; `seen` counts.
-fn await_vector(vectors: &Vectors, vector: usize, seen: &mut u64, raised: u64) -> Result<()> {
+fn await_vector(vectors: &Events, vector: usize, seen: &mut u64, raised: u64) -> Result<()> {
     wait_until(&format!("vector {vector} comes ({raised})"), || {
         *seen += vectors.take(vector)?;
         Ok(*seen >= raised)
@@ -41,7 +41,7 @@ fn await_vector(vectors: &Vectors, vector: usize, seen: &mut u64, raised: u64) -
 /// The controller in this program's hands, with some of its vectors enabled.
 struct Rig {
     session: Session,
-    vectors: Vectors,
+    vectors: Events,
     irqs: Vec<Irq>,
     controller: Controller,
     /// How often each vector was made to come, and has come.
@@ -54,9 +54,9 @@ struct Rig {
 impl Rig {
     fn open(function: &PciFunction, back_end: BackEnd, count: usize) -> Result<Rig> {
         let session = Session::open_by(function, back_end)?;
-        let available = Vectors::available(session.device())?;
+        let available = Events::available(session.device(), Source::Msi)?;
         ensure!(available == VECTORS, "the device has {available} vectors, not {VECTORS}");
-        let vectors = Vectors::enable(session.device(), count)?;
+        let vectors = Events::enable(session.device(), Source::Msi, count)?;
         let irqs = Irq::all_of(function)?;
         ensure!(irqs.len() == count, "{count} vectors have {irqs:?}");
         let before = irqs.iter().map(|irq| Ok(irq.handled()?.total())).collect::<Result<_>>()?;

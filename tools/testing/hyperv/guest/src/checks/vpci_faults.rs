@@ -16,6 +16,7 @@ use hvcore::vpci::{MessageKind, Refusal};
 use super::hotplug::{edu_works, is_managed, only};
 use crate::census::Census;
 use crate::control::Minihv;
+use crate::device_events::{Events, Source};
 use crate::edu::Edu;
 use crate::faults::{Access, Faults};
 use crate::hotplug::{functions, offer, send_offer, wait_until, wait_until_empty};
@@ -231,7 +232,8 @@ impl<'a, 'b> Bus<'a, 'b> {
         edu_works(self.context, function)?;
         let session = Session::open_by(function, BackEnd::Type1)?;
         session.enable_bus_master()?;
-        let (edu, interrupt) = (Edu::new(session.map_bar0()?)?, session.device().message_interrupt()?);
+        let interrupt = Events::enable(session.device(), Source::Msi, 1)?;
+        let edu = Edu::new(session.map_bar0()?)?;
         edu.raise_interrupt();
         wait_until("edu's interrupt arrives", || interrupt.has_fired())?;
         // The mapped registers keep the device open.
@@ -364,7 +366,8 @@ pub fn no_interrupts(context: &mut Context<'_>) -> Result<Outcome> {
     {
         let session = Session::open_by(&function, BackEnd::Type1)?;
         session.enable_bus_master()?;
-        let (edu, interrupt) = (Edu::new(session.map_bar0()?)?, session.device().message_interrupt()?);
+        let interrupt = Events::enable(session.device(), Source::Msi, 1)?;
+        let edu = Edu::new(session.map_bar0()?)?;
         edu.raise_interrupt();
         faults.expect(&function, Iova(0), Access::Write)?;
         ensure!(!interrupt.has_fired()?, "an interrupt that the host refused has arrived");

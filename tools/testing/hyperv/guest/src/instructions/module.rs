@@ -51,7 +51,7 @@ impl Module {
     /// When it was not packed, does not fit this kernel, or does not get the device.
     pub fn bind(binding: Binding) -> Result<Module> {
         if !Path::new(CONTROL).exists() {
-            init::insmod(Path::new(FILE))?;
+            init::insmod(FILE)?;
             std::thread::sleep(LATE_BOOT);
         }
         let function = pci::find(pci::EDU)?;

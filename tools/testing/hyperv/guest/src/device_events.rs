@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
-//! A function's message-signalled interrupts in the hands of a program, by VFIO: an event for each vector.
+//! What the kernel tells a program of a device, by VFIO: an event for each vector of its message-signalled interrupts, and
+//! one when it is to be let go of.
 
 use std::os::fd::AsRawFd;
 
@@ -8,13 +9,22 @@ use nix::errno::Errno;
 use nix::sys::eventfd::{EfdFlags, EventFd};
 use vfio_bindings::bindings::vfio::{
     vfio_irq_info, VFIO_IRQ_SET_ACTION_TRIGGER, VFIO_IRQ_SET_DATA_EVENTFD, VFIO_IRQ_SET_DATA_NONE,
-    VFIO_PCI_MSI_IRQ_INDEX,
 };
 
 use crate::vfio::{argsz, request, vfio, Device};
 
 /// Most vectors that an MSI capability has.
 const MAX: usize = 32;
+
+/// What the events are about: the interrupt index, an anonymous enum that is not among the bindings' constants.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum Source {
+    /// Message-signalled interrupts; enabling their events switches MSI on.
+    Msi = 1,
+    /// The device is to be let go of.
+    Removal = 4,
+}
 
 /// `struct vfio_irq_set` with a descriptor for each vector behind it.
 #[repr(C)]
@@ -28,11 +38,11 @@ struct Request {
 }
 
 impl Request {
-    fn new(flags: u32, count: usize) -> Request {
+    fn new(source: Source, flags: u32, count: usize) -> Request {
         Request {
             argsz: argsz::<Request>(),
             flags: flags | VFIO_IRQ_SET_ACTION_TRIGGER,
-            index: VFIO_PCI_MSI_IRQ_INDEX,
+            index: source as u32,
             start: 0,
             count: count as u32,
             events: [-1; MAX],
@@ -45,36 +55,38 @@ impl Request {
     }
 }
 
-/// Vectors that are enabled, each with its event.
-pub struct Vectors(Vec<EventFd>);
+/// Events that are enabled.
+pub struct Events {
+    source: Source,
+    events: Vec<EventFd>,
+}
 
-impl Vectors {
-    /// How many vectors the device has.
+impl Events {
+    /// How many events the device has.
     ///
     /// # Errors
     /// The kernel's errno.
-    pub fn available(device: &Device) -> Result<usize> {
-        let mut info =
-            vfio_irq_info { argsz: argsz::<vfio_irq_info>(), index: VFIO_PCI_MSI_IRQ_INDEX, ..Default::default() };
+    pub fn available(device: &Device, source: Source) -> Result<usize> {
+        let mut info = vfio_irq_info { argsz: argsz::<vfio_irq_info>(), index: source as u32, ..Default::default() };
         // SAFETY: the structure is writable and argsz tells its size.
         unsafe { vfio(device.file(), request::DEVICE_GET_IRQ_INFO, &raw mut info as usize) }.context("IRQ info")?;
         Ok(info.count as usize)
     }
 
-    /// Enables `count` vectors.
+    /// Enables the first `count` events.
     ///
     /// # Errors
     /// The kernel's errno.
-    pub fn enable(device: &Device, count: usize) -> Result<Vectors> {
-        ensure!((1..=MAX).contains(&count), "{count} vectors");
+    pub fn enable(device: &Device, source: Source, count: usize) -> Result<Events> {
+        ensure!((1..=MAX).contains(&count), "{count} events");
         let event = || EventFd::from_flags(EfdFlags::EFD_NONBLOCK | EfdFlags::EFD_CLOEXEC);
         let events = (0..count).map(|_| event()).collect::<nix::Result<Vec<_>>>().context("eventfd")?;
-        let mut request = Request::new(VFIO_IRQ_SET_DATA_EVENTFD, count);
+        let mut request = Request::new(source, VFIO_IRQ_SET_DATA_EVENTFD, count);
         for (place, event) in request.events.iter_mut().zip(&events) {
             *place = event.as_raw_fd();
         }
-        request.make(device).with_context(|| format!("enabling {count} vectors"))?;
-        Ok(Vectors(events))
+        request.make(device).with_context(|| format!("enabling {count} events of {source:?}"))?;
+        Ok(Events { source, events })
     }
 
     /// Disables them all.
@@ -82,20 +94,29 @@ impl Vectors {
     /// # Errors
     /// The kernel's errno.
     pub fn disable(self, device: &Device) -> Result<()> {
-        Request::new(VFIO_IRQ_SET_DATA_NONE, 0).make(device).context("disabling the vectors")
+        let request = Request::new(self.source, VFIO_IRQ_SET_DATA_NONE, 0);
+        request.make(device).with_context(|| format!("disabling the events of {:?}", self.source))
     }
 
     /// How many there are.
     pub fn count(&self) -> usize {
-        self.0.len()
+        self.events.len()
     }
 
-    /// How often a vector has come since the last call.
+    /// Whether the first one has come since the last call.
+    ///
+    /// # Errors
+    /// When the event cannot be read.
+    pub fn has_fired(&self) -> Result<bool> {
+        Ok(self.take(0)? > 0)
+    }
+
+    /// How often one has come since the last call.
     ///
     /// # Errors
     /// When its event cannot be read.
-    pub fn take(&self, vector: usize) -> Result<u64> {
-        let event = self.0.get(vector).with_context(|| format!("there is no vector {vector}"))?;
+    pub fn take(&self, number: usize) -> Result<u64> {
+        let event = self.events.get(number).with_context(|| format!("there is no event {number}"))?;
         match event.read() {
             Ok(count) => Ok(count),
             Err(Errno::EAGAIN) => Ok(0),
