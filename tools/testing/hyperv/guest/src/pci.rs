@@ -262,7 +262,8 @@ impl PciFunction {
         write_sysfs(&self.file("driver_override"), driver)?;
         write_sysfs(&Path::new(BUS).join("drivers_probe"), &self.address)?;
         match self.driver() {
-            Some(bound) if bound == driver => Ok(()),
+            // The kernel may be taking the function to the driver by itself, where it has just appeared.
+            Some(bound) if bound == driver => self.await_probe(driver),
             other => bail!("{} did not bind to {driver} (driver now: {other:?})", self.address),
         }
     }
