@@ -249,7 +249,6 @@ impl Endpoint {
     }
 
     /// The device.
-    #[cfg(CONFIG_IOMMU_DEBUGFS)]
     pub(crate) fn dev(&self) -> &device::Device {
         &self.dev
     }

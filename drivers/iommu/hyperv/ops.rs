@@ -20,6 +20,7 @@ use kernel::{
     iommu::{
         self,
         ats::Ats,
+        bus_master,
         device::IommuDevice,
         domain::NewDomain,
         ops::{
@@ -71,9 +72,13 @@ pub(crate) static OPS: Ops<PvIommu> = Ops::new(&IDENTITY, &BLOCKING);
 /// Whether the device stays where another kernel has left it, until a driver uses it.
 ///
 /// That kernel has crashed. Its device may be in the middle of a transfer, which a change of domains
-/// would abort; some devices do not survive that. The transfer goes to the crashed kernel's memory.
+/// would abort; some devices do not survive that. The transfer goes to the crashed kernel's memory. A
+/// device that does not master the bus has none under way: it was reset, or is new, and may be in no
+/// domain at all.
 fn is_deferred(endpoint: &Endpoint) -> bool {
-    endpoint.admission() == Admission::Granted && readings::follows_a_crash()
+    endpoint.admission() == Admission::Granted
+        && readings::follows_a_crash()
+        && bus_master::is_on(endpoint.dev())
 }
 
 impl Driver for PvIommu {
@@ -112,7 +117,7 @@ impl Driver for PvIommu {
         let lacks_identity = || Instance::get().is_ok_and(|it| it.want_identity().is_none());
         match endpoint.admission() {
             // Only a device in a translating domain can stay as it is until it is used.
-            Admission::Granted if is_deferred(endpoint) => DefaultDomain::Translating,
+            Admission::Granted if readings::follows_a_crash() => DefaultDomain::Translating,
             // Identity is what the system wants, and there is none.
             Admission::Granted if iommu::default_is_identity() && lacks_identity() => {
                 DefaultDomain::Translating

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The last resort when an IOMMU does not obey: the device itself.
+//! Whether a device may do DMA as far as it is up to the device, and the last resort when an IOMMU does
+//! not obey.
 //!
 //! C header: [`include/linux/pci.h`](srctree/include/linux/pci.h)
 
@@ -12,6 +13,23 @@ use crate::{
     ffi::c_int,
     pci, //
 };
+
+#[cfg(CONFIG_PCI)]
+const REGISTER: c_int = bindings::PCI_COMMAND as c_int;
+#[cfg(CONFIG_PCI)]
+const MASTER: u16 = bindings::PCI_COMMAND_MASTER as u16;
+
+/// Whether a device may be mastering the bus, as its command register has it. Of devices that are not
+/// PCI's nothing is known: they may.
+///
+/// Context: any.
+pub fn is_on(_dev: &device::Device) -> bool {
+    #[cfg(CONFIG_PCI)]
+    if let Some((_, command)) = command(_dev) {
+        return command & MASTER != 0;
+    }
+    true
+}
 
 /// Keeps a PCI device from mastering the bus. Nothing keeps the device's driver from switching that on
 /// again. Does nothing to other devices.
@@ -33,19 +51,20 @@ pub fn stop(_dev: &device::Device) {
 /// Context: any.
 pub fn stop_at_once(_dev: &device::Device) {
     #[cfg(CONFIG_PCI)]
-    if let Some(pdev) = pdev(_dev) {
-        let register = bindings::PCI_COMMAND as c_int;
-        let mut command = 0;
+    if let Some((pdev, command)) = command(_dev) {
         // SAFETY: The device is valid, and every PCI device has the register.
-        unsafe {
-            bindings::pci_read_config_word(pdev, register, &mut command);
-            bindings::pci_write_config_word(
-                pdev,
-                register,
-                command & !(bindings::PCI_COMMAND_MASTER as u16),
-            );
-        }
+        unsafe { bindings::pci_write_config_word(pdev, REGISTER, command & !MASTER) };
     }
+}
+
+/// The PCI device that a device is, and its command register: all ones once the device is gone.
+#[cfg(CONFIG_PCI)]
+fn command(dev: &device::Device) -> Option<(*mut bindings::pci_dev, u16)> {
+    let pdev = pdev(dev)?;
+    let mut command = 0;
+    // SAFETY: The device is valid, and every PCI device has the register.
+    unsafe { bindings::pci_read_config_word(pdev, REGISTER, &mut command) };
+    Some((pdev, command))
 }
 
 #[cfg(CONFIG_PCI)]
