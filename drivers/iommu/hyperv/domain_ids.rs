@@ -25,10 +25,12 @@ impl DomainId {
         self.0
     }
 
-    /// The number of a domain that lets devices through in a guest that has no other domains.
+    /// The `n`th number, from 1, of a domain that lets devices through in a guest that has no other
+    /// domains. [`None`] for 0, and when there are no more.
     #[cfg(CONFIG_HIBERNATION)]
-    pub(crate) fn of_passage() -> DomainId {
-        DomainId(DomainId::FIRST_HIGH)
+    pub(crate) fn of_passage(n: u32) -> Option<DomainId> {
+        let id = DomainId(DomainId::FIRST_HIGH.checked_add(n)?);
+        (n > 0 && id.0 <= DomainId::LAST).then_some(id)
     }
 }
 

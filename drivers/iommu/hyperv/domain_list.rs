@@ -11,6 +11,8 @@ use super::{
     flush_counters::FlushCounters,
     translation::Table, //
 };
+#[cfg(CONFIG_HIBERNATION)]
+use kernel::sync::MutexGuard;
 use kernel::{
     new_mutex,
     prelude::*,
@@ -32,6 +34,8 @@ use kernel::{
 pub(crate) struct Record {
     pub(crate) table: Table,
     pub(crate) counters: FlushCounters,
+    /// The hypervisor could not be made to flush: no device is let in any more.
+    pub(crate) stale: AtomicFlag,
     retired: AtomicFlag,
 }
 
@@ -70,7 +74,7 @@ impl DomainList {
             .try_for_each(|(id, record)| f(*id, record))
     }
 
-    /// Calls `f` for each domain that is not retired, by number, while nothing else runs.
+    /// The list while nothing else runs.
     ///
     /// Context: any; one CPU, with interrupts off.
     ///
@@ -78,12 +82,16 @@ impl DomainList {
     ///
     /// [`EBUSY`]: somebody was stopped in the middle of a change.
     #[cfg(CONFIG_HIBERNATION)]
-    pub(crate) fn each_at_rest(&self, mut f: impl FnMut(DomainId, Table)) -> Result {
-        let records = self.records.try_lock().ok_or(EBUSY)?;
-        for (id, record) in records.iter().filter(|(_, record)| !record.is_retired()) {
-            f(*id, record.table);
-        }
-        Ok(())
+    pub(crate) fn at_rest(&self) -> Result<AtRest<'_>> {
+        self.records.try_lock().map(AtRest).ok_or(EBUSY)
+    }
+
+    /// A domain.
+    ///
+    /// Context: may sleep.
+    #[cfg(CONFIG_HIBERNATION)]
+    pub(crate) fn find(&self, id: DomainId) -> Option<Arc<Record>> {
+        self.records.lock().get(&id).cloned()
     }
 
     /// Calls `f` for a domain, which does not go meanwhile, nor does the top of its table.
@@ -94,6 +102,20 @@ impl DomainList {
         let records = self.records.lock();
         let (_, record) = records.iter().find(|(id, _)| id.as_u32() == number)?;
         Some(f(record))
+    }
+}
+
+/// The list while nothing else runs.
+#[cfg(CONFIG_HIBERNATION)]
+pub(crate) struct AtRest<'a>(MutexGuard<'a, RBTree<DomainId, Arc<Record>>>);
+
+#[cfg(CONFIG_HIBERNATION)]
+impl AtRest<'_> {
+    /// Calls `f` for each domain that is not retired, by number.
+    pub(crate) fn each(&self, mut f: impl FnMut(DomainId, Table)) {
+        for (id, record) in self.0.iter().filter(|(_, record)| !record.is_retired()) {
+            f(*id, record.table);
+        }
     }
 }
 
@@ -115,6 +137,7 @@ impl Unlisted {
         let record = Record {
             table: Table { root, levels },
             counters: FlushCounters::new()?,
+            stale: AtomicFlag::new(false),
             retired: AtomicFlag::new(false),
         };
         Ok(Unlisted {
@@ -142,6 +165,11 @@ impl Listed {
     #[inline(always)]
     pub(crate) fn counters(&self) -> &FlushCounters {
         &self.0.counters
+    }
+
+    /// Closes the domain.
+    pub(crate) fn stale(&self) -> &AtomicFlag {
+        &self.0.stale
     }
 
     /// The hypervisor has forgotten the domain. Its table may go when this returns.

@@ -8,7 +8,10 @@ use super::{
     domain_ids::DomainId,
     flush_counters::FlushCounters, //
 };
-use kernel::prelude::*;
+use kernel::{
+    prelude::*,
+    sync::atomic::AtomicFlag, //
+};
 
 pub(crate) struct DomainList;
 
@@ -18,24 +21,34 @@ impl DomainList {
     }
 }
 
-pub(crate) struct Unlisted(FlushCounters);
+pub(crate) struct Unlisted(Listed);
 
 impl Unlisted {
     pub(crate) fn new(_root: u64, _levels: Levels) -> Result<Unlisted> {
-        FlushCounters::new().map(Unlisted)
+        Ok(Unlisted(Listed {
+            counters: FlushCounters::new()?,
+            stale: AtomicFlag::new(false),
+        }))
     }
 
     pub(crate) fn enter(self, _list: &DomainList, _id: DomainId) -> Listed {
-        Listed(self.0)
+        self.0
     }
 }
 
-pub(crate) struct Listed(FlushCounters);
+pub(crate) struct Listed {
+    counters: FlushCounters,
+    stale: AtomicFlag,
+}
 
 impl Listed {
     #[inline(always)]
     pub(crate) fn counters(&self) -> &FlushCounters {
-        &self.0
+        &self.counters
+    }
+
+    pub(crate) fn stale(&self) -> &AtomicFlag {
+        &self.stale
     }
 
     pub(crate) fn leave(self, _list: &DomainList, _id: DomainId) {}

@@ -8,6 +8,7 @@ use super::{
         Blocked, //
     },
     calls,
+    domain_ids::DomainId,
     endpoint::{
         Endpoint,
         Place,
@@ -51,33 +52,52 @@ impl Endpoint {
 
     /// Puts the device back to where it was, or else blocks it. There is a message about a failure.
     ///
+    /// The system may have turned back before the device was put to sleep. It is where it was then, and
+    /// is told so once more.
+    ///
     /// Context: may sleep; nothing else changes the device's translation.
     ///
     /// # Errors
     ///
     /// [`EIO`]: it could be neither put back nor blocked.
     pub(crate) fn wake(&self, instance: &Instance) -> Result {
-        let slept = self.with_state(|state| {
+        let place = self.with_state(|state| {
+            let Some(slept) = state.slept.take() else {
+                return state.place;
+            };
             if !state.is_replaced() {
                 // On this host it may be anywhere.
                 state.place = Place::Initial;
             }
-            state.slept.take()
+            slept
         });
-        let domain = match slept {
-            Some(Place::In(domain)) => domain,
-            Some(Place::Blocked(_)) => return self.block(instance),
-            Some(Place::Initial) | None => return Ok(()),
-        };
-        let requests = if instance.identity() == Some(domain) {
-            TranslatedRequests::Forbidden
-        } else {
-            TranslatedRequests::Allowed
-        };
-        let closed_by = [instance.shut_down_flag()];
-        match self.attach(domain, requests, Demand::Optional, &closed_by) {
-            Ok(()) => Ok(()),
-            Err(_) => self.block(instance),
+        match place {
+            Place::In(domain) => self
+                .enter_again(instance, domain)
+                .or_else(|_| self.block(instance)),
+            Place::Blocked(_) => self.block(instance),
+            Place::Initial => Ok(()),
         }
+    }
+
+    /// Puts the device back into a domain.
+    fn enter_again(&self, instance: &Instance, domain: DomainId) -> Result {
+        if instance.identity() == Some(domain) {
+            let closed_by = [instance.shut_down_flag()];
+            return self.attach(
+                domain,
+                TranslatedRequests::Forbidden,
+                Demand::Optional,
+                &closed_by,
+            );
+        }
+        let record = instance.domains().find(domain).ok_or(ENODEV)?;
+        let closed_by = [&record.stale, instance.shut_down_flag()];
+        self.attach(
+            domain,
+            TranslatedRequests::Allowed,
+            Demand::Optional,
+            &closed_by,
+        )
     }
 }

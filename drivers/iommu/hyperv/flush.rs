@@ -192,7 +192,9 @@ impl Domain {
 
     /// No flush works.
     fn give_up(&self, failure: HypercallError) {
-        let (given_up, tally) = self.instance.give_up(self.id, &self.stale, &self.emptied);
+        let (given_up, tally) = self
+            .instance
+            .give_up(self.id, self.listed.stale(), &self.emptied);
         // At shutdown the hypervisor has forgotten the domain, and the devices are blocked.
         if given_up == GivenUp::Now && !self.instance.is_shut_down() {
             pr_err!(

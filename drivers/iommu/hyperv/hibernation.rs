@@ -10,8 +10,9 @@
 //!
 //! When one of the domains cannot be made as it was, no device gets out of the blocking domain again.
 //!
-//! A guest that had no IOMMU may wake up on a host that offers one. The kernel that has loaded the
-//! image has used it then, and has left the devices blocked. They are let through, as they were.
+//! A guest whose host had no IOMMU may wake up on a host that offers one. The kernel that has loaded
+//! the image has used it then, and has left the devices blocked. They are let through, as they were. A
+//! guest that was told to leave the IOMMU alone does so.
 
 use super::{
     calls::{
@@ -47,11 +48,22 @@ use kernel::{
         status::HypercallError, //
     },
     prelude::*,
-    sync::SetOnce, //
+    sync::atomic::{
+        ordering::Relaxed,
+        Atomic,
+        AtomicFlag, //
+    },
 };
 
-/// The identity domain of a guest that had no IOMMU when it hibernated. Never deleted.
-static PASSAGE: SetOnce<DomainId> = SetOnce::new();
+/// This kernel looked for an IOMMU, and its host had none.
+static LOOKED_IN_VAIN: AtomicFlag = AtomicFlag::new(false);
+
+/// The identity domain through which devices go that were there before the host had an IOMMU: the
+/// number of such domains that were made or tried. A host that is the same as before may still have the
+/// last one, another has none: each resume makes a new one, and none is deleted.
+static PASSAGES: Atomic<u32> = Atomic::new(0);
+/// How many numbers may turn out to be taken at a resume.
+const MAX_TAKEN: usize = 8;
 
 /// Leaves the hypervisor without domains, and the devices blocked.
 ///
@@ -62,6 +74,11 @@ static PASSAGE: SetOnce<DomainId> = SetOnce::new();
 /// [`EBUSY`]: a device could not be blocked, or a domain not be deleted, with a message. The domains are
 /// as before; [`wake_device`] puts the devices back.
 fn suspend(instance: &Instance) -> Result {
+    if instance.is_shut_down() {
+        // Nothing may be opened that the last resume has left closed.
+        pr_err!("no hibernation: the devices are blocked since the last one\n");
+        return Err(EBUSY);
+    }
     instance.close();
     let mut stays = None;
     instance.each(|endpoint| {
@@ -91,7 +108,8 @@ fn delete_all(instance: &Instance) -> Result {
             Ok(()) => deleted = deleted.saturating_add(1),
             Err(failure) => stays = Some((id, failure)),
         }
-    })?;
+    })
+    .inspect_err(|_| pr_err!("no hibernation: domains are being changed\n"))?;
     let Some((id, failure)) = stays else {
         return Ok(());
     };
@@ -169,15 +187,19 @@ fn check_host(former: &Capabilities) -> Result<(), Different> {
 
 /// Calls `f` for each domain that is to be there after a resume: the static ones, and the paging ones
 /// that the kernel still uses.
+///
+/// # Errors
+///
+/// [`EBUSY`]: somebody was stopped while changing them. `f` was not called.
 fn each_domain(instance: &Instance, mut f: impl FnMut(DomainId, Translation)) -> Result {
+    let paging = instance.domains().at_rest()?;
     for (id, translation) in instance.static_domains() {
         if let Some(id) = id {
             f(id, translation);
         }
     }
-    instance
-        .domains()
-        .each_at_rest(|id, table| f(id, table.into()))
+    paging.each(|id, table| f(id, table.into()));
+    Ok(())
 }
 
 /// Makes a domain of a given number. One of another kernel that has the number is deleted; no device of
@@ -191,8 +213,11 @@ fn make_again(id: DomainId, translation: Translation) -> Result<(), Different> {
         result => result,
     };
     result.map_err(|failure| Different::Domain(id, CreateDeviceDomain::NAME, failure))?;
-    calls::configure(id, translation)
-        .map_err(|failure| Different::Domain(id, ConfigureDeviceDomain::NAME, failure))
+    calls::configure(id, translation).map_err(|failure| {
+        // What the hypervisor does with a domain that is not configured is not documented.
+        let _ = calls::delete(id);
+        Different::Domain(id, ConfigureDeviceDomain::NAME, failure)
+    })
 }
 
 /// Puts a device back to where it was.
@@ -203,25 +228,36 @@ fn make_again(id: DomainId, translation: Translation) -> Result<(), Different> {
 ///
 /// [`EIO`]: it could be neither put back nor blocked. It must not be used.
 fn wake_device(instance: &Instance, id: LogicalDeviceId) -> Result {
-    let mut result = Ok(());
+    let mut result = None;
     instance.each(|endpoint| {
         if endpoint.id() == id {
-            result = endpoint.wake(instance);
+            result = Some(endpoint.wake(instance));
         }
     });
-    result
+    result.unwrap_or_else(|| {
+        // The IOMMU core knows nothing of the device, whose driver does untranslated DMA.
+        if !is_behind_iommu(id) {
+            return Ok(());
+        }
+        pr_err!("{id} is behind the IOMMU since the guest woke up; it stays blocked\n");
+        Err(EIO)
+    })
 }
 
-/// The same in a guest that had no IOMMU.
+fn is_behind_iommu(id: LogicalDeviceId) -> bool {
+    matches!(calls::get_device_iommu(id), Ok(DeviceIommu::Enabled))
+}
+
+/// The same in a guest whose host had no IOMMU.
 ///
 /// # Errors
 ///
 /// [`EIO`]: the device may be blocked, and cannot be let through.
 fn let_through(id: LogicalDeviceId) -> Result {
-    let Some(passage) = PASSAGE.copy() else {
+    let Some(passage) = DomainId::of_passage(PASSAGES.load(Relaxed)) else {
         return Ok(());
     };
-    if !matches!(calls::get_device_iommu(id), Ok(DeviceIommu::Enabled)) {
+    if !is_behind_iommu(id) {
         return Ok(());
     }
     match calls::attach(passage, id) {
@@ -236,18 +272,41 @@ fn let_through(id: LogicalDeviceId) -> Result {
     }
 }
 
+/// This kernel looks for an IOMMU, and there is none.
+pub(crate) fn looked_in_vain() {
+    LOOKED_IN_VAIN.store(true, Relaxed);
+}
+
 /// Makes a way through the IOMMU of a host that offers one now, if it does.
+///
+/// Context: syscore resume: one CPU, interrupts off.
 fn make_passage() {
-    if PASSAGE.as_ref().is_some() || !calls::get_capabilities().is_ok_and(|it| it.judge().is_ok()) {
+    if !LOOKED_IN_VAIN.load(Relaxed)
+        || !calls::get_capabilities().is_ok_and(|it| it.judge().is_ok())
+    {
         return;
     }
-    let id = DomainId::of_passage();
-    match make_again(id, Translation::Identity) {
-        Ok(()) => {
-            PASSAGE.populate(id);
-            pr_info!("the host offers an IOMMU now; it is used after the next boot\n");
+    let is_news = PASSAGES.load(Relaxed) == 0;
+    for _ in 0..MAX_TAKEN {
+        let number = PASSAGES.load(Relaxed).wrapping_add(1);
+        let Some(id) = DomainId::of_passage(number) else {
+            return;
+        };
+        PASSAGES.store(number, Relaxed);
+        match calls::create(id) {
+            Err(failure) if readings::number_answer(failure) == NumberAnswer::Taken => continue,
+            Err(failure) => Different::Domain(id, CreateDeviceDomain::NAME, failure).report(),
+            Ok(()) => match calls::configure(id, Translation::Identity) {
+                Ok(()) if is_news => {
+                    pr_info!("the host offers an IOMMU now; it is used after the next boot\n");
+                }
+                Ok(()) => {}
+                Err(failure) => {
+                    Different::Domain(id, ConfigureDeviceDomain::NAME, failure).report();
+                }
+            },
         }
-        Err(difference) => difference.report(),
+        return;
     }
 }
 

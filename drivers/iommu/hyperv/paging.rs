@@ -63,9 +63,8 @@ pub(crate) struct Domain {
     /// A device that may have ATS on was attached once: what a flush costs, not what it must do,
     /// depends on that.
     pub(super) has_device_tlbs: AtomicFlag,
-    /// The hypervisor could not be made to flush: no device is let in any more.
-    pub(super) stale: AtomicFlag,
-    /// After that, each device was seen to be blocked: nothing is left to be done.
+    /// After it was closed for a flush that failed, each device was seen to be blocked: nothing is left
+    /// to be done.
     pub(super) emptied: AtomicFlag,
 }
 
@@ -141,7 +140,6 @@ impl Domain {
                 whole: whole.prepare(calls::flush_input(id)),
                 listed: unlisted.enter(instance.domains(), id),
                 has_device_tlbs: AtomicFlag::new(false),
-                stale: AtomicFlag::new(false),
                 emptied: AtomicFlag::new(false),
             })
         })
@@ -156,7 +154,7 @@ impl PagingDomain for Domain {
         if endpoint.has_ats() {
             self.has_device_tlbs.store(true, Relaxed);
         }
-        let closed_by = [&self.stale, self.instance.shut_down_flag()];
+        let closed_by = [self.listed.stale(), self.instance.shut_down_flag()];
         endpoint.attach(
             self.id,
             TranslatedRequests::Allowed,
@@ -178,7 +176,7 @@ impl PagingDomain for Domain {
     }
 
     fn release(self) -> TableFate {
-        if self.stale.load(Relaxed) {
+        if self.listed.stale().load(Relaxed) {
             // Whether a delete drops what is cached is not documented: the domain stays.
             self.listed.retire();
             return TableFate::Leak;

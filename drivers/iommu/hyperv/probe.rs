@@ -47,7 +47,12 @@ pub(crate) fn probe() -> Result {
         // A parent partition has other means; elsewhere there is no hypervisor to ask.
         partition::Kind::None | partition::Kind::Parent => return Err(ENODEV),
     }
-    let (report, capabilities) = examine()?;
+    let (report, capabilities) = examine().inspect_err(|_| {
+        #[cfg(CONFIG_HIBERNATION)]
+        if kind == partition::Kind::Guest {
+            super::hibernation::looked_in_vain();
+        }
+    })?;
     if kind == partition::Kind::ConfidentialGuest {
         pr_info!("not used: the host cannot read the page tables of a confidential guest\n");
         return Err(ENODEV);
