@@ -67,6 +67,9 @@ SAMPLES=$HV_BUILD/cargo/samples/programs	# a directory of programs
 # What build-kselftest.sh leaves behind: a directory of programs.
 KSELFTEST=$HV_BUILD/kselftest/programs
 
+# What fetch-programs.sh leaves behind: a directory for each set of programs.
+FETCHED=$HV_BUILD/programs
+
 # The results of the benchmark that are kept, to compare with.
 BENCH_KEPT=$HV_TOP/Documentation/virt/hyperv/pviommu-bench.json
 

@@ -269,6 +269,12 @@ build_guests() {
 			return
 		fi
 	fi
+	# Without a network the cases that need them are left out, and named in the summary.
+	if [[ -n $all ]] && ! offline; then
+		if wanted power; then "$HV_TOP/scripts/fetch-programs.sh" kdump || failed_part programs-kdump; fi
+		if wanted passthrough; then "$HV_TOP/scripts/fetch-programs.sh" dpdk || failed_part programs-dpdk; fi
+	fi
+	tools+=(--fetched "$FETCHED")
 	rc=0
 	"$HV_TOP/scripts/build-tools.sh" || rc=$?
 	if ((rc != 0 || ${#kernels[@]} == 0)); then

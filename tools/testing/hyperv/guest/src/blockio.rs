@@ -2,6 +2,7 @@
 //! A quick verified write and read of a block device, for boots that do not carry fio.
 
 use std::fs::{File, OpenOptions};
+use std::io::{Read, Seek, SeekFrom};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 
@@ -10,7 +11,10 @@ use nix::sys::mman::{mmap_anonymous, munmap, MapFlags, ProtFlags};
 
 /// Transfer sizes, in bytes: 4 KiB to 1 MiB, with odd numbers of pages among them.
 const SIZES: [usize; 7] = [4096, 3 * 4096, 16384, 17 * 4096, 131_072, 33 * 4096, 1 << 20];
-const LARGEST: usize = 1 << 20;
+/// The most that one transfer moves, in bytes.
+pub const LARGEST: usize = 1 << 20;
+/// What direct I/O is a multiple of, in bytes.
+pub const BLOCK: usize = 4096;
 /// Rounds over all sizes of an ordinary check.
 const ROUNDS: u64 = 3;
 
@@ -71,6 +75,45 @@ impl Disk {
         let mut options = OpenOptions::new();
         let file = options.read(true).write(true).custom_flags(libc::O_DIRECT).open(device);
         Ok(Disk { file: file.with_context(|| name.clone())?, name, buffer: Aligned::new()? })
+    }
+
+    /// Its size in bytes.
+    ///
+    /// # Errors
+    /// When the kernel does not tell.
+    pub fn bytes(&mut self) -> Result<u64> {
+        self.file.seek(SeekFrom::End(0)).with_context(|| format!("the size of {}", self.name))
+    }
+
+    /// Writes what `source` has next, filled up with zeros to whole blocks of 4 KiB. Returns what was stored:
+    /// nothing at its end.
+    ///
+    /// # Errors
+    /// The error of either.
+    pub fn store(&mut self, at: u64, source: &mut impl Read) -> Result<&[u8]> {
+        let data = self.buffer.bytes();
+        let mut bytes = 0;
+        while bytes < data.len() {
+            match source.read(&mut data[bytes..]).context("reading what is to be stored")? {
+                0 => break,
+                more => bytes += more,
+            }
+        }
+        let whole = bytes.next_multiple_of(BLOCK);
+        data[bytes..whole].fill(0);
+        self.file.write_all_at(&data[..whole], at).with_context(|| format!("writing {whole} bytes at {at}"))?;
+        Ok(&data[..bytes])
+    }
+
+    /// Reads `bytes` bytes, at most 1 MiB.
+    ///
+    /// # Errors
+    /// The I/O error.
+    pub fn load(&mut self, at: u64, bytes: usize) -> Result<&[u8]> {
+        let whole = bytes.next_multiple_of(BLOCK);
+        let data = self.buffer.bytes().get_mut(..whole).context("more than a transfer holds")?;
+        self.file.read_exact_at(data, at).with_context(|| format!("reading {whole} bytes at {at}"))?;
+        Ok(&data[..bytes])
     }
 
     /// Writes the pattern of this place.

@@ -7,17 +7,29 @@
 use std::ffi::CString;
 use std::fs::{self, File};
 use std::os::fd::AsRawFd;
+use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{bail, ensure, Context, Result};
 use hvcore::ids::DomainId;
+use hvcore::request::Request;
 use nix::errno::Errno;
 use nix::sched::{sched_setaffinity, CpuSet};
 use nix::sys::reboot::{reboot, RebootMode};
 use nix::unistd::Pid;
 
+use crate::control::Minihv;
+use crate::fetched::Set;
+use crate::options::Options;
+use crate::pci;
+use crate::report::Reporter;
+
 const KERNEL: &str = "/boot/kernel";
 const INITRAMFS: &str = "/boot/initramfs";
 const SYSRQ: &str = "/proc/sysrq-trigger";
+/// How many processors a kernel may have.
+const PROCESSORS: &str = "nr_cpus=";
+/// How long a crash may take to begin.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What a second kernel is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,6 +63,14 @@ impl Purpose {
         }
     }
 
+    /// kexec's option.
+    fn option(self) -> &'static str {
+        match self {
+            Purpose::Successor => "--load",
+            Purpose::Crash => "--load-panic",
+        }
+    }
+
     /// Words that go with it.
     fn words(self) -> &'static [&'static str] {
         match self {
@@ -58,6 +78,26 @@ impl Purpose {
             Purpose::Crash => &["nr_cpus=1", "reset_devices"],
         }
     }
+}
+
+/// How the next kernel is loaded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Loader {
+    /// By `kexec_file_load(2)`: the running kernel prepares everything.
+    File,
+    /// By `kexec_load(2)`: the distribution's kexec does.
+    Segments,
+}
+
+/// How a crash comes about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cause {
+    /// By the kernel's own key for it.
+    Sysrq,
+    /// By an NMI from outside, which the kernel is told to panic upon (`unknown_nmi_panic`).
+    Nmi,
+    /// By the kernel's own key, while the NVMe controller is being removed because the host withdraws it.
+    Removal,
 }
 
 /// What the next kernel is told besides what this one was told.
@@ -80,7 +120,11 @@ fn command_line(current: &str, purpose: Purpose, next: &Next<'_>) -> Result<Stri
     let (scenario, later) = next.scenarios.split_first().context("hvtest.next= names no scenario")?;
     let ids: Vec<String> = next.domains.iter().map(|id| id.0.to_string()).collect();
     let kept = current.split_whitespace().filter(|word| !OWN.iter().any(|own| word.starts_with(own)));
-    let mut words: Vec<String> = kept.chain(purpose.words().iter().copied()).map(str::to_owned).collect();
+    // Of this word the kernel takes the smallest, not the last.
+    let is_told =
+        |word: &&str| word.starts_with(PROCESSORS) && next.words.iter().any(|own| own.starts_with(PROCESSORS));
+    let usual = purpose.words().iter().copied().filter(|word| !is_told(word));
+    let mut words: Vec<String> = kept.chain(usual).map(str::to_owned).collect();
     words.extend_from_slice(next.words);
     words.push(format!("hvtest.scenario={scenario}"));
     words.push(format!("hvtest.kernel={}", next.kernel));
@@ -95,9 +139,24 @@ fn command_line(current: &str, purpose: Purpose, next: &Next<'_>) -> Result<Stri
 ///
 /// # Errors
 /// When there is none, or the running kernel refuses it.
-pub fn load(purpose: Purpose, next: &Next<'_>) -> Result<()> {
+pub fn load(purpose: Purpose, loader: Loader, next: &Next<'_>) -> Result<()> {
     let current = fs::read_to_string("/proc/cmdline").context("/proc/cmdline")?;
-    let line = CString::new(command_line(&current, purpose, next)?)?;
+    let line = command_line(&current, purpose, next)?;
+    match loader {
+        Loader::File => load_file(purpose, &line)?,
+        Loader::Segments => {
+            let (kind, initramfs) = (purpose.option(), format!("--initrd={INITRAMFS}"));
+            Set::Kdump
+                .run("kexec", &["--kexec-syscall", kind, &initramfs, &format!("--command-line={line}"), KERNEL])?;
+        }
+    }
+    ensure!(purpose.is_loaded(), "the kernel does not say that another one is loaded for {purpose:?}");
+    Ok(())
+}
+
+/// By the system call that takes the files.
+fn load_file(purpose: Purpose, line: &str) -> Result<()> {
+    let line = CString::new(line)?;
     let kernel = File::open(KERNEL).context(KERNEL)?;
     let initramfs = File::open(INITRAMFS).context(INITRAMFS)?;
     let (bytes, flags) = (line.as_bytes_with_nul().len(), purpose.flags());
@@ -109,19 +168,57 @@ pub fn load(purpose: Purpose, next: &Next<'_>) -> Result<()> {
     Ok(())
 }
 
-/// Leaves for the kernel that was loaded, by a crash on a processor of choice where it is a crash kernel. Returns when none
-/// was.
+/// Goes to a processor, and stays there.
+fn go_to(cpu: u64) -> Result<()> {
+    let mut cpus = CpuSet::new();
+    cpus.set(usize::try_from(cpu)?).context("hvtest.crash-cpu=")?;
+    sched_setaffinity(Pid::from_raw(0), &cpus).with_context(|| format!("going to processor {cpu}"))
+}
+
+fn sysrq() -> Result<()> {
+    fs::write(SYSRQ, "c").context(SYSRQ)
+}
+
+/// The host withdraws the NVMe controller; returns when the kernel takes the controller from its driver.
+fn begin_removal() -> Result<()> {
+    let minihv = Minihv::detect().context("only minihv withdraws devices")?;
+    let functions = pci::all()?;
+    let disk = functions.iter().find(|function| function.is_nvme()).context("no NVMe controller")?;
+    minihv.rescind(disk.bus().context("the NVMe controller is on no bus")?)?;
+    let begun = Instant::now();
+    while disk.driver().is_some() {
+        ensure!(begun.elapsed() < PATIENCE, "{} keeps its driver", disk.address);
+    }
+    ensure!(disk.file("config").exists(), "{} was gone before the crash", disk.address);
+    Ok(())
+}
+
+/// Crashes. Returns when there was no crash.
+fn crash(options: &Options, reporter: &mut Reporter) -> Result<()> {
+    if let Some(cpu) = options.crash_cpu {
+        go_to(cpu)?;
+    }
+    match options.crash_by {
+        Cause::Sysrq => sysrq(),
+        Cause::Removal => {
+            begin_removal()?;
+            sysrq()
+        }
+        Cause::Nmi => {
+            reporter.note(Request::Nmi.remark());
+            std::thread::sleep(PATIENCE);
+            bail!("no crash by an NMI within {} s", PATIENCE.as_secs())
+        }
+    }
+}
+
+/// Leaves for the kernel that was loaded, by a crash where it is a crash kernel. Returns when none was.
 ///
 /// # Errors
 /// When the running kernel refuses to go.
-pub fn leave(crash_cpu: Option<u64>) -> Result<()> {
+pub fn leave(options: &Options, reporter: &mut Reporter) -> Result<()> {
     if Purpose::Crash.is_loaded() {
-        if let Some(cpu) = crash_cpu {
-            let mut cpus = CpuSet::new();
-            cpus.set(usize::try_from(cpu)?).context("hvtest.crash-cpu=")?;
-            sched_setaffinity(Pid::from_raw(0), &cpus).with_context(|| format!("going to processor {cpu}"))?;
-        }
-        fs::write(SYSRQ, "c").context(SYSRQ)?;
+        crash(options, reporter)?;
     } else if Purpose::Successor.is_loaded() {
         reboot(RebootMode::RB_KEXEC).context("reboot by kexec")?;
     }
@@ -145,6 +242,11 @@ mod tests {
         assert_eq!(
             command_line("quiet hvtest.kernel=2 hvtest.domains=1 hvtest.tell=off", Purpose::Crash, &last).unwrap(),
             "quiet nr_cpus=1 reset_devices off hvtest.scenario=three hvtest.kernel=3 hvtest.domains="
+        );
+        let told = Next { words: &["nr_cpus=4".to_owned()], ..last };
+        assert_eq!(
+            command_line("", Purpose::Crash, &told).unwrap(),
+            "reset_devices nr_cpus=4 hvtest.scenario=three hvtest.kernel=3 hvtest.domains="
         );
         assert!(
             command_line("", Purpose::Crash, &Next { scenarios: &[], words: &[], kernel: 2, domains: &[] }).is_err()

@@ -14,11 +14,13 @@ mod debugfs;
 mod device_events;
 mod edu;
 mod faults;
+mod fetched;
 mod fio;
 mod hotplug;
 mod init;
 mod instructions;
 mod interrupts;
+mod iomem;
 mod iommufd;
 mod kernel_log;
 mod kexec;
@@ -70,9 +72,10 @@ fn main() -> std::process::ExitCode {
         reporter.note(&format!("Bail out! {error:#}"));
     }
     // Words that cannot be parsed were complained about.
-    let crash_cpu = Options::from_kernel().ok().and_then(|options| options.crash_cpu);
-    if let Err(error) = kexec::leave(crash_cpu) {
-        reporter.note(&format!("Bail out! {error:#}"));
+    if let Ok(options) = Options::from_kernel() {
+        if let Err(error) = kexec::leave(&options, &mut reporter) {
+            reporter.note(&format!("Bail out! {error:#}"));
+        }
     }
     init::power_off()
 }

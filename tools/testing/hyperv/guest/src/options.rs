@@ -7,6 +7,8 @@ use anyhow::{Context, Result};
 use hvcore::hostile::random::Seed;
 use hvcore::ids::DomainId;
 
+use crate::kexec::{Cause, Loader};
+
 /// What the kernel calls the type of a device's default domain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DomainMode {
@@ -59,6 +61,10 @@ pub struct Options {
     pub domains: Vec<DomainId>,
     /// `hvtest.crash-cpu=`: the processor that a crash happens on; any without one.
     pub crash_cpu: Option<u64>,
+    /// `hvtest.crash-by=sysrq|nmi|removal`: how it comes about.
+    pub crash_by: Cause,
+    /// `hvtest.load-by=file|segments`: the system call that loads the next kernel.
+    pub load_by: Loader,
     /// `hvtest.rounds=`: how often something that is repeated is done.
     pub rounds: u64,
     /// `hvtest.seed=`: where sequences that are made up start, in hexadecimal.
@@ -98,6 +104,17 @@ impl Options {
             Some("unmanaged") => DomainMode::Unmanaged,
             Some(other) => anyhow::bail!("hvtest.mode={other}: not known"),
         };
+        let crash_by = match words.get("crash-by").copied() {
+            None | Some("sysrq") => Cause::Sysrq,
+            Some("nmi") => Cause::Nmi,
+            Some("removal") => Cause::Removal,
+            Some(other) => anyhow::bail!("hvtest.crash-by={other}: not known"),
+        };
+        let load_by = match words.get("load-by").copied() {
+            None | Some("file") => Loader::File,
+            Some("segments") => Loader::Segments,
+            Some(other) => anyhow::bail!("hvtest.load-by={other}: not known"),
+        };
         Ok(Options {
             scenario: words.get("scenario").copied().unwrap_or("shell").to_owned(),
             mode,
@@ -111,6 +128,8 @@ impl Options {
             kernel: number("kernel")?.unwrap_or(1),
             domains: list("domains").into_iter().map(domain).collect::<Result<_>>()?,
             crash_cpu: number("crash-cpu")?,
+            crash_by,
+            load_by,
             rounds: number("rounds")?.unwrap_or(3),
             seed: words.get("seed").map(|text| seed(text)).transpose()?,
             modules: list("modules"),
@@ -166,7 +185,9 @@ mod tests {
         assert_eq!(o.seed, None);
         assert_eq!(Options::parse("hvtest.seed=0x1f").unwrap().seed.map(|seed| seed.0.get()), Some(31));
         assert_eq!((o.kernel, o.domains, o.rounds), (2, vec![DomainId(1), DomainId(7)], 9));
-        assert_eq!(o.crash_cpu, Some(3));
+        assert_eq!((o.crash_cpu, o.crash_by), (Some(3), Cause::Sysrq));
+        assert_eq!(Options::parse("hvtest.load-by=segments").unwrap().load_by, Loader::Segments);
+        assert_eq!(Options::parse("hvtest.crash-by=removal").unwrap().crash_by, Cause::Removal);
         assert_eq!((o.next, o.tell), (split_list("a,b"), split_list("x=1,y")));
         assert!(Options::parse("hvtest.domains=").unwrap().domains.is_empty());
         assert!(Options::parse("hvtest.domains=x").is_err());
@@ -176,6 +197,8 @@ mod tests {
     fn nonsense_is_refused() {
         assert!(Options::parse("hvtest.mode=maybe").is_err());
         assert!(Options::parse("hvtest.aperture=wide").is_err());
+        assert!(Options::parse("hvtest.crash-by=magic").is_err());
+        assert!(Options::parse("hvtest.load-by=hand").is_err());
         assert!(Options::parse("hvtest.seed=0").is_err());
         assert_eq!(Options::parse("quiet").unwrap().scenario, "shell");
     }

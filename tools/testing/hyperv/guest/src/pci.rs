@@ -30,6 +30,9 @@ pub const EDU: PciId = PciId { vendor: 0x1234, device: 0x11e8 };
 /// Vendor of virtio devices.
 pub const VIRTIO: u16 = 0x1af4;
 
+/// Modern virtio network interface.
+pub const VIRTIO_NET: PciId = PciId { vendor: VIRTIO, device: 0x1041 };
+
 /// A PCI function.
 #[derive(Clone, Debug)]
 pub struct PciFunction {

@@ -29,6 +29,7 @@ pub mod paging;
 pub mod partition;
 pub mod platform;
 pub mod report;
+pub mod request;
 pub mod startup;
 pub mod status;
 pub mod synic;

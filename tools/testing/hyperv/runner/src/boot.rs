@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{bail, Context, Result};
 use hvcore::options::Options;
+use hvcore::request::Request;
 
 use crate::case::Pack;
 use crate::console::{message, Follower};
@@ -17,7 +18,7 @@ use crate::image::{write_bundle, Kernel};
 use crate::initramfs::{Fio, Initramfs};
 use crate::monitor::Monitor;
 use crate::qemu::{as_shell, Clock, Console, Iommu, Logs, Machine, Payload, Threads, Trace};
-use crate::remarks::GUEST;
+use crate::remarks::{remark, GUEST};
 
 /// How often the logs are looked at.
 const TICK: Duration = Duration::from_millis(20);
@@ -48,6 +49,8 @@ pub struct Tools {
     pub fio: PathBuf,
     /// Directory with the kernel's own tests, where they were built.
     pub kselftest: Option<PathBuf>,
+    /// Directory with a directory for each set of the distribution's programs, where some were fetched.
+    pub fetched: Option<PathBuf>,
     /// Directory with the programs of samples/, where they were built.
     pub samples: Option<PathBuf>,
     /// Directory with the modules that measure, where they were built.
@@ -104,6 +107,15 @@ impl Leftovers {
     }
 }
 
+/// What is new when the machine is switched on again.
+#[derive(Clone, Debug)]
+pub struct PowerCycle {
+    /// Words added to the kernel's command line.
+    pub append: String,
+    /// minihv's options; the devices are added.
+    pub hypervisor: Options,
+}
+
 /// Everything that is chosen for one boot.
 #[derive(Clone, Debug)]
 pub struct Plan {
@@ -127,8 +139,8 @@ pub struct Plan {
     pub append: String,
     /// minihv's options; the devices are added.
     pub hypervisor: Options,
-    /// The same for each time that the machine is switched on again, with the same disks.
-    pub power_cycles: Vec<Options>,
+    /// Each time that the machine is switched on again, with the same disks.
+    pub power_cycles: Vec<PowerCycle>,
     /// Whether fio is packed.
     pub fio: Fio,
     /// More files for the guest.
@@ -195,6 +207,14 @@ impl Record {
     }
 }
 
+impl Tools {
+    /// The directory of a set of the distribution's programs, where it was fetched.
+    pub fn fetched(&self, pack: Pack) -> Option<PathBuf> {
+        let directory = self.fetched.as_ref()?.join(pack.fetched()?);
+        directory.is_dir().then_some(directory)
+    }
+}
+
 /// A guest from the first start of its machine on.
 struct Boot {
     serial: Follower,
@@ -239,6 +259,10 @@ impl Plan {
                 Pack::Kselftest => archive.add_programs("kselftest", tools.kselftest.as_deref())?,
                 Pack::Samples => archive.add_programs("samples", tools.samples.as_deref())?,
                 Pack::Bench => archive.add_programs("bench", tools.bench.as_deref())?,
+                Pack::Kdump | Pack::Dpdk => {
+                    let name = pack.fetched().context("a set of programs")?;
+                    archive.add_programs(name, tools.fetched(*pack).as_deref())?;
+                }
                 Pack::Attack => archive.add_programs("attack", tools.attack.as_deref())?,
             }
         }
@@ -260,22 +284,13 @@ impl Plan {
         }
         let bundle = directory.join("bundle.img");
         write_bundle(&bundle, &self.kernel.image, &initramfs, &command_line)?;
-        Ok(Payload::Minihv { elf: elf.clone(), bundle, options: self.options(&self.hypervisor)? })
+        let options = Options { assign: self.devices.assignment()?, ..self.hypervisor.clone() };
+        Ok(Payload::Minihv { elf: elf.clone(), bundle, options: options.to_string() })
     }
 
-    /// minihv's command line.
-    fn options(&self, options: &Options) -> Result<String> {
-        let options = Options { assign: self.devices.assignment()?, ..options.clone() };
-        Ok(options.to_string())
-    }
-
-    /// The machine as it is switched on again.
-    fn again(&self, machine: &Machine, hypervisor: &Options) -> Result<Machine> {
-        let mut machine = machine.clone();
-        if let Payload::Minihv { options, .. } = &mut machine.payload {
-            *options = self.options(hypervisor)?;
-        }
-        Ok(machine)
+    /// The boot after this one.
+    fn again(&self, cycle: &PowerCycle) -> Plan {
+        Plan { append: cycle.append.clone(), hypervisor: cycle.hypervisor.clone(), ..self.clone() }
     }
 
     /// Boots the guest and follows it to its end. `watch` sees every console line as it comes.
@@ -344,9 +359,10 @@ impl Plan {
             start: Instant::now(),
         };
         self.power_on(tools, work, &machine, &mut boot, watch)?;
-        for hypervisor in &self.power_cycles {
+        for cycle in &self.power_cycles {
             if boot.record.end == End::Exited {
-                self.power_on(tools, work, &self.again(&machine, hypervisor)?, &mut boot, watch)?;
+                let payload = self.again(cycle).payload(tools, work)?;
+                self.power_on(tools, work, &Machine { payload, ..machine.clone() }, &mut boot, watch)?;
             }
         }
         let mut record = boot.record;
@@ -379,6 +395,9 @@ impl Plan {
             let ended = qemu.0.try_wait().context("waiting for QEMU")?;
             for line in serial.poll()? {
                 watch(&line, start.elapsed());
+                if let Some(request) = remark(message(&line)).and_then(Request::of) {
+                    monitor.fulfil(request)?;
+                }
                 if self.patience.failures == Failures::End {
                     failed = failed.or_else(|| failure(&line));
                 }

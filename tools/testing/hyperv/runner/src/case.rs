@@ -120,6 +120,31 @@ pub enum Pack {
     Bench,
     /// The driver that maps what the attacks ask for, in `/attack`.
     Attack,
+    /// The distribution's kexec and makedumpfile with their libraries, in `/kdump`.
+    Kdump,
+    /// DPDK's testpmd with its libraries and drivers, in `/dpdk`.
+    Dpdk,
+}
+
+/// What is new when the machine is switched on again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PowerCycle {
+    /// minihv's options.
+    pub hypervisor: &'static str,
+    /// The scenario of a kernel that starts afresh; `None` where the scenario before goes on, in a kernel that was
+    /// hibernated.
+    pub scenario: Option<&'static str>,
+}
+
+impl Pack {
+    /// The set of the distribution's programs that it is.
+    pub fn fetched(self) -> Option<&'static str> {
+        match self {
+            Pack::Kdump => Some("kdump"),
+            Pack::Dpdk => Some("dpdk"),
+            Pack::Kernel | Pack::Kselftest | Pack::Samples | Pack::Bench | Pack::Attack => None,
+        }
+    }
 }
 
 /// A boot and what must come of it.
@@ -151,9 +176,8 @@ pub struct Case {
     pub append: Vec<String>,
     /// minihv's options.
     pub hypervisor: &'static str,
-    /// How often the machine is switched on again, with the same disks, when the guest has switched it off: minihv's
-    /// options for each time.
-    pub power_cycles: Vec<&'static str>,
+    /// Each time that the machine is switched on again, with the same disks, when the guest has switched it off.
+    pub power_cycles: Vec<PowerCycle>,
     /// Time limit, where the case needs more than the usual one.
     pub limit: Option<Duration>,
     /// What it is evidence of.
@@ -245,7 +269,14 @@ impl Case {
 
     /// The machine is switched on once more, with the same disks, on a host with these options.
     pub fn switched_on_again(mut self, hypervisor: &'static str) -> Case {
-        self.power_cycles.push(hypervisor);
+        self.power_cycles.push(PowerCycle { hypervisor, scenario: None });
+        self
+    }
+
+    /// The machine is switched on once more, with the same disks, on the same host, for a scenario of its own.
+    pub fn switched_on_again_for(mut self, scenario: &'static str) -> Case {
+        self.demands.more_reports += 1;
+        self.power_cycles.push(PowerCycle { hypervisor: self.hypervisor, scenario: Some(scenario) });
         self
     }
 
@@ -263,7 +294,7 @@ impl Case {
 
     /// Leaves for more kernels, each with its own scenario and report.
     pub fn followed_by(mut self, scenarios: &[&'static str]) -> Case {
-        self.demands.more_reports = scenarios.len();
+        self.demands.more_reports += scenarios.len();
         self.append(&format!("hvtest.next={}", scenarios.join(",")))
     }
 
@@ -351,7 +382,9 @@ impl Case {
     pub fn judged(&self) -> Demands {
         let mut demands = self.demands.clone();
         if self.is_managed() {
-            let kernels = 1 + demands.more_reports + self.power_cycles.len();
+            // A kernel that loads an image reports nothing.
+            let loaders = self.power_cycles.iter().filter(|cycle| cycle.scenario.is_none()).count();
+            let kernels = 1 + demands.more_reports + loaders;
             let ordinary = expect::ordinary(&demands.log, kernels);
             demands.log.extend(ordinary);
         }
@@ -369,12 +402,17 @@ impl Case {
 
     /// Whether the kernel runs its own tests. They take seconds of each boot, and say the same in most.
     fn runs_unit_tests(&self) -> bool {
-        self.variant != Variant::Debug || matches!(self.suite, "kunit" | "boot")
+        self.variant != Variant::Debug || matches!((self.suite, self.tier), ("kunit", _) | ("boot", Tier::Thorough))
     }
 
     /// Everything that the guest's kernel is told.
     pub fn command_line(&self) -> String {
-        let scenario = format!("hvtest.scenario={}", self.scenario);
+        self.command_line_for(self.scenario)
+    }
+
+    /// Everything that the kernel of a scenario is told.
+    pub fn command_line_for(&self, scenario: &str) -> String {
+        let scenario = format!("hvtest.scenario={scenario}");
         let unit_tests = if self.runs_unit_tests() { "" } else { NO_UNIT_TESTS };
         let words = [self.variant.words(), unit_tests, &scenario];
         let words = words.into_iter().chain(self.append.iter().map(String::as_str));
@@ -394,6 +432,8 @@ mod tests {
         assert_eq!(case.clone().devices(&["edu"]).judged().excuses.len(), 1);
         assert_eq!(case.clone().followed_by(&["a", "b"]).judged().log, expect::ordinary(&[], 3));
         assert_eq!(case.clone().switched_on_again("").judged().log, expect::ordinary(&[], 2));
+        let dumped = case.clone().switched_on_again_for("a").followed_by(&["b"]);
+        assert_eq!((dumped.judged().log, dumped.demands.more_reports), (expect::ordinary(&[], 3), 2));
         assert_eq!(case.clone().expect(expect::driver_up()).judged().log.len(), 2);
         assert_eq!(case.append(mode::UNMANAGED[0]).judged().log, []);
     }
@@ -401,7 +441,8 @@ mod tests {
     #[test]
     fn the_kernels_own_tests_run_where_hosts_differ_and_on_other_kernels() {
         let runs = |case: Case| !case.command_line().contains(NO_UNIT_TESTS);
-        assert!(runs(Case::new("kunit", "x", "dma")) && runs(Case::new("boot", "x", "dma")));
+        assert!(runs(Case::new("kunit", "x", "dma")) && runs(Case::new("boot", "x", "dma").thorough()));
+        assert!(!runs(Case::new("boot", "x", "dma")));
         assert!(!runs(Case::new("faults", "x", "dma")));
         assert!(runs(Case::new("faults", "x", "dma").variant(Variant::Rt)));
     }

@@ -65,6 +65,9 @@ pub struct ToolArgs {
     /// Directory with the driver that the attacks use [default: none].
     #[arg(long, value_name = "DIR")]
     pub attack_module: Option<PathBuf>,
+    /// Directory with sets of the distribution's programs: `kdump`, `dpdk` [default: none].
+    #[arg(long, value_name = "DIR")]
+    pub fetched: Option<PathBuf>,
     /// The emulator.
     #[arg(long, value_name = "PROGRAM", default_value = "qemu-system-x86_64")]
     pub qemu: PathBuf,

@@ -27,7 +27,7 @@ pub enum Kind {
     VirtioBlk,
     /// virtio entropy source.
     VirtioRng,
-    /// virtio network interface without a network behind it.
+    /// virtio network interface; all of a guest's are on one network, with nobody else.
     VirtioNet,
     /// USB host controller with 16 vectors of MSI and a tablet behind it.
     Xhci,
@@ -207,7 +207,7 @@ impl Devices {
                     arguments.extend(["-object".to_owned(), format!("rng-random,id=rng{index},filename=/dev/urandom")]);
                 }
                 Kind::VirtioNet => {
-                    arguments.extend(["-netdev".to_owned(), format!("user,id=net{index},restrict=on")]);
+                    arguments.extend(["-netdev".to_owned(), format!("hubport,id=net{index},hubid=0")]);
                 }
                 Kind::Nvme | Kind::Edu | Kind::VirtioBlk | Kind::Xhci => {}
             }

@@ -37,6 +37,7 @@ impl Fingerprints {
             Pack::Samples => tools.samples.clone(),
             Pack::Bench => tools.bench.clone(),
             Pack::Attack => tools.attack.clone(),
+            Pack::Kdump | Pack::Dpdk => tools.fetched(*pack),
         });
         let files =
             [Some(kernel.image.clone()), kernel.modules.clone(), tools.minihv.clone(), Some(tools.guest.clone())];
@@ -100,6 +101,7 @@ mod tests {
             fio: PathBuf::new(),
             kselftest: None,
             samples: Some(at("samples")),
+            fetched: None,
             bench: None,
             attack: None,
         };

@@ -24,7 +24,7 @@ pub enum Verdict {
     Failed,
     /// It passed in an earlier run, with the same kernel, tools and definition.
     Kept,
-    /// It was not run: its kernel was not given.
+    /// It was not run: its kernel, or a program that it needs, was not given.
     Unrun,
 }
 

@@ -89,6 +89,7 @@ impl ToolArgs {
             fio: self.fio.clone(),
             kselftest: self.kselftest.clone(),
             samples: self.samples.clone(),
+            fetched: self.fetched.clone(),
             bench: self.bench_module.clone(),
             attack: self.attack_module.clone(),
         })

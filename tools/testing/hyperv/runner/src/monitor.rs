@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
-//! What a guest does that says nothing any more: QEMU is asked, before it is ended.
+//! QEMU's monitor: what a guest does that says nothing any more is asked there before QEMU is ended, and what the guest
+//! program asks of the machine is done there.
 
 use std::fmt::Write as _;
 use std::io::{BufRead, BufReader, Write};
@@ -8,6 +9,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{bail, ensure, Context, Result};
+use hvcore::request::Request;
 use serde_json::{json, Value};
 use tempfile::TempDir;
 
@@ -41,17 +43,34 @@ impl Monitor {
         ["-qmp".to_owned(), format!("unix:{},server=on,wait=off", self.socket().display())]
     }
 
-    /// Looks twice at local APICs and registers of `cpus` processors.
-    ///
-    /// # Errors
-    /// When QEMU does not answer, or with something else.
-    pub fn look(&self, cpus: u32) -> Result<String> {
+    /// Starts a conversation.
+    fn session(&self) -> Result<Session> {
         let stream = UnixStream::connect(self.socket()).context("connecting to QEMU's monitor")?;
         stream.set_read_timeout(Some(ANSWER)).context("the monitor's patience")?;
         let mut session = Session { reader: BufReader::new(stream.try_clone().context("the monitor")?), stream };
         let greeting = session.message()?;
         ensure!(greeting.get("QMP").is_some(), "QEMU greets with {greeting}");
         session.execute(&json!({ "execute": "qmp_capabilities" }))?;
+        Ok(session)
+    }
+
+    /// Does what the guest program asks for.
+    ///
+    /// # Errors
+    /// When QEMU does not answer, or refuses.
+    pub fn fulfil(&self, request: Request) -> Result<()> {
+        let command = match request {
+            Request::Nmi => "inject-nmi",
+        };
+        self.session()?.execute(&json!({ "execute": command })).map(drop)
+    }
+
+    /// Looks twice at local APICs and registers of `cpus` processors.
+    ///
+    /// # Errors
+    /// When QEMU does not answer, or with something else.
+    pub fn look(&self, cpus: u32) -> Result<String> {
+        let mut session = self.session()?;
         let mut text = String::new();
         for look in 1..=2 {
             if look > 1 {
@@ -103,8 +122,8 @@ mod tests {
     use std::os::unix::net::UnixListener;
     use std::thread;
 
-    /// Looks at something that answers each line with `answers`, in turn.
-    fn look_at(answers: &'static [&'static str]) -> Result<String> {
+    /// Asks something that answers each line with `answers`, in turn.
+    fn ask<T>(answers: &'static [&'static str], question: impl FnOnce(&Monitor) -> Result<T>) -> Result<T> {
         let monitor = Monitor::new().unwrap();
         let listener = UnixListener::bind(monitor.socket()).unwrap();
         let server = thread::spawn(move || {
@@ -120,9 +139,13 @@ mod tests {
             // Hangs up on the next command, or when there is none.
             lines.next();
         });
-        let result = monitor.look(1);
+        let result = question(&monitor);
         server.join().unwrap();
         result
+    }
+
+    fn look_at(answers: &'static [&'static str]) -> Result<String> {
+        ask(answers, |monitor| monitor.look(1))
     }
 
     #[test]
@@ -146,6 +169,15 @@ mod tests {
     fn a_refusal_is_told() {
         let error = look_at(&[r#"{"return": {}}"#, r#"{"error": {"class": "CommandNotFound"}}"#]).unwrap_err();
         assert!(error.to_string().contains("CommandNotFound"), "{error}");
+    }
+
+    #[test]
+    fn what_is_asked_for_is_done_or_refused() {
+        const DONE: &str = r#"{"return": {}}"#;
+        ask(&[DONE, DONE], |monitor| monitor.fulfil(Request::Nmi)).unwrap();
+        let refused = &[DONE, r#"{"error": {"class": "GenericError"}}"#];
+        let error = ask(refused, |monitor| monitor.fulfil(Request::Nmi)).unwrap_err();
+        assert!(error.to_string().contains("inject-nmi"), "{error}");
     }
 
     #[test]

@@ -9,8 +9,8 @@ use anyhow::{bail, Context, Result};
 use hvcore::cachelog::Strictness;
 use hvcore::options::Options;
 
-use crate::boot::{Failures, Leftovers, Patience, Plan, Record, Tools};
-use crate::case::{Case, Role, Tier, Variant};
+use crate::boot::{self, Failures, Leftovers, Patience, Plan, Record, Tools};
+use crate::case::{Case, PowerCycle, Role, Tier, Variant};
 use crate::cases::{self, mode, SUITES};
 use crate::device::{Bus, Devices};
 use crate::fingerprint::Fingerprints;
@@ -101,6 +101,12 @@ fn hypervisor(case: &Case, words: &str) -> Result<Options> {
     Ok(options)
 }
 
+/// The machine as it is switched on again.
+fn again(case: &Case, cycle: PowerCycle) -> Result<boot::PowerCycle> {
+    let append = case.command_line_for(cycle.scenario.unwrap_or(case.scenario));
+    Ok(boot::PowerCycle { append, hypervisor: hypervisor(case, cycle.hypervisor)? })
+}
+
 /// How long a case's guest may take. Where a check must fail, the others count, too.
 fn patience(case: &Case, selection: &Selection) -> Patience {
     let patience = selection.patience.at_least(case.limit);
@@ -123,7 +129,7 @@ fn plan(case: &Case, kernel: &Kernel, selection: &Selection) -> Result<Plan> {
         threads: case.threads.unwrap_or(selection.threads),
         append: case.command_line(),
         hypervisor: hypervisor(case, case.hypervisor)?,
-        power_cycles: case.power_cycles.iter().map(|words| hypervisor(case, words)).collect::<Result<_>>()?,
+        power_cycles: case.power_cycles.iter().map(|cycle| again(case, *cycle)).collect::<Result<_>>()?,
         fio: Fio::Left,
         packs: case.packs.clone(),
         padding: 0,
@@ -237,6 +243,16 @@ impl Books<'_> {
     }
 }
 
+/// The kernel of a case; or what was not given that the case needs.
+fn what_is_there<'a>(case: &Case, selection: &'a Selection, tools: &Tools) -> Result<&'a Kernel, String> {
+    for pack in &case.packs {
+        if let (Some(name), None) = (pack.fetched(), tools.fetched(*pack)) {
+            return Err(format!("no programs of {name} given"));
+        }
+    }
+    selection.kernels.get(&case.variant).ok_or_else(|| format!("no {} kernel given", case.variant.name()))
+}
+
 /// Runs the chosen cases; a failing one does not stop the others.
 ///
 /// # Errors
@@ -247,11 +263,13 @@ pub fn run(selection: &Selection, tools: &Tools) -> Result<Ledger> {
     let fingerprints = Fingerprints::default();
     let mut chosen = Vec::new();
     for case in selection.cases()? {
-        let Some(kernel) = selection.kernels.get(&case.variant) else {
-            let reason = format!("no {} kernel given", case.variant.name());
-            println!("# {} not run: {reason}", case.path());
-            books.add(Entry::unrun(case.suite, case.name, &reason))?;
-            continue;
+        let kernel = match what_is_there(&case, selection, tools) {
+            Ok(kernel) => kernel,
+            Err(reason) => {
+                println!("# {} not run: {reason}", case.path());
+                books.add(Entry::unrun(case.suite, case.name, &reason))?;
+                continue;
+            }
         };
         let machine = format!("{} {} {:?}", selection.cpus, selection.memory, selection.threads);
         let fingerprint = match selection.resume {

@@ -111,6 +111,17 @@ pub fn device_stays_until_used(context: &mut Context<'_>) -> Result<Outcome> {
     Ok(Outcome::Pass(format!("edu is in domain {}", domain.0)))
 }
 
+/// edu does not master the bus, so that there was no transfer to spare: it is in a domain of this kernel's before anybody
+/// uses it.
+pub fn idle_device_is_attached(context: &mut Context<'_>) -> Result<Outcome> {
+    let function = pci::find(pci::EDU)?;
+    ensure!(!function.masters_bus()?, "edu masters the bus");
+    let id = function.logical_id().context("edu has no logical id")?;
+    let domain = context.minihv()?.device_domain(id)?.context("edu is in no domain")?;
+    ensure!(!context.options.domains.contains(&domain), "edu is still in domain {}, the crashed kernel's", domain.0);
+    Ok(Outcome::Pass(format!("edu is in domain {}", domain.0)))
+}
+
 /// This kernel's domains have numbers of their own: none was found to be taken, whatever the host says of one that is.
 pub fn numbers_are_apart(context: &mut Context<'_>) -> Result<Outcome> {
     let minihv = context.minihv()?;

@@ -4,7 +4,8 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use anyhow::{bail, Context as _, Result};
+use anyhow::{bail, ensure, Context as _, Result};
+use hvcore::control::Counter;
 use hvcore::hypercall::codes::CallCode;
 use hvcore::ids::{DomainId, Gpa};
 use hvcore::status::Status;
@@ -15,7 +16,7 @@ use crate::control::{DeviceTranslation, Injection};
 use crate::debugfs;
 use crate::faults::Faults;
 use crate::init::busybox;
-use crate::pci::write_sysfs;
+use crate::pci::{self, write_sysfs};
 use crate::report::Outcome;
 use crate::scenario::Context;
 use crate::testbench::{Bench, FROM_DEVICE};
@@ -83,9 +84,24 @@ fn across(context: &mut Context<'_>, what: &str, sleep: impl FnOnce() -> Result<
     expect_kept(&mut bench, what)
 }
 
+/// How far hibernation goes before it turns back: to before anything is given back to the hypervisor, and to after that.
+const TURNS: [&str; 2] = ["processors", "core"];
+
 /// The kernel goes as far as it can without an image, and comes back.
 pub fn without_image(context: &mut Context<'_>) -> Result<Outcome> {
-    across(context, "hibernation without an image", || transition("core", "disk"))?;
+    for turn in TURNS {
+        across(context, &format!("hibernation as far as {turn}"), || transition(turn, "disk"))?;
+    }
+    nvme::quick_io(context)
+}
+
+/// The same in a kernel that was told to leave the IOMMU alone: no device gets to know it.
+pub fn without_image_untranslated(context: &mut Context<'_>) -> Result<Outcome> {
+    for turn in TURNS {
+        transition(turn, "disk")?;
+    }
+    let calls = context.minihv()?.counter(Counter::Calls, CallCode::CREATE_DEVICE_DOMAIN.0.into())?;
+    ensure!(calls == 0, "{calls} domains were asked for");
     nvme::quick_io(context)
 }
 
@@ -138,10 +154,23 @@ pub fn on_another_host(context: &mut Context<'_>) -> Result<Outcome> {
     Ok(Outcome::Pass(format!("{} devices are blocked", seen.devices.len())))
 }
 
-/// The same in a guest without the IOMMU, on hosts that may offer one later: devices do DMA as before.
-pub fn over_power_off_untranslated(context: &mut Context<'_>) -> Result<Outcome> {
+/// edu was not behind the IOMMU, and is on the machine that is switched on again: it is blocked, the others go on.
+pub fn with_newcomer(context: &mut Context<'_>) -> Result<Outcome> {
     nvme::quick_io(context)?;
     hibernate()?;
     busybox(&["swapoff", SWAP])?;
+    let id = pci::find(pci::EDU)?.logical_id().context("edu has no logical id")?;
+    let translation = context.minihv()?.device_translation(id)?;
+    ensure!(translation == DeviceTranslation::Blocked, "edu: translation is {translation:?}");
+    nvme::quick_io(context)
+}
+
+/// The same in a guest without the IOMMU, on hosts that may offer one later: devices do DMA as before.
+pub fn over_power_off_untranslated(context: &mut Context<'_>) -> Result<Outcome> {
+    for _ in 0..context.options.rounds {
+        nvme::quick_io(context)?;
+        hibernate()?;
+        busybox(&["swapoff", SWAP])?;
+    }
     nvme::quick_io(context)
 }

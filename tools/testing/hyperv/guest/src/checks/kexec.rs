@@ -6,10 +6,12 @@ use std::ops::Range;
 
 use anyhow::{bail, Context as _, Result};
 use hvcore::control::Counter;
-use hvcore::ids::{DomainId, Gpa, Iova};
+use hvcore::ids::{BusIndex, DomainId, Gpa, Iova};
 
 use crate::blockio;
 use crate::control::Minihv;
+use crate::hotplug;
+use crate::iomem;
 use crate::kexec::{self, Next, Purpose};
 use crate::report::Outcome;
 use crate::scenario::Context;
@@ -25,6 +27,8 @@ const STATIC_DOMAINS: u64 = 2;
 const NUMBERS: Range<u32> = 1..256;
 /// Where the device that is held over has its mapping.
 const HELD: Iova = Iova(0x20_8000_0000);
+/// The bus of the NVMe disk, the first device of these guests.
+const DISK_BUS: BusIndex = BusIndex(0);
 const MIB: u64 = 1 << 20;
 
 fn minihv(context: &Context<'_>) -> Result<Minihv> {
@@ -73,7 +77,7 @@ fn load(context: &mut Context<'_>, purpose: Purpose) -> Result<Outcome> {
     let domains = live_domains(minihv(context)?)?;
     let kernel = context.options.kernel + 1;
     let (scenarios, words) = (&context.options.next, &context.options.tell);
-    kexec::load(purpose, &Next { scenarios, words, kernel, domains: &domains })?;
+    kexec::load(purpose, context.options.load_by, &Next { scenarios, words, kernel, domains: &domains })?;
     Ok(Outcome::Pass(format!("kernel {kernel} of this boot, {} domains are left to it", domains.len())))
 }
 
@@ -114,17 +118,6 @@ pub fn domains_are_bounded(context: &mut Context<'_>) -> Result<Outcome> {
     Ok(Outcome::Pass(format!("{live} domains live, {most} at most")))
 }
 
-/// Reads the parts of RAM that the kernel calls its own, from `/proc/iomem`.
-fn system_ram(iomem: &str) -> Result<Vec<Range<Gpa>>> {
-    let top_level = iomem.lines().filter(|line| !line.starts_with(' ') && line.ends_with(" : System RAM"));
-    let range = |line: &str| -> Option<Range<Gpa>> {
-        let (start, end) = line.split_once(" : ")?.0.split_once('-')?;
-        let number = |digits| u64::from_str_radix(digits, 16).ok();
-        Some(Gpa(number(start)?)..Gpa(number(end)?.checked_add(1)?))
-    };
-    top_level.map(|line| range(line).with_context(|| format!("/proc/iomem: {line}"))).collect()
-}
-
 /// This is the kernel after a crash, and it has the memory of the crashed one to look at.
 pub fn is_crash_kernel(_: &mut Context<'_>) -> Result<Outcome> {
     let bytes = fs::metadata("/proc/vmcore").context("/proc/vmcore")?.len();
@@ -137,9 +130,8 @@ pub fn is_crash_kernel(_: &mut Context<'_>) -> Result<Outcome> {
 /// No table of the crashed kernel, whose devices were attached until this one took them over, maps memory of this one.
 pub fn old_tables_spare_this_kernel(context: &mut Context<'_>) -> Result<Outcome> {
     let minihv = minihv(context)?;
-    let iomem = fs::read_to_string("/proc/iomem").context("/proc/iomem")?;
-    let memory = system_ram(&iomem)?;
-    let mebibytes: u64 = memory.iter().map(|range| (range.end.0 - range.start.0) >> 20).sum();
+    let memory = iomem::system_ram()?;
+    let mebibytes = iomem::bytes(&memory) >> 20;
     if mebibytes == 0 {
         bail!("/proc/iomem tells no RAM");
     }
@@ -166,17 +158,10 @@ pub fn old_tables_spare_this_kernel(context: &mut Context<'_>) -> Result<Outcome
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn own_ram_is_found() {
-        let text =
-            "00001000-0009ffff : System RAM\n2b000000-3affffff : System RAM\n  2c000000-2c7fffff : Kernel code\n\
-                    d0000000-dfffffff : PCI Bus\n";
-        let ranges = [Gpa(0x1000)..Gpa(0xa_0000), Gpa(0x2b00_0000)..Gpa(0x3b00_0000)];
-        assert_eq!(system_ram(text).unwrap(), ranges);
-        assert!(system_ram("x-y : System RAM").is_err());
-    }
+/// The host offers the disk again that it withdrew when the kernel before crashed.
+pub fn disk_comes_back(context: &mut Context<'_>) -> Result<Outcome> {
+    let back = hotplug::offer(minihv(context)?, DISK_BUS, 1)?;
+    let controller = back.first().context("no function")?;
+    let compared = blockio::verify(&hotplug::namespace(controller)?)?;
+    Ok(Outcome::Pass(format!("{} KiB compared", compared >> 10)))
 }

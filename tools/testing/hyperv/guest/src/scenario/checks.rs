@@ -4,13 +4,15 @@
 use super::{check, Check};
 use crate::attack::{self, Machine};
 use crate::checks::bus_driver::Leave;
+use crate::checks::dpdk::Addresses;
 use crate::checks::nomem::Part;
 use crate::checks::reset_touched::Besides;
 use crate::checks::{
     announcement, answers, ats, bar, bench, binding, bus_driver, caches, cdev, concurrency, counters, cpus,
-    default_type, domains, dump, exhaustion, groups, hibernation, hostile, hotplug, identity, kexec, kselftest, large,
-    leaks, many_buses, map_file, map_file_owner, noiommu, nomem, nvme, observe, ownership, protection, refusal, reset,
-    reset_touched, revocation, samples, shared_id, sleep, trace, unmanaged, vectors, virtio, vpci_faults, width,
+    default_type, domains, dpdk, dump, exhaustion, groups, hibernation, hostile, hotplug, identity, kexec, kselftest,
+    large, leaks, many_buses, map_file, map_file_owner, noiommu, nomem, nvme, observe, ownership, protection, refusal,
+    reset, reset_touched, revocation, samples, shared_id, sleep, trace, unmanaged, vectors, virtio, vmcore,
+    vpci_faults, width,
 };
 use crate::iommufd::AtsSupport;
 use crate::memfd::Backing;
@@ -67,17 +69,27 @@ pub const DEVICES_WERE_BLOCKED: Check = check("previous-kernel-blocked-devices",
 pub const NUMBERS_TAKEN: Check = check("taken-domain-numbers-skipped", kexec::numbers_were_taken);
 pub const DOMAINS_BOUNDED: Check = check("live-domains-bounded", kexec::domains_are_bounded);
 pub const CRASH_KERNEL: Check = check("crash-kernel-runs", kexec::is_crash_kernel);
+pub const DISK_OFFERED_AGAIN: Check = check("withdrawn-disk-comes-back", kexec::disk_comes_back);
+pub const DPDK_VIRTUAL: Check = check("testpmd-by-virtual-addresses", |c| dpdk::testpmd(c, Addresses::Virtual));
+pub const DPDK_PHYSICAL: Check = check("testpmd-by-physical-addresses", |c| dpdk::testpmd(c, Addresses::Physical));
+pub const VMCORE_READ: Check = check("makedumpfile-reads-vmcore", vmcore::read_by_makedumpfile);
+pub const VMCORE_TO_DISK: Check = check("vmcore-is-written-to-disk", vmcore::to_disk);
+pub const VMCORE_ON_DISK: Check = check("vmcore-on-disk-is-complete", vmcore::on_disk);
 pub const STORING: Check = check("device-writes-to-the-end", attack::crash::keep_storing);
 pub const ENDED_KEPT: Check =
     check("transfer-arrived-after-the-crash", |c| attack::crash::transfer_ended(c, attack::crash::Host::Keeps));
 pub const ENDED_RESET: Check =
     check("transfer-ended-with-the-crash", |c| attack::crash::transfer_ended(c, attack::crash::Host::Resets));
 pub const STAYS_UNTIL_USED: Check = check("device-stays-until-used", attack::crash::device_stays_until_used);
+pub const IDLE_ATTACHED: Check = check("idle-device-is-attached", attack::crash::idle_device_is_attached);
 pub const NUMBERS_APART: Check = check("domain-numbers-are-apart", attack::crash::numbers_are_apart);
 pub const OLD_TABLES: Check = check("old-tables-spare-this-kernel", kexec::old_tables_spare_this_kernel);
 pub const HIBERNATION_REFUSED: Check = check("hibernation-refused", sleep::hibernation_refused);
 pub const HIBERNATION_ALLOWED: Check = check("hibernation-allowed", sleep::hibernation_allowed);
 pub const HIBERNATION_CORE: Check = check("hibernation-without-image", hibernation::without_image);
+pub const HIBERNATION_CORE_UNTRANSLATED: Check =
+    check("hibernation-without-image-untranslated", hibernation::without_image_untranslated);
+pub const HIBERNATION_NEWCOMER: Check = check("hibernation-with-a-newcomer", hibernation::with_newcomer);
 pub const HIBERNATION: Check = check("hibernation", hibernation::over_power_off);
 pub const HIBERNATION_GIVEN_UP: Check = check("hibernation-refused-by-host", hibernation::given_back_in_vain);
 pub const HIBERNATION_ELSEWHERE: Check = check("hibernation-on-another-host", hibernation::on_another_host);

@@ -59,14 +59,16 @@ pub fn cases() -> Vec<Case> {
             .thorough(),
         fault("five-levels-refused", "dma")
             .hypervisor("iova-width=57 s1-5lvl=on inject=ce:5:3:1")
-            .expect(expect::five_levels_refused()),
+            .expect(expect::five_levels_refused())
+            .thorough(),
         fault("device-cannot-be-asked", "refused-device")
             .expect(expect::taken_away(1))
             .expect(expect::device_refused()),
         fault("odd-answers", "odd-answers")
             .devices(&["edu"])
             .expect(expect::driver_up())
-            .expect(expect::list_flush_failed()),
+            .expect(expect::list_flush_failed())
+            .thorough(),
         fault("all-ones-to-every-flush", "failing-flush")
             .devices(&["edu"])
             .hypervisor("inject=d1:0:1:all:result=ffffffffffffffff inject=d0:0:1:all:result=ffffffffffffffff")
@@ -97,7 +99,8 @@ pub fn cases() -> Vec<Case> {
             .devices(&["edu", "edu"])
             .expect(expect::driver_up())
             .expect(expect::list_flush_failed())
-            .expect(expect::domain_given_up(2, 0)),
+            .expect(expect::domain_given_up(2, 0))
+            .thorough(),
         fault("stale-domain", "stale-domain")
             .devices(&["edu"])
             .expect(expect::driver_up())
@@ -105,7 +108,10 @@ pub fn cases() -> Vec<Case> {
             .expect(expect::stays_blocked())
             .expect(expect::domain_given_up(1, 0)),
         UNDELETABLE.iter().fold(
-            fault("undeletable-domains", "undeletable-domains").devices(&["edu"]).expect(expect::driver_up()),
+            fault("undeletable-domains", "undeletable-domains")
+                .devices(&["edu"])
+                .expect(expect::driver_up())
+                .thorough(),
             |case, &(meaning, pattern)| case.expect(expect::domains_failed(meaning, pattern, DOMAINS)),
         ),
         with(Case::new("faults", "no-deferred-flush-works", "failing-deferred-flush"), &mode::DEFERRED)

@@ -95,6 +95,14 @@ fn many_buses(name: &'static str, cpus: u32, rounds: usize) -> Case {
         .expect(expect::taken_away(withdrawn))
 }
 
+/// Devices that go from one driver to the next.
+fn hands(name: &'static str, rounds: &str) -> Case {
+    with(lifecycle(name, "hands"), &mode::STRICT)
+        .devices(&["nvme", "edu", "virtio-blk,ats=on"])
+        .hypervisor("ats=on")
+        .append(rounds)
+}
+
 /// The driver of the buses goes while devices are in use.
 fn bus_driver(name: &'static str, scenario: &'static str) -> Case {
     with(lifecycle(name, scenario), &mode::STRICT)
@@ -120,10 +128,8 @@ pub fn cases() -> Vec<Case> {
             .variant(Variant::Module)
             .append("hvtest.modules=pci-hyperv")
             .thorough(),
-        with(lifecycle("hands", "hands"), &mode::STRICT)
-            .devices(&["nvme", "edu", "virtio-blk,ats=on"])
-            .hypervisor("ats=on")
-            .append("hvtest.rounds=50"),
+        hands("hands", "hvtest.rounds=8"),
+        hands("hands-long", "hvtest.rounds=50").thorough(),
         revocation("revocation", &mode::STRICT),
         vpci_faults(),
         // One run in ten lost the second processor's device interrupts, until two faults of QEMU 10.0 were worked round:

@@ -124,6 +124,7 @@ pub fn cases() -> Vec<Case> {
     let full = |name, scenario| run_time(name, scenario).minutes(30).thorough();
     let mut cases = vec![
         run_time("sample", "matrix-sample").expect(list_flush_fails()),
+        run_time("sample-at-probe", "matrix-sample-at-probe").thorough(),
         full("user", "matrix-user").expect(list_flush_fails()),
         full("property", "matrix-property"),
         full("create-at-probe", "matrix-probe-create"),

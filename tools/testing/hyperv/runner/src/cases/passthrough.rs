@@ -25,6 +25,19 @@ fn samples() -> Vec<Case> {
     ]
 }
 
+/// DPDK on an IOMMU of some width.
+fn dpdk(name: &'static str, hypervisor: &'static str) -> Case {
+    with(Case::new("passthrough", name, "dpdk"), &mode::STRICT)
+        .devices(&["virtio-net", "virtio-net"])
+        .append("hugepagesz=2M")
+        .append("hugepages=128")
+        .memory("1536M")
+        .pack(Pack::Dpdk)
+        .hypervisor(hypervisor)
+        .minutes(10)
+        .thorough()
+}
+
 /// VFIO's no-IOMMU mode, as the guides for DPDK on Azure have it. A device without an IOMMU is given to vfio-pci and
 /// opened by its group as often as here.
 fn noiommu(name: &'static str, scenario: &'static str, given: usize, opened: usize) -> Case {
@@ -44,14 +57,21 @@ pub fn cases() -> Vec<Case> {
             .expect(expect::device_refused()),
         with(Case::new("passthrough", "vectors", "vectors"), &mode::STRICT)
             .devices(&["xhci", "edu"])
-            .expect(expect::driver_up()),
+            .expect(expect::driver_up())
+            .thorough(),
         with(Case::new("passthrough", "files", "files"), &mode::STRICT)
             .devices(&["edu"])
             .append("hugepagesz=2M")
             .append("hugepages=8")
-            .expect(expect::driver_up()),
+            .expect(expect::driver_up())
+            .thorough(),
         with(both_interfaces("deferred"), &mode::DEFERRED).thorough(),
         with(both_interfaces("identity"), &mode::IDENTITY).thorough(),
     ];
-    [interfaces, samples()].concat()
+    let dpdk = vec![
+        dpdk("dpdk-width-39", "iova-width=39"),
+        dpdk("dpdk-width-44", "iova-width=44"),
+        dpdk("dpdk-width-47", "iova-width=47"),
+    ];
+    [interfaces, dpdk, samples()].concat()
 }

@@ -84,9 +84,9 @@ fn crash(name: &'static str, scenario: &'static str) -> Case {
         .splat(r"^Call Trace:$")
 }
 
-/// A crash on one of four processors; each names itself in the trace.
-fn crash_on(name: &'static str, word: &'static str) -> Case {
-    crash(name, "crash").cpus(4).append(word).thorough()
+/// A crash on one of several processors; each names itself in the trace.
+fn crash_on(name: &'static str, cpus: u32, word: &'static str) -> Case {
+    crash(name, "crash").cpus(cpus).append(word).minutes(10).thorough()
 }
 
 /// A crash while edu writes to memory that no kernel uses.
@@ -98,18 +98,60 @@ fn crash_storing(name: &'static str, hypervisor: &'static str) -> Case {
         .hypervisor(hypervisor)
 }
 
+/// The kernel after the crash writes the memory of the crashed one to the disk, and goes; a third one looks at what is there.
+fn dump_to_disk() -> Case {
+    with(crash("kdump-to-disk", "crash"), &mode::DEFERRED)
+        .devices(&["nvme,size=2G", "edu", "virtio-blk"])
+        .memory("1G")
+        .cpus(2)
+        .minutes(30)
+        .pack(Pack::Kernel)
+        .pack(Pack::Kdump)
+        .followed_by(&["crashed-dumps"])
+        .switched_on_again_for("dumped")
+        .append("hvtest.tell=hvtest.mode=strict")
+        .expect(expect::driver_up().times(Times::Exactly(3)))
+        .expect(silent_about_taken_numbers())
+        .thorough()
+}
+
 fn crashes() -> Vec<Case> {
     vec![
         kernels(with(crash("kdump", "crash"), &mode::STRICT), &["crashed"]),
-        kernels(with(crash_storing("kdump-host-keeps-devices", "unload=keep"), &mode::STRICT), &["crashed-kept"]),
+        kernels(with(crash_storing("kdump-host-keeps-devices", "unload=keep"), &mode::STRICT), &["crashed-stored"]),
         kernels(with(crash_storing("kdump-host-resets-devices", "unload=reset"), &mode::DEFERRED), &["crashed-reset"])
             .append("hvtest.tell=hvtest.mode=strict")
             .thorough(),
-        kernels(with(crash_on("kdump-of-processor-1", "hvtest.crash-cpu=1"), &mode::STRICT), &["crashed"]),
-        kernels(with(crash_on("kdump-of-processor-2", "hvtest.crash-cpu=2"), &mode::DEFERRED), &["crashed"])
+        kernels(with(crash_on("kdump-of-processor-1", 4, "hvtest.crash-cpu=1"), &mode::STRICT), &["crashed-kept"])
+            .hypervisor("unload=keep"),
+        kernels(with(crash_on("kdump-of-processor-2", 4, "hvtest.crash-cpu=2"), &mode::DEFERRED), &["crashed-kept"])
+            .hypervisor("unload=keep")
             .append("hvtest.tell=hvtest.mode=strict"),
-        kernels(with(crash_on("kdump-of-processor-3", "hvtest.crash-cpu=3"), &mode::STRICT), &["crashed"]),
+        kernels(with(crash_on("kdump-of-processor-3", 4, "hvtest.crash-cpu=3"), &mode::STRICT), &["crashed"]),
+        kernels(with(crash_on("kdump-of-processor-7-of-16", 16, "hvtest.crash-cpu=7"), &mode::STRICT), &["crashed"])
+            .minutes(20),
+        kernels(
+            with(crash_on("kdump-of-processor-15-of-16", 16, "hvtest.crash-cpu=15"), &mode::DEFERRED),
+            &["crashed"],
+        )
+        .append("hvtest.tell=hvtest.mode=strict")
+        .minutes(20),
+        // The crash kernel has several processors, too; that takes a crash on the first one.
+        kernels(with(crash_on("kdump-to-four-processors", 4, "hvtest.crash-cpu=0"), &mode::STRICT), &["crashed"])
+            .append("hvtest.tell=nr_cpus=4"),
+        kernels(with(crash_on("kdump-by-nmi", 4, "hvtest.crash-by=nmi"), &mode::STRICT), &["crashed"])
+            .append("unknown_nmi_panic")
+            .splat("^Kernel panic - not syncing: NMI: Not continuing$"),
+        kernels(
+            with(crash_on("kdump-in-a-removal", 4, "hvtest.crash-by=removal"), &mode::DEFERRED),
+            &["crashed-in-a-removal"],
+        )
+        .append("hvtest.tell=hvtest.mode=strict,hvtest.devices=2"),
+        kernels(with(crash_on("kdump-by-old-call", 2, "hvtest.load-by=segments"), &mode::STRICT), &["crashed"])
+            .pack(Pack::Kdump),
+        dump_to_disk(),
         kernels(with(crash("kdump-identity", "crash-identity"), &mode::IDENTITY), &["crashed-identity"])
+            .hypervisor("unload=keep")
             .append("hvtest.tell=hvtest.mode=strict")
             .thorough(),
     ]
@@ -166,17 +208,30 @@ fn sleep() -> Vec<Case> {
             &mode::UNMANAGED,
         )
         .hypervisor("pviommu=off")
-        .expect(expect::driver_up())
+        .append("hvtest.rounds=2")
+        .switched_on_again("iova-width=47")
+        .expect(expect::driver_up().times(Times::Exactly(2)))
         .expect(Expectation {
             meaning: "that there is an IOMMU now is one line".to_owned(),
             pattern: "^hv_pviommu: the host offers an IOMMU now; it is used after the next boot$".to_owned(),
             times: Times::Once,
         }),
+        with(hibernation("hibernation-with-a-newcomer", "hibernation-newcomer", ""), &mode::STRICT)
+            .hypervisor("unmanaged=1")
+            // Its bus does not come back. The PCI core restores its registers all the same.
+            .violation("^MMIO outside of all windows at 0xd000[0-9a-f]{4}$")
+            .expect(Expectation {
+                meaning: "that a device is behind the IOMMU now is one error".to_owned(),
+                pattern: "^hv_pviommu: 0x[0-9a-f]+ is behind the IOMMU since the guest woke up; it stays blocked$"
+                    .to_owned(),
+                times: Times::Once,
+            }),
         with(hibernation("hibernation-deferred", "hibernation", ""), &mode::DEFERRED).cpus(4),
         with(power("cpu-hotplug-long", "cpu-hotplug"), &mode::DEFERRED).append("hvtest.rounds=20").cpus(4).thorough(),
-        with(power("switched-off", "switched-off"), &mode::UNMANAGED)
+        sleeps(with(power("switched-off", "switched-off"), &mode::UNMANAGED))
             .append("hv_pviommu=off")
             .append(SHORT_PAUSES)
+            .memory("640M")
             .expect(veto(Times::Never))
             .expect(expect::driver_silent())
             .thorough(),
