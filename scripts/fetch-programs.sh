@@ -26,7 +26,9 @@ choose() {
 		;;
 	dpdk)
 		packages=(dpdk-dev ibverbs-providers librte-net-virtio23 librte-mempool-ring23 librte-bus-pci23)
-		wanted=(usr/bin/dpdk-testpmd usr/lib/x86_64-linux-gnu/librte_{net_virtio,mempool_ring,bus_pci}.so.23)
+		# The C library loads the last one when a thread is to end.
+		wanted=(usr/bin/dpdk-testpmd usr/lib/x86_64-linux-gnu/librte_{net_virtio,mempool_ring,bus_pci}.so.23
+			lib/x86_64-linux-gnu/libgcc_s.so.1)
 		;;
 	*)
 		usage >&2

@@ -17,6 +17,7 @@ use crate::init::RUNTIME;
 use crate::pci::{PciFunction, VIRTIO_NET};
 use crate::report::Outcome;
 use crate::scenario::Context;
+use crate::vfio::{BackEnd, UnsafeInterrupts};
 
 /// What DPDK takes for I/O virtual addresses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,6 +58,7 @@ fn interfaces(context: &Context<'_>) -> Result<[PciFunction; 2]> {
 
 /// Where huge pages come from, and where DPDK keeps notes.
 fn prepare() -> Result<()> {
+    BackEnd::Type1.set_unsafe_interrupts(UnsafeInterrupts::Allowed)?;
     // DPDK loads nothing from below a directory that everybody may write to. That of an initramfs is one.
     fs::set_permissions("/", fs::Permissions::from_mode(0o755)).context("the permissions of /")?;
     fs::create_dir_all(RUNTIME).context(RUNTIME)?;
