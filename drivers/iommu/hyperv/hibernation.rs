@@ -213,6 +213,11 @@ fn make_again(id: DomainId, translation: Translation) -> Result<(), Different> {
         result => result,
     };
     result.map_err(|failure| Different::Domain(id, CreateDeviceDomain::NAME, failure))?;
+    configure(id, translation)
+}
+
+/// Configures a domain that was just created, or else deletes it.
+fn configure(id: DomainId, translation: Translation) -> Result<(), Different> {
     calls::configure(id, translation).map_err(|failure| {
         // What the hypervisor does with a domain that is not configured is not documented.
         let _ = calls::delete(id);
@@ -293,18 +298,17 @@ fn make_passage() {
             return;
         };
         PASSAGES.store(number, Relaxed);
-        match calls::create(id) {
+        let made = match calls::create(id) {
             Err(failure) if readings::number_answer(failure) == NumberAnswer::Taken => continue,
-            Err(failure) => Different::Domain(id, CreateDeviceDomain::NAME, failure).report(),
-            Ok(()) => match calls::configure(id, Translation::Identity) {
-                Ok(()) if is_news => {
-                    pr_info!("the host offers an IOMMU now; it is used after the next boot\n");
-                }
-                Ok(()) => {}
-                Err(failure) => {
-                    Different::Domain(id, ConfigureDeviceDomain::NAME, failure).report();
-                }
-            },
+            Err(failure) => Err(Different::Domain(id, CreateDeviceDomain::NAME, failure)),
+            Ok(()) => configure(id, Translation::Identity),
+        };
+        match made {
+            Ok(()) if is_news => {
+                pr_info!("the host offers an IOMMU now; it is used after the next boot\n");
+            }
+            Ok(()) => {}
+            Err(difference) => difference.report(),
         }
         return;
     }

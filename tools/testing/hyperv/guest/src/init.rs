@@ -11,9 +11,6 @@ use anyhow::{bail, Context, Result};
 use nix::mount::{mount, MsFlags};
 use nix::sys::reboot::{reboot, RebootMode};
 
-/// Where programs keep what is of no use after their end.
-pub const RUNTIME: &str = "/var/run";
-
 const MOUNTS: [(&str, &str, &str); 6] = [
     ("devtmpfs", "/dev", "devtmpfs"),
     ("proc", "/proc", "proc"),

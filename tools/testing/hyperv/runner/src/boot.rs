@@ -243,8 +243,8 @@ impl Plan {
         words.iter().filter(|w| !w.is_empty()).copied().collect::<Vec<_>>().join(" ")
     }
 
-    /// Builds what QEMU loads, in `directory`.
-    fn payload(&self, tools: &Tools, directory: &Path) -> Result<Payload> {
+    /// Builds the guest's root file system, in `directory`.
+    fn initramfs(&self, tools: &Tools, directory: &Path) -> Result<PathBuf> {
         let mut archive = Initramfs::new(&tools.guest, &tools.busybox)?;
         if self.fio == Fio::Packed {
             archive.add_dynamic_program(&tools.fio)?;
@@ -252,7 +252,6 @@ impl Plan {
         if let Some(modules) = &self.kernel.modules {
             archive.add_modules(modules)?;
         }
-        let initramfs = directory.join("initramfs.cpio");
         for pack in &self.packs {
             match pack {
                 Pack::Kernel => {}
@@ -274,16 +273,26 @@ impl Plan {
         if self.padding > 0 {
             archive.add_padding(self.padding);
         }
+        let initramfs = directory.join("initramfs.cpio");
         archive.write(&initramfs)?;
+        Ok(initramfs)
+    }
+
+    /// Builds what QEMU loads, in `directory`.
+    fn payload(&self, tools: &Tools, directory: &Path, initramfs: &Path) -> Result<Payload> {
         let command_line = self.command_line(tools);
         let Some(elf) = &tools.minihv else {
-            return Ok(Payload::Kernel { image: self.kernel.image.clone(), initramfs, command_line });
+            return Ok(Payload::Kernel {
+                image: self.kernel.image.clone(),
+                initramfs: initramfs.to_owned(),
+                command_line,
+            });
         };
         if !elf.is_file() {
             bail!("{} does not exist: minihv is not built", elf.display());
         }
         let bundle = directory.join("bundle.img");
-        write_bundle(&bundle, &self.kernel.image, &initramfs, &command_line)?;
+        write_bundle(&bundle, &self.kernel.image, initramfs, &command_line)?;
         let options = Options { assign: self.devices.assignment()?, ..self.hypervisor.clone() };
         Ok(Payload::Minihv { elf: elf.clone(), bundle, options: options.to_string() })
     }
@@ -334,6 +343,7 @@ impl Plan {
             }
         }
         self.devices.create_disks(work)?;
+        let initramfs = self.initramfs(tools, work)?;
         let machine = Machine {
             cpus: self.cpus,
             memory: self.memory.clone(),
@@ -341,7 +351,7 @@ impl Plan {
             iommu: self.iommu,
             clock: self.clock,
             threads: self.threads,
-            payload: self.payload(tools, work)?,
+            payload: self.payload(tools, work, &initramfs)?,
             console: self.console,
             trace: self.trace,
         };
@@ -361,7 +371,7 @@ impl Plan {
         self.power_on(tools, work, &machine, &mut boot, watch)?;
         for cycle in &self.power_cycles {
             if boot.record.end == End::Exited {
-                let payload = self.again(cycle).payload(tools, work)?;
+                let payload = self.again(cycle).payload(tools, work, &initramfs)?;
                 self.power_on(tools, work, &Machine { payload, ..machine.clone() }, &mut boot, watch)?;
             }
         }

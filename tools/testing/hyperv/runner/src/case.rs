@@ -126,16 +126,6 @@ pub enum Pack {
     Dpdk,
 }
 
-/// What is new when the machine is switched on again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct PowerCycle {
-    /// minihv's options.
-    pub hypervisor: &'static str,
-    /// The scenario of a kernel that starts afresh; `None` where the scenario before goes on, in a kernel that was
-    /// hibernated.
-    pub scenario: Option<&'static str>,
-}
-
 impl Pack {
     /// The set of the distribution's programs that it is.
     pub fn fetched(self) -> Option<&'static str> {
@@ -145,6 +135,16 @@ impl Pack {
             Pack::Kernel | Pack::Kselftest | Pack::Samples | Pack::Bench | Pack::Attack => None,
         }
     }
+}
+
+/// What is new when the machine is switched on again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PowerCycle {
+    /// minihv's options.
+    pub hypervisor: &'static str,
+    /// The scenario of a kernel that starts afresh; `None` where the scenario before goes on, in a kernel that was
+    /// hibernated.
+    pub scenario: Option<&'static str>,
 }
 
 /// A boot and what must come of it.

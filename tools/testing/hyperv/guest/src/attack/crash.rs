@@ -14,7 +14,7 @@ use super::kexec::reserved;
 use super::window::Arena;
 use crate::edu::{Edu, Length, BAR_BYTES};
 use crate::memory::{DmaBuffer, PAGE};
-use crate::pci;
+use crate::pci::{self, PciFunction};
 use crate::report::Outcome;
 use crate::scenario::Context;
 use crate::testbench::{at, FROM_DEVICE};
@@ -38,6 +38,12 @@ pub enum Host {
     Resets,
 }
 
+/// The domain that a function is in.
+fn domain_of(context: &Context<'_>, function: &PciFunction) -> Result<DomainId> {
+    let id = function.logical_id().context("edu has no logical id")?;
+    context.minihv()?.device_domain(id)?.context("edu is in no domain")
+}
+
 /// Starts transfers to the buffer, one after the other, until this kernel ends. The buffer is wiped after each one: what it
 /// holds afterwards was written when no processor of this kernel ran any more.
 pub fn keep_storing(context: &mut Context<'_>) -> Result<Outcome> {
@@ -57,8 +63,7 @@ pub fn keep_storing(context: &mut Context<'_>) -> Result<Outcome> {
     let seen = module.window(TARGET..TARGET + PAGE).count(|byte| byte == FROM_DEVICE);
     ensure!(seen == PAGE, "the device does not reach its buffer: {seen} bytes");
     module.window(NOTES..NOTES + PAGE).set_word(0, MAGIC);
-    let id = function.logical_id().context("edu has no logical id")?;
-    let domain = context.minihv()?.device_domain(id)?.context("edu is in no domain")?;
+    let domain = domain_of(context, &function)?;
     // The device, its mapping and the thread stay to the very end.
     std::mem::forget((session, buffer));
     std::thread::spawn(move || {
@@ -100,8 +105,7 @@ pub fn transfer_ended(_: &mut Context<'_>, host: Host) -> Result<Outcome> {
 
 /// Nobody has used edu since the crash: it is in the domain that the kernel before had it in.
 pub fn device_stays_until_used(context: &mut Context<'_>) -> Result<Outcome> {
-    let id = pci::find(pci::EDU)?.logical_id().context("edu has no logical id")?;
-    let domain = context.minihv()?.device_domain(id)?.context("edu is in no domain")?;
+    let domain = domain_of(context, &pci::find(pci::EDU)?)?;
     ensure!(
         context.options.domains.contains(&domain),
         "edu is in domain {}, which is none of the crashed kernel's: {:?}",
@@ -116,8 +120,7 @@ pub fn device_stays_until_used(context: &mut Context<'_>) -> Result<Outcome> {
 pub fn idle_device_is_attached(context: &mut Context<'_>) -> Result<Outcome> {
     let function = pci::find(pci::EDU)?;
     ensure!(!function.masters_bus()?, "edu masters the bus");
-    let id = function.logical_id().context("edu has no logical id")?;
-    let domain = context.minihv()?.device_domain(id)?.context("edu is in no domain")?;
+    let domain = domain_of(context, &function)?;
     ensure!(!context.options.domains.contains(&domain), "edu is still in domain {}, the crashed kernel's", domain.0);
     Ok(Outcome::Pass(format!("edu is in domain {}", domain.0)))
 }

@@ -5,11 +5,10 @@
 //! is the device's doing. The first kernel keeps starting transfers until its processors stop. It is the last of them
 //! that must not arrive.
 
-use std::fs;
 use std::time::Instant;
 
 use anyhow::{ensure, Context as _, Result};
-use hvcore::ids::Iova;
+use hvcore::ids::{Gpa, Iova};
 
 use super::module::Module;
 use super::rig::{Gate, Rig, Shot};
@@ -17,6 +16,7 @@ use super::window::{page_of, Arena};
 use super::{Direction, Expected, Machine, Row, Seen};
 use crate::edu::{Edu, Length, BAR_BYTES};
 use crate::faults::{Faults, Provoked};
+use crate::iomem;
 use crate::memory::{DmaBuffer, PAGE};
 use crate::pci;
 use crate::report::Outcome;
@@ -38,15 +38,8 @@ const CANARY: u8 = 0x11;
 /// # Errors
 /// When the kernel was not told to.
 pub(super) fn reserved() -> Result<Module> {
-    let iomem = fs::read_to_string("/proc/iomem").context("/proc/iomem")?;
-    let ram = iomem.lines().filter(|line| line.ends_with(" : System RAM"));
-    let inside = ram.filter_map(|line| {
-        let (start, end) = line.split_once(" : ")?.0.trim().split_once('-')?;
-        let number = |digits| u64::from_str_radix(digits, 16).ok();
-        Some(number(start)?..=number(end)?)
-    });
-    let arena_bytes = 4 << 20;
-    let owned = inside.into_iter().any(|range| *range.start() < RESERVED + arena_bytes && RESERVED <= *range.end());
+    let arena = Gpa(RESERVED)..Gpa(RESERVED + (4 << 20));
+    let owned = iomem::system_ram()?.iter().any(|ram| ram.start < arena.end && arena.start < ram.end);
     ensure!(!owned, "the kernel uses the memory at {RESERVED:#x}: memmap= is missing");
     Module::load(Some(RESERVED))
 }

@@ -10,10 +10,10 @@ use std::time::{Duration, Instant};
 use anyhow::{bail, ensure, Context as _, Result};
 use nix::mount::{mount, MsFlags};
 
+use super::noiommu::expect_translation;
 use crate::control::DeviceTranslation;
 use crate::fetched::Set;
 use crate::hotplug;
-use crate::init::RUNTIME;
 use crate::pci::{PciFunction, VIRTIO_NET};
 use crate::report::Outcome;
 use crate::scenario::Context;
@@ -37,6 +37,8 @@ impl Addresses {
     }
 }
 
+/// Where DPDK keeps what is of no use after its end.
+const RUNTIME: &str = "/var/run";
 const HUGE_PAGES: &str = "/dev/hugepages";
 /// Drivers that testpmd loads.
 const DRIVERS: [&str; 3] = ["librte_bus_pci.so.23", "librte_mempool_ring.so.23", "librte_net_virtio.so.23"];
@@ -101,17 +103,8 @@ fn received(output: &str) -> Vec<u64> {
 
 /// Both interfaces are translated while testpmd runs.
 fn expect_translated(context: &Context<'_>, interfaces: &[PciFunction]) -> Result<()> {
-    let minihv = context.minihv()?;
-    for function in interfaces {
-        let id = function.logical_id().context("no logical id")?;
-        let seen = minihv.device_translation(id)?;
-        ensure!(
-            seen == DeviceTranslation::Stage1(context.options.levels),
-            "{}: translation is {seen:?}",
-            function.address
-        );
-    }
-    Ok(())
+    let translated = DeviceTranslation::Stage1(context.options.levels);
+    interfaces.iter().try_for_each(|function| expect_translation(function, context.minihv()?, translated))
 }
 
 /// Waits until testpmd has set both interfaces up, and a while longer. What it prints is of no use for that: it reaches the

@@ -10,6 +10,7 @@ use hvcore::hypercall::codes::CallCode;
 use hvcore::ids::{DomainId, Gpa};
 use hvcore::status::Status;
 
+use super::noiommu::expect_translation;
 use super::nvme;
 use super::sleep::{expect_kept, transition, KEPT, STATE};
 use crate::control::{DeviceTranslation, Injection};
@@ -159,9 +160,7 @@ pub fn with_newcomer(context: &mut Context<'_>) -> Result<Outcome> {
     nvme::quick_io(context)?;
     hibernate()?;
     busybox(&["swapoff", SWAP])?;
-    let id = pci::find(pci::EDU)?.logical_id().context("edu has no logical id")?;
-    let translation = context.minihv()?.device_translation(id)?;
-    ensure!(translation == DeviceTranslation::Blocked, "edu: translation is {translation:?}");
+    expect_translation(&pci::find(pci::EDU)?, context.minihv()?, DeviceTranslation::Blocked)?;
     nvme::quick_io(context)
 }
 

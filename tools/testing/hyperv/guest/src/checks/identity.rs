@@ -1,14 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 //! Bypass: what a device calls an address is the physical address.
 
-use std::fs;
-
-use anyhow::{bail, Context as _, Result};
-use hvcore::ids::Iova;
+use anyhow::{bail, Result};
+use hvcore::ids::{Gpa, Iova};
 
 use crate::control::DeviceTranslation;
 use crate::edu::{Edu, BAR_BYTES};
 use crate::faults::{Access, Faults};
+use crate::iomem;
 use crate::memory::DmaBuffer;
 use crate::pci;
 use crate::report::Outcome;
@@ -37,24 +36,10 @@ pub fn edu_untranslated(context: &mut Context<'_>) -> Result<Outcome> {
 /// First byte of minihv's memory (see its README).
 const HYPERVISOR: u64 = 0x80_0000;
 
-/// Whether the kernel uses an address as RAM.
-fn is_ram(address: u64) -> Result<bool> {
-    let map = fs::read_to_string("/proc/iomem").context("/proc/iomem")?;
-    let number = |digits: &str| u64::from_str_radix(digits.trim(), 16);
-    for line in map.lines().filter(|line| line.ends_with(": System RAM")) {
-        let (range, _) = line.split_once(':').context("/proc/iomem")?;
-        let (first, last) = range.split_once('-').context("/proc/iomem")?;
-        if (number(first)?..=number(last)?).contains(&address) {
-            return Ok(true);
-        }
-    }
-    Ok(false)
-}
-
 /// The hypervisor's own memory is no memory for a device that is not translated.
 pub fn hypervisor_is_out_of_reach(context: &mut Context<'_>) -> Result<Outcome> {
     let Some(minihv) = context.minihv else { return Ok(Outcome::Skip("needs minihv".to_owned())) };
-    if is_ram(HYPERVISOR)? {
+    if iomem::system_ram()?.iter().any(|range| range.contains(&Gpa(HYPERVISOR))) {
         bail!("{HYPERVISOR:#x} is RAM of the kernel's");
     }
     let function = pci::find(pci::EDU)?;

@@ -49,7 +49,8 @@ fn expect_offer(function: &PciFunction, expected: Offer) -> Result<()> {
     Ok(())
 }
 
-fn expect_translation(function: &PciFunction, minihv: Minihv, expected: DeviceTranslation) -> Result<()> {
+/// A function's DMA goes where it should.
+pub(super) fn expect_translation(function: &PciFunction, minihv: Minihv, expected: DeviceTranslation) -> Result<()> {
     let seen = minihv.device_translation(logical_id(function)?)?;
     ensure!(seen == expected, "{}: translation is {seen:?}, not {expected:?}", function.address);
     Ok(())
