@@ -11,6 +11,11 @@
 #include <linux/uaccess.h>
 
 #ifdef CONFIG_IOMMU_API
+/* Page-table pages are freed by a function that only IOMMU drivers may use. */
+#include "../../drivers/iommu/iommu-pages.h"
+#endif
+
+#ifdef CONFIG_IOMMU_API
 __rust_helper void *rust_helper_dev_iommu_priv_get(struct device *dev)
 {
 	return dev_iommu_priv_get(dev);
@@ -39,7 +44,28 @@ __rust_helper void rust_helper_kmemleak_not_leak(const void *ptr)
 }
 #endif
 
-#ifdef CONFIG_IOMMU_PT
+#ifdef CONFIG_IOMMU_API
+__rust_helper void rust_helper_iommu_put_pages_list(struct iommu_pages_list *list)
+{
+	iommu_put_pages_list(list);
+}
+
+__rust_helper void
+rust_helper_iommu_iotlb_gather_add_page(struct iommu_domain *domain,
+					struct iommu_iotlb_gather *gather,
+					unsigned long iova, size_t size)
+{
+	iommu_iotlb_gather_add_page(domain, gather, iova, size);
+}
+
+__rust_helper bool
+rust_helper_iommu_iotlb_gather_queued(struct iommu_iotlb_gather *gather)
+{
+	return iommu_iotlb_gather_queued(gather);
+}
+#endif
+
+#ifdef CONFIG_GENERIC_PT
 __rust_helper void rust_helper_pt_iommu_deinit(struct pt_iommu *iommu_table)
 {
 	pt_iommu_deinit(iommu_table);

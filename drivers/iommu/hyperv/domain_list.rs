@@ -175,7 +175,7 @@ impl Listed {
     /// The hypervisor has forgotten the domain. Its table may go when this returns.
     ///
     /// Context: may sleep.
-    pub(crate) fn leave(self, list: &DomainList, id: DomainId) {
+    pub(crate) fn leave(&self, list: &DomainList, id: DomainId) {
         let mut records = list.records.lock();
         // The number may have found another domain since.
         let is_ours = records
@@ -191,7 +191,7 @@ impl Listed {
     }
 
     /// The hypervisor may know the domain for ever; so does the list.
-    pub(crate) fn retire(self) {
+    pub(crate) fn retire(&self) {
         self.0.retired.store(true, Relaxed);
     }
 }

@@ -51,7 +51,7 @@ impl Listed {
         &self.stale
     }
 
-    pub(crate) fn leave(self, _list: &DomainList, _id: DomainId) {}
+    pub(crate) fn leave(&self, _list: &DomainList, _id: DomainId) {}
 
-    pub(crate) fn retire(self) {}
+    pub(crate) fn retire(&self) {}
 }

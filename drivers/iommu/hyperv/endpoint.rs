@@ -33,7 +33,10 @@ use super::{
 };
 use core::mem;
 use kernel::{
-    device,
+    device::{
+        self,
+        lock, //
+    },
     hyperv::{
         device_domain::{
             AttachDeviceDomain,
@@ -44,22 +47,21 @@ use kernel::{
         status::HypercallError,
         trace, //
     },
-    iommu::{
-        ats::{
-            Ats,
-            TranslationUnit, //
-        },
-        bus_master,
-        device_lock::with_device_locked,
-        ops::Demand, //
-    },
+    iommu::probed::Demand,
     list::{
         impl_list_arc_safe,
         impl_list_item,
         ListArc,
         ListLinks, //
     },
-    pci,
+    pci::{
+        self,
+        ats::{
+            Ats,
+            TranslationUnit, //
+        },
+        bus_master, //
+    },
     prelude::*,
     sync::{
         aref::ARef,
@@ -137,7 +139,7 @@ enum Unsettled {
 /// A device.
 #[pin_data]
 pub(crate) struct Endpoint {
-    dev: ARef<device::Device>,
+    pdev: ARef<pci::Device>,
     id: LogicalDeviceId,
     serial: Serial,
     admission: Admission,
@@ -170,11 +172,7 @@ impl Endpoint {
     /// [`ENODEV`]: it is not. Silently, when the device is of another kind or the host said so, and
     /// with a message when the host refused to answer, or the device has another device's id.
     /// [`ENOMEM`]: it is, and was blocked, with a message.
-    pub(crate) fn new(
-        instance: &Instance,
-        dev: &device::Device,
-        ats: Option<Ats>,
-    ) -> Result<ListArc<Endpoint>> {
+    pub(crate) fn new(instance: &Instance, dev: &device::Device) -> Result<ListArc<Endpoint>> {
         let pdev = <&pci::Device>::try_from(dev).map_err(|_| ENODEV)?;
         let id = LogicalDeviceId::of(pdev)?;
         if retried(|| instance.claim(id), |_| true).is_err() {
@@ -183,7 +181,7 @@ impl Endpoint {
                 dev,
                 "IOMMU: another device has the id {id}; DMA is not under control of this IOMMU\n"
             );
-            bus_master::stop(dev);
+            bus_master::stop(pdev);
             return Err(ENODEV);
         }
         let failure = match ask(id) {
@@ -204,7 +202,7 @@ impl Endpoint {
         };
         let endpoint = ListArc::pin_init(
             try_pin_init!(Endpoint {
-                dev: dev.into(),
+                pdev: pdev.into(),
                 id,
                 serial: instance.next_serial(),
                 admission: match failure {
@@ -214,7 +212,7 @@ impl Endpoint {
                 state <- new_spinlock_irq!(State {
                     place: Place::Initial,
                     chosen: None,
-                    ats: ats.filter(|_| instance.offers_ats()).and_then(|ats| prepare(dev, ats)),
+                    ats: instance.offers_ats().then(|| usable_ats(pdev)).flatten(),
                     unsettled: Unsettled::Nothing,
                     #[cfg(CONFIG_HIBERNATION)]
                     slept: None,
@@ -227,7 +225,7 @@ impl Endpoint {
         .inspect_err(|_: &Error| {
             let result = block(id, instance.want_blocking());
             if result.is_err() {
-                bus_master::stop(dev);
+                bus_master::stop(pdev);
             }
             // When the device cannot be blocked, there is a message about that, too.
             let end = report(dev, result).map_or("", |()| "; DMA is blocked");
@@ -250,7 +248,12 @@ impl Endpoint {
 
     /// The device.
     pub(crate) fn dev(&self) -> &device::Device {
-        &self.dev
+        self.pdev.as_ref()
+    }
+
+    /// The PCI function that it is.
+    pub(crate) fn pdev(&self) -> &pci::Device {
+        &self.pdev
     }
 
     /// The hypervisor's name for it.
@@ -329,7 +332,7 @@ impl Endpoint {
             Attached::Yes(Ok(())) => Ok(()),
             Attached::Yes(Err(error)) => {
                 dev_warn!(
-                    self.dev,
+                    self.dev(),
                     "IOMMU: ATS stays off: errno {}\n",
                     error.to_errno()
                 );
@@ -338,7 +341,7 @@ impl Endpoint {
             Attached::Refused => Err(ENODEV),
             Attached::StaysBlocked => {
                 dev_warn!(
-                    self.dev,
+                    self.dev(),
                     "IOMMU: stays blocked, domain {id} is not to be used any more\n"
                 );
                 // Blocked is as safe as refused. When the core puts the device back where it was, after
@@ -353,13 +356,13 @@ impl Endpoint {
             Attached::Gone => {
                 // Whatever driver still has it sees that by itself; nothing is left to protect.
                 if !was_gone {
-                    report_gone(&self.dev);
+                    report_gone(self.dev());
                 }
                 Ok(())
             }
             Attached::Failed(failure) => {
                 dev_err!(
-                    self.dev,
+                    self.dev(),
                     "IOMMU: {} to domain {id}: {failure}\n",
                     AttachDeviceDomain::NAME
                 );
@@ -383,7 +386,7 @@ impl Endpoint {
         let was_gone = self.is_gone();
         match protocol::block(self, instance.want_blocking()) {
             Ok(Blocked::Gone | Blocked::Replaced) if was_gone => Ok(()),
-            result => report(&self.dev, result),
+            result => report(self.dev(), result),
         }
     }
 
@@ -399,7 +402,7 @@ impl Endpoint {
     /// Context: may sleep; serialised for one device by the core.
     pub(crate) fn retire(&self) {
         let mut state = self.state.lock();
-        state.settle(&self.dev);
+        state.settle(&self.pdev);
         state.switch_ats_off();
         let ats = state.ats.take();
         drop(state);
@@ -412,7 +415,7 @@ impl WorkItem for Endpoint {
     type Pointer = Arc<Endpoint>;
 
     fn run(this: Arc<Endpoint>) {
-        with_device_locked(&this.dev, || this.state.lock().settle(&this.dev));
+        lock::with_locked(this.dev(), || this.state.lock().settle(&this.pdev));
     }
 }
 
@@ -449,7 +452,7 @@ impl protocol::Device for Endpoint {
             Err(failure) if readings::is_attached_already(failure) => {}
             Err(failure) if is_gone(self.id, failure) => {
                 state.chosen = Some(id);
-                trace::block(&self.dev, self.id, || trace::Block::Gone);
+                trace::block(self.dev(), self.id, || trace::Block::Gone);
                 return Answer::Gone(Blocked::Gone);
             }
             Err(failure) => {
@@ -462,7 +465,7 @@ impl protocol::Device for Endpoint {
         }
         state.chosen = Some(id);
         state.forget_bus_master();
-        trace::attach(&self.dev, self.id, id.as_u32());
+        trace::attach(self.dev(), self.id, id.as_u32());
         Answer::Entered(match requests {
             TranslatedRequests::Allowed => state.switch_ats_on(),
             TranslatedRequests::Forbidden => Ok(()),
@@ -491,13 +494,13 @@ impl protocol::Device for Endpoint {
         // When that has failed, nothing but the device itself is left to be told.
         match caller {
             _ if result.is_ok() => state.forget_bus_master(),
-            Caller::Core => bus_master::stop(&self.dev),
+            Caller::Core => bus_master::stop(&self.pdev),
             Caller::Flush => {
-                bus_master::stop_at_once(&self.dev);
+                bus_master::stop_at_once(&self.pdev);
                 state.unsettled = Unsettled::BusMaster;
             }
         }
-        trace::block(&self.dev, self.id, || match result {
+        trace::block(self.dev(), self.id, || match result {
             Ok(Blocked::Attached) => trace::Block::Attached,
             Ok(Blocked::Detached) => trace::Block::Detached,
             Ok(Blocked::Gone | Blocked::Replaced) => trace::Block::Gone,
@@ -534,16 +537,17 @@ fn retried<T, E: Copy>(f: impl Fn() -> Result<T, E>, may_pass: impl Fn(E) -> boo
     result
 }
 
-/// Makes ATS ready to be switched on; without it, if that fails. Not after a crash: it switches ATS
-/// off, which the device may be using.
-fn prepare(dev: &device::Device, mut ats: Ats) -> Option<Ats> {
+/// The function's ATS, if it has that, ready to be switched on. Not made ready after a crash: that would
+/// switch ATS off, which the device may be using.
+fn usable_ats(pdev: &pci::Device) -> Option<Ats> {
+    let mut ats = Ats::of(pdev)?;
     if readings::follows_a_crash() {
         return Some(ats);
     }
     match ats.prepare(TranslationUnit::Size4K) {
         Ok(()) => Some(ats),
         Err(error) => {
-            dev_warn!(dev, "IOMMU: no ATS: errno {}\n", error.to_errno());
+            dev_warn!(pdev, "IOMMU: no ATS: errno {}\n", error.to_errno());
             None
         }
     }
@@ -591,7 +595,7 @@ impl State {
     }
 
     /// Does what was left to process context, as far as it still applies.
-    fn settle(&mut self, dev: &device::Device) {
+    fn settle(&mut self, pdev: &pci::Device) {
         let left = mem::replace(&mut self.unsettled, Unsettled::Nothing);
         if left == Unsettled::Nothing {
             return;
@@ -601,7 +605,7 @@ impl State {
             ats.switch_off();
         }
         if left == Unsettled::BusMaster {
-            bus_master::stop(dev);
+            bus_master::stop(pdev);
         }
     }
 }

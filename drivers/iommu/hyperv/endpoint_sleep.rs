@@ -18,7 +18,7 @@ use super::{
 };
 use kernel::{
     hyperv::status::HypercallError,
-    iommu::ops::Demand,
+    iommu::probed::Demand,
     prelude::*, //
 };
 

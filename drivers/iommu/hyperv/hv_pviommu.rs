@@ -71,11 +71,30 @@ mod translation;
 
 use kernel::{
     error::from_result,
-    prelude::*, //
+    prelude::*,
+    LocalModule, //
 };
 
 /// Prefix of the driver's messages.
 const __LOG_PREFIX: &[u8] = b"hv_pviommu\0";
+
+// SAFETY:
+// - The hypervisor takes a device out of its domain when it puts the device into another one, and says
+//   when it does not: `protocol::attach` believes nothing else. What is said of PASIDs holds, as there are
+//   none.
+// - A device is blocked by the blocking domain, or by its detachment (`block`); `release_endpoint` blocks
+//   a device before it returns.
+// - The hypervisor is told of a root by `calls::configure` alone: by `Instance::make_domain` for the
+//   domain whose table it is, and by `hibernation::resume` for domains that are alive. When a domain's
+//   `release` frees the table, its domain was flushed and deleted, both with success; else the table
+//   stays.
+// - `flush_whole` flushes a domain; when that fails, `Instance::give_up` blocks the domain's devices
+//   before it returns, and keeps others out.
+// - `flush_range` says that it has flushed when the hypervisor has flushed the blocks of a list, which
+//   cover the range (`flush_range`), or the whole domain.
+// - No domain maps by itself.
+#[allow(unsafe_code)]
+unsafe impl kernel::iommu::driver::SoundDriver for ops::PvIommu {}
 
 /// Looks for the IOMMU and, when the host has one, takes it into service.
 ///

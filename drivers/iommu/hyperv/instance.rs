@@ -142,9 +142,12 @@ impl Instance {
     ///
     /// [`ENOMEM`]. That a domain cannot be had is no error: devices are then detached to block
     /// them, or cannot be attached to identity, and a message says so.
-    pub(crate) fn set_up(report: HostReport, capabilities: Capabilities) -> Result {
+    pub(crate) fn set_up(
+        report: HostReport,
+        capabilities: Capabilities,
+    ) -> Result<&'static Instance> {
         INSTANCE.populate(Instance::make(report, capabilities)?);
-        Ok(())
+        Instance::get()
     }
 
     /// Makes an IOMMU with its static domains, for [`Self::set_up`].

@@ -19,18 +19,20 @@ use kernel::{
     device,
     iommu::{
         self,
-        ats::Ats,
-        bus_master,
-        device::IommuDevice,
-        domain::NewDomain,
-        ops::{
-            AttachTarget,
+        domain::{
+            NewDomain,
+            Prot, //
+        },
+        driver::{
             Capability,
             DefaultDomain,
             Driver,
             FirstAttach,
-            Grouping,
-            Ops,
+            Grouping, //
+        },
+        ops::Ops,
+        probed::{
+            AttachTarget,
             Probed, //
         },
         resv::{
@@ -39,11 +41,13 @@ use kernel::{
         },
         Iova,
     },
+    pci::bus_master,
     prelude::*,
+    sync::Arc,
     syscore::{
         Registration,
         Shutdown, //
-    },
+    }, //
 };
 
 /// Where message-signalled interrupts go on x86; never translated.
@@ -62,12 +66,10 @@ impl Shutdown for PvIommu {
     }
 }
 
-/// The one IOMMU of the partition, as the core knows it.
-pub(crate) static DEVICE: IommuDevice<PvIommu> = IommuDevice::new();
 /// What happens at shutdown.
 pub(crate) static SHUTDOWN: Registration<PvIommu> = Registration::new();
 /// The driver's operations.
-pub(crate) static OPS: Ops<PvIommu> = Ops::new(&IDENTITY, &BLOCKING);
+pub(crate) static OPS: Ops<PvIommu> = Ops::new().with_identity(&IDENTITY).with_blocking(&BLOCKING);
 
 /// Whether the device stays where another kernel has left it, until a driver uses it.
 ///
@@ -78,44 +80,39 @@ pub(crate) static OPS: Ops<PvIommu> = Ops::new(&IDENTITY, &BLOCKING);
 fn is_deferred(endpoint: &Endpoint) -> bool {
     endpoint.admission() == Admission::Granted
         && readings::follows_a_crash()
-        && bus_master::is_on(endpoint.dev())
+        && bus_master::is_on(endpoint.pdev())
 }
 
+#[vtable]
 impl Driver for PvIommu {
+    type Instance = &'static Instance;
     type Endpoint = Endpoint;
-    type Domain = Domain;
 
     const GROUPING: Grouping = Grouping::Pci;
 
-    fn capable(endpoint: &Endpoint, capability: Capability) -> bool {
+    fn capable(device: &Probed<'_, PvIommu>, capability: Capability) -> bool {
         match capability {
             // All DMA of a Hyper-V guest on x86 is coherent.
-            Capability::CacheCoherency => true,
-            Capability::PciAts => endpoint.has_ats(),
-            Capability::Other => false,
+            Capability::CACHE_COHERENCY => true,
+            Capability::PCI_ATS_SUPPORTED => device.endpoint().has_ats(),
+            _ => false,
         }
     }
 
-    fn probe_device(dev: &device::Device, ats: Option<Ats>) -> Result<Probed<PvIommu>> {
-        let instance = Instance::get()?;
-        let endpoint = Endpoint::new(instance, dev, ats)?;
-        let probed = Probed {
-            iommu: &DEVICE,
-            endpoint: endpoint.clone_arc(),
-        };
-        instance.add_endpoint(endpoint);
-        Ok(probed)
+    fn probe_device(instance: &&'static Instance, dev: &device::Device) -> Result<Arc<Endpoint>> {
+        let listed = Endpoint::new(instance, dev)?;
+        let endpoint = listed.clone_arc();
+        instance.add_endpoint(listed);
+        Ok(endpoint)
     }
 
     fn release_device(target: &AttachTarget<'_, PvIommu>) {
-        if let Ok(instance) = Instance::get() {
-            instance.release_endpoint(target.endpoint());
-        }
+        target.instance().release_endpoint(target.endpoint());
     }
 
-    fn default_domain(endpoint: &Endpoint) -> DefaultDomain {
-        let lacks_identity = || Instance::get().is_ok_and(|it| it.want_identity().is_none());
-        match endpoint.admission() {
+    fn default_domain(device: &Probed<'_, PvIommu>) -> DefaultDomain {
+        let lacks_identity = || device.instance().want_identity().is_none();
+        match device.endpoint().admission() {
             // Only a device in a translating domain can stay as it is until it is used.
             Admission::Granted if readings::follows_a_crash() => DefaultDomain::Translating,
             // Identity is what the system wants, and there is none.
@@ -128,21 +125,22 @@ impl Driver for PvIommu {
         }
     }
 
-    fn first_attach(endpoint: &Endpoint) -> FirstAttach {
-        if is_deferred(endpoint) {
+    fn first_attach(device: &Probed<'_, PvIommu>) -> FirstAttach {
+        if is_deferred(device.endpoint()) {
             FirstAttach::WhenUsed
         } else {
             FirstAttach::AtOnce
         }
     }
 
-    fn reserved_regions(_dev: &device::Device, regions: &mut ReservedRegions) -> Result {
-        regions.add(MSI_WINDOW, MSI_WINDOW_BYTES, ReservedKind::Msi)
+    fn reserved_regions(_: &Probed<'_, PvIommu>, regions: &mut ReservedRegions) -> Result {
+        let kind = ReservedKind::Msi;
+        regions.add(MSI_WINDOW, MSI_WINDOW_BYTES, Prot::NONE, kind)
     }
 
-    fn alloc_domain(dev: &device::Device, endpoint: &Endpoint) -> Result<NewDomain<Domain>> {
-        match endpoint.admission() {
-            Admission::Granted => Domain::allocate(dev),
+    fn alloc_domain(device: &Probed<'_, PvIommu>) -> Result<NewDomain<PvIommu>> {
+        match device.endpoint().admission() {
+            Admission::Granted => Domain::allocate(device.instance(), device.dev()),
             // The core blocks the device then, and lets go of it.
             Admission::Unknown => Err(ENODEV),
         }

@@ -32,18 +32,21 @@ use kernel::{
         },
     },
     iommu::{
-        domain::{
-            NewDomain,
-            Paging,
-            PagingDomain,
-            TableFate, //
-        },
+        self,
+        domain::NewDomain,
         gather::{
             FlushOutcome,
             Gather, //
         },
-        ops::AttachTarget,
-        pt,
+        probed::AttachTarget,
+        pt::{
+            self,
+            Paging,
+            TableDomain,
+            TableFate,
+            X86_64Shape,
+            X86_64, //
+        },
         Iova, //
     },
     prelude::*,
@@ -77,9 +80,12 @@ impl Domain {
     /// # Errors
     ///
     /// [`ENOMEM`], or what the hypervisor's refusal stands for; there is a message about that.
-    pub(crate) fn allocate(dev: &device::Device) -> Result<NewDomain<Domain>> {
+    pub(crate) fn allocate(
+        instance: &'static Instance,
+        dev: &device::Device,
+    ) -> Result<NewDomain<PvIommu>> {
         let mut refusal = None;
-        let domain = Domain::allocate_for(Instance::get()?, pt::Node::of(dev), &mut refusal);
+        let domain = Domain::allocate_for(instance, pt::Node::of(dev), &mut refusal);
         domain.inspect_err(|_| Domain::report(dev, refusal))
     }
 
@@ -88,7 +94,7 @@ impl Domain {
         instance: &'static Instance,
         node: pt::Node,
         refusal: &mut Option<MakeError>,
-    ) -> Result<NewDomain<Domain>> {
+    ) -> Result<NewDomain<PvIommu>> {
         let aperture = instance.aperture();
         let domain = Domain::allocate_in(instance, aperture, node, refusal);
         if !matches!(*refusal, Some(MakeError::FiveLevels(_))) {
@@ -110,18 +116,24 @@ impl Domain {
         aperture: Aperture,
         node: pt::Node,
         refusal: &mut Option<MakeError>,
-    ) -> Result<NewDomain<Domain>> {
+    ) -> Result<NewDomain<PvIommu>> {
         let config = pt::Config {
-            width: aperture.table_width(),
-            levels: match aperture.levels {
-                Levels::Four => pt::Levels::Four,
-                Levels::Five => pt::Levels::Five,
+            shape: X86_64Shape {
+                levels: match aperture.levels {
+                    Levels::Four => pt::Levels::Four,
+                    Levels::Five => pt::Levels::Five,
+                },
+                width: aperture.table_width(),
             },
+            // All that an entry can hold.
+            output_width: 52,
+            // Gathers become page-selective flushes, gaps included.
+            features: pt::Features::FLUSH_RANGE,
             last: Iova::new(aperture.last()),
             page_sizes: instance.page_sizes(),
             node,
         };
-        Paging::allocate(config, |table| {
+        Paging::<Domain>::allocate(config, |table| {
             let levels = match table.levels {
                 pt::Levels::Four => Levels::Four,
                 pt::Levels::Five => Levels::Five,
@@ -146,7 +158,8 @@ impl Domain {
     }
 }
 
-impl PagingDomain for Domain {
+#[vtable]
+impl iommu::domain::Domain for Domain {
     type Driver = PvIommu;
 
     fn attach(&self, target: &AttachTarget<'_, PvIommu>) -> Result {
@@ -169,13 +182,18 @@ impl PagingDomain for Domain {
         // that the IOMMU could not be made to block was told to stay off the bus.
         let _ = self.flush_whole();
     }
+}
+
+#[vtable]
+impl TableDomain for Domain {
+    type Format = X86_64;
 
     #[inline]
     fn flush(&self, gather: &Gather) -> FlushOutcome {
         self.flush_range(gather)
     }
 
-    fn release(self) -> TableFate {
+    fn release(&self) -> TableFate {
         if self.listed.stale().load(Relaxed) {
             // Whether a delete drops what is cached is not documented: the domain stays.
             self.listed.retire();

@@ -13,7 +13,7 @@ use super::{
     },
     instance::Instance,
     ops::{
-        DEVICE,
+        PvIommu,
         OPS,
         SHUTDOWN, //
     },
@@ -26,7 +26,11 @@ use kernel::{
         hypercall::Call,
         partition, //
     },
-    prelude::*,
+    iommu::device::{
+        Registration,
+        Settings, //
+    },
+    prelude::*, //
 };
 
 /// Name of the IOMMU in `/sys/class/iommu`.
@@ -57,14 +61,21 @@ pub(crate) fn probe() -> Result {
         pr_info!("not used: the host cannot read the page tables of a confidential guest\n");
         return Err(ENODEV);
     }
-    Instance::set_up(report, capabilities).inspect_err(|error| {
+    let instance = Instance::set_up(report, capabilities).inspect_err(|error| {
         pr_err!("cannot be set up: errno {}\n", error.to_errno());
     })?;
-    DEVICE
-        .register(&OPS, NAME, ATTRIBUTES)
-        .inspect_err(|error| {
+    let settings = Settings {
+        name: NAME,
+        parent: None,
+        attributes: Some(ATTRIBUTES),
+        max_pasids: 0,
+    };
+    let registration =
+        Registration::<PvIommu>::new(&OPS, settings, instance).inspect_err(|error| {
             pr_err!("cannot be registered: errno {}\n", error.to_errno());
         })?;
+    // The partition's IOMMU never goes.
+    core::mem::forget(registration);
     SHUTDOWN.register();
     announce(&report, &capabilities);
     #[cfg(CONFIG_IOMMU_DEBUGFS)]

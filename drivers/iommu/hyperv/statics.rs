@@ -4,7 +4,6 @@
 
 use super::{
     endpoint::TranslatedRequests,
-    instance::Instance,
     ops::PvIommu, //
 };
 use kernel::{
@@ -14,7 +13,7 @@ use kernel::{
             StaticDomainOps,
             StaticKind, //
         },
-        ops::AttachTarget,
+        probed::AttachTarget, //
     },
     prelude::*,
 };
@@ -22,13 +21,14 @@ use kernel::{
 /// DMA addresses are guest physical addresses.
 pub(crate) struct Identity;
 
+#[vtable]
 impl StaticDomainOps for Identity {
     type Driver = PvIommu;
 
     const KIND: StaticKind = StaticKind::Identity;
 
     fn attach(target: &AttachTarget<'_, PvIommu>) -> Result {
-        let instance = Instance::get()?;
+        let instance = target.instance();
         // There was a message when it could not be made at first.
         let identity = instance.want_identity().ok_or(ENODEV)?;
         let endpoint = target.endpoint();
@@ -45,13 +45,14 @@ impl StaticDomainOps for Identity {
 /// Nothing gets through.
 pub(crate) struct Blocking;
 
+#[vtable]
 impl StaticDomainOps for Blocking {
     type Driver = PvIommu;
 
     const KIND: StaticKind = StaticKind::Blocking;
 
     fn attach(target: &AttachTarget<'_, PvIommu>) -> Result {
-        target.endpoint().block(Instance::get()?)
+        target.endpoint().block(target.instance())
     }
 }
 

@@ -1,104 +1,231 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! IOMMU instances: `struct iommu_device`.
+//! IOMMUs: `struct iommu_device`.
+//!
+//! A [`Registration`] gives one IOMMU to the core and takes it back when it is dropped. As long as a
+//! device is behind the IOMMU, that cannot be: the core holds pointers to both, and whoever uses the
+//! device may have mapped something. The core also holds the driver's module then. So a registration that
+//! is dropped too early stays in force for ever, with its data.
 //!
 //! C header: [`include/linux/iommu.h`](srctree/include/linux/iommu.h)
 
 use super::{
     attribute::Attributes,
-    ops::{
+    driver::{
         Driver,
-        Ops, //
+        SoundDriver, //
+    },
+    ops::Ops,
+    registry::{
+        self,
+        Entry, //
     }, //
 };
 use crate::{
     bindings,
+    container_of,
+    device,
     error::to_result,
     prelude::*,
     sync::atomic::{
         ordering::{
-            Full,
-            Relaxed, //
+            Acquire,
+            Relaxed,
+            Release, //
         },
-        AtomicFlag, //
+        Atomic, //
     },
     types::Opaque, //
 };
-use core::marker::PhantomData;
+use core::ptr;
 
-/// One IOMMU, as the IOMMU core sees it.
-///
-/// An IOMMU outlives every device behind it, so instances are `static`, and never unregistered.
-pub struct IommuDevice<D: Driver> {
-    raw: Opaque<bindings::iommu_device>,
-    registered: AtomicFlag,
-    _driver: PhantomData<fn() -> D>,
+/// What the core is told about an IOMMU.
+#[derive(Clone, Copy)]
+pub struct Settings<'a> {
+    /// Its name in `/sys/class/iommu`.
+    pub name: &'a CStr,
+    /// The device that it is, if it is one. The firmware node of that tells which devices are behind it;
+    /// without one, all devices are that name no IOMMU.
+    pub parent: Option<&'a device::Device<device::Bound>>,
+    /// What user space can read of it.
+    pub attributes: Option<Attributes>,
+    /// How many PASIDs a device can have; 0 when there are none.
+    pub max_pasids: u32,
 }
 
-// SAFETY: The core serialises its own accesses; ours happen under `registered`, once.
-unsafe impl<D: Driver> Sync for IommuDevice<D> {}
-// SAFETY: `struct iommu_device` is not bound to a thread.
-unsafe impl<D: Driver> Send for IommuDevice<D> {}
+/// One IOMMU.
+#[pin_data]
+struct Instance<D: Driver> {
+    #[pin]
+    raw: Opaque<bindings::iommu_device>,
+    #[pin]
+    entry: Entry,
+    /// Devices that were probed and not released.
+    devices: Atomic<usize>,
+    #[pin]
+    data: D::Instance,
+}
 
-impl<D: Driver> IommuDevice<D> {
-    /// An instance that is not registered yet.
-    #[allow(clippy::new_without_default)]
-    pub const fn new() -> IommuDevice<D> {
-        IommuDevice {
-            raw: Opaque::zeroed(),
-            registered: AtomicFlag::new(false),
-            _driver: PhantomData,
-        }
-    }
+/// An IOMMU that the core knows.
+pub struct Registration<D: SoundDriver> {
+    /// [`None`] only while it is dropped.
+    instance: Option<Pin<KBox<Instance<D>>>>,
+}
 
-    /// The instance for the core; [`None`] when it was never given to the core, which could then do
-    /// nothing with it.
-    pub(super) fn as_raw(&'static self) -> Option<*mut bindings::iommu_device> {
-        self.registered.load(Relaxed).then_some(self.raw.get())
-    }
+// SAFETY: The core serialises its own accesses; the data can be shared between threads.
+unsafe impl<D: SoundDriver> Send for Registration<D> {}
+// SAFETY: As above.
+unsafe impl<D: SoundDriver> Sync for Registration<D> {}
 
-    /// Adds the instance as `/sys/class/iommu/<name>`, with `attributes`, and gives it to the core, which probes the
-    /// devices that exist already and, from then on, each that appears.
+impl<D: SoundDriver> Registration<D> {
+    /// Adds the IOMMU to sysfs and gives it to the core, which probes the devices that exist already and,
+    /// from then on, each that appears.
     ///
     /// Context: may sleep. [`Driver::probe_device`] is called before this returns.
     ///
     /// # Errors
     ///
-    /// [`EBUSY`]: registered before. Else what the core answers; the instance is then as before.
-    pub fn register(
-        &'static self,
+    /// [`ENOMEM`], the initialiser's error, or what the core answers.
+    pub fn new<E>(
         ops: &'static Ops<D>,
-        name: &CStr,
-        attributes: Attributes,
-    ) -> Result {
-        if self.registered.xchg(true, Full) {
-            return Err(EBUSY);
+        settings: Settings<'_>,
+        data: impl PinInit<D::Instance, E>,
+    ) -> Result<Registration<D>>
+    where
+        Error: From<E>,
+    {
+        let parent = settings
+            .parent
+            .map_or(ptr::null_mut(), |parent| parent.as_raw());
+        let groups = settings
+            .attributes
+            .map_or(ptr::null_mut(), Attributes::as_raw);
+        let instance: Pin<KBox<Instance<D>>> = KBox::pin_init::<Error>(
+            try_pin_init!(Instance {
+                raw: Opaque::zeroed(),
+                entry <- Entry::new::<D>(),
+                devices: Atomic::new(0),
+                data <- data,
+            }? Error),
+            GFP_KERNEL,
+        )?;
+        let raw = instance.raw.get();
+        // SAFETY: `raw` is zeroed and not registered.
+        unsafe { (*raw).max_pasids = settings.max_pasids };
+        // SAFETY: `raw` stays where it is until it is removed, and so do the attributes, which are only
+        // read; the parent is valid; the format takes one string argument.
+        to_result(unsafe {
+            bindings::iommu_device_sysfs_add(
+                raw,
+                parent,
+                groups,
+                c"%s".as_char_ptr(),
+                settings.name.as_char_ptr(),
+            )
+        })?;
+        // SAFETY: The entry stays where it is until it is removed; the parent is valid.
+        unsafe { registry::add(&instance.entry, raw, parent) };
+        // SAFETY: `raw` was added to sysfs, and stays where it is until it is unregistered; `ops` lives
+        // for ever.
+        let registered =
+            to_result(unsafe { bindings::iommu_device_register(raw, ops.as_raw(), parent) });
+        if let Err(error) = registered {
+            // The core has released all devices and forgotten the instance.
+            // SAFETY: The entry and the sysfs part were added above.
+            unsafe {
+                registry::remove(&instance.entry);
+                bindings::iommu_device_sysfs_remove(raw);
+            }
+            return Err(error);
         }
-        self.add(ops, name, attributes).inspect_err(|_| {
-            self.registered.xchg(false, Full);
+        Ok(Registration {
+            instance: Some(instance),
         })
     }
 
-    fn add(&'static self, ops: &'static Ops<D>, name: &CStr, attributes: Attributes) -> Result {
-        // SAFETY: `raw` is a zeroed, unregistered instance that lives for ever, as the attributes do,
-        // which are only read; the format takes one string argument.
-        to_result(unsafe {
-            bindings::iommu_device_sysfs_add(
-                self.raw.get(),
-                core::ptr::null_mut(),
-                attributes.as_raw(),
-                c"%s".as_char_ptr(),
-                name.as_char_ptr(),
-            )
-        })?;
-        // SAFETY: As above; `ops` lives for ever, too.
-        let registered = to_result(unsafe {
-            bindings::iommu_device_register(self.raw.get(), ops.as_raw(), core::ptr::null_mut())
-        });
-        if registered.is_err() {
-            // SAFETY: The instance was added to sysfs above.
-            unsafe { bindings::iommu_device_sysfs_remove(self.raw.get()) };
-        }
-        registered
+    /// What the driver keeps for the IOMMU; [`None`] never.
+    pub fn data(&self) -> Option<&D::Instance> {
+        self.instance.as_ref().map(|instance| &instance.data)
     }
+}
+
+impl<D: SoundDriver> Drop for Registration<D> {
+    fn drop(&mut self) {
+        let Some(instance) = self.instance.take() else {
+            return;
+        };
+        let raw = instance.raw.get();
+        // Nothing is probed meanwhile.
+        let is_gone = registry::locked(|| {
+            if instance.devices.load(Acquire) != 0 {
+                return false;
+            }
+            // SAFETY: The instance is registered. No device is behind it, nor can one be probed: the
+            // core's lock is held, under which the entry is removed, too.
+            unsafe {
+                bindings::iommu_device_unregister(raw);
+                registry::remove_locked(&instance.entry);
+            }
+            true
+        });
+        if is_gone {
+            // SAFETY: The instance was added to sysfs.
+            unsafe { bindings::iommu_device_sysfs_remove(raw) };
+        } else {
+            pr_err!("IOMMU: devices are behind it; it stays registered\n");
+            core::mem::forget(instance);
+        }
+    }
+}
+
+/// The instance behind the core's pointer.
+///
+/// # Safety
+///
+/// `iommu` must belong to a registered instance of `D`, for `'a`.
+pub(super) unsafe fn instance_of<'a, D: Driver>(
+    iommu: *mut bindings::iommu_device,
+) -> &'a D::Instance {
+    // SAFETY: By the caller's promise.
+    unsafe { &(*whole::<D>(iommu)).data }
+}
+
+/// # Safety
+///
+/// `iommu` must belong to a registered instance of `D`.
+unsafe fn whole<D: Driver>(iommu: *mut bindings::iommu_device) -> *const Instance<D> {
+    // SAFETY: By the caller's promise it is the field of an instance.
+    unsafe { container_of!(Opaque::cast_from(iommu.cast_const()), Instance<D>, raw) }
+}
+
+/// Counts a device that was probed.
+///
+/// # Safety
+///
+/// `iommu` must belong to a registered instance of `D`.
+pub(super) unsafe fn count_probed<D: Driver>(iommu: *mut bindings::iommu_device) {
+    // SAFETY: By the caller's promise.
+    unsafe { (*whole::<D>(iommu)).devices.fetch_add(1, Relaxed) };
+}
+
+/// Counts a device that was released; its driver's part is gone.
+///
+/// # Safety
+///
+/// `iommu` must belong to a registered instance of `D`, and the device have been counted as probed.
+pub(super) unsafe fn count_released<D: Driver>(iommu: *mut bindings::iommu_device) {
+    // SAFETY: By the caller's promise.
+    unsafe { (*whole::<D>(iommu)).devices.fetch_sub(1, Release) };
+}
+
+/// The instance of `D` that a device is behind by its firmware node.
+///
+/// # Safety
+///
+/// `dev` must be valid, and the core's probe lock held.
+pub(super) unsafe fn find<D: Driver>(
+    dev: *mut bindings::device,
+) -> Option<*mut bindings::iommu_device> {
+    // SAFETY: By the caller's promise.
+    unsafe { registry::find(Entry::key::<D>(), dev) }
 }

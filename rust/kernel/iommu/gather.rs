@@ -4,7 +4,10 @@
 //!
 //! C header: [`include/linux/iommu.h`](srctree/include/linux/iommu.h)
 
-use super::Iova;
+use super::{
+    domain::DomainRef,
+    Iova, //
+};
 use crate::{
     bindings,
     types::Opaque, //
@@ -45,6 +48,31 @@ impl Gather {
     pub fn last(&self) -> Iova {
         // SAFETY: As in `first`.
         Iova::new(unsafe { (*self.0.get()).end as u64 })
+    }
+
+    /// Adds pages that were unmapped. What was gathered so far is flushed first, if the two do not belong
+    /// together.
+    ///
+    /// `domain` is the one that they were unmapped from.
+    ///
+    /// Context: as the driver's `flush`.
+    pub fn add(&mut self, domain: DomainRef<'_>, iova: Iova, bytes: usize) {
+        // SAFETY: By their types, both are valid; the gather is ours.
+        unsafe {
+            bindings::iommu_iotlb_gather_add_page(
+                domain.as_raw(),
+                self.0.get(),
+                iova.as_u64() as usize,
+                bytes,
+            )
+        };
+    }
+
+    /// Whether the flush is left to a queue, which flushes the whole domain before the memory is used
+    /// for something else.
+    pub fn is_queued(&self) -> bool {
+        // SAFETY: By the type, the gather is valid and not written by others.
+        unsafe { bindings::iommu_iotlb_gather_queued(self.0.get()) }
     }
 
     /// Whether there is exactly one page in the list of those that the unmap took out, and it is the list's still: one

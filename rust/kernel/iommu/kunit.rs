@@ -6,32 +6,40 @@
 mod tests {
     use crate::{
         bindings, device,
+        ffi::c_int,
         iommu::{
-            ats::Ats,
             domain::{
+                Domain,
+                DomainKind,
+                DomainRef,
                 NewDomain,
-                Paging,
-                PagingDomain,
                 StaticDomain,
                 StaticDomainOps,
-                StaticKind,
-                TableFate, //
+                StaticKind, //
+            },
+            driver::{
+                Driver,
+                Grouping, //
             },
             gather::{
                 FlushOutcome,
                 Gather, //
             },
-            ops::{
+            ops::Ops,
+            probed::{
                 AttachTarget,
-                Capability,
-                Driver,
-                Grouping,
-                Ops,
                 Probed, //
             },
-            pt,
-            resv::ReservedRegions,
-            Iova,
+            pt::{
+                self,
+                Levels,
+                Paging,
+                TableDomain,
+                TableFate,
+                X86_64Shape,
+                X86_64, //
+            },
+            Iova, //
         },
         prelude::*,
         sync::{
@@ -39,7 +47,7 @@ mod tests {
                 ordering::Relaxed,
                 Atomic, //
             },
-            Arc,
+            Arc, //
         },
     };
 
@@ -75,32 +83,24 @@ mod tests {
 
     struct TestDomain(Arc<Log>);
 
+    #[vtable]
     impl Driver for TestDriver {
+        type Instance = ();
         type Endpoint = ();
-        type Domain = TestDomain;
 
         const GROUPING: Grouping = Grouping::PerDevice;
 
-        fn capable(_endpoint: &Self::Endpoint, _capability: Capability) -> bool {
-            false
-        }
-
-        fn probe_device(_dev: &device::Device, _ats: Option<Ats>) -> Result<Probed<Self>> {
+        fn probe_device(_instance: &(), _dev: &device::Device) -> Result<Arc<()>> {
             Err(ENODEV)
         }
 
-        fn release_device(_target: &AttachTarget<'_, Self>) {}
-
-        fn reserved_regions(_dev: &device::Device, _regions: &mut ReservedRegions) -> Result {
-            Ok(())
-        }
-
-        fn alloc_domain(_dev: &device::Device, _endpoint: &()) -> Result<NewDomain<TestDomain>> {
+        fn alloc_domain(_device: &Probed<'_, Self>) -> Result<NewDomain<Self>> {
             Err(ENODEV)
         }
     }
 
-    impl PagingDomain for TestDomain {
+    #[vtable]
+    impl Domain for TestDomain {
         type Driver = TestDriver;
 
         fn attach(&self, _target: &AttachTarget<'_, TestDriver>) -> Result {
@@ -108,6 +108,11 @@ mod tests {
         }
 
         fn flush_all(&self) {}
+    }
+
+    #[vtable]
+    impl TableDomain for TestDomain {
+        type Format = X86_64;
 
         fn flush(&self, gather: &Gather) -> FlushOutcome {
             self.0.flushes.fetch_add(1, Relaxed);
@@ -122,7 +127,7 @@ mod tests {
             }
         }
 
-        fn release(self) -> TableFate {
+        fn release(&self) -> TableFate {
             self.0.released.fetch_add(1, Relaxed);
             TableFate::Free
         }
@@ -130,6 +135,7 @@ mod tests {
 
     struct Nothing;
 
+    #[vtable]
     impl StaticDomainOps for Nothing {
         type Driver = TestDriver;
 
@@ -142,6 +148,7 @@ mod tests {
 
     struct Everything;
 
+    #[vtable]
     impl StaticDomainOps for Everything {
         type Driver = TestDriver;
 
@@ -154,11 +161,19 @@ mod tests {
 
     static NOTHING: StaticDomain<Nothing> = StaticDomain::new();
     static EVERYTHING: StaticDomain<Everything> = StaticDomain::new();
-    static OPS: Ops<TestDriver> = Ops::new(&EVERYTHING, &NOTHING);
+    static OPS: Ops<TestDriver> = Ops::new()
+        .with_identity(&EVERYTHING)
+        .with_blocking(&NOTHING);
 
-    const CONFIG: pt::Config = pt::Config {
+    const SHAPE: X86_64Shape = X86_64Shape {
+        levels: Levels::Four,
         width: 47,
-        levels: pt::Levels::Four,
+    };
+
+    const CONFIG: pt::Config<X86_64> = pt::Config {
+        shape: SHAPE,
+        output_width: 52,
+        features: pt::Features::FLUSH_RANGE,
         last: Iova::new((1 << 47) - 1),
         page_sizes: 0x20_1000,
         node: pt::Node::ANY,
@@ -187,11 +202,11 @@ mod tests {
         let mut root = 0;
         let domain = Paging::<TestDomain>::allocate(CONFIG, |table| {
             root = table.root;
-            assert_eq!(table.levels, pt::Levels::Four);
+            assert_eq!(table.levels, Levels::Four);
             Ok(TestDomain(log.clone()))
         })?;
         assert!(root != 0 && root % 4096 == 0);
-        free(domain.into_raw());
+        drop(domain);
         assert_eq!(log.released.load(Relaxed), 1);
         Ok(())
     }
@@ -211,29 +226,61 @@ mod tests {
         // Beyond what any x86 has, and the local APIC.
         assert_eq!(pt::peek_entry(!7), None);
         assert_eq!(pt::peek_entry(0xfee0_0020), None);
-        free(domain.into_raw());
+        drop(domain);
         Ok(())
     }
 
-    /// As the core does.
-    fn free(domain: *mut bindings::iommu_domain) {
-        if let Some(free) = Paging::<TestDomain>::OPS.free {
-            // SAFETY: The tests call this once per domain.
-            unsafe { free(domain) };
-        }
+    fn allocate(log: &Arc<Log>, config: pt::Config<X86_64>) -> Result<NewDomain<TestDriver>> {
+        Paging::allocate(config, |_| Ok(TestDomain(log.clone())))
+    }
+
+    #[test]
+    fn what_a_driver_leaves_out_is_absent() -> Result {
+        let domain = allocate(&Log::new()?, CONFIG)?;
+        // SAFETY: The ops are static; the domain lives until it is dropped.
+        let (ops, domain_ops) = unsafe { (&*OPS.as_raw(), &*(*domain.as_raw()).ops) };
+        assert!(ops.hw_info.is_none());
+        assert!(ops.is_attach_deferred.is_none());
+        assert!(ops.probe_finalize.is_none());
+        assert!(ops.page_response.is_none());
+        assert!(ops.domain_alloc_paging_flags.is_none());
+        assert!(ops.domain_alloc_paging.is_some());
+        assert!(domain_ops.set_dev_pasid.is_none());
+        assert!(domain_ops.enforce_cache_coherency.is_none());
+        assert!(domain_ops.attach_dev.is_some());
+        Ok(())
+    }
+
+    #[test]
+    fn a_domain_is_told_from_another_kind() -> Result {
+        let log = Log::new()?;
+        log.failing.store(7, Relaxed);
+        let domain = allocate(&log, CONFIG)?;
+        // SAFETY: The domains live until the end of the test.
+        let (paging, fixed) = unsafe {
+            (
+                DomainRef::from_raw(domain.as_raw()),
+                DomainRef::from_raw(NOTHING.as_raw()),
+            )
+        };
+        assert!(fixed.is_some_and(|fixed| fixed.kind() == DomainKind::Blocking));
+        assert!(fixed.is_some_and(|fixed| fixed.data::<Paging<TestDomain>>().is_none()));
+        let data = paging.and_then(|paging| paging.data::<Paging<TestDomain>>());
+        assert!(data.is_some_and(|data| data.0.failing.load(Relaxed) == 7));
+        Ok(())
     }
 
     #[test]
     fn an_aperture_and_page_sizes_are_as_configured() -> Result {
         let log = Log::new()?;
-        let domain = Paging::allocate(CONFIG, |_| Ok(TestDomain(log.clone())))?.into_raw();
-        // SAFETY: The domain is valid until `free`.
+        let new = allocate(&log, CONFIG)?;
+        let domain = new.as_raw();
+        // SAFETY: The domain is valid until it is dropped.
         let (sizes, geometry) = unsafe { ((*domain).pgsize_bitmap, &(*domain).geometry) };
         assert_eq!(sizes, 0x20_1000);
         assert_eq!(geometry.aperture_start, 0);
         assert_eq!(geometry.aperture_end, (1 << 47) - 1);
         assert!(geometry.force_aperture);
-        free(domain);
         Ok(())
     }
 
@@ -246,17 +293,16 @@ mod tests {
             (u64::MAX, (1 << 39) - 1),
         ] {
             let config = pt::Config {
-                width: 39,
+                shape: X86_64Shape { width: 39, ..SHAPE },
                 last: Iova::new(last),
                 ..CONFIG
             };
-            let domain = Paging::allocate(config, |_| Ok(TestDomain(log.clone())))?.into_raw();
-            // SAFETY: The domain is valid until `free`.
-            let geometry = unsafe { &(*domain).geometry };
+            let domain = allocate(&log, config)?;
+            // SAFETY: The domain is valid until it is dropped.
+            let geometry = unsafe { &(*domain.as_raw()).geometry };
             assert_eq!(geometry.aperture_start, 0);
             assert_eq!(geometry.aperture_end, end);
             assert!(geometry.force_aperture);
-            free(domain);
         }
         Ok(())
     }
@@ -264,14 +310,13 @@ mod tests {
     #[test]
     fn every_width_makes_a_table_or_is_refused() -> Result {
         let log = Log::new()?;
-        for levels in [pt::Levels::Four, pt::Levels::Five] {
+        for levels in [Levels::Four, Levels::Five] {
             for width in 0..=u8::MAX {
                 let config = pt::Config {
-                    width,
-                    levels,
+                    shape: X86_64Shape { levels, width },
                     ..CONFIG
                 };
-                let domain = Paging::allocate(config, |table| {
+                let domain = Paging::<TestDomain>::allocate(config, |table| {
                     assert_eq!(table.levels, levels);
                     Ok(TestDomain(log.clone()))
                 });
@@ -294,16 +339,14 @@ mod tests {
     #[test]
     fn an_unmap_is_flushed_from_its_first_to_its_last_byte() -> Result {
         let log = Log::new()?;
-        let domain = Paging::allocate(CONFIG, |_| Ok(TestDomain(log.clone())))?.into_raw();
-        let ops = Paging::<TestDomain>::OPS;
+        let new = allocate(&log, CONFIG)?;
+        let domain = new.as_raw();
         let (iova, paddr, size) = (0x7fff_f000, 0x1234_5000, 0x2000);
         let prot = (bindings::IOMMU_READ | bindings::IOMMU_WRITE) as c_int;
-        // SAFETY: The domain is valid until `free`, and no device uses it: what the table leads to
-        // does not matter. The ops are what the core would set.
-        let mapped = unsafe {
-            (*domain).ops = &ops;
-            bindings::iommu_map(domain, iova, paddr, size, prot, bindings::GFP_KERNEL)
-        };
+        // SAFETY: The domain is valid until it is dropped, and no device uses it: what the table leads
+        // to does not matter.
+        let mapped =
+            unsafe { bindings::iommu_map(domain, iova, paddr, size, prot, bindings::GFP_KERNEL) };
         assert_eq!(mapped, 0);
         // SAFETY: As above.
         let physical = unsafe { bindings::iommu_iova_to_phys(domain, 0x8000_0123) };
@@ -313,7 +356,6 @@ mod tests {
         let (unmapped, physical) = unsafe {
             let unmapped = bindings::iommu_unmap(domain, iova, size);
             let physical = bindings::iommu_iova_to_phys(domain, 0x8000_0123);
-            (*domain).ops = core::ptr::null();
             (unmapped, physical)
         };
         assert_eq!(unmapped, size);
@@ -321,7 +363,6 @@ mod tests {
         assert_eq!(log.flushes.load(Relaxed), 1);
         assert_eq!(Iova::new(log.first.load(Relaxed)), Iova::new(0x7fff_f000));
         assert_eq!(Iova::new(log.last.load(Relaxed)), Iova::new(0x8000_0fff));
-        free(domain);
         Ok(())
     }
 
@@ -334,14 +375,14 @@ mod tests {
             page_sizes: 0x1000,
             ..CONFIG
         };
-        let domain = Paging::allocate(small, |_| Ok(TestDomain(log.clone())))?.into_raw();
-        let ops = Paging::<TestDomain>::OPS;
+        let new = allocate(log, small)?;
+        let domain = new.as_raw();
         let prot = (bindings::IOMMU_READ | bindings::IOMMU_WRITE) as c_int;
         let mut gather = bindings::iommu_iotlb_gather::default();
-        // SAFETY: The domain is valid until `free`, and no device uses it. The gather's list is initialised before it is
-        // used, and the gather stays where it is. The operation is called as the core does.
+        // SAFETY: The domain is valid until it is dropped, and no device uses it. The gather's list is
+        // initialised before it is used, and the gather stays where it is. The operation is called as
+        // the core does.
         let (mapped, unmapped, held) = unsafe {
-            (*domain).ops = &ops;
             let mapped = bindings::iommu_map(
                 domain,
                 BYTES,
@@ -355,10 +396,9 @@ mod tests {
             (*head).next = head;
             (*head).prev = head;
             let unmapped = bindings::iommu_unmap_fast(domain, BYTES, BYTES, &mut gather);
-            if let Some(sync) = ops.iotlb_sync {
+            if let Some(sync) = (*(*domain).ops).iotlb_sync {
                 sync(domain, &mut gather);
             }
-            (*domain).ops = core::ptr::null();
             let gather = Gather::from_raw(&mut gather);
             let held = gather.holds_one_page();
             if held {
@@ -367,7 +407,6 @@ mod tests {
             (mapped, unmapped, held)
         };
         assert_eq!((mapped, unmapped), (0, BYTES));
-        free(domain);
         Ok(held)
     }
 
@@ -392,7 +431,7 @@ mod tests {
     #[test]
     fn a_domain_that_the_core_never_gets_is_released() -> Result {
         let log = Log::new()?;
-        drop(Paging::allocate(CONFIG, |_| Ok(TestDomain(log.clone())))?);
+        drop(allocate(&log, CONFIG)?);
         assert_eq!(log.released.load(Relaxed), 1);
         Ok(())
     }
@@ -400,17 +439,15 @@ mod tests {
     #[test]
     fn a_failed_allocation_leaves_nothing() -> Result {
         let log = Log::new()?;
-        let refused = Paging::<TestDomain>::allocate(CONFIG, |_| Err(EBUSY));
+        let refused = Paging::<TestDomain>::allocate(CONFIG, |_| Err::<TestDomain, _>(EBUSY));
         assert!(refused.err() == Some(EBUSY));
         let no_size = pt::Config {
             page_sizes: 0x10_0000,
             ..CONFIG
         };
-        let refused = Paging::allocate(no_size, |_| Ok(TestDomain(log.clone())));
+        let refused = allocate(&log, no_size);
         assert!(refused.err() == Some(EINVAL));
         assert_eq!(log.released.load(Relaxed), 0);
         Ok(())
     }
-
-    use crate::ffi::c_int;
 }

@@ -1,245 +1,53 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What an IOMMU driver implements: `struct iommu_ops`.
+//! A driver's `struct iommu_ops`.
 //!
 //! C header: [`include/linux/iommu.h`](srctree/include/linux/iommu.h)
 
 use super::{
-    ats::Ats,
-    device::IommuDevice,
+    device,
     domain::{
         NewDomain,
-        Paging,
-        PagingDomain,
         StaticDomain,
         StaticDomainOps,
         StaticKind, //
+    },
+    driver::{
+        AllocFlags,
+        Capability,
+        DefaultDomain,
+        Driver,
+        FirstAttach,
+        Grouping, //
+    },
+    fault::PageResponse,
+    fwspec::PhandleArgs,
+    hw_info::HwInfoKind,
+    probed::{
+        AttachTarget,
+        Probed, //
     },
     resv::ReservedRegions, //
 };
 use crate::{
     bindings,
-    device,
-    error::Error,
-    ffi::c_int,
+    device::Device,
+    error::{
+        from_result,
+        Error, //
+    },
+    ffi::{
+        c_int,
+        c_void, //
+    },
+    module::this_module,
     prelude::*,
-    sync::Arc,
-    types::NotThreadSafe, //
+    sync::Arc, //
 };
-use core::marker::PhantomData;
-
-/// A capability that the core asks a driver about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Capability {
-    /// DMA can be made coherent with the CPUs' caches.
-    CacheCoherency,
-    /// The device may use Address Translation Services ([`super::ats`]).
-    PciAts,
-    /// Any other; a driver that does not know it lacks it.
-    Other,
-}
-
-/// How devices are sorted into groups.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Grouping {
-    /// By PCI topology and access control.
-    Pci,
-    /// Each device by itself.
-    PerDevice,
-}
-
-/// What [`Driver::default_domain`] answers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum DefaultDomain {
-    /// Whatever the system's policy is.
-    Any,
-    /// A translating domain, whatever the policy is.
-    Translating,
-    /// The identity domain, whatever the policy is.
-    Identity,
-}
-
-/// What [`Driver::first_attach`] answers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum FirstAttach {
-    /// A new device is attached to its default domain.
-    AtOnce,
-    /// A new device stays as it is until it is mapped for, or given to user space.
-    WhenUsed,
-}
-
-/// What [`Driver::probe_device`] answers.
-pub struct Probed<D: Driver> {
-    /// The instance that the device is behind.
-    pub iommu: &'static IommuDevice<D>,
-    /// The driver's state of the device.
-    pub endpoint: Arc<D::Endpoint>,
-}
-
-/// Whether the core can take the failure of an attach.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Demand {
-    /// It can: somebody asked for this domain, and is told.
-    Optional,
-    /// It may not: it puts the device back where the device belongs, after a reset, when user space
-    /// has let go of it, or when another device of the group could not be attached. All that it can do
-    /// about a failure is to warn.
-    Mandatory,
-}
-
-/// A device whose translation changes, for the length of a callback.
-///
-/// A domain is attached to a device as a whole; a PASID would be a further field here.
-///
-/// # Invariants
-///
-/// The IOMMU core serialises the changes of the device's translation while this exists.
-pub struct AttachTarget<'a, D: Driver> {
-    dev: &'a device::Device,
-    endpoint: &'a D::Endpoint,
-    /// What the device is attached to; null when it is released.
-    domain: *mut bindings::iommu_domain,
-    _not_sync: NotThreadSafe,
-}
-
-impl<'a, D: Driver> AttachTarget<'a, D> {
-    /// # Safety
-    ///
-    /// `dev` must be a device that [`Ops<D>`] has probed and not released, for `'a`, and the core
-    /// must serialise the changes of its translation.
-    pub(super) unsafe fn from_raw(
-        dev: *mut bindings::device,
-        domain: *mut bindings::iommu_domain,
-    ) -> AttachTarget<'a, D> {
-        // SAFETY: By the caller's promise.
-        let (dev, endpoint) = unsafe { probed::<D>(dev) };
-        // INVARIANT: By the caller's promise.
-        AttachTarget {
-            dev,
-            endpoint,
-            domain,
-            _not_sync: NotThreadSafe,
-        }
-    }
-
-    /// Whether the core can take the failure of this attach, as far as the core tells.
-    ///
-    /// It cannot when it puts the device back into its group's default domain. Neither can it when it
-    /// puts a device back into the domain of its group, after a reset or after a failure; a driver
-    /// that remembers the domain can guess whether it does that.
-    pub fn demand(&self) -> Demand {
-        if self.domain.is_null() {
-            return Demand::Mandatory;
-        }
-        // SAFETY: The core attaches only devices that are in a group, whose default domain does not
-        // change while this exists; the function reads a pointer.
-        let default = unsafe { bindings::iommu_get_dma_domain(self.dev.as_raw()) };
-        if self.domain == default {
-            Demand::Mandatory
-        } else {
-            Demand::Optional
-        }
-    }
-
-    /// The device.
-    pub fn dev(&self) -> &'a device::Device {
-        self.dev
-    }
-
-    /// What the driver keeps for it.
-    pub fn endpoint(&self) -> &'a D::Endpoint {
-        self.endpoint
-    }
-}
-
-/// # Safety
-///
-/// `dev` must be a device that [`Ops<D>`] has probed and not released, for `'a`.
-unsafe fn probed<'a, D: Driver>(
-    dev: *mut bindings::device,
-) -> (&'a device::Device, &'a D::Endpoint) {
-    // SAFETY: By the caller's promise: `probe_device` below stored an `Arc<D::Endpoint>`, which
-    // `release_device` drops.
-    unsafe {
-        (
-            device::Device::from_raw(dev),
-            &*bindings::dev_iommu_priv_get(dev).cast::<D::Endpoint>(),
-        )
-    }
-}
-
-/// An IOMMU driver.
-pub trait Driver: Sized + 'static {
-    /// What the driver keeps for each device.
-    type Endpoint: Send + Sync + 'static;
-
-    /// The driver's paging domains.
-    type Domain: PagingDomain<Driver = Self>;
-
-    /// How devices are grouped.
-    const GROUPING: Grouping;
-
-    /// Whether DMA of a device can have the capability.
-    ///
-    /// Context: any.
-    fn capable(endpoint: &Self::Endpoint, capability: Capability) -> bool;
-
-    /// A device has appeared. Is it behind this IOMMU? `ats` is its ATS, if it has that.
-    ///
-    /// Context: may sleep; calls are serialised.
-    ///
-    /// # Errors
-    ///
-    /// [`ENODEV`]: not ours. With any error the device does DMA *untranslated*: when it is ours but
-    /// cannot be served, succeed here, answer [`DefaultDomain::Translating`] and fail
-    /// [`Driver::alloc_domain`]: the core then puts it into the blocking domain and lets go of it. A
-    /// failing attach does the same, with a warning.
-    fn probe_device(dev: &device::Device, ats: Option<Ats>) -> Result<Probed<Self>>;
-
-    /// The device goes: it is in the blocking domain. Or it is in no domain yet, as its probing failed
-    /// later on, or as its first attach was left for later: it is to be blocked.
-    ///
-    /// Context: may sleep.
-    fn release_device(target: &AttachTarget<'_, Self>);
-
-    /// Which default domain the device can have.
-    ///
-    /// Context: may sleep.
-    fn default_domain(_endpoint: &Self::Endpoint) -> DefaultDomain {
-        DefaultDomain::Any
-    }
-
-    /// When a new device is attached for the first time.
-    ///
-    /// The core honours [`FirstAttach::WhenUsed`] in kernels that run after a crash, and only with a
-    /// translating default domain: in others the driver must answer [`FirstAttach::AtOnce`].
-    ///
-    /// Context: may sleep; called once, after [`Driver::probe_device`].
-    fn first_attach(_endpoint: &Self::Endpoint) -> FirstAttach {
-        FirstAttach::AtOnce
-    }
-
-    /// Adds the IOVAs that must not be used for `dev`.
-    ///
-    /// Context: may sleep.
-    ///
-    /// # Errors
-    ///
-    /// [`ENOMEM`]; the core cannot be told, and goes on with what was added.
-    fn reserved_regions(dev: &device::Device, regions: &mut ReservedRegions) -> Result;
-
-    /// Allocates a domain that the device could be attached to.
-    ///
-    /// Context: may sleep; not serialised.
-    ///
-    /// # Errors
-    ///
-    /// [`ENOMEM`], or what prevents it.
-    fn alloc_domain(
-        dev: &device::Device,
-        endpoint: &Self::Endpoint,
-    ) -> Result<NewDomain<Self::Domain>>;
-}
+use core::{
+    marker::PhantomData,
+    ptr, //
+};
 
 /// A driver's `struct iommu_ops`; to be the value of a `static`, which is then read-only.
 pub struct Ops<D: Driver> {
@@ -252,46 +60,77 @@ unsafe impl<D: Driver> Sync for Ops<D> {}
 // SAFETY: The ops are not bound to a thread.
 unsafe impl<D: Driver> Send for Ops<D> {}
 
-impl<D: Driver> Ops<D> {
-    const DOMAIN_OPS: bindings::iommu_domain_ops = Paging::<D::Domain>::OPS;
-
-    /// Ops with these static domains. A device is left in `blocking` when its driver is done with
-    /// it, and when it cannot be attached to anything else.
-    pub const fn new<I, B>(
-        identity: &'static StaticDomain<I>,
-        blocking: &'static StaticDomain<B>,
-    ) -> Ops<D>
-    where
-        I: StaticDomainOps<Driver = D>,
-        B: StaticDomainOps<Driver = D>,
-    {
-        const {
-            assert!(matches!(I::KIND, StaticKind::Identity));
-            assert!(matches!(B::KIND, StaticKind::Blocking));
+/// `$callback` when `$has`, else a null pointer.
+macro_rules! given {
+    ($has:expr, $callback:expr) => {
+        if $has {
+            Some($callback)
+        } else {
+            None
         }
-        // SAFETY: All-zero bytes are a valid `struct iommu_ops`: it holds nullable pointers and a
-        // bit.
-        let mut raw: bindings::iommu_ops =
-            unsafe { core::mem::MaybeUninit::zeroed().assume_init() };
-        raw.capable = Some(Self::capable);
+    };
+}
+
+impl<D: Driver> Ops<D> {
+    /// Ops without static domains.
+    #[allow(clippy::new_without_default)]
+    pub const fn new() -> Ops<D> {
+        const {
+            assert!(
+                D::HAS_ALLOC_DOMAIN != D::HAS_ALLOC_DOMAIN_WITH,
+                "a driver allocates domains in one way"
+            );
+        }
+        let mut raw: bindings::iommu_ops = pin_init::zeroed();
+        raw.capable = given!(D::HAS_CAPABLE, Self::capable);
+        raw.hw_info = given!(D::HAS_HW_INFO, Self::hw_info);
+        raw.domain_alloc_paging = given!(D::HAS_ALLOC_DOMAIN, Self::domain_alloc_paging);
+        raw.domain_alloc_paging_flags =
+            given!(D::HAS_ALLOC_DOMAIN_WITH, Self::domain_alloc_paging_flags);
         raw.probe_device = Some(Self::probe_device);
         raw.release_device = Some(Self::release_device);
+        raw.probe_finalize = given!(D::HAS_PROBE_FINALIZE, Self::probe_finalize);
         raw.device_group = Some(match D::GROUPING {
+            #[cfg(CONFIG_PCI)]
             Grouping::Pci => bindings::pci_device_group,
+            // There are no devices to be sorted in this way.
+            #[cfg(not(CONFIG_PCI))]
+            Grouping::Pci => bindings::generic_device_group,
             Grouping::PerDevice => bindings::generic_device_group,
+            Grouping::PerInstance => bindings::generic_single_device_group,
         });
-        raw.get_resv_regions = Some(Self::get_resv_regions);
-        raw.def_domain_type = Some(Self::def_domain_type);
-        raw.is_attach_deferred = Some(Self::is_attach_deferred);
-        raw.domain_alloc_paging = Some(Self::domain_alloc_paging);
-        raw.default_domain_ops = &Self::DOMAIN_OPS;
-        raw.identity_domain = identity.as_raw();
-        raw.blocked_domain = blocking.as_raw();
-        raw.release_domain = blocking.as_raw();
+        raw.get_resv_regions = given!(D::HAS_RESERVED_REGIONS, Self::get_resv_regions);
+        raw.of_xlate = given!(D::HAS_OF_XLATE, Self::of_xlate);
+        raw.is_attach_deferred = given!(D::HAS_FIRST_ATTACH, Self::is_attach_deferred);
+        raw.page_response = given!(D::HAS_PAGE_RESPONSE, Self::page_response);
+        raw.def_domain_type = given!(D::HAS_DEFAULT_DOMAIN, Self::def_domain_type);
+        raw.owner = this_module::<D::OwnerModule>().as_ptr();
         Ops {
             raw,
             _driver: PhantomData,
         }
+    }
+
+    /// With an identity domain.
+    pub const fn with_identity<S>(mut self, domain: &'static StaticDomain<S>) -> Ops<D>
+    where
+        S: StaticDomainOps<Driver = D>,
+    {
+        const { assert!(matches!(S::KIND, StaticKind::Identity)) };
+        self.raw.identity_domain = domain.as_raw();
+        self
+    }
+
+    /// With a blocking domain: a device is left in it when its driver is done with it, and when it
+    /// cannot be attached to anything else.
+    pub const fn with_blocking<S>(mut self, domain: &'static StaticDomain<S>) -> Ops<D>
+    where
+        S: StaticDomainOps<Driver = D>,
+    {
+        const { assert!(matches!(S::KIND, StaticKind::Blocking)) };
+        self.raw.blocked_domain = domain.as_raw();
+        self.raw.release_domain = domain.as_raw();
+        self
     }
 
     pub(super) fn as_raw(&'static self) -> *const bindings::iommu_ops {
@@ -305,37 +144,50 @@ impl<D: Driver> Ops<D> {
         dev: *mut bindings::device,
         capability: bindings::iommu_cap,
     ) -> bool {
-        let capability = match capability {
-            bindings::iommu_cap::IOMMU_CAP_CACHE_COHERENCY => Capability::CacheCoherency,
-            bindings::iommu_cap::IOMMU_CAP_PCI_ATS_SUPPORTED => Capability::PciAts,
-            _ => Capability::Other,
-        };
         // SAFETY: The core asks about devices that were probed.
-        let (_, endpoint) = unsafe { probed::<D>(dev) };
-        D::capable(endpoint, capability)
+        D::capable(&unsafe { Probed::from_raw(dev) }, Capability(capability))
+    }
+
+    /// # Safety
+    ///
+    /// To be called by the IOMMU core as `hw_info` only.
+    unsafe extern "C" fn hw_info(
+        dev: *mut bindings::device,
+        length: *mut u32,
+        kind: *mut bindings::iommu_hw_info_type,
+    ) -> *mut c_void {
+        // SAFETY: The core asks about devices that were probed; `kind` is valid.
+        let (device, asked) = unsafe { (Probed::from_raw(dev), HwInfoKind(*kind)) };
+        match D::hw_info(&device, asked) {
+            Ok(info) if asked == HwInfoKind::DEFAULT || asked == info.kind() => {
+                // SAFETY: Both are valid for writes.
+                unsafe { (*length, *kind) = (info.length(), info.kind().0) };
+                info.into_raw()
+            }
+            Ok(_) => EOPNOTSUPP.to_ptr(),
+            Err(error) => error.to_ptr(),
+        }
     }
 
     /// # Safety
     ///
     /// To be called by the IOMMU core as `probe_device` only.
     unsafe extern "C" fn probe_device(dev: *mut bindings::device) -> *mut bindings::iommu_device {
-        // SAFETY: The core passes a valid device.
-        let device = unsafe { device::Device::from_raw(dev) };
-        match D::probe_device(device, Ats::of(device)) {
-            Ok(probed) => {
-                let Some(iommu) = probed.iommu.as_raw() else {
-                    // INVARIANT: The core does not know the device yet, and holds its probe lock.
-                    D::release_device(&AttachTarget {
-                        dev: device,
-                        endpoint: &probed.endpoint,
-                        domain: core::ptr::null_mut(),
-                        _not_sync: NotThreadSafe,
-                    });
-                    return ENODEV.to_ptr();
-                };
-                let endpoint = Arc::into_raw(probed.endpoint);
+        // SAFETY: The core passes a valid device, and holds its probe lock.
+        let Some(iommu) = (unsafe { device::find::<D>(dev) }) else {
+            return ENODEV.to_ptr();
+        };
+        // SAFETY: The core passes a valid device; the instance is registered, and stays so under the
+        // probe lock.
+        let (device, instance) =
+            unsafe { (Device::from_raw(dev), device::instance_of::<D>(iommu)) };
+        match D::probe_device(instance, device) {
+            Ok(endpoint) => {
+                let endpoint = Arc::into_raw(endpoint);
                 // SAFETY: The core holds its probe lock and lets the driver set its pointer here.
                 unsafe { bindings::dev_iommu_priv_set(dev, endpoint.cast_mut().cast()) };
+                // SAFETY: The instance is registered, under the probe lock.
+                unsafe { device::count_probed::<D>(iommu) };
                 iommu
             }
             Err(error) => error.to_ptr(),
@@ -346,12 +198,25 @@ impl<D: Driver> Ops<D> {
     ///
     /// To be called by the IOMMU core as `release_device` only.
     unsafe extern "C" fn release_device(dev: *mut bindings::device) {
-        // SAFETY: The core releases only what was probed, once, and attaches it to nothing
-        // meanwhile.
-        D::release_device(&unsafe { AttachTarget::from_raw(dev, core::ptr::null_mut()) });
+        if D::HAS_RELEASE_DEVICE {
+            // SAFETY: The core releases only what was probed, once, and attaches it to nothing
+            // meanwhile.
+            let target = unsafe { AttachTarget::from_raw(dev, ptr::null_mut(), ptr::null_mut()) };
+            D::release_device(&target);
+        }
         // SAFETY: The pointer comes from `Arc::into_raw` in `probe_device`; the core does not use it
         // again, and the target above is gone.
         drop(unsafe { Arc::from_raw(bindings::dev_iommu_priv_get(dev).cast::<D::Endpoint>()) });
+        // SAFETY: The device was counted in `probe_device`.
+        unsafe { device::count_released::<D>((*(*dev).iommu).iommu_dev) };
+    }
+
+    /// # Safety
+    ///
+    /// To be called by the IOMMU core as `probe_finalize` only.
+    unsafe extern "C" fn probe_finalize(dev: *mut bindings::device) {
+        // SAFETY: The core calls this for devices that were probed.
+        D::probe_finalize(&unsafe { Probed::from_raw(dev) });
     }
 
     /// # Safety
@@ -359,8 +224,7 @@ impl<D: Driver> Ops<D> {
     /// To be called by the IOMMU core as `def_domain_type` only.
     unsafe extern "C" fn def_domain_type(dev: *mut bindings::device) -> c_int {
         // SAFETY: The core asks about devices that were probed.
-        let (_, endpoint) = unsafe { probed::<D>(dev) };
-        let kind = match D::default_domain(endpoint) {
+        let kind = match D::default_domain(&unsafe { Probed::from_raw(dev) }) {
             DefaultDomain::Any => 0,
             DefaultDomain::Translating => bindings::IOMMU_DOMAIN_DMA,
             DefaultDomain::Identity => bindings::IOMMU_DOMAIN_IDENTITY,
@@ -373,8 +237,7 @@ impl<D: Driver> Ops<D> {
     /// To be called by the IOMMU core as `is_attach_deferred` only.
     unsafe extern "C" fn is_attach_deferred(dev: *mut bindings::device) -> bool {
         // SAFETY: The core asks about devices that were probed.
-        let (_, endpoint) = unsafe { probed::<D>(dev) };
-        D::first_attach(endpoint) == FirstAttach::WhenUsed
+        D::first_attach(&unsafe { Probed::from_raw(dev) }) == FirstAttach::WhenUsed
     }
 
     /// # Safety
@@ -384,16 +247,44 @@ impl<D: Driver> Ops<D> {
         dev: *mut bindings::device,
         head: *mut bindings::list_head,
     ) {
-        // SAFETY: The core passes a valid device and a list that is the caller's own.
-        let (dev, mut regions) = unsafe {
-            (
-                device::Device::from_raw(dev),
-                ReservedRegions::from_raw(head),
-            )
-        };
-        if D::reserved_regions(dev, &mut regions).is_err() {
-            dev_err!(dev, "IOMMU: no memory for the list of reserved regions\n");
+        // SAFETY: The core asks about devices that were probed, with a list that is the caller's own.
+        let (device, mut regions) =
+            unsafe { (Probed::from_raw(dev), ReservedRegions::from_raw(head)) };
+        if D::reserved_regions(&device, &mut regions).is_err() {
+            dev_err!(
+                device.dev(),
+                "IOMMU: no memory for the list of reserved regions\n"
+            );
         }
+    }
+
+    /// # Safety
+    ///
+    /// To be called by the IOMMU core as `of_xlate` only.
+    unsafe extern "C" fn of_xlate(
+        dev: *mut bindings::device,
+        args: *const bindings::of_phandle_args,
+    ) -> c_int {
+        from_result(|| {
+            // SAFETY: The core passes a valid device and valid arguments.
+            let (dev, args) = unsafe { (Device::from_raw(dev), PhandleArgs::from_raw(args)) };
+            D::of_xlate(dev, args)?;
+            Ok(0)
+        })
+    }
+
+    /// # Safety
+    ///
+    /// To be called by the IOMMU core as `page_response` only.
+    unsafe extern "C" fn page_response(
+        dev: *mut bindings::device,
+        _event: *mut bindings::iopf_fault,
+        message: *mut bindings::iommu_page_response,
+    ) {
+        // SAFETY: The core responds to devices that were probed, with a valid message.
+        let (device, response) =
+            unsafe { (Probed::from_raw(dev), PageResponse::from_raw(message)) };
+        D::page_response(&device, &response);
     }
 
     /// # Safety
@@ -403,7 +294,24 @@ impl<D: Driver> Ops<D> {
         dev: *mut bindings::device,
     ) -> *mut bindings::iommu_domain {
         // SAFETY: The core allocates domains only for devices that were probed.
-        let (dev, endpoint) = unsafe { probed::<D>(dev) };
-        D::alloc_domain(dev, endpoint).map_or_else(Error::to_ptr, NewDomain::into_raw)
+        let device = unsafe { Probed::from_raw(dev) };
+        D::alloc_domain(&device).map_or_else(Error::to_ptr, NewDomain::into_raw)
+    }
+
+    /// # Safety
+    ///
+    /// To be called by the IOMMU core as `domain_alloc_paging_flags` only.
+    unsafe extern "C" fn domain_alloc_paging_flags(
+        dev: *mut bindings::device,
+        flags: u32,
+        user_data: *const bindings::iommu_user_data,
+    ) -> *mut bindings::iommu_domain {
+        if !user_data.is_null() {
+            return EOPNOTSUPP.to_ptr();
+        }
+        // SAFETY: The core allocates domains only for devices that were probed.
+        let device = unsafe { Probed::from_raw(dev) };
+        D::alloc_domain_with(&device, AllocFlags::from_raw(flags))
+            .map_or_else(Error::to_ptr, NewDomain::into_raw)
     }
 }

@@ -4,7 +4,10 @@
 //!
 //! C header: [`include/linux/iommu.h`](srctree/include/linux/iommu.h)
 
-use super::Iova;
+use super::{
+    domain::Prot,
+    Iova, //
+};
 use crate::{
     bindings,
     prelude::*, //
@@ -13,10 +16,16 @@ use crate::{
 /// What a region is reserved for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ReservedKind {
-    /// Message-signalled interrupts, not translated.
-    Msi,
+    /// Memory that the device uses all the time: to be mapped one to one.
+    Direct,
+    /// The same, but the device can do without it when user space wants it.
+    DirectRelaxable,
     /// Addresses that the IOMMU does not translate, or that something else answers.
     Reserved,
+    /// Message-signalled interrupts, not translated.
+    Msi,
+    /// Where software maps the doorbell of message-signalled interrupts, which are translated.
+    SoftwareMsi,
 }
 
 /// The list of a device's reserved regions, being collected.
@@ -33,21 +42,31 @@ impl ReservedRegions {
         ReservedRegions { head }
     }
 
-    /// Adds the `length` bytes from `start` on.
+    /// Adds the `length` bytes from `start` on; `prot` is what the device may do there when they are
+    /// mapped.
     ///
     /// Context: may sleep.
     ///
     /// # Errors
     ///
     /// [`ENOMEM`].
-    pub fn add(&mut self, start: Iova, length: usize, kind: ReservedKind) -> Result {
+    pub fn add(&mut self, start: Iova, length: usize, prot: Prot, kind: ReservedKind) -> Result {
         let kind = match kind {
-            ReservedKind::Msi => bindings::iommu_resv_type_IOMMU_RESV_MSI,
+            ReservedKind::Direct => bindings::iommu_resv_type_IOMMU_RESV_DIRECT,
+            ReservedKind::DirectRelaxable => bindings::iommu_resv_type_IOMMU_RESV_DIRECT_RELAXABLE,
             ReservedKind::Reserved => bindings::iommu_resv_type_IOMMU_RESV_RESERVED,
+            ReservedKind::Msi => bindings::iommu_resv_type_IOMMU_RESV_MSI,
+            ReservedKind::SoftwareMsi => bindings::iommu_resv_type_IOMMU_RESV_SW_MSI,
         };
         // SAFETY: The function only allocates.
         let region = unsafe {
-            bindings::iommu_alloc_resv_region(start.as_u64(), length, 0, kind, bindings::GFP_KERNEL)
+            bindings::iommu_alloc_resv_region(
+                start.as_u64(),
+                length,
+                prot.as_raw(),
+                kind,
+                bindings::GFP_KERNEL,
+            )
         };
         if region.is_null() {
             return Err(ENOMEM);

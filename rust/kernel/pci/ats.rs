@@ -8,20 +8,14 @@
 //!
 //! C header: [`include/linux/pci-ats.h`](srctree/include/linux/pci-ats.h)
 
-#[cfg(CONFIG_PCI_ATS)]
+use super::Device;
 use crate::{
     bindings,
-    container_of,
     error::to_result,
     ffi::c_int,
-    pci, //
-};
-use crate::{
-    device,
     prelude::*,
     sync::aref::ARef, //
 };
-#[cfg(CONFIG_PCI_ATS)]
 use core::mem;
 
 /// The smallest unit of translation that a device may ask for, as a power of two in bytes.
@@ -31,43 +25,62 @@ pub enum TranslationUnit {
     Size4K = 12,
 }
 
-/// Control of a device's ATS: one for each device that an IOMMU driver probes, which the driver has
-/// from [`probe_device`](super::ops::Driver::probe_device) to `release_device`. Off at first.
+/// Control of a device's ATS. Off at first.
+///
+/// It is for the driver of the IOMMU that the device is behind: one for each device, from the time when
+/// that driver probes the device until it releases the device.
 ///
 /// # Invariants
 ///
-/// `dev` is the `struct device` of a PCI function that has the ATS capability and may use it.
+/// The function has the ATS capability and may use it.
+///
+/// # Examples
+///
+/// ```
+/// use kernel::pci::{
+///     self,
+///     ats::{
+///         Ats,
+///         TranslationUnit, //
+///     },
+/// };
+///
+/// /// What an IOMMU's driver does before it has probed a device.
+/// fn prepare(dev: &pci::Device) -> Result<Option<Ats>> {
+///     let Some(mut ats) = Ats::of(dev) else {
+///         return Ok(None);
+///     };
+///     ats.prepare(TranslationUnit::Size4K)?;
+///     Ok(Some(ats))
+/// }
+/// ```
 pub struct Ats {
-    #[allow(dead_code)]
-    dev: ARef<device::Device>,
+    dev: ARef<Device>,
     /// The device's register says off, its `struct pci_dev` still says on.
-    #[allow(dead_code)]
     silenced: bool,
 }
 
-#[cfg(CONFIG_PCI_ATS)]
 impl Ats {
     /// ATS of `dev`; [`None`] when it has none, is not trusted with it, or asks for translations of
     /// addresses that are not page-aligned, which some IOMMUs do not understand.
-    pub(super) fn of(dev: &device::Device) -> Option<Ats> {
-        let pci: &pci::Device = dev.try_into().ok()?;
-        // INVARIANT: Checked below.
-        let ats = Ats {
-            dev: ARef::from(AsRef::<device::Device>::as_ref(pci)),
-            silenced: false,
-        };
-        let pdev = ats.pdev();
-        // SAFETY: `pdev` is valid; the second function reads a register of the capability that the
+    ///
+    /// Context: any.
+    pub fn of(dev: &Device) -> Option<Ats> {
+        // SAFETY: The device is valid; the second function reads a register of the capability that the
         // first one has found.
         let usable = unsafe {
-            bindings::pci_ats_supported(pdev) && bindings::pci_ats_page_aligned(pdev) != 0
+            bindings::pci_ats_supported(dev.as_raw())
+                && bindings::pci_ats_page_aligned(dev.as_raw()) != 0
         };
-        usable.then_some(ats)
+        // INVARIANT: The capability was found.
+        usable.then(|| Ats {
+            dev: dev.into(),
+            silenced: false,
+        })
     }
 
     fn pdev(&self) -> *mut bindings::pci_dev {
-        // SAFETY: By the type invariant the device lies in a `struct pci_dev`.
-        unsafe { container_of!(self.dev.as_raw(), bindings::pci_dev, dev) }
+        self.dev.as_raw()
     }
 
     /// Whether its `struct pci_dev` says that it is on.
@@ -153,37 +166,5 @@ impl Ats {
             }
         }
         self.silenced
-    }
-}
-
-#[cfg(not(CONFIG_PCI_ATS))]
-impl Ats {
-    pub(super) fn of(_dev: &device::Device) -> Option<Ats> {
-        None
-    }
-
-    /// Never called: no device has ATS.
-    pub fn prepare(&mut self, _unit: TranslationUnit) -> Result {
-        Err(EINVAL)
-    }
-
-    /// Never called: no device has ATS.
-    pub fn switch_on(&mut self, _unit: TranslationUnit) -> Result {
-        Err(EINVAL)
-    }
-
-    /// Never called: no device has ATS.
-    pub fn switch_off(&mut self) -> bool {
-        false
-    }
-
-    /// Never called: no device has ATS.
-    pub fn silence(&mut self) -> bool {
-        false
-    }
-
-    /// Never: no device has ATS.
-    pub fn is_silenced(&self) -> bool {
-        false
     }
 }

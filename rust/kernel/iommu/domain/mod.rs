@@ -1,0 +1,297 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Domains: what a device's DMA goes through.
+//!
+//! - [`StaticDomain`]: the identity or the blocking domain, one object for all devices, `static`.
+//! - [`PagingDomain`], in a [`SelfMapped`]: an allocated domain whose driver maps and unmaps by itself.
+//! - [`pt::Paging`](super::pt::Paging): an allocated domain with a generic page table.
+//!
+//! The driver's part of an allocated domain is pinned, so that it can hold locks and lists, and is
+//! dropped where it lies.
+//!
+//! C header: [`include/linux/iommu.h`](srctree/include/linux/iommu.h)
+
+use super::{
+    driver::Driver,
+    probed::AttachTarget, //
+};
+use crate::{
+    bindings,
+    error::{
+        from_result,
+        VTABLE_DEFAULT_ERROR, //
+    },
+    ffi::c_int,
+    prelude::*, //
+};
+use core::{
+    marker::PhantomData,
+    mem::ManuallyDrop,
+    ptr::NonNull, //
+};
+
+mod fixed;
+mod self_mapped;
+
+pub use fixed::{
+    StaticDomain,
+    StaticDomainOps,
+    StaticKind, //
+};
+pub use self_mapped::{
+    Config,
+    Mapped,
+    Mapping,
+    PagingDomain,
+    Prot,
+    SelfMapped,
+    Unmapping, //
+};
+
+/// A Process Address Space ID: tells apart the address spaces that one device uses at a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Pasid(u32);
+
+impl Pasid {
+    pub(super) const fn from_raw(pasid: u32) -> Pasid {
+        Pasid(pasid)
+    }
+
+    /// The number, 1 to 2^20 - 1.
+    pub const fn as_u32(self) -> u32 {
+        self.0
+    }
+}
+
+/// What a driver does for an allocated domain of any kind.
+#[vtable]
+pub trait Domain: Sized + Send + Sync + 'static {
+    /// The driver that allocates the domain.
+    type Driver: Driver;
+
+    /// Puts the device into the domain, in place of the one it is in.
+    ///
+    /// Context: may sleep; serialised for devices of one group.
+    ///
+    /// # Errors
+    ///
+    /// The device must then be in the domain it was in before. [`EINVAL`] says that this device
+    /// and this domain do not fit, and is not to be logged.
+    fn attach(&self, target: &AttachTarget<'_, Self::Driver>) -> Result;
+
+    /// Puts DMA of the device with this PASID through the domain, in place of the one it goes through.
+    ///
+    /// Context: may sleep; serialised for devices of one group.
+    ///
+    /// # Errors
+    ///
+    /// It must then go through the domain it went through before.
+    fn set_pasid(&self, _target: &AttachTarget<'_, Self::Driver>, _pasid: Pasid) -> Result {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
+    /// Drops everything that the IOMMU caches of the domain. The caller frees memory right after:
+    /// if the IOMMU cannot be made to forget, devices must be kept from using the domain.
+    ///
+    /// Context: any, interrupts on or off.
+    fn flush_all(&self);
+
+    /// Makes all DMA through the domain coherent, whatever the devices ask for; whether that could be
+    /// done. It stays so.
+    ///
+    /// Context: may sleep.
+    fn enforce_cache_coherency(&self) -> bool {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+}
+
+/// Memory that holds the core's part of a domain and the driver's: [`SelfMapped`] and
+/// [`pt::Paging`](super::pt::Paging).
+///
+/// # Safety
+///
+/// [`Self::data`] must give the driver's part for every domain whose ops are [`Self::OPS`].
+pub unsafe trait Container: Sized {
+    /// The driver's part.
+    type Data: Domain;
+
+    /// The domain's operations.
+    #[doc(hidden)]
+    const OPS: &'static bindings::iommu_domain_ops;
+
+    /// # Safety
+    ///
+    /// `domain` must be one whose ops are [`Self::OPS`], and not be freed during `'a`.
+    #[doc(hidden)]
+    unsafe fn data<'a>(domain: *mut bindings::iommu_domain) -> &'a Self::Data;
+}
+
+/// The operations that all containers have.
+pub(super) const fn common_ops<C: Container>() -> bindings::iommu_domain_ops {
+    let mut ops: bindings::iommu_domain_ops = pin_init::zeroed();
+    ops.attach_dev = Some(attach_dev::<C>);
+    ops.flush_iotlb_all = Some(flush_iotlb_all::<C>);
+    if C::Data::HAS_SET_PASID {
+        ops.set_dev_pasid = Some(set_dev_pasid::<C>);
+    }
+    if C::Data::HAS_ENFORCE_CACHE_COHERENCY {
+        ops.enforce_cache_coherency = Some(enforce_cache_coherency::<C>);
+    }
+    ops
+}
+
+/// # Safety
+///
+/// To be called by the IOMMU core as `attach_dev` of [`Container::OPS`] only.
+unsafe extern "C" fn attach_dev<C: Container>(
+    domain: *mut bindings::iommu_domain,
+    dev: *mut bindings::device,
+    old: *mut bindings::iommu_domain,
+) -> c_int {
+    from_result(|| {
+        // SAFETY: The core calls this for a domain with these ops, and attaches only devices that the
+        // domain's driver has probed.
+        let (target, data) = unsafe { (AttachTarget::from_raw(dev, domain, old), C::data(domain)) };
+        data.attach(&target)?;
+        Ok(0)
+    })
+}
+
+/// # Safety
+///
+/// To be called by the IOMMU core as `set_dev_pasid` of [`Container::OPS`] only.
+unsafe extern "C" fn set_dev_pasid<C: Container>(
+    domain: *mut bindings::iommu_domain,
+    dev: *mut bindings::device,
+    pasid: bindings::ioasid_t,
+    old: *mut bindings::iommu_domain,
+) -> c_int {
+    from_result(|| {
+        // SAFETY: As for `attach_dev`.
+        let (target, data) = unsafe { (AttachTarget::from_raw(dev, domain, old), C::data(domain)) };
+        data.set_pasid(&target, Pasid::from_raw(pasid))?;
+        Ok(0)
+    })
+}
+
+/// # Safety
+///
+/// To be called by the IOMMU core as `flush_iotlb_all` of [`Container::OPS`] only.
+unsafe extern "C" fn flush_iotlb_all<C: Container>(domain: *mut bindings::iommu_domain) {
+    // SAFETY: The core calls this for a domain with these ops.
+    unsafe { C::data(domain) }.flush_all();
+}
+
+/// # Safety
+///
+/// To be called by the IOMMU core as `enforce_cache_coherency` of [`Container::OPS`] only.
+unsafe extern "C" fn enforce_cache_coherency<C: Container>(
+    domain: *mut bindings::iommu_domain,
+) -> bool {
+    // SAFETY: The core calls this for a domain with these ops.
+    unsafe { C::data(domain) }.enforce_cache_coherency()
+}
+
+/// A domain that the core does not have yet. Dropping it releases it.
+///
+/// # Invariants
+///
+/// `domain` is one of a [`Container`] whose data's driver is `D`; nobody else has it.
+pub struct NewDomain<D: Driver> {
+    domain: NonNull<bindings::iommu_domain>,
+    _driver: PhantomData<D>,
+}
+
+impl<D: Driver> NewDomain<D> {
+    /// # Safety
+    ///
+    /// `domain` must be one of a [`Container`] whose data's driver is `D`; nobody else may have it.
+    pub(super) unsafe fn from_raw(domain: NonNull<bindings::iommu_domain>) -> NewDomain<D> {
+        // INVARIANT: By the caller's promise.
+        NewDomain {
+            domain,
+            _driver: PhantomData,
+        }
+    }
+
+    /// Hands the domain to the core, which gives it back to `free`.
+    pub(super) fn into_raw(self) -> *mut bindings::iommu_domain {
+        ManuallyDrop::new(self).domain.as_ptr()
+    }
+
+    /// The domain for tests, which do to it what the core does.
+    #[cfg(CONFIG_KUNIT = "y")]
+    pub(super) fn as_raw(&self) -> *mut bindings::iommu_domain {
+        self.domain.as_ptr()
+    }
+}
+
+impl<D: Driver> Drop for NewDomain<D> {
+    fn drop(&mut self) {
+        // SAFETY: By the type invariant the domain has ops, which are a container's: these can free it.
+        unsafe {
+            let domain = self.domain.as_ptr();
+            if let Some(free) = (*(*domain).ops).free {
+                free(domain);
+            }
+        }
+    }
+}
+
+/// What a domain does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DomainKind {
+    /// DMA addresses are physical addresses.
+    Identity,
+    /// No DMA gets through.
+    Blocking,
+    /// DMA goes by what is mapped.
+    Paging,
+    /// Something else.
+    Other,
+}
+
+/// A domain that the core names: one of this driver's, as all domains of a device are.
+#[derive(Clone, Copy)]
+pub struct DomainRef<'a> {
+    domain: NonNull<bindings::iommu_domain>,
+    _domain: PhantomData<&'a bindings::iommu_domain>,
+}
+
+impl<'a> DomainRef<'a> {
+    /// # Safety
+    ///
+    /// `domain` must be valid for `'a`, or null.
+    pub(super) unsafe fn from_raw(domain: *mut bindings::iommu_domain) -> Option<DomainRef<'a>> {
+        NonNull::new(domain).map(|domain| DomainRef {
+            domain,
+            _domain: PhantomData,
+        })
+    }
+
+    pub(super) fn as_raw(&self) -> *mut bindings::iommu_domain {
+        self.domain.as_ptr()
+    }
+
+    /// What the domain does.
+    pub fn kind(&self) -> DomainKind {
+        // SAFETY: The domain is valid; its type does not change.
+        match unsafe { (*self.domain.as_ptr()).type_ } {
+            bindings::IOMMU_DOMAIN_IDENTITY => DomainKind::Identity,
+            bindings::IOMMU_DOMAIN_BLOCKED => DomainKind::Blocking,
+            bindings::IOMMU_DOMAIN_DMA
+            | bindings::IOMMU_DOMAIN_DMA_FQ
+            | bindings::IOMMU_DOMAIN_UNMANAGED => DomainKind::Paging,
+            _ => DomainKind::Other,
+        }
+    }
+
+    /// The driver's part of the domain, if it is held in a `C`: a [`SelfMapped`] or a
+    /// [`pt::Paging`](super::pt::Paging).
+    pub fn data<C: Container>(&self) -> Option<&'a C::Data> {
+        let domain = self.domain.as_ptr();
+        // SAFETY: The domain is valid; its ops do not change. Those of another container differ in a
+        // function, and so in their address.
+        unsafe { core::ptr::eq((*domain).ops, C::OPS).then(|| C::data(domain)) }
+    }
+}

@@ -1,0 +1,347 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Domains whose driver maps and unmaps by itself: by calls to somebody else, or in a table of its own.
+
+use super::{
+    common_ops,
+    Container,
+    Domain,
+    DomainRef,
+    NewDomain, //
+};
+use crate::{
+    alloc::{
+        Flags,
+        KBox, //
+    },
+    bindings,
+    error::{
+        from_result,
+        VTABLE_DEFAULT_ERROR, //
+    },
+    ffi::c_int,
+    io::PhysAddr,
+    iommu::{
+        gather::Gather,
+        Iova, //
+    },
+    prelude::*,
+    types::Opaque, //
+};
+use core::{
+    mem::offset_of,
+    ops::RangeInclusive,
+    ptr::NonNull, //
+};
+
+/// What a device may do with a mapping.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Prot(u32);
+
+impl Prot {
+    /// Nothing.
+    pub const NONE: Prot = Prot(0);
+    /// The device may read.
+    pub const READ: Prot = Prot(bindings::IOMMU_READ);
+    /// The device may write.
+    pub const WRITE: Prot = Prot(bindings::IOMMU_WRITE);
+    /// The device's accesses are coherent with the CPUs' caches.
+    pub const CACHE: Prot = Prot(bindings::IOMMU_CACHE);
+    /// The device may not execute.
+    pub const NOEXEC: Prot = Prot(bindings::IOMMU_NOEXEC);
+    /// The addresses are another device's registers.
+    pub const MMIO: Prot = Prot(bindings::IOMMU_MMIO);
+    /// Only privileged accesses.
+    pub const PRIVILEGED: Prot = Prot(bindings::IOMMU_PRIV);
+
+    /// Whether all of `other` is in it.
+    pub const fn contains(self, other: Prot) -> bool {
+        self.0 & other.0 == other.0
+    }
+
+    /// Both.
+    pub const fn with(self, other: Prot) -> Prot {
+        Prot(self.0 | other.0)
+    }
+
+    pub(in crate::iommu) const fn as_raw(self) -> c_int {
+        self.0 as c_int
+    }
+}
+
+/// Pages to be mapped, contiguous on both sides.
+#[derive(Clone, Copy, Debug)]
+pub struct Mapping {
+    /// The first byte, on the device's side.
+    pub iova: Iova,
+    /// The first byte, on the memory's side.
+    pub phys: PhysAddr,
+    /// Bytes of a page; one of [`Config::page_sizes`].
+    pub page_bytes: usize,
+    /// How many pages there are, at least one.
+    pub pages: usize,
+    /// What the device may do.
+    pub prot: Prot,
+}
+
+/// Pages to be unmapped.
+#[derive(Clone, Copy)]
+pub struct Unmapping<'a> {
+    /// The domain, for [`Gather::add`].
+    pub domain: DomainRef<'a>,
+    /// The first byte.
+    pub iova: Iova,
+    /// Bytes of a page; one of [`Config::page_sizes`].
+    pub page_bytes: usize,
+    /// How many pages there are, at least one.
+    pub pages: usize,
+}
+
+/// What became of a [`Mapping`].
+#[must_use]
+#[derive(Debug)]
+pub struct Mapped {
+    /// Bytes from the first one on that are mapped; the core unmaps them when there is an error.
+    pub bytes: usize,
+    /// Why that is not all.
+    pub result: Result,
+}
+
+/// What a driver does for a domain that it maps by itself.
+#[vtable]
+pub trait PagingDomain: Domain {
+    /// Maps pages. None of the range is mapped.
+    ///
+    /// Context: as `flags` say; with interrupts off, perhaps. Never called twice for one IOVA at a time.
+    fn map(&self, mapping: &Mapping, flags: Flags) -> Mapped;
+
+    /// Makes new mappings take effect, for an IOMMU that caches what is not mapped.
+    ///
+    /// Context: any.
+    ///
+    /// # Errors
+    ///
+    /// What prevented it; the core unmaps the range.
+    fn sync_map(&self, _iova: Iova, _bytes: usize) -> Result {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
+    /// Unmaps pages, all of which are mapped, and adds to `gather` what is to be flushed. How many bytes
+    /// are unmapped.
+    ///
+    /// The range need not be that of one [`Self::map`]: it may be some of its pages.
+    ///
+    /// Context: any. Never called twice for one IOVA at a time.
+    fn unmap(&self, unmapping: &Unmapping<'_>, gather: &mut Gather) -> usize;
+
+    /// Drops what the IOMMU caches of the gathered range. Afterwards the memory that was mapped there is
+    /// used for something else.
+    ///
+    /// Context: any, interrupts on or off.
+    fn flush(&self, _gather: &Gather) {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
+    /// Where a byte is mapped to.
+    ///
+    /// Context: any.
+    fn iova_to_phys(&self, iova: Iova) -> Option<PhysAddr>;
+
+    /// The domain goes away; no device is attached. Then it is dropped.
+    ///
+    /// Context: may sleep.
+    fn release(&self) {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+}
+
+/// What the core is told about a domain.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// First and last address that can be mapped.
+    pub aperture: RangeInclusive<Iova>,
+    /// Page sizes that the driver takes, bit n for 2^n bytes. Not 0.
+    pub page_sizes: usize,
+}
+
+/// An allocated domain: the core's part, then the driver's.
+#[repr(C)]
+pub struct SelfMapped<T: PagingDomain> {
+    domain: Opaque<bindings::iommu_domain>,
+    data: T,
+}
+
+impl<T: PagingDomain> SelfMapped<T> {
+    /// Allocates a domain.
+    ///
+    /// Context: may sleep.
+    ///
+    /// # Errors
+    ///
+    /// [`ENOMEM`], [`EINVAL`] without a page size, or the initialiser's error.
+    pub fn allocate<E>(config: Config, data: impl PinInit<T, E>) -> Result<NewDomain<T::Driver>>
+    where
+        Error: From<E>,
+    {
+        const { assert!(offset_of!(Self, domain) == 0) };
+
+        if config.page_sizes == 0 {
+            return Err(EINVAL);
+        }
+        let mut memory = KBox::<Self>::new_uninit(GFP_KERNEL | __GFP_ZERO)?;
+        let this = memory.as_mut_ptr();
+        // SAFETY: The memory is ours; it does not move before it is freed, and its value is not used if
+        // the initialiser fails.
+        unsafe { pin_init::raw_try_init(&raw mut (*this).data, data) }?;
+        // SAFETY: The memory is zeroed, which makes a valid `struct iommu_domain`, and ours.
+        let domain = unsafe { &mut *this.cast::<bindings::iommu_domain>() };
+        domain.ops = Self::OPS;
+        domain.pgsize_bitmap = config.page_sizes;
+        domain.geometry.aperture_start = config.aperture.start().as_u64();
+        domain.geometry.aperture_end = config.aperture.end().as_u64();
+        domain.geometry.force_aperture = true;
+        let raw = NonNull::from(domain);
+        // Both fields have values now; `free` takes the memory back.
+        let _ = KBox::into_raw(memory);
+        // SAFETY: The domain is one of this container, and new.
+        Ok(unsafe { NewDomain::from_raw(raw) })
+    }
+
+    /// # Safety
+    ///
+    /// To be called by the IOMMU core as `map_pages` only.
+    unsafe extern "C" fn map_pages(
+        domain: *mut bindings::iommu_domain,
+        iova: usize,
+        phys: bindings::phys_addr_t,
+        page_bytes: usize,
+        pages: usize,
+        prot: c_int,
+        gfp: bindings::gfp_t,
+        mapped: *mut usize,
+    ) -> c_int {
+        // SAFETY: These ops belong to domains made by `allocate`.
+        let data = unsafe { <Self as Container>::data(domain) };
+        let mapping = Mapping {
+            iova: Iova::new(iova as u64),
+            phys,
+            page_bytes,
+            pages,
+            prot: Prot(prot as u32),
+        };
+        let outcome = data.map(&mapping, Flags::from_raw(gfp));
+        // SAFETY: The core passes a valid pointer.
+        unsafe { *mapped += outcome.bytes };
+        from_result(|| outcome.result.map(|()| 0))
+    }
+
+    /// # Safety
+    ///
+    /// To be called by the IOMMU core as `unmap_pages` only.
+    unsafe extern "C" fn unmap_pages(
+        domain: *mut bindings::iommu_domain,
+        iova: usize,
+        page_bytes: usize,
+        pages: usize,
+        gather: *mut bindings::iommu_iotlb_gather,
+    ) -> usize {
+        // SAFETY: These ops belong to domains made by `allocate`; the gather is the caller's own.
+        let (data, gather, Some(domain)) = (unsafe {
+            (
+                <Self as Container>::data(domain),
+                Gather::from_raw(gather),
+                DomainRef::from_raw(domain),
+            )
+        }) else {
+            return 0;
+        };
+        let unmapping = Unmapping {
+            domain,
+            iova: Iova::new(iova as u64),
+            page_bytes,
+            pages,
+        };
+        data.unmap(&unmapping, gather)
+    }
+
+    /// # Safety
+    ///
+    /// To be called by the IOMMU core as `iotlb_sync_map` only.
+    unsafe extern "C" fn iotlb_sync_map(
+        domain: *mut bindings::iommu_domain,
+        iova: usize,
+        bytes: usize,
+    ) -> c_int {
+        from_result(|| {
+            // SAFETY: These ops belong to domains made by `allocate`.
+            let data = unsafe { <Self as Container>::data(domain) };
+            data.sync_map(Iova::new(iova as u64), bytes)?;
+            Ok(0)
+        })
+    }
+
+    /// # Safety
+    ///
+    /// To be called by the IOMMU core as `iotlb_sync` only.
+    unsafe extern "C" fn iotlb_sync(
+        domain: *mut bindings::iommu_domain,
+        gather: *mut bindings::iommu_iotlb_gather,
+    ) {
+        // SAFETY: These ops belong to domains made by `allocate`; the gather is the caller's own.
+        let (data, gather) =
+            unsafe { (<Self as Container>::data(domain), Gather::from_raw(gather)) };
+        data.flush(gather);
+    }
+
+    /// # Safety
+    ///
+    /// To be called by the IOMMU core as `iova_to_phys` only.
+    unsafe extern "C" fn iova_to_phys(
+        domain: *mut bindings::iommu_domain,
+        iova: bindings::dma_addr_t,
+    ) -> bindings::phys_addr_t {
+        // SAFETY: These ops belong to domains made by `allocate`.
+        let data = unsafe { <Self as Container>::data(domain) };
+        // The core takes 0 for nothing.
+        data.iova_to_phys(Iova::new(iova)).unwrap_or(0)
+    }
+
+    /// # Safety
+    ///
+    /// To be called by the IOMMU core as `free` only, once.
+    unsafe extern "C" fn free(domain: *mut bindings::iommu_domain) {
+        if T::HAS_RELEASE {
+            // SAFETY: These ops belong to domains made by `allocate`.
+            unsafe { <Self as Container>::data(domain) }.release();
+        }
+        // SAFETY: The memory comes from a `KBox` of this type. The core gives the domain back here:
+        // nobody else has it.
+        drop(unsafe { KBox::<Self>::from_raw(domain.cast()) });
+    }
+}
+
+// SAFETY: Domains with these ops are made by `allocate`, whose first field is the domain.
+unsafe impl<T: PagingDomain> Container for SelfMapped<T> {
+    type Data = T;
+
+    const OPS: &'static bindings::iommu_domain_ops = &{
+        let mut ops = common_ops::<Self>();
+        ops.map_pages = Some(Self::map_pages);
+        ops.unmap_pages = Some(Self::unmap_pages);
+        if T::HAS_SYNC_MAP {
+            ops.iotlb_sync_map = Some(Self::iotlb_sync_map);
+        }
+        if T::HAS_FLUSH {
+            ops.iotlb_sync = Some(Self::iotlb_sync);
+        }
+        ops.iova_to_phys = Some(Self::iova_to_phys);
+        ops.free = Some(Self::free);
+        ops
+    };
+
+    unsafe fn data<'a>(domain: *mut bindings::iommu_domain) -> &'a T {
+        // SAFETY: By the caller's promise the domain is the first field of a `Self`; after `allocate`
+        // all access is through shared references.
+        unsafe { &(*domain.cast::<Self>()).data }
+    }
+}

@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What user space is told about an IOMMU's hardware, by `IOMMU_GET_HW_INFO` of iommufd.
+//!
+//! C header: [`include/uapi/linux/iommufd.h`](srctree/include/uapi/linux/iommufd.h)
+
+use crate::{
+    alloc::KBox,
+    bindings,
+    ffi::c_void,
+    prelude::*, //
+};
+use core::mem::size_of;
+use zerocopy::{
+    Immutable,
+    IntoBytes, //
+};
+
+/// What the information is about, which decides on its layout.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct HwInfoKind(pub(super) bindings::iommu_hw_info_type);
+
+impl HwInfoKind {
+    /// Whatever the driver has.
+    pub const DEFAULT: HwInfoKind =
+        HwInfoKind(bindings::iommu_hw_info_type::IOMMU_HW_INFO_TYPE_DEFAULT);
+    /// Intel's VT-d.
+    pub const INTEL_VTD: HwInfoKind =
+        HwInfoKind(bindings::iommu_hw_info_type::IOMMU_HW_INFO_TYPE_INTEL_VTD);
+    /// Arm's SMMUv3.
+    pub const ARM_SMMUV3: HwInfoKind =
+        HwInfoKind(bindings::iommu_hw_info_type::IOMMU_HW_INFO_TYPE_ARM_SMMUV3);
+
+    /// A kind by its number in the UAPI, for those that have no name here.
+    pub const fn from_raw(number: u32) -> HwInfoKind {
+        HwInfoKind(bindings::iommu_hw_info_type(number))
+    }
+}
+
+/// Information for user space.
+pub struct HwInfo {
+    kind: HwInfoKind,
+    length: u32,
+    data: *mut c_void,
+    free: unsafe fn(*mut c_void),
+}
+
+impl HwInfo {
+    /// Information of a kind, in the layout that the UAPI has for it.
+    ///
+    /// Context: may sleep.
+    ///
+    /// # Errors
+    ///
+    /// [`ENOMEM`].
+    pub fn new<T: IntoBytes + Immutable>(kind: HwInfoKind, data: T) -> Result<HwInfo> {
+        const { assert!(size_of::<T>() != 0 && size_of::<T>() <= u32::MAX as usize) };
+
+        Ok(HwInfo {
+            kind,
+            length: size_of::<T>() as u32,
+            data: KBox::into_raw(KBox::new(data, GFP_KERNEL)?).cast(),
+            // SAFETY: The pointer comes from a box of this type.
+            free: |data| drop(unsafe { KBox::<T>::from_raw(data.cast()) }),
+        })
+    }
+
+    pub(super) fn kind(&self) -> HwInfoKind {
+        self.kind
+    }
+
+    /// In bytes.
+    pub(super) fn length(&self) -> u32 {
+        self.length
+    }
+
+    /// Memory that the core frees, as `kfree` does.
+    pub(super) fn into_raw(self) -> *mut c_void {
+        core::mem::ManuallyDrop::new(self).data
+    }
+}
+
+impl Drop for HwInfo {
+    fn drop(&mut self) {
+        // SAFETY: The data is ours, and belongs to the function.
+        unsafe { (self.free)(self.data) };
+    }
+}

@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The format of AMD's "host" tables, which grow at the top.
+
+use super::{
+    format::format_functions,
+    Features,
+    Format, //
+};
+use crate::{
+    bindings,
+    error::Result,
+    io::PhysAddr, //
+};
+
+/// The depth of a new table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StartingLevel {
+    /// Two levels, 30 bits.
+    Two = 1,
+    /// Three levels, 39 bits.
+    Three = 2,
+    /// Four levels, 48 bits.
+    Four = 3,
+    /// Five levels, 57 bits.
+    Five = 4,
+    /// Six levels, all 64 bits.
+    Six = 5,
+}
+
+/// What an IOMMU is told about a table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AmdV1Info {
+    /// Physical address of the 4 KiB top table.
+    pub root: PhysAddr,
+    /// The number of its levels, the mode of a device table entry.
+    pub mode: u8,
+}
+
+/// The format. A table grows upwards when something is mapped beyond its end:
+/// [`TableDomain::change_top`](super::TableDomain::change_top).
+pub struct AmdV1;
+
+// SAFETY: The structures and the functions are those of one format.
+unsafe impl Format for AmdV1 {
+    type Shape = StartingLevel;
+    type Info = AmdV1Info;
+
+    // The C side is compiled for tables that have all of these.
+    const FEATURES: Features = Features::of_format(bindings::pt_features_PT_FEAT_DYNAMIC_TOP).with(
+        Features::of_format(bindings::PT_FEAT_AMDV1_ENCRYPT_TABLES)
+            .with(Features::of_format(bindings::PT_FEAT_AMDV1_FORCE_COHERENCE)),
+    );
+    const DYNAMIC_TOP: bool = true;
+
+    format_functions!(
+        pt_iommu_amdv1,
+        pt_iommu_amdv1_cfg,
+        pt_iommu_amdv1_init,
+        pt_iommu_amdv1_iova_to_phys,
+        pt_iommu_amdv1_read_and_clear_dirty
+    );
+
+    fn raw_config(common: bindings::pt_iommu_cfg, shape: StartingLevel) -> Result<Self::RawConfig> {
+        Ok(bindings::pt_iommu_amdv1_cfg {
+            common: bindings::pt_iommu_cfg {
+                hw_max_vasz_lg2: 64,
+                ..common
+            },
+            starting_level: shape as u32,
+        })
+    }
+
+    #[inline(always)]
+    unsafe fn info(table: *mut Self::Table) -> AmdV1Info {
+        let mut info = bindings::pt_iommu_amdv1_hw_info::default();
+        // SAFETY: By the caller's promise; `info` is valid for a write.
+        unsafe { bindings::pt_iommu_amdv1_hw_info(table, &mut info) };
+        AmdV1Info {
+            root: info.host_pt_root,
+            mode: info.mode,
+        }
+    }
+
+    fn info_of_top(root: PhysAddr, level: u32) -> AmdV1Info {
+        AmdV1Info {
+            root,
+            // At most 6.
+            mode: level.saturating_add(1) as u8,
+        }
+    }
+}

@@ -1,0 +1,130 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What tells the formats apart.
+
+use super::Features;
+#[cfg(CONFIG_IOMMU_DEBUGFS)]
+use crate::io::PhysAddr;
+use crate::{
+    bindings,
+    error::Result,
+    ffi::c_int, //
+};
+
+/// A format of generic page tables.
+///
+/// # Safety
+///
+/// `Table` must be a C structure that begins with a `struct pt_iommu`, and the functions must be those
+/// of the format that the structure belongs to.
+pub unsafe trait Format: 'static {
+    /// Depth and width of a table.
+    type Shape: Copy;
+
+    /// What an IOMMU is told about a table.
+    type Info;
+
+    /// The C side's table.
+    #[doc(hidden)]
+    type Table;
+
+    /// The C side's configuration.
+    #[doc(hidden)]
+    type RawConfig;
+
+    /// Features that every table of the format has.
+    #[doc(hidden)]
+    const FEATURES: Features;
+
+    /// Whether the top of a table can change while the table is in use.
+    #[doc(hidden)]
+    const DYNAMIC_TOP: bool;
+
+    /// The C side's `iova_to_phys`.
+    #[doc(hidden)]
+    const IOVA_TO_PHYS: unsafe extern "C" fn(
+        *mut bindings::iommu_domain,
+        bindings::dma_addr_t,
+    ) -> bindings::phys_addr_t;
+
+    /// The C side's `read_and_clear_dirty`.
+    #[doc(hidden)]
+    const READ_AND_CLEAR_DIRTY: unsafe extern "C" fn(
+        *mut bindings::iommu_domain,
+        usize,
+        usize,
+        usize,
+        *mut bindings::iommu_dirty_bitmap,
+    ) -> c_int;
+
+    /// The configuration of a table of this shape, with all that formats have in common set but for the
+    /// table's width.
+    ///
+    /// # Errors
+    ///
+    /// [`EINVAL`](crate::error::code::EINVAL): no table has this shape.
+    #[doc(hidden)]
+    fn raw_config(common: bindings::pt_iommu_cfg, shape: Self::Shape) -> Result<Self::RawConfig>;
+
+    /// Initialises a table.
+    ///
+    /// # Safety
+    ///
+    /// `table` must be zeroed but for what the C side lets the caller set.
+    #[doc(hidden)]
+    unsafe fn init(table: *mut Self::Table, config: &Self::RawConfig) -> c_int;
+
+    /// What an IOMMU is told about a table.
+    ///
+    /// # Safety
+    ///
+    /// `table` must be initialised.
+    #[doc(hidden)]
+    unsafe fn info(table: *mut Self::Table) -> Self::Info;
+
+    /// What it will be told about a table with this top.
+    #[doc(hidden)]
+    fn info_of_top(root: bindings::phys_addr_t, level: u32) -> Self::Info;
+}
+
+/// Implements what the formats write in the same way. The functions are inlined: they are to be compiled
+/// with a driver that uses the format, which may be a loadable module.
+macro_rules! format_functions {
+    ($table:ident, $config:ident, $init:ident, $iova_to_phys:ident, $dirty:ident) => {
+        type Table = $crate::bindings::$table;
+        type RawConfig = $crate::bindings::$config;
+
+        const IOVA_TO_PHYS: unsafe extern "C" fn(
+            *mut $crate::bindings::iommu_domain,
+            $crate::bindings::dma_addr_t,
+        ) -> $crate::bindings::phys_addr_t = $crate::bindings::$iova_to_phys;
+
+        const READ_AND_CLEAR_DIRTY: unsafe extern "C" fn(
+            *mut $crate::bindings::iommu_domain,
+            usize,
+            usize,
+            usize,
+            *mut $crate::bindings::iommu_dirty_bitmap,
+        ) -> $crate::ffi::c_int = $crate::bindings::$dirty;
+
+        #[inline(always)]
+        unsafe fn init(table: *mut Self::Table, config: &Self::RawConfig) -> $crate::ffi::c_int {
+            // SAFETY: By the caller's promise.
+            unsafe { $crate::bindings::$init(table, config, $crate::bindings::GFP_KERNEL) }
+        }
+    };
+}
+pub(super) use format_functions;
+
+/// Reads an entry of a table that may change, or go, at any time.
+///
+/// `address` is the entry's physical address. [`None`]: nothing can be read there, as it is
+/// misaligned, is no memory, or is memory that is not to be touched.
+///
+/// Context: may sleep.
+#[cfg(CONFIG_IOMMU_DEBUGFS)]
+pub fn peek_entry(address: PhysAddr) -> Option<u64> {
+    let mut entry = 0;
+    // SAFETY: `entry` is valid for a write; the function takes any address.
+    unsafe { bindings::iommu_peek64(address, &mut entry) }.then_some(entry)
+}

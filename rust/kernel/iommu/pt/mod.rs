@@ -1,0 +1,123 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Domains with generic page tables.
+//!
+//! The IOMMU core maps and unmaps such tables by itself. A driver says of which format a table is, how
+//! large, and where it is used; and it flushes.
+//!
+//! - [`Paging`]: the domain; [`TableDomain`]: the driver's part of it;
+//! - [`Format`]: [`X86_64`], [`AmdV1`], [`Riscv64`] and [`VtdSs`].
+//!
+//! The code of each format is a module of its own, perhaps a loadable one. A driver selects the formats
+//! that it uses, e.g. `select IOMMU_PT_X86_64`; a loadable driver imports the namespace
+//! `GENERIC_PT_IOMMU`.
+//!
+//! C header: [`include/linux/generic_pt/iommu.h`](srctree/include/linux/generic_pt/iommu.h)
+
+use super::Iova;
+use crate::{
+    bindings,
+    device,
+    ffi::c_int, //
+};
+
+mod amdv1;
+mod format;
+mod paging;
+mod riscv_64;
+mod vtdss;
+mod x86_64;
+
+pub use amdv1::{
+    AmdV1,
+    AmdV1Info,
+    StartingLevel, //
+};
+pub use format::Format;
+pub use paging::{
+    DirtyTracking,
+    Paging,
+    TableDomain,
+    TableFate, //
+};
+pub use riscv_64::{
+    Riscv64,
+    Riscv64Info,
+    Sv, //
+};
+pub use vtdss::{
+    VtdSs,
+    VtdSsInfo,
+    VtdSsShape, //
+};
+pub use x86_64::{
+    Levels,
+    X86_64Info,
+    X86_64Shape,
+    X86_64, //
+};
+
+#[cfg(CONFIG_IOMMU_DEBUGFS)]
+pub use format::peek_entry;
+
+/// How to build a table.
+pub struct Config<F: Format> {
+    /// Its depth and width.
+    pub shape: F::Shape,
+    /// Width of the addresses in its entries, in bits. A format may limit it further.
+    pub output_width: u8,
+    /// What the IOMMU can do.
+    pub features: Features,
+    /// Last address of the aperture. The aperture may be narrower than the table; where it is wider,
+    /// the table limits it.
+    pub last: Iova,
+    /// Page sizes that the IOMMU takes, bit n for 2^n bytes.
+    pub page_sizes: u64,
+    /// Where the table's memory is taken from, if possible.
+    pub node: Node,
+}
+
+/// What an IOMMU can do with a table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Features(u32);
+
+impl Features {
+    /// Nothing in particular.
+    pub const NONE: Features = Features(0);
+    /// It flushes ranges: gathers become few large ranges, gaps included.
+    pub const FLUSH_RANGE: Features = Features(1 << bindings::pt_features_PT_FEAT_FLUSH_RANGE);
+    /// It flushes ranges, and gaps cost much: gathers leave them out.
+    pub const FLUSH_RANGE_NO_GAPS: Features =
+        Features(1 << bindings::pt_features_PT_FEAT_FLUSH_RANGE_NO_GAPS);
+    /// The highest bit of an address is extended upwards.
+    pub const SIGN_EXTEND: Features = Features(1 << bindings::pt_features_PT_FEAT_SIGN_EXTEND);
+
+    /// These and those.
+    pub const fn with(self, other: Features) -> Features {
+        Features(self.0 | other.0)
+    }
+
+    /// A feature that no driver can ask for: a format decides on it.
+    const fn of_format(bit: u32) -> Features {
+        Features(1 << bit)
+    }
+}
+
+/// A NUMA node, or none in particular.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Node(c_int);
+
+impl Node {
+    /// None in particular.
+    pub const ANY: Node = Node(bindings::NUMA_NO_NODE);
+
+    /// The node that a device is near to.
+    pub fn of(dev: &device::Device) -> Node {
+        // SAFETY: The device is valid; the function reads a number of it.
+        Node(unsafe { bindings::dev_to_node(dev.as_raw()) })
+    }
+
+    fn as_raw(self) -> c_int {
+        self.0
+    }
+}

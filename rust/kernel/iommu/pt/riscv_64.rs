@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The format of RISC-V's IOMMUs.
+
+use super::{
+    format::format_functions,
+    Features,
+    Format, //
+};
+use crate::{
+    bindings,
+    error::Result,
+    io::PhysAddr, //
+};
+
+/// Depth and width of a table, under the architecture's names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sv {
+    /// Three levels, 39 bits.
+    Sv39,
+    /// Four levels, 48 bits.
+    Sv48,
+    /// Five levels, 57 bits.
+    Sv57,
+}
+
+/// What an IOMMU is told about a table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Riscv64Info {
+    /// Number of the 4 KiB page that is the top table.
+    pub ppn: u64,
+    /// Its depth and width.
+    pub mode: Sv,
+}
+
+/// The format.
+pub struct Riscv64;
+
+// SAFETY: The structures and the functions are those of one format.
+unsafe impl Format for Riscv64 {
+    type Shape = Sv;
+    type Info = Riscv64Info;
+
+    const FEATURES: Features = Features::of_format(bindings::pt_features_PT_FEAT_DETAILED_GATHER);
+    const DYNAMIC_TOP: bool = false;
+
+    format_functions!(
+        pt_iommu_riscv_64,
+        pt_iommu_riscv_64_cfg,
+        pt_iommu_riscv_64_init,
+        pt_iommu_riscv_64_iova_to_phys,
+        pt_iommu_riscv_64_read_and_clear_dirty
+    );
+
+    fn raw_config(common: bindings::pt_iommu_cfg, shape: Sv) -> Result<Self::RawConfig> {
+        Ok(bindings::pt_iommu_riscv_64_cfg {
+            common: bindings::pt_iommu_cfg {
+                hw_max_vasz_lg2: match shape {
+                    Sv::Sv39 => 39,
+                    Sv::Sv48 => 48,
+                    Sv::Sv57 => 57,
+                },
+                // What an entry can hold; more is refused.
+                hw_max_oasz_lg2: common.hw_max_oasz_lg2.min(56),
+                ..common
+            },
+        })
+    }
+
+    #[inline(always)]
+    unsafe fn info(table: *mut Self::Table) -> Riscv64Info {
+        let mut info = bindings::pt_iommu_riscv_64_hw_info::default();
+        // SAFETY: By the caller's promise; `info` is valid for a write.
+        unsafe { bindings::pt_iommu_riscv_64_hw_info(table, &mut info) };
+        // The mode of three levels, whose top table is at level 2, is 8.
+        let level = u32::from(info.fsc_iosatp_mode).saturating_sub(6);
+        Self::info_of_top(info.ppn << 12, level)
+    }
+
+    fn info_of_top(root: PhysAddr, level: u32) -> Riscv64Info {
+        Riscv64Info {
+            ppn: root >> 12,
+            mode: match level {
+                ..=2 => Sv::Sv39,
+                3 => Sv::Sv48,
+                4.. => Sv::Sv57,
+            },
+        }
+    }
+}

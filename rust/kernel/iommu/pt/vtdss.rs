@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The format of VT-d's second stage.
+
+use super::{
+    format::format_functions,
+    Features,
+    Format, //
+};
+use crate::{
+    bindings,
+    error::{
+        code::EINVAL,
+        Result, //
+    },
+    io::PhysAddr, //
+};
+use core::ops::RangeInclusive;
+
+/// Depth and width of a table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct VtdSsShape {
+    /// Its depth, 3 to 5 levels.
+    pub levels: u8,
+    /// Width of the addresses that are translated, in bits; one of [`Self::widths`].
+    pub width: u8,
+}
+
+impl VtdSsShape {
+    /// The widths that a table of this depth can have, in bits; [`None`]: there is no such table. The
+    /// narrowest table uses one entry of its top level.
+    pub const fn widths(levels: u8) -> Option<RangeInclusive<u8>> {
+        match levels {
+            3 => Some(30..=39),
+            4 => Some(39..=48),
+            5 => Some(48..=57),
+            _ => None,
+        }
+    }
+}
+
+/// What an IOMMU is told about a table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct VtdSsInfo {
+    /// Physical address of the 4 KiB top table.
+    pub root: PhysAddr,
+    /// The address width of a context entry: the number of levels less 2.
+    pub address_width: u8,
+}
+
+/// The format.
+pub struct VtdSs;
+
+// SAFETY: The structures and the functions are those of one format.
+unsafe impl Format for VtdSs {
+    type Shape = VtdSsShape;
+    type Info = VtdSsInfo;
+
+    const FEATURES: Features = Features::NONE;
+    const DYNAMIC_TOP: bool = false;
+
+    format_functions!(
+        pt_iommu_vtdss,
+        pt_iommu_vtdss_cfg,
+        pt_iommu_vtdss_init,
+        pt_iommu_vtdss_iova_to_phys,
+        pt_iommu_vtdss_read_and_clear_dirty
+    );
+
+    fn raw_config(common: bindings::pt_iommu_cfg, shape: VtdSsShape) -> Result<Self::RawConfig> {
+        if !VtdSsShape::widths(shape.levels).is_some_and(|widths| widths.contains(&shape.width)) {
+            return Err(EINVAL);
+        }
+        Ok(bindings::pt_iommu_vtdss_cfg {
+            common: bindings::pt_iommu_cfg {
+                hw_max_vasz_lg2: shape.width,
+                ..common
+            },
+            // The level of the top table, counted from 0.
+            top_level: u32::from(shape.levels).saturating_sub(1),
+        })
+    }
+
+    #[inline(always)]
+    unsafe fn info(table: *mut Self::Table) -> VtdSsInfo {
+        let mut info = bindings::pt_iommu_vtdss_hw_info::default();
+        // SAFETY: By the caller's promise; `info` is valid for a write.
+        unsafe { bindings::pt_iommu_vtdss_hw_info(table, &mut info) };
+        VtdSsInfo {
+            root: info.ssptptr,
+            address_width: info.aw,
+        }
+    }
+
+    fn info_of_top(root: PhysAddr, level: u32) -> VtdSsInfo {
+        VtdSsInfo {
+            root,
+            // At most 4, as it is less than the number of levels.
+            address_width: level.saturating_sub(1) as u8,
+        }
+    }
+}

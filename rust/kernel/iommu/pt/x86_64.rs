@@ -1,0 +1,114 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The x86_64 format: VT-d's first stage and AMD's v2 tables.
+
+use super::{
+    format::format_functions,
+    Features,
+    Format, //
+};
+use crate::{
+    bindings,
+    error::{
+        code::EINVAL,
+        Result, //
+    },
+    io::PhysAddr, //
+};
+use core::ops::RangeInclusive;
+
+/// Depth of a table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Levels {
+    /// Four levels, up to 48 bits.
+    Four,
+    /// Five levels, up to 57 bits.
+    Five,
+}
+
+impl Levels {
+    /// The widths that a table of this depth can have, in bits.
+    ///
+    /// The narrowest table uses one entry of its top level. The C side does not check for less: it
+    /// subtracts what one entry spans from the width, to get the size of the top level.
+    pub const fn widths(self) -> RangeInclusive<u8> {
+        match self {
+            Levels::Four => 39..=48,
+            Levels::Five => 48..=57,
+        }
+    }
+}
+
+/// Depth and width of a table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct X86_64Shape {
+    /// Its depth.
+    pub levels: Levels,
+    /// Width of the addresses that are translated, in bits; one of [`Levels::widths`].
+    pub width: u8,
+}
+
+/// What an IOMMU is told about a table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct X86_64Info {
+    /// Physical address of the 4 KiB top table.
+    pub root: PhysAddr,
+    /// Its depth.
+    pub levels: Levels,
+}
+
+/// The format.
+pub struct X86_64;
+
+// SAFETY: The structures and the functions are those of one format.
+unsafe impl Format for X86_64 {
+    type Shape = X86_64Shape;
+    type Info = X86_64Info;
+
+    const FEATURES: Features = Features::NONE;
+    const DYNAMIC_TOP: bool = false;
+
+    format_functions!(
+        pt_iommu_x86_64,
+        pt_iommu_x86_64_cfg,
+        pt_iommu_x86_64_init,
+        pt_iommu_x86_64_iova_to_phys,
+        pt_iommu_x86_64_read_and_clear_dirty
+    );
+
+    fn raw_config(common: bindings::pt_iommu_cfg, shape: X86_64Shape) -> Result<Self::RawConfig> {
+        if !shape.levels.widths().contains(&shape.width) {
+            return Err(EINVAL);
+        }
+        Ok(bindings::pt_iommu_x86_64_cfg {
+            common: bindings::pt_iommu_cfg {
+                hw_max_vasz_lg2: shape.width,
+                ..common
+            },
+            // The level of the top table, counted from 0.
+            top_level: match shape.levels {
+                Levels::Four => 3,
+                Levels::Five => 4,
+            },
+        })
+    }
+
+    #[inline(always)]
+    unsafe fn info(table: *mut Self::Table) -> X86_64Info {
+        let mut info = bindings::pt_iommu_x86_64_hw_info::default();
+        // SAFETY: By the caller's promise; `info` is valid for a write.
+        unsafe { bindings::pt_iommu_x86_64_hw_info(table, &mut info) };
+        Self::info_of_top(info.gcr3_pt, u32::from(info.levels).saturating_sub(1))
+    }
+
+    fn info_of_top(root: PhysAddr, level: u32) -> X86_64Info {
+        X86_64Info {
+            root,
+            levels: if level > 3 {
+                Levels::Five
+            } else {
+                Levels::Four
+            },
+        }
+    }
+}
