@@ -42,7 +42,7 @@ seed_objects() {
 	cp -a -- "$SEED_VARIANT" "$M/objects"
 	find "$M/objects" -name '.*.cmd' -type f -print0 |
 		xargs -0 sed -i "s|$HV_LINUX\\b|$M/linux|g; s|$SEED_VARIANT\\b|$M/objects|g"
-	HV_KMAKE_SRC=$M/linux kmake "$M/objects" bzImage
+	HV_KMAKE_SRC=$M/linux kmake "$M/objects" bzImage modules
 	printf '%s\n' "$stamp" >"$M/objects.stamp"
 }
 
@@ -118,7 +118,10 @@ mutate() {
 }
 
 build_mutant_kernel() {
-	HV_KMAKE_SRC=$M/linux kmake "$M/objects" bzImage >"$1" 2>&1
+	rm -rf -- "$M/objects/modules"
+	HV_KMAKE_SRC=$M/linux kmake "$M/objects" bzImage modules >"$1" 2>&1 &&
+		HV_KMAKE_SRC=$M/linux kmake "$M/objects" INSTALL_MOD_PATH="$M/objects/modules" INSTALL_MOD_STRIP=1 \
+			modules_install >>"$1" 2>&1
 }
 
 build_mutant_emulator() {

@@ -306,6 +306,7 @@ set_aside() {
 	kernel=$SEED_VARIANT minihv=$MINIHV
 	if [[ $1 == kernel ]]; then
 		install -D -- "$M/objects/arch/x86/boot/bzImage" "$directory/arch/x86/boot/bzImage"
+		cp -r -- "$M/objects/modules" "$directory/"
 		kernel=$directory
 	else
 		install -D -t "$directory" -- "$M/cargo/minihv/$HV_TARGET/hypervisor/minihv"

@@ -58,6 +58,13 @@ rust_helper_iommu_iotlb_gather_add_page(struct iommu_domain *domain,
 	iommu_iotlb_gather_add_page(domain, gather, iova, size);
 }
 
+__rust_helper void
+rust_helper_iommu_iotlb_gather_add_range(struct iommu_iotlb_gather *gather,
+					 unsigned long iova, size_t size)
+{
+	iommu_iotlb_gather_add_range(gather, iova, size);
+}
+
 __rust_helper bool
 rust_helper_iommu_iotlb_gather_queued(struct iommu_iotlb_gather *gather)
 {

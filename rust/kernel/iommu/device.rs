@@ -27,13 +27,16 @@ use crate::{
     device,
     error::to_result,
     prelude::*,
-    sync::atomic::{
-        ordering::{
-            Acquire,
-            Relaxed,
-            Release, //
-        },
-        Atomic, //
+    sync::{
+        aref::ARef,
+        atomic::{
+            ordering::{
+                Acquire,
+                Relaxed,
+                Release, //
+            },
+            Atomic, //
+        }, //
     },
     types::Opaque, //
 };
@@ -46,7 +49,7 @@ pub struct Settings<'a> {
     pub name: &'a CStr,
     /// The device that it is, if it is one. The firmware node of that tells which devices are behind it;
     /// without one, all devices are that name no IOMMU.
-    pub parent: Option<&'a device::Device<device::Bound>>,
+    pub parent: Option<&'a device::Device>,
     /// What user space can read of it.
     pub attributes: Option<Attributes>,
     /// How many PASIDs a device can have; 0 when there are none.
@@ -62,6 +65,8 @@ struct Instance<D: Driver> {
     entry: Entry,
     /// Devices that were probed and not released.
     devices: Atomic<usize>,
+    /// Its firmware node names the instance as long as that is registered.
+    _parent: Option<ARef<device::Device>>,
     #[pin]
     data: D::Instance,
 }
@@ -105,6 +110,7 @@ impl<D: SoundDriver> Registration<D> {
                 raw: Opaque::zeroed(),
                 entry <- Entry::new::<D>(),
                 devices: Atomic::new(0),
+                _parent: settings.parent.map(ARef::from),
                 data <- data,
             }? Error),
             GFP_KERNEL,

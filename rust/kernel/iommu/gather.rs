@@ -50,22 +50,46 @@ impl Gather {
         Iova::new(unsafe { (*self.0.get()).end as u64 })
     }
 
-    /// Adds pages that were unmapped. What was gathered so far is flushed first, if the two do not belong
-    /// together.
+    /// Adds what was unmapped, for an IOMMU that does not care how large pages are.
+    ///
+    /// Context: as the driver's `unmap`.
+    pub fn add_range(&mut self, iova: Iova, bytes: usize) {
+        if bytes == 0 {
+            return;
+        }
+        // SAFETY: By the type, the gather is valid, and ours.
+        unsafe {
+            bindings::iommu_iotlb_gather_add_range(self.0.get(), iova.as_u64() as usize, bytes)
+        };
+    }
+
+    /// Adds pages that were unmapped, for an IOMMU that flushes pages of one size at a time. What was
+    /// gathered so far is flushed first, if it has another size, or does not touch these pages.
     ///
     /// `domain` is the one that they were unmapped from.
     ///
-    /// Context: as the driver's `flush`.
-    pub fn add(&mut self, domain: DomainRef<'_>, iova: Iova, bytes: usize) {
+    /// Context: as the driver's `unmap`.
+    pub fn add_pages(
+        &mut self,
+        domain: DomainRef<'_>,
+        iova: Iova,
+        page_bytes: usize,
+        pages: usize,
+    ) {
+        let Some(others) = pages.checked_sub(1) else {
+            return;
+        };
         // SAFETY: By their types, both are valid; the gather is ours.
         unsafe {
             bindings::iommu_iotlb_gather_add_page(
                 domain.as_raw(),
                 self.0.get(),
                 iova.as_u64() as usize,
-                bytes,
+                page_bytes,
             )
         };
+        let next = Iova::new(iova.as_u64().wrapping_add(page_bytes as u64));
+        self.add_range(next, others.wrapping_mul(page_bytes));
     }
 
     /// Whether the flush is left to a queue, which flushes the whole domain before the memory is used

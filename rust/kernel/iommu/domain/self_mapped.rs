@@ -87,7 +87,7 @@ pub struct Mapping {
 /// Pages to be unmapped.
 #[derive(Clone, Copy)]
 pub struct Unmapping<'a> {
-    /// The domain, for [`Gather::add`].
+    /// The domain, for [`Gather::add_pages`].
     pub domain: DomainRef<'a>,
     /// The first byte.
     pub iova: Iova,

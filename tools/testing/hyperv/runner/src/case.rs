@@ -402,7 +402,8 @@ impl Case {
 
     /// Whether the kernel runs its own tests. They take seconds of each boot, and say the same in most.
     fn runs_unit_tests(&self) -> bool {
-        self.variant != Variant::Debug || matches!((self.suite, self.tier), ("kunit", _) | ("boot", Tier::Thorough))
+        self.variant != Variant::Debug
+            || matches!((self.suite, self.tier), ("kunit" | "mock", _) | ("boot", Tier::Thorough))
     }
 
     /// Everything that the guest's kernel is told.

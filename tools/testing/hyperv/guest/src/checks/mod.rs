@@ -31,6 +31,7 @@ pub mod many_buses;
 pub mod map_file;
 pub mod map_file_owner;
 pub mod matrix;
+pub mod mock;
 pub mod noiommu;
 pub mod nomem;
 pub mod nvme;

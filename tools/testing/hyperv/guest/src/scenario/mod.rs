@@ -11,6 +11,7 @@ mod hostile;
 mod kselftest;
 mod lifecycle;
 mod matrix;
+mod mock;
 mod negative;
 mod nomem;
 mod observe;
@@ -103,6 +104,7 @@ pub const SCENARIOS: &[&[Scenario]] = &[
     kselftest::SCENARIOS,
     observe::SCENARIOS,
     matrix::SCENARIOS,
+    mock::SCENARIOS,
     bench::SCENARIOS,
     attack::SCENARIOS,
 ];

@@ -14,6 +14,7 @@ mod kunit;
 mod lifecycle;
 mod matrix;
 mod minihv;
+mod mock;
 mod negative;
 mod nomem;
 mod observe;
@@ -32,9 +33,10 @@ pub mod mode {
 }
 
 /// Suites in the order in which they run.
-pub const SUITES: [&str; 18] = [
+pub const SUITES: [&str; 19] = [
     "minihv",
     "kunit",
+    "mock",
     "boot",
     "faults",
     "hostile",
@@ -82,6 +84,7 @@ pub fn all() -> Vec<Case> {
     [
         minihv::cases(),
         kunit::cases(),
+        mock::cases(),
         boot::cases(),
         defaults::cases(),
         faults::cases(),

@@ -1,0 +1,133 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What the core calls.
+
+use super::{
+    counters::Counters,
+    fixed::{
+        BLOCKING,
+        IDENTITY, //
+    },
+    mapped::MappedDomain,
+    table::TableDomain, //
+};
+use kernel::{
+    device::Device,
+    iommu::{
+        domain::{
+            NewDomain,
+            Prot, //
+        },
+        driver::{
+            AllocFlags,
+            Capability,
+            Driver,
+            Grouping,
+            SoundDriver, //
+        },
+        fwspec,
+        hw_info::{
+            HwInfo,
+            HwInfoKind, //
+        },
+        ops::Ops,
+        probed::{
+            AttachTarget,
+            Probed, //
+        },
+        resv::{
+            ReservedKind,
+            ReservedRegions, //
+        },
+        Iova, //
+    },
+    prelude::*,
+    sync::Arc, //
+};
+
+/// The kind of what user space is told about the hardware: "mock".
+const HW_INFO: HwInfoKind = HwInfoKind::from_raw(0x6d6f_636b);
+
+/// What no device may use, and its length in bytes.
+const RESERVED: Iova = Iova::new(0xfee0_0000);
+const RESERVED_BYTES: usize = 0x10_0000;
+
+/// Which of the IOMMUs; the number is that of the platform device.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// It is told of each page.
+    Mapped = 0,
+    /// It walks tables.
+    Table = 1,
+}
+
+/// What the driver keeps for an IOMMU.
+pub(crate) struct Instance {
+    pub(crate) kind: Kind,
+    pub(crate) counters: Arc<Counters>,
+}
+
+/// What the driver keeps for a device.
+pub(crate) struct Endpoint {
+    /// By which the IOMMU knows the device.
+    id: u32,
+}
+
+/// The driver.
+pub(crate) struct Mock;
+
+// SAFETY: There is no hardware that could use anything: no domain is in use by a device's DMA, and nothing
+// is cached.
+unsafe impl SoundDriver for Mock {}
+
+pub(crate) static OPS: Ops<Mock> = Ops::new().with_identity(&IDENTITY).with_blocking(&BLOCKING);
+
+#[vtable]
+impl Driver for Mock {
+    type Instance = Instance;
+    type Endpoint = Endpoint;
+
+    const GROUPING: Grouping = Grouping::PerDevice;
+
+    fn probe_device(instance: &Instance, dev: &Device) -> Result<Arc<Endpoint>> {
+        let id = *fwspec::ids(dev).first().ok_or(ENODEV)?;
+        let endpoint = Arc::new(Endpoint { id }, GFP_KERNEL)?;
+        instance.counters.devices.count();
+        Ok(endpoint)
+    }
+
+    fn release_device(target: &AttachTarget<'_, Mock>) {
+        target.instance().counters.devices.discount();
+    }
+
+    fn probe_finalize(device: &Probed<'_, Mock>) {
+        device.instance().counters.finalized.count();
+    }
+
+    fn alloc_domain_with(device: &Probed<'_, Mock>, flags: AllocFlags) -> Result<NewDomain<Mock>> {
+        if flags.without(AllocFlags::PASID) != AllocFlags::NONE {
+            return Err(EOPNOTSUPP);
+        }
+        let instance = device.instance();
+        match instance.kind {
+            Kind::Mapped => MappedDomain::allocate(&instance.counters),
+            Kind::Table => TableDomain::allocate(&instance.counters),
+        }
+    }
+
+    fn capable(_device: &Probed<'_, Mock>, capability: Capability) -> bool {
+        capability == Capability::CACHE_COHERENCY
+    }
+
+    fn hw_info(device: &Probed<'_, Mock>, _asked: HwInfoKind) -> Result<HwInfo> {
+        HwInfo::new(
+            HW_INFO,
+            [device.instance().kind as u32, device.endpoint().id],
+        )
+    }
+
+    fn reserved_regions(_device: &Probed<'_, Mock>, regions: &mut ReservedRegions) -> Result {
+        let kind = ReservedKind::Reserved;
+        regions.add(RESERVED, RESERVED_BYTES, Prot::NONE, kind)
+    }
+}

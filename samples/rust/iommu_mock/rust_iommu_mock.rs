@@ -1,0 +1,136 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A mock IOMMU driver: what a driver looks like on the Rust abstractions, without hardware.
+//!
+//! There are two IOMMUs. One maps by itself, in a tree of pages; the other one has page tables of
+//! RISC-V's format. Nothing is protected by either: no device does DMA behind them. What the core asks for
+//! is counted.
+//!
+//! - [`driver`]: what the core calls, for both IOMMUs;
+//! - [`fixed`]: the identity and the blocking domain;
+//! - [`mapped`], [`table`]: the domains of the one and of the other IOMMU;
+//! - [`counters`]: what was asked for;
+//! - [`devices`]: makes devices behind the IOMMUs, by a file in debugfs.
+//!
+//! In `/sys/kernel/debug/rust_iommu_mock`:
+//!
+//! - `devices`: how many devices there are behind each IOMMU; written, so many are made, or the surplus is
+//!   taken away. The module cannot be unloaded as long as there is one.
+//! - `mapped`, `table`: what was asked of each IOMMU.
+
+mod counters;
+mod devices;
+mod driver;
+mod fixed;
+mod mapped;
+mod table;
+
+use crate::{
+    counters::{
+        Counters,
+        Shown, //
+    },
+    devices::Devices,
+    driver::{
+        Instance,
+        Kind,
+        Mock,
+        OPS, //
+    },
+};
+use kernel::{
+    debugfs::{
+        Dir,
+        File, //
+    },
+    iommu::device::{
+        Registration,
+        Settings, //
+    },
+    platform::owned::{
+        Id,
+        OwnedDevice, //
+    },
+    prelude::*,
+    str::CString,
+    sync::Arc,
+    InPlaceModule, //
+};
+
+module! {
+    type: Module,
+    name: "rust_iommu_mock",
+    authors: ["The hv-pviommu developers"],
+    description: "Mock IOMMU driver in Rust",
+    license: "GPL",
+    imports_ns: ["GENERIC_PT_IOMMU"],
+}
+
+/// The platform device that an IOMMU is.
+const NAME: &CStr = c"iommu-mock";
+
+/// One IOMMU. Its fields are dropped in this order.
+struct Iommu {
+    _registration: Registration<Mock>,
+    parent: Arc<OwnedDevice>,
+    counters: Arc<Counters>,
+}
+
+impl Iommu {
+    fn new(kind: Kind) -> Result<Iommu> {
+        let number = kind as u32;
+        let parent = OwnedDevice::new(NAME, Id::Number(number), &[], |_| Ok(()))?;
+        let parent = Arc::new(parent, GFP_KERNEL)?;
+        let counters = Arc::new(Counters::new(), GFP_KERNEL)?;
+        let settings = Settings {
+            name: &*CString::try_from_fmt(fmt!("mock{number}"))?,
+            parent: Some(parent.dev()),
+            attributes: None,
+            max_pasids: 16,
+        };
+        let instance = Instance {
+            kind,
+            counters: counters.clone(),
+        };
+        Ok(Iommu {
+            _registration: Registration::new(&OPS, settings, instance)?,
+            parent,
+            counters,
+        })
+    }
+}
+
+/// The module. Its fields are dropped in this order: first the files, then the devices, then the IOMMUs.
+#[pin_data]
+struct Module {
+    _root: Dir,
+    #[pin]
+    devices: File<Devices>,
+    #[pin]
+    mapped: File<Shown>,
+    #[pin]
+    table: File<Shown>,
+    iommus: [Iommu; 2],
+}
+
+impl InPlaceModule for Module {
+    fn init(_module: &'static ThisModule) -> impl PinInit<Self, Error> {
+        let make = || -> Result<_> {
+            let iommus = [Iommu::new(Kind::Mapped)?, Iommu::new(Kind::Table)?];
+            let parents = iommus.each_ref().map(|iommu| iommu.parent.clone());
+            let counters = iommus.each_ref().map(|iommu| iommu.counters.clone());
+            Ok((iommus, parents, counters))
+        };
+        pin_init::pin_init_scope(move || {
+            let (iommus, parents, [mapped, table]) = make()?;
+            let root = Dir::new(c"rust_iommu_mock");
+            Ok(try_pin_init!(Module {
+                devices <- root.read_write_file(c"devices", Devices::new(parents)),
+                mapped <- root.read_only_file(c"mapped", Shown(mapped)),
+                table <- root.read_only_file(c"table", Shown(table)),
+                iommus,
+                _root: root,
+            }? Error))
+        })
+    }
+}

@@ -1,0 +1,101 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Domains of the IOMMU that walks tables.
+
+use super::{
+    counters::Counters,
+    driver::Mock, //
+};
+use kernel::{
+    iommu::{
+        domain::{
+            Domain,
+            NewDomain,
+            Pasid, //
+        },
+        gather::{
+            FlushOutcome,
+            Gather, //
+        },
+        probed::AttachTarget,
+        pt::{
+            self,
+            Features,
+            Node,
+            Paging,
+            Riscv64,
+            Sv,
+            TableFate, //
+        },
+        Iova, //
+    },
+    prelude::*,
+    sync::Arc, //
+};
+
+/// The driver's part of a domain.
+pub(crate) struct TableDomain {
+    counters: Arc<Counters>,
+}
+
+impl TableDomain {
+    pub(crate) fn allocate(counters: &Arc<Counters>) -> Result<NewDomain<Mock>> {
+        let config = pt::Config {
+            shape: Sv::Sv48,
+            output_width: 56,
+            features: Features::FLUSH_RANGE,
+            last: Iova::new((1 << 47) - 1),
+            page_sizes: u64::MAX,
+            node: Node::ANY,
+        };
+        Paging::<TableDomain>::allocate(config, |info| {
+            // Hardware would be told of the table.
+            if info.mode != Sv::Sv48 || info.ppn == 0 {
+                return Err(EIO);
+            }
+            counters.domains.count();
+            Ok(TableDomain {
+                counters: counters.clone(),
+            })
+        })
+    }
+}
+
+#[vtable]
+impl Domain for TableDomain {
+    type Driver = Mock;
+
+    fn attach(&self, _target: &AttachTarget<'_, Mock>) -> Result {
+        self.counters.attaches.count();
+        Ok(())
+    }
+
+    fn set_pasid(&self, _target: &AttachTarget<'_, Mock>, _pasid: Pasid) -> Result {
+        self.counters.pasids.count();
+        Ok(())
+    }
+
+    fn flush_all(&self) {
+        self.counters.whole_flushes.count();
+    }
+}
+
+#[vtable]
+impl pt::TableDomain for TableDomain {
+    type Format = Riscv64;
+
+    fn flush(&self, gather: &Gather) -> FlushOutcome {
+        self.counters.flushed(gather.first(), gather.last());
+        FlushOutcome::Flushed
+    }
+
+    fn release(&self) -> TableFate {
+        TableFate::Free
+    }
+}
+
+impl Drop for TableDomain {
+    fn drop(&mut self) {
+        self.counters.domains.discount();
+    }
+}
