@@ -13,9 +13,6 @@ use crate::{
 };
 use core::ops::RangeInclusive;
 
-/// Numbers that the allocator keeps together.
-const CHUNK: u32 = bindings::IDA_CHUNK_SIZE * u8::BITS;
-
 /// A set of numbers in use.
 ///
 /// It has a lock of its own. Numbers are at most [`Ida::LAST`].
@@ -84,13 +81,9 @@ impl Ida {
     /// Context: any but NMI.
     pub fn first_taken(&self, range: RangeInclusive<u32>) -> Option<u32> {
         let (first, last) = Ida::bounds(&range)?;
-        let find = |first| {
-            // SAFETY: The `struct ida` was initialised.
-            let number = unsafe { bindings::ida_find_first_range(self.ida.get(), first, last) };
-            u32::try_from(number).ok()
-        };
-        // The function looks into one chunk, the first one from `first` on that is not empty.
-        find(first).or_else(|| find(first.next_multiple_of(CHUNK)))
+        // SAFETY: The `struct ida` was initialised.
+        let number = unsafe { bindings::ida_find_first_range(self.ida.get(), first, last) };
+        u32::try_from(number).ok()
     }
 
     /// First and last number of `range`, unless there is none.
@@ -111,6 +104,9 @@ impl PinnedDrop for Ida {
 #[macros::kunit_tests(rust_kernel_ida)]
 mod tests {
     use super::*;
+
+    /// Numbers that the allocator keeps together.
+    const CHUNK: u32 = bindings::IDA_CHUNK_SIZE * u8::BITS;
 
     #[test]
     fn the_lowest_free_number_is_taken() -> Result {

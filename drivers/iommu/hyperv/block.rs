@@ -4,6 +4,10 @@
 
 use super::{
     calls,
+    device_domain::{
+        AttachDeviceDomain,
+        DetachDeviceDomain, //
+    },
     domain_ids::DomainId,
     readings::{
         is_attached_already,
@@ -13,10 +17,6 @@ use super::{
 use kernel::{
     device, fmt,
     hyperv::{
-        device_domain::{
-            AttachDeviceDomain,
-            DetachDeviceDomain, //
-        },
         hypercall::Call,
         logical_device::LogicalDeviceId,
         status::HypercallError, //

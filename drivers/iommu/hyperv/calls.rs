@@ -8,15 +8,24 @@
 
 use super::{
     capabilities::HostReport,
+    device_domain::*,
     domain_ids::DomainId,
+    trace,
     translation::Translation, //
 };
 use kernel::hyperv::{
-    device_domain::*,
-    hypercall::call,
+    hypercall::{
+        self,
+        Call, //
+    },
     logical_device::LogicalDeviceId,
     status::HypercallError, //
 };
+
+/// Makes a call, and leaves a trace of its failure.
+fn call<C: Call>(input: &C::Input) -> Result<C::Output, HypercallError> {
+    hypercall::call::<C>(input).inspect_err(|failure| trace::hypercall_failed(C::CODE, *failure))
+}
 
 fn device_domain(id: DomainId) -> hv_input_device_domain {
     numbered_domain(id.as_u32())

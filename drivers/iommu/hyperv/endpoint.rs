@@ -15,6 +15,10 @@ use super::{
         self,
         DeviceIommu, //
     },
+    device_domain::{
+        AttachDeviceDomain,
+        GetLogicalDeviceProperty, //
+    },
     domain_ids::DomainId,
     instance::{
         Instance,
@@ -30,6 +34,7 @@ use super::{
         self,
         DeviceAnswer, //
     }, //
+    trace,
 };
 use core::mem;
 use kernel::{
@@ -37,16 +42,7 @@ use kernel::{
         self,
         lock, //
     },
-    hyperv::{
-        device_domain::{
-            AttachDeviceDomain,
-            GetLogicalDeviceProperty, //
-        },
-        hypercall::Call,
-        logical_device::LogicalDeviceId,
-        status::HypercallError,
-        trace, //
-    },
+    hyperv::{hypercall::Call, logical_device::LogicalDeviceId, status::HypercallError},
     iommu::probed::Demand,
     list::{
         impl_list_arc_safe,

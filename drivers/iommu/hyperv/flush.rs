@@ -8,6 +8,10 @@
 
 use super::{
     calls,
+    device_domain::{
+        FlushDeviceDomain,
+        FlushDeviceDomainList, //
+    },
     flush_range::{
         self,
         Cover,
@@ -16,24 +20,21 @@ use super::{
     paging::Domain,
     protocol::GivenUp,
     readings, //
+    trace::{
+        self,
+        Flushed, //
+    },
 };
 use kernel::{
     hyperv::{
-        device_domain::{
-            FlushDeviceDomain,
-            FlushDeviceDomainList, //
-        },
         fixed_call,
+        hypercall::Call,
         rep_call::{
             self,
             RepCall,
             RepInputs, //
         },
         status::HypercallError,
-        trace::{
-            self,
-            Flushed, //
-        },
     },
     iommu::gather::{
         FlushOutcome,
@@ -150,6 +151,9 @@ impl Domain {
         let id = self.id.as_u32();
         let lists = self.instance.list_flush();
         let result = lists.inputs.finish(id, blocks, outcome);
+        if let Err(failure) = result {
+            trace::hypercall_failed(FlushDeviceDomainList::CODE, failure);
+        }
         if trace::flushes_are_traced() {
             let (first, last) = flush_range::bounds(blocks);
             let flushed = Flushed::List {
@@ -179,6 +183,9 @@ impl Domain {
     #[cold]
     fn conclude_whole(&self, outcome: fixed_call::Outcome<FlushDeviceDomain>) -> FlushOutcome {
         let result = outcome.check();
+        if let Err(failure) = result {
+            trace::hypercall_failed(FlushDeviceDomain::CODE, failure);
+        }
         trace::flush(self.id.as_u32(), result, Flushed::Whole);
         match result {
             Ok(()) => FlushOutcome::Flushed,

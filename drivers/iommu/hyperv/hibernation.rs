@@ -20,6 +20,13 @@ use super::{
         DeviceIommu, //
     },
     capabilities::Capabilities,
+    device_domain::{
+        AttachDeviceDomain,
+        ConfigureDeviceDomain,
+        CreateDeviceDomain,
+        DeleteDeviceDomain,
+        DetachDeviceDomain, //
+    },
     domain_ids::DomainId,
     instance::{
         flush_and_delete,
@@ -36,13 +43,6 @@ use kernel::{
     error::from_result,
     ffi::c_int,
     hyperv::{
-        device_domain::{
-            AttachDeviceDomain,
-            ConfigureDeviceDomain,
-            CreateDeviceDomain,
-            DeleteDeviceDomain,
-            DetachDeviceDomain, //
-        },
         hypercall::Call,
         logical_device::LogicalDeviceId,
         status::HypercallError, //

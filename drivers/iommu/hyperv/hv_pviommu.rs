@@ -32,6 +32,7 @@ mod calls;
 mod capabilities;
 #[cfg(CONFIG_IOMMU_DEBUGFS)]
 mod debugfs;
+mod device_domain;
 mod domain_ids;
 #[cfg(any(CONFIG_IOMMU_DEBUGFS, CONFIG_HIBERNATION))]
 mod domain_list;
@@ -58,7 +59,7 @@ mod kunit;
 mod ops;
 mod paging;
 mod probe;
-#[cfg(all(CONFIG_HYPERV_PVIOMMU_TEST_HOOKS, CONFIG_IOMMU_DEBUGFS))]
+#[cfg(CONFIG_HYPERV_PVIOMMU_TEST_HOOKS)]
 mod probe_again;
 mod protocol;
 mod readings;
@@ -67,6 +68,7 @@ mod readings_kunit;
 mod statics;
 #[cfg(CONFIG_IOMMU_DEBUGFS)]
 mod table_dump;
+mod trace;
 mod translation;
 
 use kernel::{
@@ -110,4 +112,19 @@ unsafe impl kernel::iommu::driver::SoundDriver for ops::PvIommu {}
 #[export]
 pub unsafe extern "C" fn hv_pviommu_init() -> kernel::ffi::c_int {
     from_result(|| probe::probe().map(|()| 0))
+}
+
+/// Leaves nothing to the kernel that may be started next.
+///
+/// Context: shutdown of the system's core, after that of all devices; may sleep. Not after a crash.
+///
+/// # Safety
+///
+/// None beyond the C prototype's.
+#[allow(unsafe_code)]
+#[export]
+pub unsafe extern "C" fn hv_pviommu_shutdown() {
+    if let Ok(instance) = instance::Instance::get() {
+        instance.shut_down();
+    }
 }

@@ -13,6 +13,11 @@ use super::{
         Capabilities,
         HostReport, //
     },
+    device_domain::{
+        ConfigureDeviceDomain,
+        CreateDeviceDomain,
+        DeleteDeviceDomain, //
+    },
     domain_ids::{
         Base,
         DomainId,
@@ -36,11 +41,6 @@ use super::{
 use kernel::{
     fmt,
     hyperv::{
-        device_domain::{
-            ConfigureDeviceDomain,
-            CreateDeviceDomain,
-            DeleteDeviceDomain, //
-        },
         hypercall::Call,
         logical_device::LogicalDeviceId,
         status::HypercallError, //

@@ -15,6 +15,7 @@ use super::{
         HostReport,
         Unusable, //
     },
+    device_domain::*,
     domain_ids::{
         Base,
         DomainIds, //
@@ -35,7 +36,6 @@ use core::mem::{
 };
 use kernel::{
     hyperv::{
-        device_domain::*,
         hypercall::Call,
         rep_call::{
             max_elements,

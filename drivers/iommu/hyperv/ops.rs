@@ -43,11 +43,7 @@ use kernel::{
     },
     pci::bus_master,
     prelude::*,
-    sync::Arc,
-    syscore::{
-        Registration,
-        Shutdown, //
-    }, //
+    sync::Arc, //
 };
 
 /// Where message-signalled interrupts go on x86; never translated.
@@ -58,16 +54,6 @@ const MSI_WINDOW_BYTES: usize = 0x10_0000;
 /// The driver.
 pub(crate) struct PvIommu;
 
-impl Shutdown for PvIommu {
-    fn shutdown() {
-        if let Ok(instance) = Instance::get() {
-            instance.shut_down();
-        }
-    }
-}
-
-/// What happens at shutdown.
-pub(crate) static SHUTDOWN: Registration<PvIommu> = Registration::new();
 /// The driver's operations.
 pub(crate) static OPS: Ops<PvIommu> = Ops::new().with_identity(&IDENTITY).with_blocking(&BLOCKING);
 

@@ -8,6 +8,7 @@ use super::{
         Levels, //
     },
     calls,
+    device_domain::FlushDeviceDomain,
     domain_ids::DomainId,
     domain_list::{
         Listed,
@@ -24,12 +25,9 @@ use super::{
 };
 use kernel::{
     device,
-    hyperv::{
-        device_domain::FlushDeviceDomain,
-        fixed_call::{
-            FixedCall,
-            Reserved, //
-        },
+    hyperv::fixed_call::{
+        FixedCall,
+        Reserved, //
     },
     iommu::{
         self,

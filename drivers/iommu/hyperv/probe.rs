@@ -11,18 +11,17 @@ use super::{
         HostReport,
         Unusable, //
     },
+    device_domain::GetIommuCapabilities,
     instance::Instance,
     ops::{
         PvIommu,
-        OPS,
-        SHUTDOWN, //
+        OPS, //
     },
     readings, //
 };
 use kernel::{
     fmt,
     hyperv::{
-        device_domain::GetIommuCapabilities,
         hypercall::Call,
         partition, //
     },
@@ -76,7 +75,6 @@ pub(crate) fn probe() -> Result {
         })?;
     // The partition's IOMMU never goes.
     core::mem::forget(registration);
-    SHUTDOWN.register();
     announce(&report, &capabilities);
     #[cfg(CONFIG_IOMMU_DEBUGFS)]
     super::debugfs::publish(report);

@@ -116,6 +116,6 @@ impl<C: Call> Outcome<C> {
         if self.is_success() {
             return Ok(());
         }
-        Err(failure(C::CODE, self.result))
+        Err(failure(self.result))
     }
 }

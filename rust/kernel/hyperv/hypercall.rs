@@ -131,7 +131,7 @@ impl InputPage {
         if result.is_success() {
             return Ok(());
         }
-        Err(failure(code, result))
+        Err(failure(result))
     }
 }
 
@@ -169,32 +169,18 @@ pub(super) unsafe fn issue(
     input: bindings::phys_addr_t,
     output: bindings::phys_addr_t,
 ) -> ResultWord {
-    #[cfg(CONFIG_HYPERV_PVIOMMU_TEST_HOOKS)]
-    {
-        // Bits 43:32 of both words hold the number of reps, all of which are done.
-        const REPS: u64 = 0xfff << 32;
-        // SAFETY: The function only reads a module parameter.
-        if unsafe { bindings::hv_pviommu_test_drops(control as u16) } {
-            return ResultWord(control & REPS);
-        }
-    }
     // SAFETY: By the caller's promise.
     ResultWord(unsafe { bindings::hv_hypercall_at(control, input, output) })
 }
 
-/// What the result word of a call says that was not carried out; leaves a trace of it.
+/// What the result word of a call says that was not carried out.
 #[cold]
-pub(super) fn failure(code: u16, result: ResultWord) -> HypercallError {
-    let failure = match Status::check(result.0) {
+pub(super) fn failure(result: ResultWord) -> HypercallError {
+    match Status::check(result.0) {
         _ if result.0 == u64::MAX => HypercallError::Unavailable,
         Err(status) => HypercallError::Status(status),
         Ok(()) => HypercallError::NoProgress,
-    };
-    #[cfg(CONFIG_HYPERV_PVIOMMU)]
-    super::trace::hypercall_failed(code, failure);
-    #[cfg(not(CONFIG_HYPERV_PVIOMMU))]
-    let _ = code;
-    failure
+    }
 }
 
 /// The bytes of a block.
@@ -277,7 +263,7 @@ mod tests {
 
     #[test]
     fn all_ones_is_no_status() {
-        let of = |result| failure(0, ResultWord(result));
+        let of = |result| failure(ResultWord(result));
         assert!(of(u64::MAX) == HypercallError::Unavailable);
         assert!(of(0xffff) != HypercallError::Unavailable);
         assert!(of(0x0003_0000_0057) == HypercallError::Status(Status::INVALID_DEVICE_ID));

@@ -155,7 +155,7 @@ impl<C: RepCall> RepInputs<C> {
                 // All done, and a bit set that means nothing.
                 Some([]) if outcome.0.is_success() => return Ok(()),
                 Some(rest) if outcome.0.is_success() && completed != 0 => elements = rest,
-                _ => return Err(failure(C::CODE, outcome.0)),
+                _ => return Err(failure(outcome.0)),
             }
             outcome = self.start(key, elements);
         }

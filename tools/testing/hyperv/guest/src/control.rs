@@ -85,6 +85,8 @@ pub enum Effect {
     Slow(u32),
     /// The device that it names is withdrawn before it is carried out.
     DeviceGone,
+    /// It is answered with success as if it had not been made: so looks a driver that leaves it out.
+    Omitted,
     /// It is answered with this result word.
     Word(u64),
     /// It is carried out, and these bits are set in its result word.
@@ -235,6 +237,7 @@ impl Minihv {
             Effect::Partial(elements) => qualify(Qualifier::Elements, elements.into()).map(|_| ())?,
             Effect::Slow(turns) => qualify(Qualifier::Slow, turns).map(|_| ())?,
             Effect::DeviceGone => qualify(Qualifier::DeviceGone, 0).map(|_| ())?,
+            Effect::Omitted => qualify(Qualifier::Omitted, 0).map(|_| ())?,
             Effect::Word(word) => word_in_halves(Qualifier::Word, word)?,
             Effect::Marked(bits) => word_in_halves(Qualifier::Marked, bits)?,
             Effect::Slice(elements) => qualify(Qualifier::Slice, elements.into()).map(|_| ())?,

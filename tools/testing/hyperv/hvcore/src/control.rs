@@ -155,6 +155,8 @@ pub enum Qualifier {
     Slice = 7,
     /// The call is carried out, of its list at most so many elements at a time, which the guest is not told.
     Resume = 8,
+    /// The call is answered with success as if the guest had not made it; the value says nothing.
+    Omitted = 9,
 }
 
 /// What [`Command::Fault`] tells.
@@ -244,7 +246,7 @@ from_u32! {
         Ping, Counter, Fault, Device, Domain, Inject, InjectClear, Rescind, Offer, Eject, Unplug, Walk, Mark, PeekGuest,
         LeavesInto, Qualify, Select, Hostile, Told, Stale, Refuse,
     }
-    Qualifier { Domain, Elements, Slow, DeviceGone, LowHalf, Word, Marked, Slice, Resume }
+    Qualifier { Domain, Elements, Slow, DeviceGone, LowHalf, Word, Marked, Slice, Resume, Omitted }
     Counter {
         Calls, Status, FlushDescriptors, FlushPages, DmaFaults, LiveDomains, AttachedDevices, Injected, Violations,
         Buses, Switches, Abandoned, DeviceTlbFlushes, DeviceTlbPages, Exits, HypervisorTicks, Overtakes,

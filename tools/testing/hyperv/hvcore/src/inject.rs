@@ -52,6 +52,9 @@ pub enum Effect {
     Slow(NonZeroU32),
     /// The device that it names is withdrawn, and only then it is carried out; the rule's status and output say nothing.
     DeviceGone,
+    /// It is answered with success, and nothing comes of it, as if the guest had left it out: so looks a driver that
+    /// does not make the call. The rule's status and output say nothing.
+    Omitted,
 }
 
 /// How a call is answered instead of being carried out.
@@ -69,8 +72,8 @@ pub struct Action {
 }
 
 /// A rule. Its text form is `CODE:STATUS:FIRST:COUNT` and any of the words `domain=N`, `reps=N`, `garbage` and one of
-/// `result=HEX`, `bits=HEX`, `slice=N`, `resume=N`, `slow=N`, `gone`, each behind a colon: code, status, result and bits
-/// in hexadecimal, the others in decimal; COUNT may be `all`.
+/// `result=HEX`, `bits=HEX`, `slice=N`, `resume=N`, `slow=N`, `gone`, `omitted`, each behind a colon: code, status, result
+/// and bits in hexadecimal, the others in decimal; COUNT may be `all`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rule {
     /// Which calls.
@@ -135,6 +138,7 @@ impl fmt::Display for Rule {
             Effect::Resume(elements) => write!(f, ":resume={elements}")?,
             Effect::Slow(turns) => write!(f, ":slow={turns}")?,
             Effect::DeviceGone => f.write_str(":gone")?,
+            Effect::Omitted => f.write_str(":omitted")?,
         }
         if self.action.output == OutputBlock::Garbage {
             f.write_str(":garbage")?;
@@ -153,8 +157,8 @@ pub struct ParseRuleError;
 impl fmt::Display for ParseRuleError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(
-            "CODE:STATUS:FIRST:COUNT[:domain=N][:reps=N][:garbage][:result=HEX|:bits=HEX|:slice=N|:resume=N|:slow=N|:gone] \
-             or list-flush-unknown expected",
+            "CODE:STATUS:FIRST:COUNT[:domain=N][:reps=N][:garbage][:result=HEX|:bits=HEX|:slice=N|:resume=N|:slow=N|:gone|\
+             :omitted] or list-flush-unknown expected",
         )
     }
 }
@@ -179,6 +183,7 @@ impl FromStr for Rule {
             match part.split_once('=') {
                 None if part == "garbage" => action.output = OutputBlock::Garbage,
                 None if part == "gone" => action.effect = Effect::DeviceGone,
+                None if part == "omitted" => action.effect = Effect::Omitted,
                 Some(("reps", elements)) => action.elements = Some(decimal(Some(elements))?),
                 Some(("slow", turns)) => action.effect = Effect::Slow(decimal(Some(turns))?),
                 Some(("slice", elements)) => action.effect = Effect::Slice(decimal(Some(elements))?),
@@ -300,6 +305,7 @@ pub(crate) mod strategy {
         let effect = prop_oneof![
             Just(Effect::Answered),
             Just(Effect::DeviceGone),
+            Just(Effect::Omitted),
             any::<NonZeroU32>().prop_map(Effect::Slow),
             any::<u64>().prop_map(|word| Effect::Word(ResultWord(word))),
             any::<NonZeroU64>().prop_map(Effect::Marked),

@@ -1,19 +1,17 @@
 // SPDX-License-Identifier: GPL-2.0
 //! What caches may still hold of a domain, as minihv logs it from the changes of its table.
 
-use std::fs;
-
 use anyhow::{bail, Context as _, Result};
 use hvcore::control::Counter;
+use hvcore::hypercall::codes::CallCode;
 use hvcore::ids::DomainId;
+use hvcore::status::Status;
 
-use crate::control::{Minihv, Stale};
+use crate::control::{Effect, Injection, Minihv, Stale};
 use crate::report::Outcome;
 use crate::scenario::Context;
 use crate::testbench::{at, Bench};
 
-/// The driver's parameter that makes it drop every flush.
-const DROP_FLUSH: &str = "/sys/module/hv_pviommu/parameters/drop_flush";
 /// Pages of the buffer: a table of the lowest level and a bit.
 const PAGES: usize = 520;
 
@@ -46,14 +44,23 @@ pub fn unmaps_leave_nothing(context: &mut Context<'_>) -> Result<Outcome> {
     Ok(Outcome::Pass(format!("{} sizes, twice", shapes.len())))
 }
 
-/// A control: the driver drops its flushes, and minihv notices each.
+/// Has minihv do as if the driver made no flushes.
+fn omit_flushes(minihv: Minihv) -> Result<()> {
+    for code in [CallCode::FLUSH_DEVICE_DOMAIN, CallCode::FLUSH_DEVICE_DOMAIN_LIST] {
+        let injection = Injection { call: code.0, status: Status::SUCCESS.0, first: 1, times: None };
+        minihv.inject_effect(injection, Effect::Omitted, None)?;
+    }
+    Ok(())
+}
+
+/// A control: flushes are left out, and minihv notices each.
 pub fn dropped_flushes_are_noticed(context: &mut Context<'_>) -> Result<Outcome> {
     let minihv = context.minihv()?;
     let bench = Bench::open(context, 4)?;
     let domain = domain(&bench, minihv)?;
     let violations = || minihv.counter(Counter::Violations, 0);
     let before = violations()?;
-    fs::write(DROP_FLUSH, "1").context(DROP_FLUSH)?;
+    omit_flushes(minihv)?;
     bench.session.map(at(0), &bench.buffer, 0, 3)?;
     bench.session.unmap(at(0), 3)?;
     let stale = minihv.stale(domain)?.context("minihv does not log what caches hold")?;
@@ -71,7 +78,7 @@ pub fn dropped_flushes_are_noticed(context: &mut Context<'_>) -> Result<Outcome>
     // Two pages are left, and the one that was mapped again: the domain goes without any flush.
     drop(bench);
     let after = violations()?;
-    fs::write(DROP_FLUSH, "0").context(DROP_FLUSH)?;
+    minihv.clear_injections()?;
     if after != before + 2 {
         bail!("{} violations when the domain was deleted, not 1", after.saturating_sub(before + 1));
     }

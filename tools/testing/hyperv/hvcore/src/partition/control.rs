@@ -287,6 +287,7 @@ fn qualify(qualifiers: &mut Qualifiers, qualifier: Qualifier, value: u32) -> Res
         Qualifier::Elements => qualifiers.elements = Some(value as u16),
         Qualifier::Slow => qualifiers.effect = Effect::Slow(NonZeroU32::new(value).ok_or(Reply::Refused)?),
         Qualifier::DeviceGone => qualifiers.effect = Effect::DeviceGone,
+        Qualifier::Omitted => qualifiers.effect = Effect::Omitted,
         Qualifier::LowHalf => qualifiers.low_half = value,
         Qualifier::Word => qualifiers.effect = Effect::Word(ResultWord(word)),
         Qualifier::Marked => qualifiers.effect = Effect::Marked(NonZeroU64::new(word).ok_or(Reply::Refused)?),

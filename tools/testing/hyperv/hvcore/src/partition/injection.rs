@@ -108,6 +108,10 @@ impl Partition {
                 }
                 Answer::Outcome(self.carry_out(platform, vp, request))
             }
+            Effect::Omitted => {
+                let reps_completed = request.list.as_ref().map_or(0, |list| list.indices().end);
+                Answer::Outcome(Outcome { status: Status::SUCCESS, reps_completed })
+            }
             Effect::DeviceGone => {
                 self.withdraw_named(platform, request);
                 Answer::Outcome(self.carry_out(platform, vp, request))
@@ -188,6 +192,7 @@ impl fmt::Display for Describe {
             Effect::Resume(elements) => write!(f, "at most {elements} elements at a time"),
             Effect::Slow(turns) => write!(f, "{turns} turns late"),
             Effect::DeviceGone => f.write_str("its device is withdrawn"),
+            Effect::Omitted => f.write_str("as if it had not been made"),
         }
     }
 }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 //! Tracepoints and debugfs.
 
-use super::{mode, with};
+use super::{mode, with, OMITTED};
 use crate::case::Case;
 use crate::expect::{self, Expectation, Times};
 
@@ -38,7 +38,7 @@ fn dropped_flushes() -> Case {
     // edu alone: without flushes, no driver comes up.
     let case = Case::new("observe", "dropped-flushes-are-seen", "observe-trace").devices(&["edu"]);
     with(case, &mode::STRICT)
-        .append("hv_pviommu.drop_flush=1")
+        .hypervisor(OMITTED)
         .control("tracepoints-tell-what-happens", "^told Tally .*, minihv counted Tally ")
         .violation("^cache: ")
         .thorough()

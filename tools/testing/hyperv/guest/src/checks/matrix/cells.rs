@@ -151,6 +151,7 @@ impl fmt::Display for Cell {
             Effect::Partial(elements) => write!(f, "status {:#04x} after {elements} element", self.status.0)?,
             Effect::Slow(_) => f.write_str("slow")?,
             Effect::DeviceGone => f.write_str("device gone")?,
+            Effect::Omitted => f.write_str("omitted")?,
             Effect::Word(word) => write!(f, "result {word:#x}")?,
             Effect::Marked(bits) => write!(f, "result with {bits:#x}")?,
             Effect::Slice(elements) => write!(f, "{elements} element at a time")?,
@@ -325,7 +326,9 @@ pub fn expected(cell: &Cell) -> Expected {
     let code = format!(": {:#x} ", status.0);
     let already = status == Status::DEVICE_ALREADY_IN_DOMAIN;
     match effect {
-        Effect::Slow(_) | Effect::Marked(_) | Effect::Slice(_) | Effect::Resume(_) => return undisturbed(operation),
+        Effect::Slow(_) | Effect::Marked(_) | Effect::Slice(_) | Effect::Resume(_) | Effect::Omitted => {
+            return undisturbed(operation);
+        }
         Effect::DeviceGone => return Expected::new(Place::Blocked).says("the host has taken the device away"),
         Effect::Partial(_) if status == Status::SUCCESS => return undisturbed(operation),
         Effect::Answered | Effect::Garbage | Effect::Partial(_) | Effect::Word(_) => {}

@@ -9,14 +9,16 @@
 
 // Without tracepoints nobody looks at the arguments.
 #![cfg_attr(not(CONFIG_TRACEPOINTS), allow(unused_variables, dead_code))]
+#![allow(unsafe_code)]
 
-use super::{
-    logical_device::LogicalDeviceId,
-    status::HypercallError, //
-};
-use crate::{
+use kernel::{
     bindings,
-    device, //
+    device,
+    hyperv::{
+        logical_device::LogicalDeviceId,
+        status::HypercallError, //
+    },
+    prelude::*, //
 };
 
 /// Runs a block only when a tracepoint is on.
@@ -26,9 +28,9 @@ macro_rules! if_on {
         {
             // SAFETY: The key is that of a tracepoint, which C code defines.
             let on = unsafe {
-                $crate::jump_label::static_branch_unlikely!(
-                    $crate::bindings::$tracepoint,
-                    $crate::bindings::tracepoint,
+                kernel::jump_label::static_branch_unlikely!(
+                    kernel::bindings::$tracepoint,
+                    kernel::bindings::tracepoint,
                     key
                 )
             };
@@ -39,7 +41,7 @@ macro_rules! if_on {
 
 /// How a device was kept from doing DMA.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Block {
+pub(super) enum Block {
     /// It was attached to the blocking domain.
     Attached,
     /// It was detached from all domains.
@@ -63,7 +65,7 @@ impl Block {
 
 /// What a flush dropped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Flushed {
+pub(super) enum Flushed {
     /// All of the domain.
     Whole,
     /// The blocks of a list.
@@ -102,30 +104,34 @@ fn status(failure: HypercallError) -> u32 {
 
 /// A device was put into a domain.
 #[inline(always)]
-pub fn attach(dev: &device::Device, id: LogicalDeviceId, domain: u32) {
+pub(super) fn attach(dev: &device::Device, id: LogicalDeviceId, domain: u32) {
     if_on!(__tracepoint_hv_pviommu_attach, {
-        // SAFETY: The device is valid; the tracepoint copies its name.
-        unsafe { bindings::rust_do_trace_hv_pviommu_attach(dev.as_raw(), id.as_u64(), domain) }
+        // SAFETY: The name is a C string; the tracepoint copies it.
+        unsafe {
+            bindings::rust_do_trace_hv_pviommu_attach(dev.name().as_char_ptr(), id.as_u64(), domain)
+        }
     });
 }
 
 /// A device was to be kept from doing DMA.
 #[inline(always)]
-pub fn block(dev: &device::Device, id: LogicalDeviceId, how: impl FnOnce() -> Block) {
+pub(super) fn block(dev: &device::Device, id: LogicalDeviceId, how: impl FnOnce() -> Block) {
     if_on!(__tracepoint_hv_pviommu_block, {
         let how = how().to_raw();
-        // SAFETY: The device is valid; the tracepoint copies its name.
-        unsafe { bindings::rust_do_trace_hv_pviommu_block(dev.as_raw(), id.as_u64(), how) }
+        // SAFETY: The name is a C string; the tracepoint copies it.
+        unsafe {
+            bindings::rust_do_trace_hv_pviommu_block(dev.name().as_char_ptr(), id.as_u64(), how)
+        }
     });
 }
 
 /// Whether anybody wants to see flushes.
 #[inline(always)]
-pub fn flushes_are_traced() -> bool {
+pub(super) fn flushes_are_traced() -> bool {
     #[cfg(CONFIG_TRACEPOINTS)]
     // SAFETY: The key is that of a tracepoint, which C code defines.
     return unsafe {
-        crate::jump_label::static_branch_unlikely!(
+        kernel::jump_label::static_branch_unlikely!(
             bindings::__tracepoint_hv_pviommu_flush,
             bindings::tracepoint,
             key
@@ -137,7 +143,7 @@ pub fn flushes_are_traced() -> bool {
 
 /// The hypervisor was asked to flush a domain, with this result.
 #[cold]
-pub fn flush(domain: u32, result: Result<(), HypercallError>, flushed: Flushed) {
+pub(super) fn flush(domain: u32, result: Result<(), HypercallError>, flushed: Flushed) {
     if_on!(__tracepoint_hv_pviommu_flush, {
         let (first, last, descriptors) = flushed.to_raw();
         let status = result.map_or_else(status, |()| 0);

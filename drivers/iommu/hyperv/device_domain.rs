@@ -7,14 +7,18 @@
 //!
 //! C header: [`include/hyperv/hv_pviommu.h`](srctree/include/hyperv/hv_pviommu.h)
 
-use super::{
-    hypercall::Call,
-    rep_call::RepCall, //
-};
-use crate::bindings;
-use core::mem::offset_of;
+#![allow(unsafe_code)]
 
-pub use crate::bindings::{
+use core::mem::offset_of;
+use kernel::{
+    bindings,
+    hyperv::{
+        hypercall::Call,
+        rep_call::RepCall, //
+    },
+};
+
+pub(super) use kernel::bindings::{
     hv_input_attach_device_domain,
     hv_input_configure_device_domain,
     hv_input_create_device_domain,
@@ -47,7 +51,7 @@ pub use crate::bindings::{
 macro_rules! simple_call {
     ($(#[$doc:meta])* $call:ident, $code:ident, $input:ident, $output:ty) => {
         $(#[$doc])*
-        pub struct $call;
+        pub(super) struct $call;
 
         // SAFETY: By the header these are the call's blocks. They are packed and made of integers.
         unsafe impl Call for $call {
@@ -117,7 +121,7 @@ simple_call!(
 );
 
 /// Drops what is cached of blocks of pages of a domain.
-pub struct FlushDeviceDomainList;
+pub(super) struct FlushDeviceDomainList;
 
 // SAFETY: By the header these are the call's header and elements; the former is packed and made of
 // integers, and the domain's number is a `u32` in it.
