@@ -48,7 +48,7 @@ pub enum FirmwareIommu {
 /// Builds the tables for `processors` processors (at most 255; their APIC ids count from 0), to lie at physical address
 /// `base`, a multiple of 64.
 pub fn build(base: u64, processors: u32, machine: &Machine<'_>, iommu: FirmwareIommu) -> Tables {
-    let mut image = Image { base, bytes: Vec::new() };
+    let mut image = Image::new(base);
     let dsdt = image.append(machine.dsdt.to_vec());
     let fadt = image.append(fadt(dsdt, machine));
     let madt = image.append(madt(processors, machine));
@@ -59,17 +59,27 @@ pub fn build(base: u64, processors: u32, machine: &Machine<'_>, iommu: FirmwareI
     }
     let xsdt = image.append(xsdt(&listed));
     let rsdp = image.append(rsdp(xsdt));
-    Tables { image: image.bytes, rsdp }
+    image.finish(rsdp)
 }
 
-struct Image {
+pub(crate) struct Image {
     base: u64,
     bytes: Vec<u8>,
 }
 
 impl Image {
+    /// Nothing yet, to lie at physical address `base`, a multiple of 64.
+    pub(crate) fn new(base: u64) -> Image {
+        Image { base, bytes: Vec::new() }
+    }
+
+    /// The tables, with the RSDP at physical address `rsdp`.
+    pub(crate) fn finish(self, rsdp: u64) -> Tables {
+        Tables { image: self.bytes, rsdp }
+    }
+
     /// Adds a table; returns its physical address.
-    fn append(&mut self, table: Vec<u8>) -> u64 {
+    pub(crate) fn append(&mut self, table: Vec<u8>) -> u64 {
         const ALIGNMENT: usize = 64;
         self.bytes.resize(self.bytes.len().next_multiple_of(ALIGNMENT), 0);
         let address = self.base + self.bytes.len() as u64;
@@ -110,7 +120,7 @@ impl Table {
 }
 
 /// The byte that brings the sum of `bytes` to zero.
-fn checksum(bytes: &[u8]) -> u8 {
+pub(crate) fn checksum(bytes: &[u8]) -> u8 {
     bytes.iter().fold(0u8, |sum, byte| sum.wrapping_sub(*byte))
 }
 
@@ -165,7 +175,8 @@ fn empty_dmar() -> Vec<u8> {
     table.finish()
 }
 
-fn xsdt(tables: &[u64]) -> Vec<u8> {
+/// The list of tables at these physical addresses.
+pub(crate) fn xsdt(tables: &[u64]) -> Vec<u8> {
     let mut table = Table::new(b"XSDT", 1);
     for address in tables {
         table.0.extend(address.to_le_bytes());
@@ -173,7 +184,8 @@ fn xsdt(tables: &[u64]) -> Vec<u8> {
     table.finish()
 }
 
-fn rsdp(xsdt: u64) -> Vec<u8> {
+/// The root pointer to such a list.
+pub(crate) fn rsdp(xsdt: u64) -> Vec<u8> {
     const FIRST_PART: usize = 20;
     let mut bytes = Vec::with_capacity(RSDP_BYTES);
     bytes.extend(b"RSD PTR \0MINIHV\x02");

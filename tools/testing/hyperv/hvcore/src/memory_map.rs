@@ -43,6 +43,8 @@ pub enum RangeKind {
     Ram,
     /// Memory that holds ACPI tables.
     AcpiTables,
+    /// Memory that holds pages which the hypervisor shows a root partition ([`crate::root::overlay`]).
+    Overlays,
     /// Anything else, with its e820 number.
     Reserved(u32),
 }
@@ -60,9 +62,12 @@ impl RangeKind {
         }
     }
 
+    /// Memory that the guest does not get.
+    pub const HYPERVISOR: RangeKind = RangeKind::Reserved(Self::E820_RESERVED);
+
     /// Whether the guest may use it as memory.
     pub fn is_memory(self) -> bool {
-        matches!(self, RangeKind::Ram | RangeKind::AcpiTables)
+        matches!(self, RangeKind::Ram | RangeKind::AcpiTables | RangeKind::Overlays)
     }
 
     /// The number that e820 maps use.
@@ -70,6 +75,8 @@ impl RangeKind {
         match self {
             RangeKind::Ram => Self::E820_RAM,
             RangeKind::AcpiTables => Self::E820_ACPI,
+            // No RAM for the kernel's allocator; it maps these pages by themselves.
+            RangeKind::Overlays => Self::E820_RESERVED,
             RangeKind::Reserved(number) => number,
         }
     }
@@ -84,10 +91,11 @@ pub struct Region {
     pub kind: RangeKind,
 }
 
-/// The guest's view of `firmware`'s memory map: `own`, the hypervisor's memory, is reserved, and `acpi`, which follows
-/// it at once, holds ACPI tables. Both lie in the same RAM region.
-pub fn guest_regions(firmware: &[Region], own: PhysRange, acpi: PhysRange) -> Vec<Region> {
-    let taken = PhysRange { start: own.start, end: acpi.end };
+/// The guest's view of `firmware`'s memory map. `carved` is what the hypervisor keeps or has put there: regions that follow
+/// each other, all in the same RAM region.
+pub fn guest_regions(firmware: &[Region], carved: &[Region]) -> Vec<Region> {
+    let start = carved.first().map_or(0, |region| region.range.start);
+    let taken = PhysRange { start, end: carved.last().map_or(start, |region| region.range.end) };
     let mut regions = Vec::new();
     for region in firmware {
         if region.kind != RangeKind::Ram || !region.range.overlaps(taken) {
@@ -97,8 +105,7 @@ pub fn guest_regions(firmware: &[Region], own: PhysRange, acpi: PhysRange) -> Ve
         let [below, above] = region.range.without(taken);
         let ram = |part: Option<PhysRange>| part.map(|range| Region { range, kind: RangeKind::Ram });
         regions.extend(ram(below));
-        regions.push(Region { range: own, kind: RangeKind::Reserved(RangeKind::E820_RESERVED) });
-        regions.push(Region { range: acpi, kind: RangeKind::AcpiTables });
+        regions.extend(carved);
         regions.extend(ram(above));
     }
     regions
@@ -112,6 +119,9 @@ mod tests {
     const OWN: PhysRange = PhysRange { start: 0x80_0000, end: 0xc0_0000 };
     const ACPI: PhysRange = PhysRange { start: 0xc0_0000, end: 0xc1_0000 };
 
+    const CARVED: [Region; 2] =
+        [Region { range: OWN, kind: RangeKind::HYPERVISOR }, Region { range: ACPI, kind: RangeKind::AcpiTables }];
+
     fn ram(start: u64, end: u64) -> Region {
         Region { range: PhysRange { start, end }, kind: RangeKind::Ram }
     }
@@ -119,7 +129,7 @@ mod tests {
     #[test]
     fn the_hypervisor_is_cut_out() {
         let reserved = Region { range: PhysRange { start: 0xf0000, end: 0x10_0000 }, kind: RangeKind::Reserved(2) };
-        let guest = guest_regions(&[ram(0, 0x9_fc00), reserved, ram(0x10_0000, 0x4000_0000)], OWN, ACPI);
+        let guest = guest_regions(&[ram(0, 0x9_fc00), reserved, ram(0x10_0000, 0x4000_0000)], &CARVED);
         let own = Region { range: OWN, kind: RangeKind::Reserved(2) };
         let acpi = Region { range: ACPI, kind: RangeKind::AcpiTables };
         let above = ram(0xc1_0000, 0x4000_0000);
@@ -130,6 +140,7 @@ mod tests {
     #[test]
     fn only_ram_is_memory() {
         assert!(RangeKind::from_e820(1).is_memory() && RangeKind::AcpiTables.is_memory());
+        assert!(RangeKind::Overlays.is_memory() && RangeKind::Overlays.e820() == 2);
         // The firmware's own ACPI tables are not the guest's.
         assert!((2..8).all(|number| !RangeKind::from_e820(number).is_memory()));
         assert!((1..8).all(|number| RangeKind::from_e820(number).e820() == number));
@@ -150,7 +161,7 @@ mod tests {
 
         #[test]
         fn the_guest_never_owns_the_hypervisor(start in 0u64..0x100_0000, size in 0u64..0x200_0000) {
-            for region in guest_regions(&[ram(start, start + size)], OWN, ACPI) {
+            for region in guest_regions(&[ram(start, start + size)], &CARVED) {
                 prop_assert!(!region.kind.is_memory() || !region.range.overlaps(OWN));
             }
         }

@@ -74,6 +74,15 @@ pub struct CacheTag(pub u16);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RemapHandle(pub u16);
 
+/// How an interrupt is signalled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trigger {
+    /// By an edge, or a message.
+    Edge,
+    /// By a level, until its handler ends it.
+    Level,
+}
+
 /// One DMA fault as the physical IOMMU recorded it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DmaFault {
@@ -195,6 +204,9 @@ pub trait Platform {
 
     /// Allocates an interrupt-remapping entry for a function and points it at `vp`/`vector`; `None` when none is left.
     fn remap_alloc(&mut self, device: DeviceIndex, vp: VpIndex, vector: u8) -> Option<RemapHandle>;
+
+    /// Allocates an interrupt-remapping entry for interrupts of any requester of the machine; `None` when none is left.
+    fn remap_requester(&mut self, source: Rid, trigger: Trigger, vp: VpIndex, vector: u8) -> Option<RemapHandle>;
 
     /// Points an entry at another processor or vector and invalidates exactly its cache entry.
     fn remap_retarget(&mut self, handle: RemapHandle, vp: VpIndex, vector: u8);

@@ -9,6 +9,7 @@ use alloc::vec::Vec;
 
 use crate::ids::{Gpa, VpIndex};
 use crate::platform::{BadGpa, LogLevel, Platform};
+use crate::root::overlay::{Overlays, Place};
 
 /// Longest payload of a message, in bytes.
 pub const MESSAGE_PAYLOAD_MAX: usize = 240;
@@ -104,18 +105,31 @@ pub enum MsrOutcome {
 }
 
 /// A guest page that the guest can switch on: bit 0 enable, bits 63:12 page number.
-#[derive(Clone, Copy, Debug, Default)]
-struct PageRegister(u64);
+#[derive(Clone, Copy, Debug)]
+struct PageRegister {
+    value: u64,
+    place: Place,
+}
 
 impl PageRegister {
-    fn page(self) -> Option<Gpa> {
-        (self.0 & 1 != 0).then_some(Gpa(self.0 & !0xfff))
+    /// The guest chooses the page.
+    const ANYWHERE: PageRegister = PageRegister { value: 0, place: Place::Anywhere };
+
+    /// The hypervisor has chosen it.
+    fn fixed(page: Gpa) -> PageRegister {
+        PageRegister { value: page.0, place: Place::Fixed }
     }
 
-    /// Takes a new value; false, and no change, when it has reserved bits or names a page outside guest RAM.
+    fn page(self) -> Option<Gpa> {
+        (self.value & 1 != 0).then_some(Gpa(self.value & !0xfff))
+    }
+
+    /// Takes a new value; false, and no change, when it has reserved bits, names a page outside guest RAM, or moves a page
+    /// that the hypervisor has placed.
     fn set(&mut self, platform: &impl Platform, value: u64) -> bool {
-        let new = PageRegister(value);
-        let good = value & 0xffe == 0 && new.page().is_none_or(|page| platform.is_guest_ram(page, 4096));
+        let new = PageRegister { value, ..*self };
+        let stays = self.place == Place::Anywhere || (value ^ self.value) & !0xfff == 0;
+        let good = stays && value & 0xffe == 0 && new.page().is_none_or(|page| platform.is_guest_ram(page, 4096));
         if good {
             *self = new;
         }
@@ -151,12 +165,12 @@ struct VpSynic {
 }
 
 impl VpSynic {
-    fn new() -> VpSynic {
+    fn new([messages, event_flags, event_rings]: [PageRegister; 3]) -> VpSynic {
         VpSynic {
             control: 0,
-            event_flags: PageRegister::default(),
-            messages: PageRegister::default(),
-            event_rings: PageRegister::default(),
+            event_flags,
+            messages,
+            event_rings,
             sources: core::array::from_fn(|_| Source { register: SINT_MASKED, queue: VecDeque::new() }),
         }
     }
@@ -223,7 +237,16 @@ pub struct Synic {
 impl Synic {
     /// Controllers in their reset state: off, all sources masked.
     pub fn new(vp_count: u32) -> Synic {
-        Synic { vps: (0..vp_count).map(|_| VpSynic::new()).collect() }
+        Synic { vps: (0..vp_count).map(|_| VpSynic::new([PageRegister::ANYWHERE; 3])).collect() }
+    }
+
+    /// The same, with pages where the hypervisor put them.
+    pub fn with_overlays(vp_count: u32, overlays: Overlays) -> Synic {
+        let vp = |vp| {
+            let pages = overlays.of(VpIndex(vp));
+            VpSynic::new([pages.messages, pages.event_flags, pages.event_rings].map(PageRegister::fixed))
+        };
+        Synic { vps: (0..vp_count).map(vp).collect() }
     }
 
     /// Reads one of the controller's MSRs; `None` when `msr` is not one or there is no such processor.
@@ -232,10 +255,10 @@ impl Synic {
         match msr {
             MSR_SCONTROL => Some(vp.control),
             MSR_SVERSION => Some(SYNIC_VERSION),
-            MSR_SIEFP => Some(vp.event_flags.0),
-            MSR_SIMP => Some(vp.messages.0),
+            MSR_SIEFP => Some(vp.event_flags.value),
+            MSR_SIMP => Some(vp.messages.value),
             MSR_EOM => Some(0),
-            MSR_SIRBP => Some(vp.event_rings.0),
+            MSR_SIRBP => Some(vp.event_rings.value),
             MSR_SINT_FIRST..=MSR_SINT_LAST => Some(vp.sources[(msr - MSR_SINT_FIRST) as usize].register),
             _ => None,
         }

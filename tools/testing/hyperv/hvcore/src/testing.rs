@@ -10,7 +10,7 @@ use core::fmt;
 use crate::ids::{DeviceIndex, Gpa, Iova, Rid, VpIndex};
 use crate::platform::{
     AccessSize, BadGpa, CacheTag, CannotWatch, DeviceTlb, DmaFault, Effort, FunctionInfo, LogLevel, Platform,
-    RemapHandle, Translation,
+    RemapHandle, Translation, Trigger,
 };
 
 /// Bytes of guest RAM of a [`MockPlatform`] by default, from address 0.
@@ -27,6 +27,8 @@ pub enum Event {
     Reset(DeviceIndex),
     /// [`Platform::remap_alloc`] that succeeded, and [`Platform::remap_retarget`].
     Remap(RemapHandle, VpIndex, u8),
+    /// [`Platform::remap_requester`] that succeeded.
+    RemapRequester(RemapHandle, Rid, Trigger, VpIndex, u8),
     /// [`Platform::remap_free`].
     RemapFree(RemapHandle),
     /// [`Platform::set_translation`].
@@ -62,6 +64,8 @@ pub struct MockPlatform {
     pub lines: Vec<(LogLevel, String)>,
     /// Interrupt-remapping entries in use.
     pub remap: BTreeMap<RemapHandle, (DeviceIndex, VpIndex, u8)>,
+    /// Those of requesters that are no passed-through function.
+    pub requester_remap: BTreeMap<RemapHandle, Rid>,
     /// Number of interrupt-remapping entries.
     pub remap_limit: u16,
     /// Functions whose own TLB is on.
@@ -108,6 +112,7 @@ impl MockPlatform {
             faults: VecDeque::new(),
             lines: Vec::new(),
             remap: BTreeMap::new(),
+            requester_remap: BTreeMap::new(),
             remap_limit: 64,
             device_tlbs: BTreeSet::new(),
             watched: BTreeSet::new(),
@@ -138,6 +143,12 @@ impl MockPlatform {
         let start = usize::try_from(gpa.0).map_err(|_| BadGpa(gpa))?;
         let end = start.checked_add(len).filter(|&end| end <= self.ram.len()).ok_or(BadGpa(gpa))?;
         Ok(start..end)
+    }
+
+    fn free_handle(&self) -> Option<RemapHandle> {
+        let is_free =
+            |handle: &RemapHandle| !self.remap.contains_key(handle) && !self.requester_remap.contains_key(handle);
+        (0..self.remap_limit).map(RemapHandle).find(is_free)
     }
 
     fn double_word(&self, gpa: Gpa) -> Result<u64, BadGpa> {
@@ -258,9 +269,16 @@ impl Platform for MockPlatform {
     }
 
     fn remap_alloc(&mut self, device: DeviceIndex, vp: VpIndex, vector: u8) -> Option<RemapHandle> {
-        let handle = (0..self.remap_limit).map(RemapHandle).find(|handle| !self.remap.contains_key(handle))?;
+        let handle = self.free_handle()?;
         self.remap.insert(handle, (device, vp, vector));
         self.events.push(Event::Remap(handle, vp, vector));
+        Some(handle)
+    }
+
+    fn remap_requester(&mut self, source: Rid, trigger: Trigger, vp: VpIndex, vector: u8) -> Option<RemapHandle> {
+        let handle = self.free_handle()?;
+        self.requester_remap.insert(handle, source);
+        self.events.push(Event::RemapRequester(handle, source, trigger, vp, vector));
         Some(handle)
     }
 
@@ -271,7 +289,8 @@ impl Platform for MockPlatform {
     }
 
     fn remap_free(&mut self, handle: RemapHandle) {
-        self.remap.remove(&handle).expect("entry freed twice");
+        let was_used = self.remap.remove(&handle).is_some() || self.requester_remap.remove(&handle).is_some();
+        assert!(was_used, "entry freed twice");
         self.events.push(Event::RemapFree(handle));
     }
 

@@ -20,7 +20,11 @@ pub fn command(sender: VpIndex, destination: ApicId, command: u32) {
         // A de-assert synchronises arbitration ids of old hardware only.
         DELIVERY_INIT if command & LEVEL_ASSERT == 0 => return,
         DELIVERY_INIT => |vp, _| startup::init(vp),
-        DELIVERY_STARTUP => startup::startup,
+        DELIVERY_STARTUP => |vp, page| {
+            if machine::may_start(vp) {
+                startup::startup(vp, page);
+            }
+        },
         _ => return lapic::send(destination, command & VALID_COMMAND),
     };
     let vector = command as u8;

@@ -4,6 +4,7 @@
 use core::arch::x86_64::__cpuid_count;
 
 use hvcore::control;
+use hvcore::identity::Identity;
 
 use crate::{machine, msr, smp};
 
@@ -20,10 +21,12 @@ const HIGHEST: u32 = ISOLATION;
 
 /// Features, EAX.
 mod feature_a {
+    pub const REFERENCE_COUNTER: u32 = 1 << 1;
     pub const SYNIC: u32 = 1 << 2;
     pub const APIC_MSRS: u32 = 1 << 4;
     pub const HYPERCALL_MSRS: u32 = 1 << 5;
     pub const VP_INDEX: u32 = 1 << 6;
+    pub const REFERENCE_TSC: u32 = 1 << 9;
     pub const FREQUENCY_MSRS: u32 = 1 << 11;
     pub const TSC_INVARIANT: u32 = 1 << 15;
 }
@@ -88,6 +91,44 @@ pub fn emulate(query: Query, cr4: u64) -> Answer {
     }
 }
 
+/// Features, EAX. A root partition sees the processor's own time-stamp counter, and reference time that the hypervisor
+/// makes of it.
+fn features(identity: Identity) -> u32 {
+    let time = match identity {
+        Identity::Root => feature_a::REFERENCE_COUNTER | feature_a::REFERENCE_TSC,
+        Identity::Guest | Identity::Isolated | Identity::L1vh => feature_a::TSC_INVARIANT,
+    };
+    feature_a::SYNIC
+        | feature_a::APIC_MSRS
+        | feature_a::HYPERCALL_MSRS
+        | feature_a::VP_INDEX
+        | feature_a::FREQUENCY_MSRS
+        | time
+}
+
+/// Features, EBX. A root partition has no VMBus.
+fn high_privileges(identity: Identity) -> u32 {
+    let connections = match identity {
+        Identity::Root => 0,
+        Identity::Guest | Identity::Isolated | Identity::L1vh => feature_b::POST_MESSAGES | feature_b::SIGNAL_EVENTS,
+    };
+    connections | identity.privileges()
+}
+
+/// Features, EDX.
+fn misc_features(identity: Identity) -> u32 {
+    let domains = match identity {
+        Identity::Root => 0,
+        Identity::Guest | Identity::Isolated | Identity::L1vh => feature_d::S1_DEVICE_DOMAINS,
+    };
+    feature_d::FREQUENCY_MSRS | domains
+}
+
+/// The privileges of a partition: features, EAX and EBX.
+pub fn privileges(identity: Identity) -> u64 {
+    u64::from(high_privileges(identity)) << 32 | u64::from(features(identity))
+}
+
 fn test_interface(query: Query) -> Answer {
     let (reply, value) = machine::control(query.ecx, query.ebx, query.edx);
     Answer { eax: reply, ebx: value as u32, ecx: 0, edx: (value >> 32) as u32 }
@@ -101,15 +142,10 @@ fn hypervisor(leaf: u32) -> Answer {
         // Build number, major version.
         VERSION => Answer { eax: 1, ebx: 10 << 16, ..Answer::default() },
         FEATURES => Answer {
-            eax: feature_a::SYNIC
-                | feature_a::APIC_MSRS
-                | feature_a::HYPERCALL_MSRS
-                | feature_a::VP_INDEX
-                | feature_a::FREQUENCY_MSRS
-                | feature_a::TSC_INVARIANT,
-            ebx: feature_b::POST_MESSAGES | feature_b::SIGNAL_EVENTS | machine::identity().privileges(),
+            eax: features(machine::identity()),
+            ebx: high_privileges(machine::identity()),
             ecx: 0,
-            edx: feature_d::FREQUENCY_MSRS | feature_d::S1_DEVICE_DOMAINS,
+            edx: misc_features(machine::identity()),
         },
         HINTS => Answer {
             eax: hint::APIC_MSRS | hint::RELAXED_TIMING | hint::NO_AUTO_EOI | hint::MMIO_HYPERCALLS,
@@ -144,8 +180,11 @@ fn processor(query: Query, cr4: u64) -> Answer {
         }
         (STRUCTURED, 0) => answer.ecx = mirror(answer.ecx, 4, CR4_PKE),
         (EXTENDED, _) => answer.ecx &= !EXTENDED_SVM,
-        // Hyper-V's rule: the bit appears once the guest has asked for it by MSR.
-        (POWER, _) if msr::tsc_invariant() => answer.edx |= POWER_INVARIANT_TSC,
+        // Hyper-V's rule: the bit appears once the guest has asked for it by MSR. A root partition sees the machine's: the
+        // emulated counter is invariant, whatever the processor model says.
+        (POWER, _) if machine::identity() == Identity::Root || msr::tsc_invariant() => {
+            answer.edx |= POWER_INVARIANT_TSC
+        }
         (SVM, _) => answer = Answer::default(),
         _ => {}
     }

@@ -4,6 +4,8 @@
 use core::ops::RangeInclusive;
 
 use hvcore::acpi;
+use hvcore::identity::Identity;
+use x86_64::instructions::port::Port;
 
 use crate::console::log;
 use crate::memory::{IOAPIC_BASE, LAPIC_BASE};
@@ -18,6 +20,7 @@ const KEYBOARD_DATA: u16 = 0x60;
 const KEYBOARD_COMMAND: u16 = 0x64;
 const KEYBOARD_PULSE_RESET: u32 = 0xfe;
 const PCI_CONFIG_FIRST: u16 = 0xcf8;
+const PCI_CONFIG_ADDRESS_LAST: u16 = 0xcfb;
 const PCI_CONFIG_LAST: u16 = 0xcff;
 const CHIPSET_RESET: u16 = 0xcf9;
 const CHIPSET_RESET_CPU: u32 = 1 << 2;
@@ -33,14 +36,38 @@ pub const ACPI_MACHINE: acpi::Machine<'static> = acpi::Machine {
     reset_value: RESET_VALUE,
 };
 
-/// What [`access`] handles; reads of them yield all ones, as if nothing were there.
-pub const INTERCEPTED: &[RangeInclusive<u16>] = &[
+/// What [`access`] handles of a guest that has no board.
+const OF_A_GUEST: &[RangeInclusive<u16>] = &[
     KEYBOARD_DATA..=KEYBOARD_DATA,
     KEYBOARD_COMMAND..=KEYBOARD_COMMAND,
     SLEEP_CONTROL_PORT..=SLEEP_STATUS_PORT,
     RESET_PORT..=RESET_PORT,
     PCI_CONFIG_FIRST..=PCI_CONFIG_LAST,
 ];
+
+/// What [`access`] handles of a root partition, which has the board. The chipset's reset register lies in the middle of the
+/// register that selects PCI configuration.
+const OF_A_ROOT: &[RangeInclusive<u16>] =
+    &[KEYBOARD_DATA..=KEYBOARD_DATA, KEYBOARD_COMMAND..=KEYBOARD_COMMAND, PCI_CONFIG_FIRST..=PCI_CONFIG_ADDRESS_LAST];
+
+/// What [`access`] handles.
+pub fn intercepted(identity: Identity) -> &'static [RangeInclusive<u16>] {
+    match identity {
+        Identity::Root => OF_A_ROOT,
+        Identity::Guest | Identity::Isolated | Identity::L1vh => OF_A_GUEST,
+    }
+}
+
+/// How much is read or written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Width {
+    /// 1 byte.
+    Byte,
+    /// 2 bytes.
+    Word,
+    /// 4 bytes.
+    Dword,
+}
 
 /// Which way an access goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,8 +81,8 @@ pub enum Direction {
     },
 }
 
-/// Carries out an intercepted access. The result is what a read yields.
-pub fn access(port: u16, direction: Direction) -> u32 {
+/// Carries out an intercepted access. The result is what a read yields: all ones where the guest finds nothing.
+pub fn access(port: u16, width: Width, direction: Direction) -> u32 {
     const SLEEP_ENABLE: u32 = 1 << 5;
     if let Direction::Out { value } = direction {
         match port {
@@ -66,7 +93,34 @@ pub fn access(port: u16, direction: Direction) -> u32 {
             _ => {}
         }
     }
-    u32::MAX
+    match (machine::identity(), port) {
+        (Identity::Root, PCI_CONFIG_FIRST..=PCI_CONFIG_ADDRESS_LAST) => forward(port, width, direction),
+        _ => u32::MAX,
+    }
+}
+
+/// Lets an access of a root partition to the register that selects PCI configuration go to the machine.
+fn forward(port: u16, width: Width, direction: Direction) -> u32 {
+    // SAFETY: the partition owns this register; the hypervisor uses it only before the partition runs.
+    unsafe {
+        match (width, direction) {
+            (Width::Byte, Direction::In) => u32::from(Port::<u8>::new(port).read()),
+            (Width::Word, Direction::In) => u32::from(Port::<u16>::new(port).read()),
+            (Width::Dword, Direction::In) => Port::<u32>::new(port).read(),
+            (Width::Byte, Direction::Out { value }) => {
+                Port::<u8>::new(port).write(value as u8);
+                0
+            }
+            (Width::Word, Direction::Out { value }) => {
+                Port::<u16>::new(port).write(value as u16);
+                0
+            }
+            (Width::Dword, Direction::Out { value }) => {
+                Port::<u32>::new(port).write(value);
+                0
+            }
+        }
+    }
 }
 
 /// The guest switched itself off.

@@ -78,6 +78,11 @@ pub fn msr_write(vp: VpIndex, msr: u32, value: u64) -> MsrOutcome {
     with(|partition, hardware| partition.msr_write(hardware, vp, msr, value))
 }
 
+/// Whether a virtual processor is there to be started; a guest that starts another one is told nothing, as by a machine.
+pub fn may_start(vp: VpIndex) -> bool {
+    with(|partition, hardware| partition.may_start(hardware, vp))
+}
+
 /// A command of the test interface: reply code and value.
 pub fn control(ecx: u32, ebx: u32, edx: u32) -> (u32, u64) {
     with(|partition, hardware| partition.control(hardware, ecx, ebx, edx))

@@ -28,6 +28,7 @@ mod panic;
 mod pci;
 mod platform;
 mod power;
+mod root;
 mod self_test;
 mod selfcheck;
 mod smp;
@@ -41,6 +42,7 @@ use alloc::vec::Vec;
 
 use hvcore::acpi;
 use hvcore::cachelog::Strictness;
+use hvcore::identity::Identity;
 use hvcore::ids::{Gpa, Rid, VpIndex};
 use hvcore::iommu::capabilities::Switch;
 use hvcore::memory_map;
@@ -77,7 +79,8 @@ extern "C" fn boot_processor_main(start_info: u32) -> ! {
         Err(error) => fatal!("{error}"),
     };
     console::set_level(options.log);
-    let regions = memory_map::guest_regions(&info.regions, memory::own_range(), memory::acpi_range());
+    let is_root = options.identity == Identity::Root;
+    let regions = memory_map::guest_regions(&info.regions, &memory::carved(options.identity));
     let guest_memory = GuestMemory::new(&regions);
     let processors = smp::count();
     if processors as usize > smp::MAX_PROCESSORS {
@@ -85,18 +88,24 @@ extern "C" fn boot_processor_main(start_info: u32) -> ! {
     }
     log!("minihv", "{processors} processors, {} MiB of guest RAM", guest_memory.bytes() >> 20);
 
-    let shared = Shared { nested_root: npt::build(&regions), permissions: svm::Permissions::new() };
+    let nested_root = if is_root { npt::build_for_root() } else { npt::build(&regions) };
+    let shared = Shared { nested_root, permissions: svm::Permissions::new(options.identity) };
     smp::start_others(processors, shared);
 
-    let functions = assigned_functions(&options);
-    let vtd = match Vtd::start(&functions, &guest_memory) {
+    let functions = if is_root { Vec::new() } else { assigned_functions(&options) };
+    let started = if is_root { Vtd::start_for_root(&guest_memory) } else { Vtd::start(&functions, &guest_memory) };
+    let vtd = match started {
         Ok(vtd) => vtd,
-        Err(missing) => fatal!("{}: start QEMU with {}", missing.name(), vtd::QEMU_DEVICE),
+        Err(missing) => fatal!("{}: start QEMU with {}", missing.name(), vtd::qemu_device(options.identity)),
     };
 
-    let tables = acpi::build(memory::acpi_range().start, processors, &io::ACPI_MACHINE, options.firmware_iommu);
+    let tables = match is_root {
+        true => root::firmware_tables(info.rsdp),
+        false => acpi::build(memory::acpi_range().start, processors, &io::ACPI_MACHINE, options.firmware_iommu),
+    };
     let entry = guest_memory
         .write(Gpa(memory::acpi_range().start), &tables.image)
+        .and_then(|()| if is_root { root::fill_overlays(&guest_memory) } else { Ok(()) })
         .map_err(linux::Error::from)
         .and_then(|()| match options.self_test {
             Switch::Off => linux::load(&guest_memory, &regions, info.bundle, tables.rsdp),
@@ -110,13 +119,17 @@ extern "C" fn boot_processor_main(start_info: u32) -> ! {
     let infos: Vec<FunctionInfo> = functions.iter().map(pci::Function::info).collect();
     let mut hardware =
         Hardware { memory: guest_memory, functions, vtd, processors, others: Others::Current, protection: Switch::On };
-    if cache != Strictness::Off {
+    if cache != Strictness::Off && !is_root {
         if let Err(failure) = selfcheck::run(&mut hardware) {
             fatal!("{failure}");
         }
     }
     hardware.protection = options.protection;
-    let mut partition = match Partition::new(options, processors, &infos) {
+    let partition = match is_root {
+        true => Partition::new_root(options, processors, memory::overlays(), cpuid::privileges(identity)),
+        false => Partition::new(options, processors, &infos),
+    };
+    let mut partition = match partition {
         Ok(partition) => partition,
         Err(error) => fatal!("{error}"),
     };

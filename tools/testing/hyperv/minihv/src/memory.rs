@@ -6,7 +6,7 @@
 //! | 0x0000_8000 | start-up code of the other processors, before the guest runs |
 //! | 0x0002_0000 | the guest's boot parameters and command line |
 //! | 0x0080_0000 | minihv: image and heap; absent for guest processors and devices |
-//! | after minihv | ACPI tables ([`ACPI_BYTES`]) |
+//! | after minihv | ACPI tables ([`ACPI_BYTES`]); of a root partition also pages that minihv shows it ([`overlays`]) |
 //! | 0x0100_0000 | the guest's kernel |
 //! | end of RAM below 4 GiB | the bundle; the guest uses the initramfs in place |
 //! | 0xd000_0000 | VMBus' low MMIO window |
@@ -15,9 +15,13 @@
 use alloc::vec::Vec;
 use core::cmp::Reverse;
 
+use hvcore::identity::Identity;
 use hvcore::ids::Gpa;
-use hvcore::memory_map::{PhysRange, Region};
+use hvcore::memory_map::{PhysRange, RangeKind, Region};
 use hvcore::platform::BadGpa;
+use hvcore::root::overlay::Overlays;
+
+use crate::smp::MAX_PROCESSORS;
 
 /// Local APICs, all processors the same.
 pub const LAPIC_BASE: u64 = 0xfee0_0000;
@@ -46,6 +50,24 @@ pub fn own_range() -> PhysRange {
 pub fn acpi_range() -> PhysRange {
     let start = own_range().end;
     PhysRange { start, end: start + ACPI_BYTES }
+}
+
+/// The pages that a root partition is shown.
+pub fn overlays() -> Overlays {
+    Overlays::new(Gpa(acpi_range().end))
+}
+
+/// What is not simply RAM, from the hypervisor's own memory on.
+pub fn carved(identity: Identity) -> Vec<Region> {
+    let mut carved = Vec::from([
+        Region { range: own_range(), kind: RangeKind::HYPERVISOR },
+        Region { range: acpi_range(), kind: RangeKind::AcpiTables },
+    ]);
+    if identity == Identity::Root {
+        let range = overlays().range(MAX_PROCESSORS as u64);
+        carved.push(Region { range, kind: RangeKind::Overlays });
+    }
+    carved
 }
 
 /// The guest's RAM: the only memory that the hypervisor touches on its behalf.

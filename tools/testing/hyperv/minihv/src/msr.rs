@@ -3,6 +3,8 @@
 
 use core::sync::atomic::{AtomicU64, Ordering};
 
+use hvcore::identity::Identity;
+use hvcore::root::reference_time::ReferenceTime;
 use hvcore::synic::MsrOutcome;
 
 use crate::console::log;
@@ -16,6 +18,7 @@ const MSR_VM_CR: u32 = 0xc001_0114;
 const MSR_VM_HSAVE_PA: u32 = 0xc001_0117;
 
 const HV_X64_MSR_VP_INDEX: u32 = 0x4000_0002;
+const HV_X64_MSR_TIME_REF_COUNT: u32 = 0x4000_0020;
 const HV_X64_MSR_REFERENCE_TSC: u32 = 0x4000_0021;
 const HV_X64_MSR_TSC_FREQUENCY: u32 = 0x4000_0022;
 const HV_X64_MSR_APIC_FREQUENCY: u32 = 0x4000_0023;
@@ -53,17 +56,19 @@ pub fn tsc_invariant() -> bool {
 /// # Errors
 /// [`Refused`] when there is no such register.
 pub fn read(vcpu: &mut Vcpu, msr: u32) -> Result<u64, Refused> {
+    let is_root = machine::identity() == Identity::Root;
     match msr {
         MSR_EFER => Ok(vcpu.save().efer & !EFER_SVME),
         HV_X64_MSR_VP_INDEX => Ok(u64::from(vcpu.index.0)),
         // There is no such page, but a kernel that makes way for the next one switches it off all the same.
-        HV_X64_MSR_REFERENCE_TSC => Ok(0),
+        HV_X64_MSR_REFERENCE_TSC if !is_root => Ok(0),
+        HV_X64_MSR_TIME_REF_COUNT if is_root => Ok(ReferenceTime::new(time::hertz()).at(time::ticks())),
         HV_X64_MSR_TSC_FREQUENCY => Ok(time::hertz()),
         HV_X64_MSR_APIC_FREQUENCY => Ok(time::LAPIC_TIMER_HZ),
         HV_X64_MSR_ICR => Ok(lapic::interrupt_command()),
         HV_X64_MSR_TPR => Ok(u64::from(lapic::task_priority())),
-        HV_X64_MSR_VP_ASSIST_PAGE => Ok(vcpu.assist_page),
-        HV_X64_MSR_TSC_INVARIANT_CONTROL => Ok(TSC_INVARIANT_CONTROL.load(Ordering::Relaxed)),
+        HV_X64_MSR_VP_ASSIST_PAGE if !is_root => Ok(vcpu.assist_page),
+        HV_X64_MSR_TSC_INVARIANT_CONTROL if !is_root => Ok(TSC_INVARIANT_CONTROL.load(Ordering::Relaxed)),
         _ => machine::msr_read(vcpu.index, msr).ok_or_else(|| refuse(vcpu, msr, "read")),
     }
 }
@@ -73,6 +78,7 @@ pub fn read(vcpu: &mut Vcpu, msr: u32) -> Result<u64, Refused> {
 /// # Errors
 /// [`Refused`] when there is no such register, or it does not take the value.
 pub fn write(vcpu: &mut Vcpu, msr: u32, value: u64) -> Result<(), Refused> {
+    let is_root = machine::identity() == Identity::Root;
     match msr {
         MSR_EFER => write_efer(vcpu, value),
         MSR_APIC_BASE => write_apic_base(value),
@@ -80,8 +86,8 @@ pub fn write(vcpu: &mut Vcpu, msr: u32, value: u64) -> Result<(), Refused> {
             apic::command(vcpu.index, ApicId((value >> 32) as u32), value as u32);
             Ok(())
         }
-        HV_X64_MSR_REFERENCE_TSC if value & REFERENCE_TSC_ENABLE == 0 => Ok(()),
-        HV_X64_MSR_REFERENCE_TSC => Err(refuse(vcpu, msr, "write")),
+        HV_X64_MSR_REFERENCE_TSC if !is_root && value & REFERENCE_TSC_ENABLE == 0 => Ok(()),
+        HV_X64_MSR_REFERENCE_TSC if !is_root => Err(refuse(vcpu, msr, "write")),
         HV_X64_MSR_EOI => {
             lapic::end_of_interrupt();
             Ok(())
@@ -94,12 +100,12 @@ pub fn write(vcpu: &mut Vcpu, msr: u32, value: u64) -> Result<(), Refused> {
             lapic::set_task_priority(value as u8);
             Ok(())
         }
-        HV_X64_MSR_VP_ASSIST_PAGE => {
+        HV_X64_MSR_VP_ASSIST_PAGE if !is_root => {
             // Nothing is ever reported there.
             vcpu.assist_page = value;
             Ok(())
         }
-        HV_X64_MSR_TSC_INVARIANT_CONTROL => {
+        HV_X64_MSR_TSC_INVARIANT_CONTROL if !is_root => {
             TSC_INVARIANT_CONTROL.store(value, Ordering::Relaxed);
             Ok(())
         }

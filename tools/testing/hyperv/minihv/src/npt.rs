@@ -9,6 +9,7 @@ use spin::Mutex;
 
 use crate::memory::{self, HIGH_WINDOW, IOAPIC_BASE, LAPIC_BASE, LEGACY_HOLE, LOW_WINDOW};
 use crate::paging::{CannotSplit, EntryFlags, IdentityTable, PageSize, TablePage};
+use crate::vtd::registers;
 
 const PRESENT_WRITABLE_USER: u64 = 7;
 const PRESENT_USER: u64 = 5;
@@ -17,6 +18,9 @@ const PAGE_BYTES: u64 = 4096;
 const MAX_HOLES: usize = 64;
 /// Tables for splitting large leaves: more than half a gigabyte of guest RAM in pieces of 4 KiB.
 const MAX_SPLITS: usize = 300;
+
+/// All that the emulated machine's processors can address.
+const MACHINE: PhysRange = PhysRange { start: 0, end: 1 << 40 };
 
 static TABLE: Mutex<Option<NestedTable>> = Mutex::new(None);
 
@@ -56,6 +60,28 @@ pub fn build(regions: &[Region]) -> u64 {
     }
     table.map(LOW_WINDOW);
     table.map(HIGH_WINDOW);
+    let root = table.root_address();
+    let nothing = Box::leak(TablePage::filled(u64::MAX));
+    *TABLE.lock() = Some(NestedTable { table, nothing, holes: 0, splits: MAX_SPLITS });
+    root
+}
+
+/// Builds the table for a root partition: the whole machine, but for the hypervisor's memory and the IOMMU's registers.
+/// Returns its root's address.
+pub fn build_for_root() -> u64 {
+    let flags = EntryFlags { table: PRESENT_WRITABLE_USER, leaf: PRESENT_WRITABLE_USER };
+    let mut table = IdentityTable::new(flags, PageSize::Huge);
+    let mut rest = Some(MACHINE);
+    for hidden in [memory::own_range(), registers::RANGE] {
+        let [below, above] = rest.map_or([None, None], |range| range.without(hidden));
+        if let Some(below) = below {
+            table.map(below);
+        }
+        rest = above;
+    }
+    if let Some(rest) = rest {
+        table.map(rest);
+    }
     let root = table.root_address();
     let nothing = Box::leak(TablePage::filled(u64::MAX));
     *TABLE.lock() = Some(NestedTable { table, nothing, holes: 0, splits: MAX_SPLITS });

@@ -5,11 +5,11 @@ use alloc::vec::Vec;
 use core::fmt;
 use core::sync::atomic::{fence, Ordering};
 
-use hvcore::ids::{DeviceIndex, Gpa, Iova, VpIndex};
+use hvcore::ids::{DeviceIndex, Gpa, Iova, Rid, VpIndex};
 use hvcore::iommu::capabilities::Switch;
 use hvcore::platform::{
     AccessSize, BadGpa, CacheTag, CannotWatch, DeviceTlb, DmaFault, Effort, FunctionInfo, LogLevel, Platform,
-    RemapHandle, Translation,
+    RemapHandle, Translation, Trigger,
 };
 
 use crate::console;
@@ -124,7 +124,11 @@ impl Platform for Hardware {
 
     fn remap_alloc(&mut self, device: DeviceIndex, vp: VpIndex, vector: u8) -> Option<RemapHandle> {
         let rid = self.function(device).rid();
-        self.vtd.remap_allocate(rid, vp, vector)
+        self.vtd.remap_allocate(rid, Trigger::Edge, vp, vector)
+    }
+
+    fn remap_requester(&mut self, source: Rid, trigger: Trigger, vp: VpIndex, vector: u8) -> Option<RemapHandle> {
+        self.vtd.remap_allocate(source, trigger, vp, vector)
     }
 
     fn remap_retarget(&mut self, handle: RemapHandle, vp: VpIndex, vector: u8) {

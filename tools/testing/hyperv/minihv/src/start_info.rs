@@ -54,6 +54,8 @@ pub struct StartInfo {
     pub regions: Vec<Region>,
     /// Where QEMU's `-initrd` lies.
     pub bundle: PhysRange,
+    /// The firmware's ACPI root pointer; 0 when there is none.
+    pub rsdp: u64,
 }
 
 /// Why the start info was refused.
@@ -98,6 +100,6 @@ pub unsafe fn read(address: u32) -> Result<StartInfo, Error> {
             .collect();
         regions.sort_by_key(|region| region.range.start);
         let bundle = PhysRange { start: module.address, end: module.address.saturating_add(module.bytes) };
-        Ok(StartInfo { command_line, regions, bundle })
+        Ok(StartInfo { command_line, regions, bundle, rsdp: header.rsdp })
     }
 }

@@ -6,6 +6,7 @@ use super::control_word::{ControlWord, InputMode, Reps};
 use super::fields::{Input, InputBuffer};
 use crate::ids::Gpa;
 use crate::platform::Platform;
+use crate::root::calls::RootCall;
 use crate::status::Status;
 
 /// A call that is offered.
@@ -23,6 +24,8 @@ pub enum Call {
     MmioWrite,
     /// A call of the para-virtual IOMMU.
     Iommu(IommuCall),
+    /// A call of the root partition.
+    Root(RootCall),
 }
 
 /// A call of the para-virtual IOMMU.
@@ -55,6 +58,20 @@ pub enum Kind {
     Simple,
     /// Behind the header follows a list of 64-bit elements.
     Rep,
+    /// Behind the header follows a list of 32-bit elements.
+    RepOfWords,
+    /// The elements are counted, but there is no list in the input.
+    Counted,
+}
+
+impl Kind {
+    const fn element_bytes(self) -> usize {
+        match self {
+            Kind::Simple | Kind::Counted => 0,
+            Kind::RepOfWords => 4,
+            Kind::Rep => 8,
+        }
+    }
 }
 
 /// What is fixed about a call.
@@ -85,7 +102,8 @@ pub enum Fast {
     Allowed,
 }
 
-const fn simple(code: CallCode, call: Call, input_bytes: usize, output_bytes: usize) -> Spec {
+/// A call without list and variable header, in memory only.
+pub(crate) const fn simple(code: CallCode, call: Call, input_bytes: usize, output_bytes: usize) -> Spec {
     Spec { code, call, kind: Kind::Simple, input_bytes, variable_max: 0, output_bytes, fast: Fast::No }
 }
 
@@ -93,7 +111,7 @@ const fn iommu(code: CallCode, call: IommuCall, input_bytes: usize, output_bytes
     simple(code, Call::Iommu(call), input_bytes, output_bytes)
 }
 
-/// Every call that is offered, by ascending number.
+/// Every call that is offered to a guest, by ascending number.
 pub const TABLE: &[Spec] = &[
     simple(CallCode::POST_MESSAGE, Call::PostMessage, 0x100, 0),
     Spec { fast: Fast::Allowed, ..simple(CallCode::SIGNAL_EVENT, Call::SignalEvent, 0x08, 0) },
@@ -112,18 +130,19 @@ pub const TABLE: &[Spec] = &[
     iommu(CallCode::GET_LOGICAL_DEVICE_PROPERTY, IommuCall::GetDeviceProperty, 0x18, 0x10),
 ];
 
-/// The call with this number.
-pub fn lookup(code: CallCode) -> Option<&'static Spec> {
-    TABLE.iter().find(|spec| spec.code == code)
+/// The call with this number, of those in `table`.
+pub fn lookup(table: &'static [Spec], code: CallCode) -> Option<&'static Spec> {
+    table.iter().find(|spec| spec.code == code)
 }
 
 /// The list of a rep call, as far as it is to be processed.
 ///
 /// # Invariants
-/// `start < end <= count <= 4095`; the list lies in one page of guest RAM.
+/// `start < end <= count <= 4095`; the list, where there is one, lies in one page of guest RAM.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RepList {
     first: Gpa,
+    element_bytes: usize,
     start: u16,
     end: u16,
 }
@@ -136,9 +155,6 @@ pub enum Rest {
     /// Some are left.
     Some,
 }
-
-/// Bytes of an element.
-const ELEMENT_BYTES: u64 = 8;
 
 impl RepList {
     /// Indices of the elements to process.
@@ -158,14 +174,16 @@ impl RepList {
         }
     }
 
-    /// Reads an element.
+    /// Reads an element, zero-extended; 0 where the elements are only counted.
     ///
     /// # Errors
     /// [`Status::INVALID_PARAMETER`] when it is not in guest RAM.
     pub fn element(self, platform: &impl Platform, index: u16) -> Result<u64, Status> {
-        let mut bytes = [0; ELEMENT_BYTES as usize];
-        let gpa = self.first.checked_add(u64::from(index) * ELEMENT_BYTES).ok_or(Status::INVALID_PARAMETER)?;
-        platform.read(gpa, &mut bytes).map_err(|_| Status::INVALID_PARAMETER)?;
+        let mut bytes = [0; 8];
+        let offset = u64::from(index) * self.element_bytes as u64;
+        let gpa = self.first.checked_add(offset).ok_or(Status::INVALID_PARAMETER)?;
+        let read = bytes.get_mut(..self.element_bytes).ok_or(Status::INVALID_PARAMETER)?;
+        platform.read(gpa, read).map_err(|_| Status::INVALID_PARAMETER)?;
         Ok(u64::from_le_bytes(bytes))
     }
 }
@@ -183,13 +201,10 @@ pub struct Request<'a> {
 }
 
 impl<'a> Request<'a> {
-    /// Checks a call's control word and parameter blocks and copies the input to `buffer`.
+    /// Checks a call of a guest, see [`Request::fetch_of`].
     ///
     /// # Errors
-    /// - [`Status::INVALID_HYPERCALL_CODE`]: the call is not offered.
-    /// - [`Status::INVALID_HYPERCALL_INPUT`]: the control word breaks a rule.
-    /// - [`Status::INVALID_ALIGNMENT`]: a block is not 8-byte aligned or crosses a page, or the two blocks overlap.
-    /// - [`Status::INVALID_PARAMETER`]: a block is not in guest RAM.
+    /// As there.
     pub fn fetch(
         platform: &impl Platform,
         buffer: &'a mut InputBuffer,
@@ -197,12 +212,31 @@ impl<'a> Request<'a> {
         rdx: u64,
         r8: u64,
     ) -> Result<Request<'a>, Status> {
-        let spec = lookup(ControlWord::code_of(control)).ok_or(Status::INVALID_HYPERCALL_CODE)?;
+        Request::fetch_of(TABLE, platform, buffer, control, rdx, r8)
+    }
+
+    /// Checks the control word and the parameter blocks of one of the calls in `table` and copies the input to `buffer`.
+    ///
+    /// # Errors
+    /// - [`Status::INVALID_HYPERCALL_CODE`]: the call is not offered.
+    /// - [`Status::INVALID_HYPERCALL_INPUT`]: the control word breaks a rule.
+    /// - [`Status::INVALID_ALIGNMENT`]: a block is not 8-byte aligned or crosses a page, or the two blocks overlap.
+    /// - [`Status::INVALID_PARAMETER`]: a block is not in guest RAM.
+    pub fn fetch_of(
+        table: &'static [Spec],
+        platform: &impl Platform,
+        buffer: &'a mut InputBuffer,
+        control: u64,
+        rdx: u64,
+        r8: u64,
+    ) -> Result<Request<'a>, Status> {
+        let spec = lookup(table, ControlWord::code_of(control)).ok_or(Status::INVALID_HYPERCALL_CODE)?;
         let word = ControlWord::decode(control)?;
         let reps = match spec.kind {
             Kind::Simple => word.simple().map(|()| None)?,
-            Kind::Rep => Some(word.reps()?),
+            Kind::Rep | Kind::RepOfWords | Kind::Counted => Some(word.reps()?),
         };
+        let element_bytes = spec.kind.element_bytes();
         if word.variable_bytes() > spec.variable_max {
             return Err(Status::INVALID_HYPERCALL_INPUT);
         }
@@ -214,13 +248,14 @@ impl<'a> Request<'a> {
                 fill_from_registers(input, rdx, r8);
                 None
             }
-            (InputMode::Memory, _) => fetch_block(platform, Gpa(rdx), input, reps)?,
+            (InputMode::Memory, _) => fetch_block(platform, Gpa(rdx), input, reps, element_bytes)?,
         };
         let output = match spec.output_bytes {
             0 => None,
             bytes => {
                 check_place(Gpa(r8), bytes as u64)?;
-                if word.mode == InputMode::Memory && overlap((rdx, header_bytes + list_bytes(reps)), (r8, bytes)) {
+                let input_bytes = header_bytes + list_bytes(reps, element_bytes);
+                if word.mode == InputMode::Memory && overlap((rdx, input_bytes), (r8, bytes)) {
                     return Err(Status::INVALID_ALIGNMENT);
                 }
                 check_ram(platform, Gpa(r8), bytes as u64)?;
@@ -231,8 +266,8 @@ impl<'a> Request<'a> {
     }
 }
 
-fn list_bytes(reps: Option<Reps>) -> usize {
-    reps.map_or(0, |reps| usize::from(reps.count()) * ELEMENT_BYTES as usize)
+fn list_bytes(reps: Option<Reps>, element_bytes: usize) -> usize {
+    reps.map_or(0, |reps| usize::from(reps.count()) * element_bytes)
 }
 
 /// Whether two blocks, each an address and a number of bytes within one page, have a byte in common.
@@ -252,8 +287,9 @@ fn fetch_block(
     gpa: Gpa,
     header: &mut [u8],
     reps: Option<Reps>,
+    element_bytes: usize,
 ) -> Result<Option<RepList>, Status> {
-    let list_bytes = list_bytes(reps) as u64;
+    let list_bytes = list_bytes(reps, element_bytes) as u64;
     check_place(gpa, header.len() as u64 + list_bytes)?;
     platform.read(gpa, header).map_err(|_| Status::INVALID_PARAMETER)?;
     match reps {
@@ -261,7 +297,7 @@ fn fetch_block(
         Some(reps) => {
             let first = gpa.checked_add(header.len() as u64).ok_or(Status::INVALID_PARAMETER)?;
             check_ram(platform, first, list_bytes)?;
-            Ok(Some(RepList { first, start: reps.start(), end: reps.count() }))
+            Ok(Some(RepList { first, element_bytes, start: reps.start(), end: reps.count() }))
         }
     }
 }

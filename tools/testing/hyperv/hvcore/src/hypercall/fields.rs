@@ -4,8 +4,8 @@
 use alloc::vec;
 use alloc::vec::Vec;
 
-/// Bytes of the largest fixed-size input, variable header included (a RETARGET_INTERRUPT with 64 banks).
-pub const INPUT_MAX: usize = 0x38 + 65 * 8;
+/// Bytes of the largest fixed-size input, variable header included (a MAP_DEVICE_INTERRUPT with 64 banks).
+pub const INPUT_MAX: usize = 0x48 + 65 * 8;
 
 /// Room for the copy of a call's input. One serves all calls: what a call left in it, the next one never sees. The
 /// default has room for nothing: what a taken buffer leaves behind.

@@ -10,6 +10,7 @@ use alloc::vec;
 
 use crate::ids::Gpa;
 use crate::platform::{BadGpa, Platform};
+use crate::root::overlay::Place;
 
 /// `HV_X64_MSR_GUEST_OS_ID`.
 pub const GUEST_OS_ID: u32 = 0x4000_0000;
@@ -42,8 +43,8 @@ struct Covered {
 }
 
 /// The hypercall page of a partition.
-#[derive(Default)]
 pub struct HypercallPage {
+    place: Place,
     guest_os_id: u64,
     /// HYPERCALL without the enable bit.
     register: u64,
@@ -54,7 +55,12 @@ pub struct HypercallPage {
 impl HypercallPage {
     /// Not in force, both MSRs zero.
     pub const fn new() -> Self {
-        HypercallPage { guest_os_id: 0, register: 0, covered: None }
+        HypercallPage { place: Place::Anywhere, guest_os_id: 0, register: 0, covered: None }
+    }
+
+    /// Not in force, at a place that the guest cannot change.
+    pub const fn fixed(page: Gpa) -> Self {
+        HypercallPage { place: Place::Fixed, guest_os_id: 0, register: page.0, covered: None }
     }
 
     /// Whether the guest may make hypercalls.
@@ -84,9 +90,13 @@ impl HypercallPage {
     /// The guest writes HYPERCALL. Without a GUEST_OS_ID the page does not come into force.
     ///
     /// # Errors
-    /// [`BadGpa`] when the page would not lie in guest RAM; nothing changes then.
+    /// [`BadGpa`] when the page would not lie in guest RAM, or is another one than the hypervisor has chosen; nothing changes
+    /// then.
     pub fn set_register(&mut self, platform: &mut impl Platform, value: u64) -> Result<Change, BadGpa> {
         let gpa = Gpa(value & !0xfff);
+        if self.place == Place::Fixed && (value ^ self.register) & !0xfff != 0 {
+            return Err(BadGpa(gpa));
+        }
         let enable = value & ENABLE != 0 && self.guest_os_id != 0;
         if enable && !platform.is_guest_ram(gpa, PAGE_BYTES as u64) {
             return Err(BadGpa(gpa));
@@ -197,6 +207,21 @@ mod tests {
         assert_eq!(page.set_register(&mut platform, OTHER | 1), Ok(Change::None));
         page.set_register(&mut platform, 0).unwrap();
         assert!(is_untouched(&platform));
+    }
+
+    #[test]
+    fn a_page_that_the_hypervisor_placed_stays_there() {
+        let (_, mut platform) = start();
+        let mut page = HypercallPage::fixed(Gpa(PAGE));
+        page.set_guest_os_id(&mut platform, 7);
+        assert_eq!(page.register(), PAGE);
+        assert_eq!(page.set_register(&mut platform, OTHER | 1), Err(BadGpa(Gpa(OTHER))));
+        assert_eq!(page.set_register(&mut platform, 0), Err(BadGpa(Gpa(0))));
+        assert!(!page.is_enabled() && is_untouched(&platform));
+        assert_eq!(page.set_register(&mut platform, PAGE | 1), Ok(Change::Enabled));
+        assert!(is_overlay(&platform, PAGE));
+        assert_eq!(page.set_register(&mut platform, PAGE), Ok(Change::Disabled));
+        assert_eq!(page.register(), PAGE);
     }
 
     #[test]

@@ -35,6 +35,9 @@ impl Partition {
     pub(super) fn kernel_left(&mut self, platform: &mut impl Platform) {
         self.iommu.cache_log_mut().forget_all(platform);
         self.iommu.domains_mut().kernel_leaves();
+        if let Some(root) = &mut self.root {
+            root.kernel_left(platform);
+        }
     }
 
     /// Counts and logs what has been found.

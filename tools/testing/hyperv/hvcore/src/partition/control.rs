@@ -151,12 +151,16 @@ impl Partition {
 
     /// Takes the platform's DMA faults and logs each.
     pub(super) fn collect_faults(&mut self, platform: &mut impl Platform) {
-        let Partition { faults, counters, iommu, devices, .. } = self;
+        let Partition { faults, counters, iommu, devices, root, .. } = self;
         faults.collect(platform, counters, |platform, fault| {
             let index = devices.iter().position(|device| device.rid == fault.rid).map(DeviceIndex);
             let access = if fault.is_read { "read" } else { "write" };
             let (iova, reason) = (fault.iova.0, fault.reason);
-            match index.and_then(|index| iommu.domains().logical_id(index)) {
+            let id = match root {
+                Some(_) => Some(control_id(fault.rid)),
+                None => index.and_then(|index| iommu.domains().logical_id(index)),
+            };
+            match id {
                 Some(LogicalDeviceId(id)) => platform.log(
                     LogLevel::Info,
                     format_args!("iommu: DMA fault: device {id:#x} {access} iova {iova:#x} reason {reason:#x}"),
@@ -187,11 +191,17 @@ impl Partition {
     }
 
     fn logical_id(&self, rid: Rid) -> Option<LogicalDeviceId> {
+        if self.root.is_some() {
+            return Some(control_id(rid));
+        }
         let index = self.devices.iter().position(|device| device.rid == rid)?;
         self.iommu.domains().logical_id(DeviceIndex(index))
     }
 
     fn device_field(&self, platform: &impl Platform, id: LogicalDeviceId, field: DeviceField) -> Result<u64, Reply> {
+        if let Some(root) = &self.root {
+            return root.device_field(requester(id)?, field);
+        }
         let (attachment, translation, index) = self.iommu.domains().device(id).ok_or(Reply::NoSuchObject)?;
         Ok(match field {
             DeviceField::Domain => match attachment {
@@ -266,6 +276,16 @@ impl Partition {
             Some(_) => Err(Reply::Refused),
         }
     }
+}
+
+/// What the test interface calls a requester of a root partition's machine.
+const fn control_id(rid: Rid) -> LogicalDeviceId {
+    LogicalDeviceId(rid.0 as u64)
+}
+
+/// The other way round.
+fn requester(id: LogicalDeviceId) -> Result<Rid, Reply> {
+    u16::try_from(id.0).map(Rid).map_err(|_| Reply::NoSuchObject)
 }
 
 fn bus(index: u32) -> BusIndex {

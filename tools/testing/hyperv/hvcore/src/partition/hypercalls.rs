@@ -25,6 +25,8 @@ pub enum Progress {
     },
     /// An invalid-opcode exception: the hypercall page is not in force.
     InvalidOpcode,
+    /// None: the machine is switched off.
+    PoweredOff,
 }
 
 impl Partition {
@@ -47,7 +49,7 @@ impl Partition {
                 Progress::Done(word) => return word.0,
                 Progress::Again { control } => registers.control = control,
                 // Only `vmmcall` looks at the page.
-                Progress::InvalidOpcode => return u64::MAX,
+                Progress::InvalidOpcode | Progress::PoweredOff => return u64::MAX,
             }
         }
     }
@@ -62,7 +64,7 @@ impl Partition {
             Arrival::Rest(_) => {}
         }
         let mut buffer = mem::take(&mut self.buffer);
-        let answer = match Request::fetch(platform, &mut buffer, control, rdx, r8) {
+        let answer = match Request::fetch_of(self.offered(), platform, &mut buffer, control, rdx, r8) {
             Ok(mut request) => match arrival {
                 Arrival::Rest(portion) => self.in_portions(platform, vp, &mut request, portion),
                 Arrival::New | Arrival::Held => self.call(platform, vp, request),
@@ -100,6 +102,9 @@ impl Partition {
                 .log(LogLevel::Trace, format_args!("hypercall: vp {} {code}: {}, reps {reps}", vp.0, word.status()));
         }
         self.settle(platform);
+        if self.wants_power_off() {
+            return Progress::PoweredOff;
+        }
         Progress::Done(self.hostility.take_word().map_or(word, ResultWord))
     }
 }

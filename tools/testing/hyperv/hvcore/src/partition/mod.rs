@@ -11,6 +11,7 @@ mod faults;
 mod hostility;
 mod hypercalls;
 mod injection;
+mod root;
 mod summary;
 #[cfg(test)]
 mod tests;
@@ -31,6 +32,7 @@ use crate::iommu::{self, layout, Iommu};
 use crate::options::Options;
 use crate::platform::{BadGpa, FunctionInfo, LogLevel, Platform};
 use crate::report::{Event, ResetCause};
+use crate::root::RootHost;
 use crate::status::Status;
 use crate::synic::{MsrOutcome, Synic};
 use crate::vmbus::{ConfigError, Vmbus, VmbusConfig};
@@ -103,6 +105,8 @@ pub struct Partition {
     selected: DomainId,
     /// By device index.
     devices: Vec<Device>,
+    /// What the root partition has besides; `None` for any other.
+    root: Option<RootHost>,
 }
 
 impl Partition {
@@ -159,6 +163,7 @@ impl Partition {
             faults: FaultLog::new(),
             selected: DomainId(0),
             devices,
+            root: None,
         })
     }
 
@@ -174,6 +179,9 @@ impl Partition {
     /// Reads one of the partition's MSRs: the hypercall page's, or the synthetic interrupt controller's. `None` for any
     /// other.
     pub fn msr_read(&self, vp: VpIndex, msr: u32) -> Option<u64> {
+        if let Some(value) = self.root.as_ref().and_then(|root| root.msr_read(vp, msr)) {
+            return Some(value);
+        }
         match msr {
             page::GUEST_OS_ID => Some(self.page.guest_os_id()),
             page::HYPERCALL => Some(self.page.register()),
@@ -183,6 +191,9 @@ impl Partition {
 
     /// Writes one of the partition's MSRs.
     pub fn msr_write(&mut self, platform: &mut impl Platform, vp: VpIndex, msr: u32, value: u64) -> MsrOutcome {
+        if let Some(outcome) = self.root_msr_write(platform, vp, msr, value) {
+            return outcome;
+        }
         let change = match msr {
             page::GUEST_OS_ID => Ok(self.page.set_guest_os_id(platform, value)),
             page::HYPERCALL => self.page.set_register(platform, value),
@@ -212,6 +223,7 @@ impl Partition {
             Call::RetargetInterrupt => self.retarget(platform, request.input).into(),
             Call::MmioRead => self.mmio_read(platform, request).into(),
             Call::MmioWrite => self.mmio_write(platform, request.input).into(),
+            Call::Root(call) => self.root_call(platform, call, request),
             Call::Iommu(call) => {
                 let outcome = self.iommu.call(platform, &mut self.counters, call, request);
                 self.report_caches(platform);

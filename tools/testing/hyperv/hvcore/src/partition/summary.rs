@@ -41,5 +41,6 @@ impl Partition {
         for (name, value) in plain {
             platform.log(report, format_args!("counter {name} {value}"));
         }
+        self.root_summary(platform);
     }
 }

@@ -253,10 +253,10 @@ proptest! {
 /// Everything but the race is the mock's.
 mod racing {
     use super::{FreesSlotUnderWay, SLOT};
-    use crate::ids::{DeviceIndex, Gpa, Iova, VpIndex};
+    use crate::ids::{DeviceIndex, Gpa, Iova, Rid, VpIndex};
     use crate::platform::{
         AccessSize, BadGpa, CacheTag, CannotWatch, DeviceTlb, DmaFault, Effort, FunctionInfo, LogLevel, Platform,
-        RemapHandle, Translation,
+        RemapHandle, Translation, Trigger,
     };
 
     impl Platform for FreesSlotUnderWay {
@@ -311,6 +311,9 @@ mod racing {
         }
         fn remap_alloc(&mut self, device: DeviceIndex, vp: VpIndex, vector: u8) -> Option<RemapHandle> {
             self.0.remap_alloc(device, vp, vector)
+        }
+        fn remap_requester(&mut self, source: Rid, trigger: Trigger, vp: VpIndex, vector: u8) -> Option<RemapHandle> {
+            self.0.remap_requester(source, trigger, vp, vector)
         }
         fn remap_retarget(&mut self, handle: RemapHandle, vp: VpIndex, vector: u8) {
             self.0.remap_retarget(handle, vp, vector)

@@ -14,6 +14,7 @@ use crate::ids::Rid;
 const PRESENT: u64 = 1 << 0;
 const DEVICE_TLB_ENABLE: u64 = 1 << 2;
 const FIRST_STAGE: u64 = 1 << 6;
+const SECOND_STAGE: u64 = 2 << 6;
 const TRANSLATION_TYPE: u64 = 7 << 6;
 const DID: u64 = 0xffff;
 const ADDRESS: u64 = 0x000f_ffff_ffff_f000;
@@ -32,6 +33,13 @@ pub enum Expected {
         /// What becomes of requests for translations.
         requests: TranslationRequests,
     },
+    /// They are translated by a second-stage table; requests for translations are refused.
+    SecondStage {
+        /// The table's root.
+        root: PhysAddr,
+        /// The id that results are cached under.
+        did: Did,
+    },
 }
 
 /// What the tables say instead.
@@ -43,7 +51,7 @@ pub enum Mismatch {
     Refused,
     /// A blocked device has an entry that lets something through.
     NotBlocked,
-    /// There is no first-stage table.
+    /// There is no table of the stage that was asked for.
     NoTable,
     /// Another table.
     Root(PhysAddr),
@@ -57,7 +65,7 @@ impl fmt::Display for Mismatch {
             Mismatch::Answered => f.write_str("its translation requests are answered"),
             Mismatch::Refused => f.write_str("its translation requests are refused"),
             Mismatch::NotBlocked => f.write_str("it is not blocked"),
-            Mismatch::NoTable => f.write_str("it has no first-stage table"),
+            Mismatch::NoTable => f.write_str("it has no table of the stage that was asked for"),
             Mismatch::Root(PhysAddr(root)) => write!(f, "its table is at {root:#x}"),
             Mismatch::Did(Did(did)) => write!(f, "its domain id is {did}"),
         }
@@ -71,21 +79,23 @@ impl fmt::Display for Mismatch {
 /// [`Mismatch`].
 pub fn check(tables: PhysAddr, rid: Rid, expected: Expected, read: impl Fn(PhysAddr) -> u64) -> Result<(), Mismatch> {
     let (requests, entry) = entry(tables, rid, read);
-    let (root, did, wanted) = match expected {
+    let (stage, root, did, wanted) = match expected {
         Expected::Blocked if requests == TranslationRequests::Answered => return Err(Mismatch::Answered),
         // Not merely "not present": what an entry says besides, the emulated IOMMU may look at first.
         Expected::Blocked if entry.is_some_and(|words| words != pasid::Entry::ABSENT) => {
             return Err(Mismatch::NotBlocked)
         }
         Expected::Blocked => return Ok(()),
-        Expected::Table { root, did, requests } => (root, did, requests),
+        Expected::Table { root, did, requests } => (FIRST_STAGE, root, did, requests),
+        Expected::SecondStage { root, did } => (SECOND_STAGE, root, did, TranslationRequests::Refused),
     };
     let words = entry.unwrap_or(pasid::Entry::ABSENT);
-    if words[0] & (PRESENT | TRANSLATION_TYPE) != PRESENT | FIRST_STAGE {
+    if words[0] & (PRESENT | TRANSLATION_TYPE) != PRESENT | stage {
         return Err(Mismatch::NoTable);
     }
-    if words[2] & ADDRESS != root.frame() {
-        return Err(Mismatch::Root(PhysAddr(words[2] & ADDRESS)));
+    let found = if stage == FIRST_STAGE { words[2] } else { words[0] } & ADDRESS;
+    if found != root.frame() {
+        return Err(Mismatch::Root(PhysAddr(found)));
     }
     if words[1] & DID != u64::from(did.0) {
         return Err(Mismatch::Did(Did((words[1] & DID) as u16)));

@@ -14,6 +14,7 @@ pub mod pasid;
 pub mod queue;
 pub mod registers;
 pub mod root;
+pub mod second_stage;
 
 use crate::ids::Gpa;
 

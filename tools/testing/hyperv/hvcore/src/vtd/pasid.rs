@@ -12,6 +12,7 @@ const PRESENT: u64 = 1 << 0;
 /// addresses uses it as well: 0 would reject everything from 512 MiB on.
 const AW_48: u64 = 2 << 2;
 const PGTT_FIRST_STAGE: u64 = 1 << 6;
+const PGTT_SECOND_STAGE: u64 = 2 << 6;
 
 /// An entry of a PASID directory: one 64-bit word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,6 +38,11 @@ impl Entry {
     pub fn first_stage(root: PhysAddr, did: Did) -> [u64; 8] {
         [PRESENT | AW_48 | PGTT_FIRST_STAGE, u64::from(did.0), root.frame(), 0, 0, 0, 0, 0]
     }
+
+    /// Translates by the 4-level second-stage table at `root` (4-KiB aligned); results are cached under `did`.
+    pub fn second_stage(root: PhysAddr, did: Did) -> [u64; 8] {
+        [root.frame() | PRESENT | AW_48 | PGTT_SECOND_STAGE, u64::from(did.0), 0, 0, 0, 0, 0, 0]
+    }
 }
 
 #[cfg(test)]
@@ -50,6 +56,8 @@ mod tests {
             Entry::first_stage(PhysAddr(0x1_2345_6000), Did(0x4321)),
             [0x49, 0x4321, 0x1_2345_6000, 0, 0, 0, 0, 0]
         );
+        let second = Entry::second_stage(PhysAddr(0xfff0_1234_5678_9fff), Did(0x4321));
+        assert_eq!(second, [0x1234_5678_9089, 0x4321, 0, 0, 0, 0, 0, 0]);
         assert_eq!(Entry::ABSENT, [0; 8]);
     }
 

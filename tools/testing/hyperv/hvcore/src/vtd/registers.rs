@@ -129,6 +129,28 @@ impl Capabilities {
         self.ecap >> 3 & 1 == 1
     }
 
+    /// Whether scalable mode with second-stage translation exists.
+    pub const fn scalable_second_stage(self) -> bool {
+        const SMTS: u64 = 1 << 43;
+        const SSTS: u64 = 1 << 46;
+        self.ecap & (SMTS | SSTS) == SMTS | SSTS
+    }
+
+    /// Whether second-stage tables may have four levels.
+    pub const fn second_stage_4_levels(self) -> bool {
+        self.cap >> 10 & 1 == 1
+    }
+
+    /// Whether 2-MiB leaves work in second-stage tables.
+    pub const fn second_stage_2m(self) -> bool {
+        self.cap >> 34 & 1 == 1
+    }
+
+    /// Whether 1-GiB leaves work in second-stage tables.
+    pub const fn second_stage_1g(self) -> bool {
+        self.cap >> 35 & 1 == 1
+    }
+
     /// Whether scalable mode with first-stage translation exists.
     pub const fn scalable_first_stage(self) -> bool {
         const SMTS: u64 = 1 << 43;
@@ -151,7 +173,10 @@ mod tests {
         assert_eq!(caps.domain_count(), 65536);
         assert!(caps.first_stage_1g() && !caps.first_stage_5_levels());
         assert!(caps.queued_invalidation() && caps.interrupt_remapping() && !caps.device_tlb());
-        assert!(caps.scalable_first_stage());
+        assert!(caps.scalable_first_stage() && !caps.scalable_second_stage());
+        let second = Capabilities::new(0x00d2_008c_222f_0686, 0x0000_4800_00f0_0f4a).unwrap();
+        assert!(second.scalable_second_stage() && !second.scalable_first_stage());
+        assert!(caps.second_stage_4_levels() && caps.second_stage_2m() && caps.second_stage_1g());
         assert_eq!(Capabilities::new(u64::MAX, u64::MAX), None);
         assert_eq!(Capabilities::new(0, 0), None);
     }

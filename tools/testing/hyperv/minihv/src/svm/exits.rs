@@ -1,23 +1,20 @@
 // SPDX-License-Identifier: GPL-2.0
 //! The exit table: each way in which the guest stops, and what follows.
 
-use hvcore::hypercall::control_word::{ControlWord, ResultWord};
+use hvcore::hypercall::control_word::ResultWord;
 use hvcore::hypercall::schedule::Registers;
-use hvcore::identity::Identity;
 use hvcore::partition::Progress;
 
 use super::vcpu::{Register, Vcpu};
 use super::vmcb::{exit, Event};
 use super::watched;
 use crate::console::{fatal, log};
-use crate::io::{self, Direction};
+use crate::io::{self, Direction, Width};
 use crate::{boot, cpuid, kick, machine, msr, npt, paging, startup};
 
 const CPUID_BYTES: u64 = 2;
 const MSR_BYTES: u64 = 2;
 const VMMCALL_BYTES: u64 = 3;
-/// The call by which a root partition, and no other, switches the machine off.
-const ENTER_SLEEP_STATE: u16 = 0x84;
 
 /// What the processor does after an exit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -98,9 +95,6 @@ fn vmmcall(vcpu: &mut Vcpu) {
         return vcpu.inject(Event::InvalidOpcode);
     }
     let control = vcpu.register(Register::Rcx);
-    if machine::identity() == Identity::Root && ControlWord::code_of(control).0 == ENTER_SLEEP_STATE {
-        io::guest_power_off();
-    }
     let registers = Registers { control, rdx: vcpu.register(Register::Rdx), r8: vcpu.register(Register::R8) };
     match machine::vmmcall(vcpu.index, registers) {
         Progress::Done(ResultWord(word)) => {
@@ -113,6 +107,7 @@ fn vmmcall(vcpu: &mut Vcpu) {
             core::hint::spin_loop();
         }
         Progress::InvalidOpcode => vcpu.inject(Event::InvalidOpcode),
+        Progress::PoweredOff => io::guest_power_off(),
     }
 }
 
@@ -125,16 +120,16 @@ fn io_port(vcpu: &mut Vcpu) {
     }
     let port = (info >> 16) as u16;
     // Bits 4, 5, 6: 1, 2, 4 bytes.
-    let mask = match info >> 4 & 7 {
-        1 => 0xff,
-        2 => 0xffff,
-        _ => 0xffff_ffff,
+    let (width, mask) = match info >> 4 & 7 {
+        1 => (Width::Byte, 0xff),
+        2 => (Width::Word, 0xffff),
+        _ => (Width::Dword, 0xffff_ffff),
     };
     let direction = match info & IN {
         0 => Direction::Out { value: (vcpu.save().rax & mask) as u32 },
         _ => Direction::In,
     };
-    let value = u64::from(io::access(port, direction)) & mask;
+    let value = u64::from(io::access(port, width, direction)) & mask;
     if direction == Direction::In {
         // As everywhere, a 32-bit result clears the upper half.
         let kept = if mask == 0xffff_ffff { 0 } else { vcpu.save().rax & !mask };

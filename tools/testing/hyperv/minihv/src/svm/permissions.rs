@@ -3,6 +3,8 @@
 
 use alloc::boxed::Box;
 
+use hvcore::identity::Identity;
+
 use crate::{io, msr};
 
 const IO_BYTES: usize = 0x3000;
@@ -29,9 +31,9 @@ pub struct Permissions {
 
 impl Permissions {
     /// Intercepts what [`io`] and [`msr`] handle.
-    pub fn new() -> Permissions {
+    pub fn new(identity: Identity) -> Permissions {
         let mut ports = Box::new(Bitmap([0; IO_BYTES]));
-        for port in io::INTERCEPTED.iter().flat_map(|range| range.clone()).map(usize::from) {
+        for port in io::intercepted(identity).iter().flat_map(|range| range.clone()).map(usize::from) {
             ports.0[port / 8] |= 1 << (port % 8);
         }
         let mut msrs = Box::new(Bitmap([0; MSR_BYTES]));

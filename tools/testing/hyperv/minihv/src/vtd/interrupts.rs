@@ -4,7 +4,7 @@
 use alloc::boxed::Box;
 
 use hvcore::ids::{Rid, VpIndex};
-use hvcore::platform::RemapHandle;
+use hvcore::platform::{RemapHandle, Trigger};
 use hvcore::vtd::interrupt::{Irte, ENTRY_BYTES};
 use hvcore::vtd::registers::{self as reg, IRTA_ENTRIES};
 
@@ -16,7 +16,7 @@ const WORDS: usize = ENTRY_BYTES / 8;
 /// The table, and which function each of its entries serves.
 pub struct RemapTable {
     page: &'static mut TablePage,
-    sources: [Option<Rid>; IRTA_ENTRIES],
+    sources: [Option<(Rid, Trigger)>; IRTA_ENTRIES],
 }
 
 impl RemapTable {
@@ -30,10 +30,10 @@ impl RemapTable {
 
     /// Takes a free entry for interrupts of `rid` and points it at `vp` and `vector`; `None` when none is left or
     /// `vp` cannot be addressed.
-    pub fn allocate(&mut self, rid: Rid, vp: VpIndex, vector: u8) -> Option<RemapHandle> {
-        let entry = Irte::remapped(rid, vp, vector)?;
+    pub fn allocate(&mut self, rid: Rid, trigger: Trigger, vp: VpIndex, vector: u8) -> Option<RemapHandle> {
+        let entry = Irte::remapped(rid, trigger, vp, vector)?;
         let index = self.sources.iter().position(Option::is_none)?;
-        self.sources[index] = Some(rid);
+        self.sources[index] = Some((rid, trigger));
         self.write(index, entry);
         Some(RemapHandle(index as u16))
     }
@@ -43,7 +43,8 @@ impl RemapTable {
     pub fn retarget(&mut self, handle: RemapHandle, vp: VpIndex, vector: u8) -> bool {
         let index = usize::from(handle.0);
         let source = self.sources.get(index).copied().flatten();
-        let Some(entry) = source.and_then(|rid| Irte::remapped(rid, vp, vector)) else { return false };
+        let entry = source.and_then(|(rid, trigger)| Irte::remapped(rid, trigger, vp, vector));
+        let Some(entry) = entry else { return false };
         self.write(index, entry);
         true
     }

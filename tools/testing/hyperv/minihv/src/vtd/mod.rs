@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
-//! The physical IOMMU: QEMU's VT-d in scalable mode, first stage, with interrupt remapping.
+//! The physical IOMMU: QEMU's VT-d in scalable mode, with interrupt remapping. For guests it translates by first-stage
+//! tables, for a root partition by second-stage tables: QEMU's has either the one or the other.
 
+use hvcore::identity::Identity;
 use hvcore::ids::{DeviceIndex, Iova, Rid, VpIndex};
-use hvcore::platform::{CacheTag, DmaFault, PagingLevels, RemapHandle, Translation};
+use hvcore::platform::{CacheTag, DmaFault, PagingLevels, RemapHandle, Translation, Trigger};
 use hvcore::vtd::audit::{self, Expected};
 use hvcore::vtd::context::{TableOwner, TranslationRequests};
 use hvcore::vtd::did::Dids;
@@ -18,7 +20,8 @@ use crate::pci::Function;
 mod faults;
 mod interrupts;
 mod queue;
-mod registers;
+pub mod registers;
+mod requesters;
 mod tables;
 
 use faults::FaultLog;
@@ -28,7 +31,15 @@ use registers::Registers;
 use tables::Tables;
 
 /// The QEMU device that has everything minihv asks for.
-pub const QEMU_DEVICE: &str = "-device intel-iommu,x-scalable-mode=on,x-flts=on,intremap=on,device-iotlb=on,aw-bits=48";
+const QEMU_DEVICE: &str = "-device intel-iommu,x-scalable-mode=on,x-flts=on,intremap=on,device-iotlb=on,aw-bits=48";
+
+/// The QEMU device for a partition of this kind.
+pub fn qemu_device(identity: Identity) -> &'static str {
+    match identity {
+        Identity::Root => requesters::QEMU_DEVICE,
+        Identity::Guest | Identity::Isolated | Identity::L1vh => QEMU_DEVICE,
+    }
+}
 
 /// What is missing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,6 +48,8 @@ pub enum Missing {
     Device,
     /// Scalable mode with first-stage tables.
     FirstStage,
+    /// Scalable mode with second-stage tables of four levels.
+    SecondStage,
     /// Queued invalidation.
     QueuedInvalidation,
     /// Interrupt remapping.
@@ -49,6 +62,7 @@ impl Missing {
         match self {
             Missing::Device => "no IOMMU",
             Missing::FirstStage => "the IOMMU has no scalable mode with first-stage tables",
+            Missing::SecondStage => "the IOMMU has no scalable mode with second-stage tables of 48 bits",
             Missing::QueuedInvalidation => "the IOMMU has no queued invalidation",
             Missing::InterruptRemapping => "the IOMMU does not remap interrupts",
         }
@@ -73,9 +87,29 @@ impl Vtd {
     /// # Errors
     /// See [`Missing`].
     pub fn start(functions: &[Function], memory: &GuestMemory) -> Result<Vtd, Missing> {
-        let (mut registers, capabilities) = Registers::find().ok_or(Missing::Device)?;
+        let (registers, capabilities) = Registers::find().ok_or(Missing::Device)?;
+        if !capabilities.scalable_first_stage() {
+            return Err(Missing::FirstStage);
+        }
+        let tables = Tables::new(functions.iter().map(|function| {
+            let answered = capabilities.device_tlb() && function.has_ats();
+            let requests = if answered { TranslationRequests::Answered } else { TranslationRequests::Refused };
+            (function.rid(), requests)
+        }));
+        let largest = if capabilities.first_stage_1g() { PageSize::Huge } else { PageSize::Large };
+        let identity = tables::identity(memory, largest);
+        log!("vtd", "on, {} functions, {} domain ids", functions.len(), capabilities.domain_count());
+        Vtd::switch_on(registers, capabilities, tables, Dids::new(functions.len()), identity)
+    }
+
+    fn switch_on(
+        mut registers: Registers,
+        capabilities: Capabilities,
+        tables: Tables,
+        dids: Dids,
+        identity: PhysAddr,
+    ) -> Result<Vtd, Missing> {
         for (present, missing) in [
-            (capabilities.scalable_first_stage(), Missing::FirstStage),
             (capabilities.queued_invalidation(), Missing::QueuedInvalidation),
             (capabilities.interrupt_remapping(), Missing::InterruptRemapping),
         ] {
@@ -83,12 +117,6 @@ impl Vtd {
                 return Err(missing);
             }
         }
-
-        let tables = Tables::new(functions.iter().map(|function| {
-            let answered = capabilities.device_tlb() && function.has_ats();
-            let requests = if answered { TranslationRequests::Answered } else { TranslationRequests::Refused };
-            (function.rid(), requests)
-        }));
         registers.write64(reg::RTADDR, tables.root_address() | reg::RTADDR_TTM_SCALABLE);
         registers.command(reg::GCMD_SRTP);
 
@@ -99,11 +127,7 @@ impl Vtd {
         registers.command(reg::GCMD_IRE);
         registers.command(reg::GCMD_TE);
 
-        let largest = if capabilities.first_stage_1g() { PageSize::Huge } else { PageSize::Large };
-        let identity = tables::identity(memory, largest);
-        log!("vtd", "on, {} functions, {} domain ids", functions.len(), capabilities.domain_count());
         let faults = FaultLog::new(capabilities);
-        let dids = Dids::new(functions.len());
         Ok(Vtd { registers, capabilities, queue, tables, dids, identity, remap, faults })
     }
 
@@ -182,8 +206,8 @@ impl Vtd {
     }
 
     /// Takes a remapping entry for interrupts of `rid`; `None` when none is left or `vp` cannot be addressed.
-    pub fn remap_allocate(&mut self, rid: Rid, vp: VpIndex, vector: u8) -> Option<RemapHandle> {
-        let handle = self.remap.allocate(rid, vp, vector)?;
+    pub fn remap_allocate(&mut self, rid: Rid, trigger: Trigger, vp: VpIndex, vector: u8) -> Option<RemapHandle> {
+        let handle = self.remap.allocate(rid, trigger, vp, vector)?;
         self.queue.submit(&mut self.registers, [Descriptor::iec_index(handle)]);
         Some(handle)
     }

@@ -3,11 +3,15 @@
 
 use hvcore::vtd::registers::{self as reg, Capabilities};
 
+use hvcore::memory_map::PhysRange;
+
 use crate::console::fatal;
 use crate::time;
 
 /// Where QEMU puts it on Q35.
 const BASE: u64 = 0xfed9_0000;
+/// All of it.
+pub const RANGE: PhysRange = PhysRange { start: BASE, end: BASE + 0x1000 };
 const COMMAND_MILLISECONDS: u64 = 1000;
 
 /// Access to the registers; there is only one IOMMU.

@@ -8,6 +8,7 @@ use hvcore::ids::{DeviceIndex, Rid};
 use hvcore::vtd::context::{self, Half, TableOwner, TranslationRequests};
 use hvcore::vtd::{pasid, root, PhysAddr};
 
+use super::requesters;
 use crate::console::fatal;
 use crate::memory::{own_range, GuestMemory};
 use crate::paging::{EntryFlags, IdentityTable, PageSize, TablePage};
@@ -62,6 +63,11 @@ impl Tables {
             tables.functions.push(FunctionTables { rid, requests, sets, active: 0 });
         }
         tables
+    }
+
+    /// Tables in which every requester of the machine goes through this entry.
+    pub fn of_every_requester(entry: [u64; 8]) -> Tables {
+        Tables { root: requesters::every_requester(entry), buses: Vec::new(), functions: Vec::new() }
     }
 
     fn add_bus(&mut self, bus: usize) {
@@ -120,6 +126,11 @@ impl Tables {
 pub fn identity(memory: &GuestMemory, largest: PageSize) -> PhysAddr {
     use hvcore::vtd::paging;
     let flags = EntryFlags { table: paging::table(PhysAddr(0)), leaf: paging::leaf_4k(PhysAddr(0)) };
+    identity_by(flags, memory, largest)
+}
+
+/// The same in entries with these flags.
+pub fn identity_by(flags: EntryFlags, memory: &GuestMemory, largest: PageSize) -> PhysAddr {
     let mut table = IdentityTable::new(flags, largest);
     for range in memory.ranges() {
         table.map(*range);

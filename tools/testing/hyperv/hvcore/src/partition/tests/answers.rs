@@ -135,7 +135,7 @@ fn interleaved(seed: u64) -> (Vec<(u32, u64)>, u64) {
                     order.push((vp, state.0));
                     *state = (state.0 + 1, LIST_OF_3);
                 }
-                Progress::InvalidOpcode => panic!("the page is in force"),
+                other @ (Progress::InvalidOpcode | Progress::PoweredOff) => panic!("{other:?}"),
             }
         }
     }

@@ -1,0 +1,115 @@
+// SPDX-License-Identifier: GPL-2.0
+//! Memory that the root partition has given to the hypervisor.
+
+use alloc::collections::BTreeSet;
+
+use super::refusal::Refusal;
+use crate::ids::Gpa;
+use crate::platform::Platform;
+use crate::status::Status;
+
+const PAGE_BYTES: u64 = 4096;
+const PAGE_SHIFT: u32 = 12;
+
+/// The pages, used or not.
+#[derive(Debug, Default)]
+pub struct Pool {
+    free: BTreeSet<Gpa>,
+    used: BTreeSet<Gpa>,
+}
+
+impl Pool {
+    /// Nothing.
+    pub fn new() -> Pool {
+        Pool::default()
+    }
+
+    /// The partition gives the page with this number.
+    ///
+    /// # Errors
+    /// A violation: no memory of the partition's, or given already.
+    pub fn deposit(&mut self, platform: &impl Platform, page: u64) -> Result<(), Refusal> {
+        let address = page.checked_shl(PAGE_SHIFT).filter(|address| address >> PAGE_SHIFT == page).map(Gpa);
+        let address = address.filter(|&address| platform.is_guest_ram(address, PAGE_BYTES));
+        let address = address.ok_or(Refusal::parameter("a page that is no memory of the partition's"))?;
+        if self.contains(address) {
+            return Err(Refusal::parameter("a page that has been deposited"));
+        }
+        self.free.insert(address);
+        Ok(())
+    }
+
+    /// Gives a page that is not in use back to the partition; `None` when there is none.
+    pub fn withdraw(&mut self) -> Option<Gpa> {
+        self.free.pop_first()
+    }
+
+    /// Uses a page.
+    ///
+    /// # Errors
+    /// [`Status::INSUFFICIENT_MEMORY`]: the partition must deposit more.
+    pub fn take(&mut self) -> Result<Gpa, Refusal> {
+        let page = self.free.pop_first().ok_or(Refusal::from(Status::INSUFFICIENT_MEMORY))?;
+        self.used.insert(page);
+        Ok(page)
+    }
+
+    /// Uses a page no longer; one that is not in use stays as it is.
+    pub fn release(&mut self, page: Gpa) {
+        if self.used.remove(&page) {
+            self.free.insert(page);
+        }
+    }
+
+    /// Whether the page has been given.
+    pub fn contains(&self, page: Gpa) -> bool {
+        self.free.contains(&page) || self.used.contains(&page)
+    }
+
+    /// Pages that nothing uses.
+    pub fn free(&self) -> u64 {
+        self.free.len() as u64
+    }
+
+    /// All pages.
+    pub fn total(&self) -> u64 {
+        (self.free.len() + self.used.len()) as u64
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{MockPlatform, RAM_BYTES};
+    use alloc::vec::Vec;
+
+    #[test]
+    fn pages_come_and_go() {
+        let platform = MockPlatform::new(Vec::new());
+        let mut pool = Pool::new();
+        assert_eq!(pool.take(), Err(Status(0x0b).into()));
+        for page in [7, 5, 6] {
+            assert_eq!(pool.deposit(&platform, page), Ok(()));
+        }
+        assert!(pool.deposit(&platform, 5).unwrap_err().violation.is_some());
+        let page = pool.take().unwrap();
+        assert_eq!((page, pool.free(), pool.total()), (Gpa(0x5000), 2, 3));
+        assert!(pool.contains(page) && pool.deposit(&platform, 5).is_err());
+        pool.release(page);
+        pool.release(page);
+        assert_eq!(pool.free(), 3);
+        assert_eq!(core::iter::from_fn(|| pool.withdraw()).count(), 3);
+        assert_eq!(pool.total(), 0);
+        assert_eq!(pool.deposit(&platform, 5), Ok(()));
+    }
+
+    #[test]
+    fn only_memory_can_be_given() {
+        let platform = MockPlatform::new(Vec::new());
+        let mut pool = Pool::new();
+        for page in [RAM_BYTES as u64 >> 12, u64::MAX, 1 << 52, 1 << 63] {
+            assert_eq!(pool.deposit(&platform, page).unwrap_err().status, Status(5), "{page:#x}");
+        }
+        assert_eq!(pool.deposit(&platform, (RAM_BYTES as u64 >> 12) - 1), Ok(()));
+    }
+}

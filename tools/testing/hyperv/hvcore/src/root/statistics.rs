@@ -1,0 +1,135 @@
+// SPDX-License-Identifier: GPL-2.0
+//! Pages of statistics, which the root partition's debugfs shows. The hypervisor chooses the page, out of what the
+//! partition has deposited.
+
+use alloc::collections::BTreeMap;
+
+use super::memory::Pool;
+use super::refusal::Refusal;
+use crate::ids::Gpa;
+use crate::platform::Platform;
+use crate::status::Status;
+
+/// Counters of the hypervisor, by their index in its page.
+mod counter {
+    pub const LOGICAL_PROCESSORS: usize = 1;
+    pub const PARTITIONS: usize = 2;
+    pub const TOTAL_PAGES: usize = 3;
+    pub const VIRTUAL_PROCESSORS: usize = 4;
+}
+
+/// Whose statistics.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Object {
+    /// The hypervisor's.
+    Hypervisor,
+    /// A logical processor's.
+    LogicalProcessor(u32),
+    /// A partition's.
+    Partition,
+    /// A virtual processor's.
+    Vp(u32),
+}
+
+/// What is counted in the hypervisor's page.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Census {
+    /// Logical processors that run.
+    pub logical_processors: u64,
+    /// Virtual processors that exist.
+    pub virtual_processors: u64,
+    /// Pages that were deposited.
+    pub pages: u64,
+}
+
+/// The pages that are shown.
+#[derive(Debug, Default)]
+pub struct Statistics {
+    pages: BTreeMap<Object, Gpa>,
+}
+
+impl Statistics {
+    /// None.
+    pub fn new() -> Statistics {
+        Statistics::default()
+    }
+
+    /// Shows the page of an object; one that is shown stays where it is.
+    ///
+    /// # Errors
+    /// [`Status::INSUFFICIENT_MEMORY`].
+    pub fn map(
+        &mut self,
+        platform: &mut impl Platform,
+        pool: &mut Pool,
+        object: Object,
+        census: Census,
+    ) -> Result<Gpa, Refusal> {
+        let page = match self.pages.get(&object) {
+            Some(page) => *page,
+            None => pool.take()?,
+        };
+        self.pages.insert(object, page);
+        platform.write(page, &[0; 4096]).map_err(|_| Status::INVALID_PARAMETER)?;
+        if object == Object::Hypervisor {
+            for (index, value) in [
+                (counter::LOGICAL_PROCESSORS, census.logical_processors),
+                (counter::PARTITIONS, 1),
+                (counter::TOTAL_PAGES, census.pages),
+                (counter::VIRTUAL_PROCESSORS, census.virtual_processors),
+            ] {
+                let at = Gpa(page.0 + 8 * index as u64);
+                platform.write(at, &value.to_le_bytes()).map_err(|_| Status::INVALID_PARAMETER)?;
+            }
+        }
+        Ok(page)
+    }
+
+    /// Shows the page no longer.
+    ///
+    /// # Errors
+    /// A violation: it was not shown.
+    pub fn unmap(&mut self, pool: &mut Pool, object: Object) -> Result<(), Refusal> {
+        let page = self.pages.remove(&object).ok_or(Refusal::parameter("statistics that are not mapped"))?;
+        pool.release(page);
+        Ok(())
+    }
+
+    /// Shows no page any longer.
+    pub fn unmap_all(&mut self, pool: &mut Pool) {
+        for page in core::mem::take(&mut self.pages).into_values() {
+            pool.release(page);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::MockPlatform;
+    use alloc::vec::Vec;
+
+    const CENSUS: Census = Census { logical_processors: 4, virtual_processors: 3, pages: 2 };
+
+    #[test]
+    fn a_page_is_taken_from_the_pool_and_given_back() {
+        let mut platform = MockPlatform::new(Vec::new());
+        platform.put_u64(0x5800, 7);
+        let (mut pool, mut statistics) = (Pool::new(), Statistics::new());
+        let mut map =
+            |statistics: &mut Statistics, pool: &mut Pool, object| statistics.map(&mut platform, pool, object, CENSUS);
+        assert_eq!(map(&mut statistics, &mut pool, Object::Hypervisor), Err(Status(0x0b).into()));
+        pool.deposit(&MockPlatform::new(Vec::new()), 5).unwrap();
+        assert_eq!(map(&mut statistics, &mut pool, Object::Hypervisor), Ok(Gpa(0x5000)));
+        assert_eq!(map(&mut statistics, &mut pool, Object::Hypervisor), Ok(Gpa(0x5000)));
+        assert_eq!(map(&mut statistics, &mut pool, Object::Vp(0)), Err(Status(0x0b).into()));
+        let words: Vec<u64> = (0..5).map(|index| platform.get_u64(0x5000 + 8 * index)).collect();
+        assert_eq!((words, platform.get_u64(0x5800)), (vec![0, 4, 1, 2, 3], 0));
+        assert_eq!(statistics.unmap(&mut pool, Object::Hypervisor), Ok(()));
+        assert!(statistics.unmap(&mut pool, Object::Hypervisor).unwrap_err().violation.is_some());
+        assert_eq!(pool.free(), 1);
+        statistics.map(&mut platform, &mut pool, Object::Vp(1), CENSUS).unwrap();
+        statistics.unmap_all(&mut pool);
+        assert_eq!(pool.free(), 1);
+    }
+}

@@ -1,0 +1,187 @@
+// SPDX-License-Identifier: GPL-2.0
+//! The root partition as its kernel meets it: registers, calls, and the order of both.
+
+use super::overlay::Overlays;
+use crate::hypercall::schedule::Registers;
+use crate::ids::{Gpa, VpIndex};
+use crate::options::Options;
+use crate::partition::{Partition, Progress};
+use crate::synic::MsrOutcome;
+use crate::testing::MockPlatform;
+use alloc::string::String;
+use alloc::vec::Vec;
+
+const OVERLAYS: Overlays = Overlays::new(Gpa(0x2_0000));
+const PRIVILEGES: u64 = 0x1007 << 32 | 0x1234;
+const INPUT: u64 = 0x1000;
+const OUTPUT: u64 = 0x3000;
+const VP: VpIndex = VpIndex(0);
+const GUEST_OS_ID: u32 = 0x4000_0000;
+const HYPERCALL: u32 = 0x4000_0001;
+
+struct Root {
+    partition: Partition,
+    platform: MockPlatform,
+}
+
+impl Root {
+    fn new() -> Root {
+        let options: Options = "partition=root assign=4.0,5.0".parse().unwrap();
+        let mut platform = MockPlatform::new(Vec::new());
+        platform.vps = 3;
+        Root { partition: Partition::new_root(options, 3, OVERLAYS, PRIVILEGES).unwrap(), platform }
+    }
+
+    /// With the hypercall page in force.
+    fn started() -> Root {
+        let mut root = Root::new();
+        root.write(GUEST_OS_ID, 0x8100 << 48);
+        root.write(HYPERCALL, OVERLAYS.hypercall().0 | 1);
+        root
+    }
+
+    fn write(&mut self, msr: u32, value: u64) {
+        let outcome = self.partition.msr_write(&mut self.platform, VP, msr, value);
+        assert_eq!(outcome, MsrOutcome::Handled, "{msr:#x} {value:#x}");
+    }
+
+    /// The result word.
+    fn call(&mut self, control: u64, words: &[u64]) -> u64 {
+        for (index, word) in words.iter().enumerate() {
+            self.platform.put_u64(INPUT + 8 * index as u64, *word);
+        }
+        let registers = Registers { control, rdx: INPUT, r8: OUTPUT };
+        match self.partition.vmmcall(&mut self.platform, VP, registers) {
+            Progress::Done(word) => word.0,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn violations(&self) -> Vec<&String> {
+        let lines = self.platform.lines.iter().map(|(_, line)| line);
+        lines.filter(|line| line.starts_with("violation: ")).collect()
+    }
+}
+
+fn reps(code: u64, count: u64) -> u64 {
+    code | count << 32
+}
+
+#[test]
+fn pages_are_where_the_hypervisor_put_them() {
+    let mut root = Root::new();
+    let pages = OVERLAYS.of(VpIndex(2));
+    for (msr, page) in [
+        (0x4000_0001, OVERLAYS.hypercall()),
+        (0x4000_0021, OVERLAYS.reference_tsc()),
+        (0x4000_0073, pages.assist),
+        (0x4000_0082, pages.event_flags),
+        (0x4000_0083, pages.messages),
+        (0x4000_0085, pages.event_rings),
+    ] {
+        assert_eq!(root.partition.msr_read(VpIndex(2), msr), Some(page.0), "{msr:#x}");
+        let moved = root.partition.msr_write(&mut root.platform, VpIndex(2), msr, page.0 + 0x1001);
+        assert_eq!(moved, MsrOutcome::Fault, "{msr:#x}");
+        root.partition.msr_write(&mut root.platform, VpIndex(2), GUEST_OS_ID, 1);
+        let enabled = root.partition.msr_write(&mut root.platform, VpIndex(2), msr, page.0 | 1);
+        assert_eq!(enabled, MsrOutcome::Handled, "{msr:#x}");
+        assert_eq!(root.partition.msr_read(VpIndex(2), msr), Some(page.0 | 1), "{msr:#x}");
+    }
+    assert_eq!(root.violations().len(), 6);
+    assert_eq!(root.partition.msr_read(VpIndex(3), 0x4000_0073), None);
+}
+
+#[test]
+fn a_guests_calls_are_not_offered() {
+    let mut root = Root::started();
+    for code in [0x5c, 0x5d, 0x7e, 0xce, 0xd0, 0x106, 0x125] {
+        assert_eq!(root.call(code, &[0; 8]), 2, "{code:#x}");
+    }
+    assert!(root.violations().is_empty());
+}
+
+/// What Linux does from the first processor to power-off.
+#[test]
+fn a_boot() {
+    let mut root = Root::started();
+    assert_eq!(root.call(0x46, &[]), 0);
+    assert_eq!(root.platform.get_u64(OUTPUT), 1);
+    assert_eq!(root.call(0x7b, &[47, 0]), 0);
+    assert_eq!(root.platform.get_u64(OUTPUT), 0);
+    assert_eq!(root.call(0x7b, &[15, 0]), 0);
+    assert_eq!(root.platform.get_u64(OUTPUT), 1);
+    assert_eq!(root.call(0x04, &[1]), 0x41);
+    for processor in 1..3u64 {
+        assert_eq!(root.call(0x76, &[processor | processor << 32, 0]), 0);
+    }
+    assert_eq!(root.call(0x87, &[4]), 0);
+    for processor in 1..3 {
+        assert_eq!(root.call(0x4e, &[u64::MAX, processor | 0xff << 56, 9, 9, processor]), 0);
+        assert!(root.partition.may_start(&mut root.platform, VpIndex(processor as u32)));
+    }
+    assert_eq!(root.call(0x04, &[2]), 0);
+    assert_eq!(root.call(reps(0x9a, 1), &[u64::MAX, 0, 2]), 1 << 32);
+    assert_eq!(root.platform.get_u64(OUTPUT) as u32, 2);
+    assert_eq!(root.call(0x44, &[u64::MAX, 0x1_0000]), 0);
+    assert_eq!(root.platform.get_u64(OUTPUT), PRIVILEGES);
+    assert_eq!(root.call(0x101, &[u64::MAX, 0x9_0007, 0]), 0);
+    assert_eq!(root.call(0x6f, &[3, 5, 0, 0, 0, 0, 0, 0, 0]), 0);
+    assert!(root.violations().is_empty(), "{:?}", root.violations());
+    root.platform.put_u64(INPUT, 5);
+    let off = Registers { control: 0x84, rdx: INPUT, r8: 0 };
+    assert_eq!(root.partition.vmmcall(&mut root.platform, VP, off), Progress::PoweredOff);
+}
+
+#[test]
+fn memory_is_deposited_and_withdrawn() {
+    let mut root = Root::started();
+    // A page is wanted, and given.
+    assert_eq!(root.call(0x6c, &[1, 0, 0]), 0x0b);
+    assert_eq!(root.call(reps(0x48, 3), &[1, 0x80, 0x81, 0x82]), 3 << 32);
+    assert_eq!(root.call(0x6c, &[1, 0, 0]), 0);
+    assert_eq!(root.platform.get_u64(OUTPUT), 0x80);
+    assert_eq!(root.platform.get_u64(0x8_0008), 1);
+    // The second one is taken already, the first one is done.
+    assert_eq!(root.call(reps(0x48, 3), &[1, 0x83, 0x81, 0x84]), 1 << 32 | 5);
+    assert_eq!(root.violations().len(), 1);
+    // Five are wanted, three are free.
+    assert_eq!(root.call(reps(0x49, 5), &[1, 0]), 3 << 32 | 0x1d);
+    let pages: Vec<u64> = (0..3).map(|index| root.platform.get_u64(OUTPUT + 8 * index)).collect();
+    assert_eq!(pages, [0x81, 0x82, 0x83]);
+    assert_eq!(root.call(0x6d, &[1, 0, 0]), 0);
+    assert_eq!(root.call(0x6d, &[1, 0, 0]), 5);
+    assert_eq!(root.call(reps(0x48, 1), &[2, 0x90]), 0x0d);
+    assert_eq!(root.violations().len(), 3);
+}
+
+#[test]
+fn violations_have_names() {
+    let mut root = Root::started();
+    assert_eq!(root.call(0x76, &[7 | 7 << 32, 0]), 0x41);
+    assert_eq!(root.call(0x84, &[5]), 8);
+    assert!(!root.partition.may_start(&mut root.platform, VpIndex(1)));
+    assert_eq!(
+        root.violations(),
+        [
+            "violation: 0x76 ADD_LOGICAL_PROCESSOR: no such processor in the machine: 0x41 HV_STATUS_INVALID_LP_INDEX",
+            "violation: 0x84 ENTER_SLEEP_STATE: a sleep state that was not described: 0x08 HV_STATUS_OPERATION_DENIED",
+            "violation: vp 1 started, which was not created",
+        ]
+    );
+}
+
+#[test]
+fn another_kernel_finds_the_processors_and_no_interrupts() {
+    let mut root = Root::started();
+    root.call(0x76, &[1 | 1 << 32, 0]);
+    let mut map = [0; 11];
+    (map[0], map[1], map[6], map[7], map[9], map[10]) = (1, 1 << 62 | 0x20, 1, 0x31 | 2 << 32, 1, 1);
+    assert_eq!(root.call(0x7c | 2 << 17, &map), 0);
+    assert_eq!(root.platform.get_u64(OUTPUT), 1);
+    assert_eq!(root.platform.get_u64(OUTPUT + 8), 0xfee0_0010);
+    root.write(HYPERCALL, OVERLAYS.hypercall().0);
+    assert!(root.platform.requester_remap.is_empty());
+    root.write(HYPERCALL, OVERLAYS.hypercall().0 | 1);
+    assert_eq!(root.call(0x04, &[1]), 0);
+    assert!(root.violations().is_empty(), "{:?}", root.violations());
+}
