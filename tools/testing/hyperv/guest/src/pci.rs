@@ -115,6 +115,14 @@ pub fn logical_id(guid: &str, function: u8) -> Option<LogicalDeviceId> {
     Some(LogicalDeviceId((data2 << 16) | (data3 & 0xfff8) | u64::from(function & 7)))
 }
 
+/// The requester id of a function of PCI domain 0, which is the machine's own: VMBus' begin at 1.
+fn requester_id(address: &str) -> Option<LogicalDeviceId> {
+    let (bus, rest) = address.strip_prefix("0000:")?.split_once(':')?;
+    let (device, function) = rest.split_once('.')?;
+    let number = |digits| u64::from_str_radix(digits, 16).ok();
+    Some(LogicalDeviceId(number(bus)? << 8 | number(device)? << 3 | number(function)?))
+}
+
 /// The number of the bus that the VMBus instance `guid` announces: minihv puts it into the last two bytes.
 fn bus_index(guid: &str) -> Option<BusIndex> {
     logical_id(guid, 0)?;
@@ -176,10 +184,12 @@ impl PciFunction {
         }
     }
 
-    /// The logical device id under Hyper-V; `None` for a function that does not sit on a VMBus device.
+    /// The logical device id under Hyper-V; of a function of the machine's own, what minihv's test interface calls it, which
+    /// is its requester id.
     pub fn logical_id(&self) -> Option<LogicalDeviceId> {
         let function = self.address.rsplit('.').next()?.parse().ok()?;
-        self.path.iter().filter_map(|part| part.to_str()).find_map(|part| logical_id(part, function))
+        let parts = self.path.iter().filter_map(|part| part.to_str());
+        parts.into_iter().find_map(|part| logical_id(part, function)).or_else(|| requester_id(&self.address))
     }
 
     /// minihv's number of the bus that the function sits on; `None` for a function that does not sit on a VMBus device.
@@ -349,6 +359,8 @@ mod tests {
         assert_eq!(bus_index("69637076-1ee7-6050-6d69-6e6968760012"), Some(BusIndex(0x12)));
         assert_eq!(bus_index("pci1ee7:00"), None);
         assert_eq!(logical_id("pci1ee7:00", 0), None);
+        assert_eq!(requester_id("0000:02:1f.3"), Some(LogicalDeviceId(0x02fb)));
+        assert_eq!(requester_id("1ee7:00:00.0"), None);
         assert_eq!(logical_id("44c4f61d-1ee7-6053-9d52-802e27ede1", 0), None);
     }
 }

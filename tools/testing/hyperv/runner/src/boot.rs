@@ -8,6 +8,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{bail, Context, Result};
+use hvcore::identity::Identity;
 use hvcore::options::Options;
 use hvcore::request::Request;
 
@@ -129,7 +130,8 @@ pub struct Plan {
     pub memory: String,
     /// PCI devices.
     pub devices: Devices,
-    /// The machine's IOMMU. minihv knows [`Iommu::Intel`] alone.
+    /// The machine's IOMMU. minihv knows Intel's alone: [`Iommu::Intel`] for guests, [`Iommu::IntelSecondStage`] for a root
+    /// partition.
     pub iommu: Iommu,
     /// What drives the guest's clocks.
     pub clock: Clock,
@@ -293,7 +295,12 @@ impl Plan {
         }
         let bundle = directory.join("bundle.img");
         write_bundle(&bundle, &self.kernel.image, initramfs, &command_line)?;
-        let options = Options { assign: self.devices.assignment()?, ..self.hypervisor.clone() };
+        // A root partition has the machine's devices as they are.
+        let assign = match self.hypervisor.identity {
+            Identity::Root => Vec::new(),
+            Identity::Guest | Identity::Isolated | Identity::L1vh => self.devices.assignment()?,
+        };
+        let options = Options { assign, ..self.hypervisor.clone() };
         Ok(Payload::Minihv { elf: elf.clone(), bundle, options: options.to_string() })
     }
 

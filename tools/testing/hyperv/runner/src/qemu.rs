@@ -127,6 +127,9 @@ impl Threads {
 pub enum Iommu {
     /// Intel's VT-d in scalable mode with first-stage tables: the one that minihv drives.
     Intel,
+    /// The same without first-stage tables, as minihv needs it for a root partition: with them, QEMU's has no second-stage
+    /// tables.
+    IntelSecondStage,
     /// virtio-iommu.
     Virtio,
     /// There is none.
@@ -139,6 +142,7 @@ impl Iommu {
         match self {
             // With interrupt remapping; 48 bits is all that this model's first stage walks.
             Iommu::Intel => Some("intel-iommu,x-scalable-mode=on,x-flts=on,intremap=on,device-iotlb=on,aw-bits=48"),
+            Iommu::IntelSecondStage => Some("intel-iommu,x-scalable-mode=on,intremap=on,device-iotlb=on,aw-bits=48"),
             // Below the first slot that devices are put into.
             Iommu::Virtio => Some("virtio-iommu-pci,addr=3.0"),
             Iommu::Absent => None,
@@ -148,7 +152,7 @@ impl Iommu {
     /// Words for a kernel that drives it itself.
     pub fn words(self) -> &'static str {
         match self {
-            Iommu::Intel => "intel_iommu=on,sm_on",
+            Iommu::Intel | Iommu::IntelSecondStage => "intel_iommu=on,sm_on",
             Iommu::Virtio | Iommu::Absent => "",
         }
     }
@@ -185,10 +189,13 @@ impl Machine {
     pub fn arguments(&self, directory: &Path, logs: &Logs) -> Vec<String> {
         let mut out: Vec<String> = Vec::new();
         let mut put = |words: &[&str]| out.extend(words.iter().map(|w| (*w).to_owned()));
-        // The guest sees nothing of the board under minihv; without it, only the devices asked for should be there.
-        let board = match &self.payload {
-            Payload::Minihv { .. } => "q35",
-            Payload::Kernel { .. } => "q35,sata=off,smbus=off",
+        // A guest sees nothing of the board under minihv; a root partition does, and so does a kernel without minihv: only
+        // the devices asked for should be there. A root partition must not need the firmware's system management mode to
+        // switch ACPI on: SVM would have to take part in that.
+        let board = match (&self.payload, self.iommu) {
+            (Payload::Minihv { .. }, Iommu::IntelSecondStage) => "q35,sata=off,smbus=off,smm=off",
+            (Payload::Minihv { .. }, _) => "q35",
+            (Payload::Kernel { .. }, _) => "q35,sata=off,smbus=off",
         };
         put(&[
             "-accel",
@@ -288,6 +295,8 @@ mod tests {
             assert_eq!(arguments[at("-append") + 1], "assign=4.0");
         }
         assert!(!arguments(Iommu::Absent, Clock::Host).iter().any(|a| a.contains("iommu")));
+        let root = arguments(Iommu::IntelSecondStage, Clock::Host);
+        assert!(root.iter().any(|a| a.starts_with("intel-iommu,")) && !root.iter().any(|a| a.contains("x-flts")));
     }
 
     #[test]

@@ -7,6 +7,7 @@ use std::sync::{Mutex, PoisonError};
 
 use anyhow::{bail, Context, Result};
 use hvcore::cachelog::Strictness;
+use hvcore::identity::Identity;
 use hvcore::options::Options;
 
 use crate::boot::{self, Failures, Leftovers, Patience, Plan, Record, Tools};
@@ -117,6 +118,11 @@ fn patience(case: &Case, selection: &Selection) -> Patience {
 }
 
 fn plan(case: &Case, kernel: &Kernel, selection: &Selection) -> Result<Plan> {
+    let options = hypervisor(case, case.hypervisor)?;
+    let iommu = match options.identity {
+        Identity::Root => Iommu::IntelSecondStage,
+        Identity::Guest | Identity::Isolated | Identity::L1vh => Iommu::Intel,
+    };
     let buses: Vec<Bus> = case.devices.iter().map(|d| d.parse()).collect::<Result<_>>()?;
     Ok(Plan {
         name: case.path(),
@@ -124,11 +130,11 @@ fn plan(case: &Case, kernel: &Kernel, selection: &Selection) -> Result<Plan> {
         cpus: case.cpus.unwrap_or(selection.cpus),
         memory: case.memory.unwrap_or(&selection.memory).to_owned(),
         devices: Devices::new(&buses)?,
-        iommu: Iommu::Intel,
+        iommu,
         clock: case.clock,
         threads: case.threads.unwrap_or(selection.threads),
         append: case.command_line(),
-        hypervisor: hypervisor(case, case.hypervisor)?,
+        hypervisor: options,
         power_cycles: case.power_cycles.iter().map(|cycle| again(case, *cycle)).collect::<Result<_>>()?,
         fio: Fio::Left,
         packs: case.packs.clone(),

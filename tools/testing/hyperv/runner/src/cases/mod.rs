@@ -20,6 +20,7 @@ mod nomem;
 mod observe;
 mod passthrough;
 mod power;
+mod root;
 mod stress;
 
 use crate::case::Case;
@@ -46,6 +47,7 @@ pub const SUITES: [&str; 19] = [
     "passthrough",
     "negative",
     "power",
+    "root",
     "stress",
     "ats",
     "attack",
@@ -98,6 +100,7 @@ pub fn all() -> Vec<Case> {
         passthrough::cases(),
         negative::cases(),
         power::cases(),
+        root::cases(),
         stress::cases(),
         ats::cases(),
         attack::cases(),

@@ -64,7 +64,7 @@ fn confidential() -> Expectation {
 }
 
 /// What the kernel takes itself for.
-fn runs_as(kind: &str) -> Expectation {
+pub(super) fn runs_as(kind: &str) -> Expectation {
     let pattern = format!("^Hyper-V: running as {kind} partition");
     Expectation { meaning: format!("the kernel runs as {kind}"), pattern, times: Times::Once }
 }
@@ -250,14 +250,6 @@ fn partitions() -> Vec<Case> {
         unmanaged("confidential-guest", "unmanaged", "partition=isolated").expect(confidential()),
         unmanaged("l1vh-partition", "unmanaged", "partition=l1vh")
             .expect(runs_as("L1VH"))
-            .expect(expect::driver_silent())
-            .thorough(),
-        // With more processors the root partition would have to create them. It has the machine's own devices, here
-        // none: the last word about their number counts.
-        unmanaged("root-partition", "no-devices", "partition=root")
-            .append("hvtest.devices=0")
-            .cpus(1)
-            .expect(runs_as("root"))
             .expect(expect::driver_silent())
             .thorough(),
     ]

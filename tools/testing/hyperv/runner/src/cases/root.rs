@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: GPL-2.0
+//! Linux as the root partition: it owns the machine's devices, which all are in the hypervisor's identity domain, and has no
+//! driver of its own for the IOMMU.
+
+use super::{mode, power, with};
+use crate::case::Case;
+use crate::expect::{self, Expectation, Times};
+
+/// The processors that the partition brings up: by hypercall first, then by start-up IPIs.
+fn processors(count: u32) -> Expectation {
+    let pattern = format!("^smp: Brought up 1 node, {count} CPUs?$");
+    Expectation { meaning: format!("{count} processors are up"), pattern, times: Times::Once }
+}
+
+/// The driver that manages other partitions finds all that it needs of the hypervisor.
+fn manager() -> Expectation {
+    let pattern = "^misc mshv: Hypervisor using classic scheduler without SMT$".to_owned();
+    Expectation { meaning: "mshv_root knows the scheduler".to_owned(), pattern, times: Times::Once }
+}
+
+/// A crash of the partition leaves the hypervisor where it is.
+fn hypervisor_stays() -> Expectation {
+    let pattern = "^Hyper-V: hypervisor crash dump area pfn is 0$".to_owned();
+    Expectation { meaning: "a crash does not take the hypervisor away".to_owned(), pattern, times: Times::Once }
+}
+
+/// The emulator's clocks drift against each other when its host is busy: the kernel is told to trust the counter.
+fn boot(name: &'static str, cpus: u32) -> Case {
+    let case = with(Case::new("root", name, "unmanaged"), &mode::UNMANAGED);
+    case.hypervisor("partition=root")
+        .append("tsc=reliable")
+        .cpus(cpus)
+        .expect(power::runs_as("root"))
+        .expect(expect::driver_down())
+        .expect(expect::driver_silent())
+        .expect(manager())
+        .expect(hypervisor_stays())
+        // The kernel allocates memory with a raw spinlock held. Lockdep says so once, and nothing afterwards.
+        .known_caller("hv_irq_compose_msi_msg")
+}
+
+/// The cases.
+pub fn cases() -> Vec<Case> {
+    vec![
+        boot("boot-1", 1).thorough(),
+        boot("boot-2", 2).expect(processors(2)),
+        boot("boot-4", 4).expect(processors(4)).thorough(),
+    ]
+}
