@@ -1,11 +1,11 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
-# Builds the kernel's own tests of VFIO and iommufd, as build/linux has them, in build/kselftest.
+# Builds the kernel's own tests of VFIO, iommufd and this IOMMU, as build/linux has them, in build/kselftest.
 set -euo pipefail
 # shellcheck source=scripts/lib.sh
 . "${BASH_SOURCE[0]%/*}/lib.sh"
 
-readonly TESTS=(vfio iommu)	# directories of tools/testing/selftests
+readonly TESTS=(vfio iommu hyperv)	# directories of tools/testing/selftests
 readonly WORK=$HV_BUILD/kselftest
 readonly HEADERS=$WORK/headers
 
@@ -40,7 +40,7 @@ build_key() {
 	{
 		cat "$HV_LINUX.stamp"
 		(cd "$HV_LINUX" && find "${TESTS[@]/#/tools/testing/selftests/}" tools/testing/selftests/*.{h,mk} include/uapi \
-			arch/x86/include/uapi tools/include tools/arch/x86/include drivers/iommu/iommufd/iommufd_test.h -type f -print0 |
+			arch/x86/include/uapi tools/include tools/arch/x86/include tools/dma drivers/iommu/iommufd/iommufd_test.h -type f -print0 |
 			sort -z | xargs -0 sha256sum)
 		"$CLANG" --version
 		sha256sum /usr/lib/x86_64-linux-gnu/lib{c,cap,uuid}.a
@@ -51,7 +51,7 @@ build_key() {
 case ${1:-} in
 '') ;;
 -h | --help)
-	echo "usage: scripts/build-kselftest.sh    builds the kernel's tests of VFIO and iommufd in build/kselftest"
+	echo "usage: scripts/build-kselftest.sh    builds the kernel's tests of VFIO, iommufd and this IOMMU in build/kselftest"
 	exit 0
 	;;
 *) die "unknown argument $1" ;;
