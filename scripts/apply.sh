@@ -28,7 +28,7 @@ usage() {
 }
 
 # Trees whose files may be laid down; everything else of the project stays outside the kernel.
-readonly LAID=(Documentation arch drivers include kernel lib mm rust samples tools/testing)
+readonly LAID=(Documentation arch drivers include kernel lib mm rust samples tools/hv tools/testing)
 readonly STATE=.hv-pviommu-applied
 
 declare -A kind=() sum=() orig=()	# by path, from the tree's manifest

@@ -1,11 +1,13 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
-# Builds the kernel's own tests of VFIO, iommufd and this IOMMU, as build/linux has them, in build/kselftest.
+# Builds the kernel's own tests of VFIO, iommufd and this IOMMU, as build/linux has them, in build/kselftest, with the
+# report for users beside them.
 set -euo pipefail
 # shellcheck source=scripts/lib.sh
 . "${BASH_SOURCE[0]%/*}/lib.sh"
 
 readonly TESTS=(vfio iommu hyperv)	# directories of tools/testing/selftests
+readonly REPORT=tools/hv/hv-pviommu-report
 readonly WORK=$HV_BUILD/kselftest
 readonly HEADERS=$WORK/headers
 
@@ -31,6 +33,7 @@ collect() {
 	rm -rf -- "$fresh"
 	mkdir -p -- "$fresh"
 	find "${TESTS[@]/#/$WORK/objects/}" -maxdepth 1 -type f -executable -exec cp -t "$fresh" -- {} +
+	install -t "$fresh" -- "$HV_LINUX/$REPORT"
 	rm -rf -- "$KSELFTEST"
 	mv -- "$fresh" "$KSELFTEST"
 }
@@ -40,7 +43,7 @@ build_key() {
 	{
 		cat "$HV_LINUX.stamp"
 		(cd "$HV_LINUX" && find "${TESTS[@]/#/tools/testing/selftests/}" tools/testing/selftests/*.{h,mk} include/uapi \
-			arch/x86/include/uapi tools/include tools/arch/x86/include tools/dma drivers/iommu/iommufd/iommufd_test.h -type f -print0 |
+			arch/x86/include/uapi tools/include tools/arch/x86/include tools/dma "$REPORT" drivers/iommu/iommufd/iommufd_test.h -type f -print0 |
 			sort -z | xargs -0 sha256sum)
 		"$CLANG" --version
 		sha256sum /usr/lib/x86_64-linux-gnu/lib{c,cap,uuid}.a

@@ -87,7 +87,7 @@ count() {
 suite_key() {
 	{
 		if [[ $1 == host ]]; then
-			(cd "$HV_TOP" && project_files tools/testing/hyperv samples drivers include | xargs -0 sha256sum)
+			(cd "$HV_TOP" && project_files tools/testing/hyperv tools/hv samples drivers include | xargs -0 sha256sum)
 			"$RUSTC" -vV
 		elif [[ $1 == configs ]]; then
 			(cd "$HV_TOP" && project_files scripts rust drivers include patches Documentation/virt | xargs -0 sha256sum)
@@ -260,7 +260,7 @@ build_guests() {
 			return
 		fi
 	fi
-	if wanted vfio || wanted iommufd; then
+	if wanted vfio || wanted iommufd || wanted hyperv; then
 		rc=0
 		"$HV_TOP/scripts/build-kselftest.sh" || rc=$?
 		if ((rc != 0)); then
