@@ -158,7 +158,7 @@ pub fn run(
     let mut command = Command::new(&path);
     command.args(arguments).stdout(writer.try_clone().context("pipe")?).stderr(writer);
     if let Some(address) = device {
-        command.env("VFIO_SELFTESTS_BDF", address);
+        command.env("VFIO_SELFTESTS_BDF", address).env("HV_PVIOMMU_BDF", address);
     }
     let mut child = command.spawn().with_context(|| path.display().to_string())?;
     // It holds the writing end, by which the reader would wait for ever.

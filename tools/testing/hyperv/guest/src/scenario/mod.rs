@@ -8,6 +8,7 @@ mod checks;
 mod dma;
 mod faults;
 mod hostile;
+mod hyperv_selftest;
 mod kselftest;
 mod lifecycle;
 mod matrix;
@@ -18,6 +19,7 @@ mod observe;
 mod passthrough;
 mod power;
 mod stress;
+mod user_report;
 
 use std::time::Duration;
 
@@ -102,6 +104,8 @@ pub const SCENARIOS: &[&[Scenario]] = &[
     ats::SCENARIOS,
     lifecycle::SCENARIOS,
     kselftest::SCENARIOS,
+    hyperv_selftest::SCENARIOS,
+    user_report::SCENARIOS,
     observe::SCENARIOS,
     matrix::SCENARIOS,
     mock::SCENARIOS,

@@ -9,6 +9,7 @@ mod boot;
 mod defaults;
 mod faults;
 mod hostile;
+mod hyperv;
 mod kselftest;
 mod kunit;
 mod lifecycle;
@@ -34,7 +35,7 @@ pub mod mode {
 }
 
 /// Suites in the order in which they run.
-pub const SUITES: [&str; 19] = [
+pub const SUITES: [&str; 20] = [
     "minihv",
     "kunit",
     "mock",
@@ -55,6 +56,7 @@ pub const SUITES: [&str; 19] = [
     "bench",
     "vfio",
     "iommufd",
+    "hyperv",
 ];
 
 /// A domain is created with a number that is in use. What is set up anew counts domains from 1, as if the kernel's own
@@ -107,6 +109,7 @@ pub fn all() -> Vec<Case> {
         observe::cases(),
         bench::cases(),
         kselftest::cases(),
+        hyperv::cases(),
     ]
     .concat()
 }
