@@ -35,7 +35,7 @@ pub mod mode {
 }
 
 /// Suites in the order in which they run.
-pub const SUITES: [&str; 20] = [
+pub const SUITES: [&str; 21] = [
     "minihv",
     "kunit",
     "mock",
