@@ -6,8 +6,8 @@ use std::fs;
 use anyhow::{Context, Result};
 use hvcore::control::Counter;
 
-use crate::control::Minihv;
 use crate::hotplug::wait_until;
+use crate::minihv::Minihv;
 use crate::pci;
 
 const GROUPS: &str = "/sys/kernel/iommu_groups";

@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
 use hvcore::control::Counter;
 
-use crate::control::Minihv;
+use crate::minihv::{Minihv, IOMMU_CALLS};
 use crate::options::Options;
 use crate::report::Reporter;
 use crate::{pci, scenario};
@@ -37,18 +37,6 @@ enum Action {
     Faults,
 }
 
-const CALLS: [(u32, &str); 9] = [
-    (0xb1, "create domain"),
-    (0xb2, "attach"),
-    (0xc4, "detach"),
-    (0xc5, "delete domain"),
-    (0xce, "configure domain"),
-    (0xd0, "flush domain"),
-    (0xd1, "flush list"),
-    (0x125, "get capabilities"),
-    (0x127, "get device property"),
-];
-
 const COUNTERS: [(Counter, &str); 9] = [
     (Counter::FlushDescriptors, "flush descriptors"),
     (Counter::FlushPages, "pages flushed by list"),
@@ -62,7 +50,7 @@ const COUNTERS: [(Counter, &str); 9] = [
 ];
 
 fn list() {
-    for scenario in scenario::SCENARIOS.iter().copied().flatten() {
+    for scenario in scenario::all() {
         println!("{:14} {}", scenario.name, scenario.summary);
         for check in scenario.checks {
             println!("{:16} {}", "", check.name);
@@ -86,8 +74,8 @@ fn devices(minihv: Option<Minihv>) -> Result<()> {
 }
 
 fn counters(minihv: Minihv) -> Result<()> {
-    for (code, name) in CALLS {
-        println!("{:8} {name} ({code:#x})", minihv.counter(Counter::Calls, code)?);
+    for call in IOMMU_CALLS {
+        println!("{:8} {call}", minihv.calls(call)?);
     }
     for (counter, name) in COUNTERS {
         println!("{:8} {name}", minihv.counter(counter, 0)?);

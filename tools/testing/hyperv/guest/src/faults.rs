@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::{bail, Context, Result};
 use hvcore::ids::{Iova, LogicalDeviceId};
 
-use crate::control::Minihv;
+use crate::minihv::Minihv;
 use crate::pci::PciFunction;
 use crate::report::{remark, remark_wait};
 

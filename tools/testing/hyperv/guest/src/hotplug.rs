@@ -9,8 +9,8 @@ use anyhow::{bail, Context, Result};
 use hvcore::ids::BusIndex;
 use hvcore::vpci::Slot;
 
-use crate::control::Minihv;
 use crate::debugfs;
+use crate::minihv::Minihv;
 use crate::pci::{self, PciFunction};
 use crate::report::remark_wait;
 

@@ -17,8 +17,8 @@ use nix::sched::{sched_setaffinity, CpuSet};
 use nix::sys::reboot::{reboot, RebootMode};
 use nix::unistd::Pid;
 
-use crate::control::Minihv;
 use crate::fetched::Set;
+use crate::minihv::Minihv;
 use crate::options::Options;
 use crate::pci;
 use crate::report::Reporter;

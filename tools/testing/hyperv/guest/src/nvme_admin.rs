@@ -9,7 +9,7 @@ use crate::hotplug::wait_until;
 use crate::memory::{DmaBuffer, PAGE};
 use crate::mmio::MappedBar;
 use crate::pci::PciFunction;
-use crate::vfio::Session;
+use crate::session::Session;
 
 mod register {
     pub const CONFIGURATION: usize = 0x14;

@@ -28,10 +28,10 @@ pub struct PciId {
 pub const EDU: PciId = PciId { vendor: 0x1234, device: 0x11e8 };
 
 /// Vendor of virtio devices.
-pub const VIRTIO: u16 = 0x1af4;
+pub const VIRTIO_VENDOR: u16 = 0x1af4;
 
 /// Modern virtio network interface.
-pub const VIRTIO_NET: PciId = PciId { vendor: VIRTIO, device: 0x1041 };
+pub const VIRTIO_NET: PciId = PciId { vendor: VIRTIO_VENDOR, device: 0x1041 };
 
 /// A PCI function.
 #[derive(Clone, Debug)]
@@ -177,7 +177,7 @@ impl PciFunction {
         let has_driver = |name: &str| Path::new(BUS).join("drivers").join(name).exists();
         if self.is_nvme() && has_driver("nvme") {
             self.nvme_namespace().is_ok_and(|namespace| File::open(namespace).is_ok())
-        } else if self.id.vendor == VIRTIO && has_driver("virtio-pci") {
+        } else if self.id.vendor == VIRTIO_VENDOR && has_driver("virtio-pci") {
             self.driver().is_some()
         } else {
             self.id != EDU || self.file("resource0").exists()
@@ -326,11 +326,14 @@ impl PciFunction {
     }
 }
 
+/// How long the devices may take to show up. Debug kernels in a loaded emulator are slow.
+const DEVICE_PATIENCE: Duration = Duration::from_secs(60);
+
 /// Waits until `count` functions are there and the kernel is done with all of them.
 ///
 /// # Errors
-/// What is missing, after `limit`.
-pub fn wait_for_devices(count: usize, limit: Duration) -> Result<Vec<PciFunction>> {
+/// What is missing after a minute.
+pub fn wait_for_devices(count: usize) -> Result<Vec<PciFunction>> {
     let start = Instant::now();
     loop {
         let functions = all()?;
@@ -339,10 +342,10 @@ pub fn wait_for_devices(count: usize, limit: Duration) -> Result<Vec<PciFunction
             remark_wait(start, &format!("{count} PCI functions and their drivers"));
             return Ok(functions);
         }
-        if start.elapsed() > limit {
+        if start.elapsed() > DEVICE_PATIENCE {
             match unready {
-                Some(f) => bail!("{} has no working driver after {} s", f.address, limit.as_secs()),
-                None => bail!("{} of {count} PCI functions after {} s", functions.len(), limit.as_secs()),
+                Some(f) => bail!("{} has no working driver after {} s", f.address, DEVICE_PATIENCE.as_secs()),
+                None => bail!("{} of {count} PCI functions after {} s", functions.len(), DEVICE_PATIENCE.as_secs()),
             }
         }
         std::thread::sleep(Duration::from_millis(50));

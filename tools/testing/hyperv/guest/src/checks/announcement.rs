@@ -9,9 +9,9 @@ use std::fs;
 use anyhow::{bail, ensure, Context as _, Result};
 use hvcore::ids::Gpa;
 
-use crate::control::Minihv;
+use crate::check::{Check, Context};
+use crate::minihv::Minihv;
 use crate::report::Outcome;
-use crate::scenario::Context;
 
 /// Where the kernel's image is mapped; it is loaded where it was linked for.
 const KERNEL_MAP: u64 = 0xffff_ffff_8000_0000;
@@ -33,7 +33,7 @@ fn int(minihv: Minihv, symbols: &str, name: &str) -> Result<i32> {
 }
 
 /// Devices are to be kept apart (`pci_request_acs()`), and there is an IOMMU (`iommu_detected`).
-pub fn announced(context: &mut Context<'_>) -> Result<Outcome> {
+fn announced(context: &mut Context<'_>) -> Result<Outcome> {
     let Some(minihv) = context.minihv else { return Ok(Outcome::Skip("needs minihv".to_owned())) };
     let symbols = fs::read_to_string("/proc/kallsyms").context("/proc/kallsyms")?;
     // A text that is known, to see that the right memory is read.
@@ -48,6 +48,8 @@ pub fn announced(context: &mut Context<'_>) -> Result<Outcome> {
     }
     Ok(Outcome::Pass(variables.join(", ")))
 }
+
+pub const ANNOUNCED: Check = Check::new("kernel-knows-of-iommu", announced);
 
 #[cfg(test)]
 mod tests {

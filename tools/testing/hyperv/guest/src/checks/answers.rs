@@ -5,12 +5,14 @@ use anyhow::{bail, Context as _, Result};
 use hvcore::hypercall::codes::CallCode;
 use hvcore::ids::DomainId;
 use hvcore::status::Status;
+use linkme::distributed_slice;
 
-use super::counters::{call, calls};
-use crate::control::{Effect, Injection, Minihv};
+use crate::check::{Check, Context, Scenario, SCENARIOS};
+use crate::checks::counters::{NO_FAULTS, VIOLATIONS};
+use crate::checks::groups::{DEVICES, GROUPS};
+use crate::minihv::{Effect, Injection, Minihv};
 use crate::report::Outcome;
-use crate::scenario::Context;
-use crate::testbench::{at, Bench, FROM_DEVICE};
+use crate::witness::{at, Witness, FROM_DEVICE};
 
 /// Two pages that no single block covers: their flush is a list of two.
 const FIRST: u64 = 33;
@@ -56,53 +58,52 @@ const ANSWERS: &[Answer] = &[
 
 impl Answer {
     fn inject(&self, minihv: Minihv, domain: DomainId) -> Result<()> {
-        let injection =
-            |call: CallCode, status: Status| Injection { call: call.0, status: status.0, first: 1, times: None };
         let call = match self.target {
             Target::List => CallCode::FLUSH_DEVICE_DOMAIN_LIST,
             Target::Whole => {
-                let failing = injection(CallCode::FLUSH_DEVICE_DOMAIN_LIST, Status::OPERATION_FAILED);
+                let failing = Injection::every(CallCode::FLUSH_DEVICE_DOMAIN_LIST);
                 minihv.inject_effect(failing, Effect::Answered, Some(domain))?;
                 CallCode::FLUSH_DEVICE_DOMAIN
             }
         };
-        minihv.inject_effect(injection(call, self.status), self.effect, Some(domain))
+        let injection = Injection { status: self.status, ..Injection::every(call) };
+        minihv.inject_effect(injection, self.effect, Some(domain))
     }
 }
 
 /// List flushes and whole flushes so far.
 fn flushes(minihv: Minihv) -> Result<[u64; 2]> {
-    Ok([calls(minihv, call::FLUSH_DEVICE_DOMAIN_LIST)?, calls(minihv, call::FLUSH_DEVICE_DOMAIN)?])
+    Ok([minihv.calls(CallCode::FLUSH_DEVICE_DOMAIN_LIST)?, minihv.calls(CallCode::FLUSH_DEVICE_DOMAIN)?])
 }
 
 /// Maps both pages, lets the device use them, and unmaps them; returns the calls that the unmap took.
-fn unmap(bench: &mut Bench, minihv: Minihv) -> Result<[u64; 2]> {
-    bench.session.map(at(FIRST), &bench.buffer, 0, PAGES)?;
+fn unmap(witness: &mut Witness, minihv: Minihv) -> Result<[u64; 2]> {
+    witness.session.map(at(FIRST), &witness.buffer, 0, PAGES)?;
     for page in 0..PAGES {
-        bench.round_trip(at(FIRST + page as u64), page, FROM_DEVICE, "the page while it was mapped")?;
+        witness.round_trip(at(FIRST + page as u64), page, FROM_DEVICE, "the page while it was mapped")?;
     }
     let before = flushes(minihv)?;
-    bench.session.unmap(at(FIRST), PAGES)?;
+    witness.session.unmap(at(FIRST), PAGES)?;
     let after = flushes(minihv)?;
     for page in 0..PAGES {
-        bench.blocked_write(at(FIRST + page as u64), page, "STALE TRANSLATION: a page after its unmap")?;
+        witness.blocked_write(at(FIRST + page as u64), page, "STALE TRANSLATION: a page after its unmap")?;
     }
     Ok([after[0] - before[0], after[1] - before[1]])
 }
 
 /// Whatever a flush is answered, the pages are out of reach when the unmap returns, after a number of calls that is known.
-pub fn odd_answers(context: &mut Context<'_>) -> Result<Outcome> {
+fn odd_answers(context: &mut Context<'_>) -> Result<Outcome> {
     let minihv = context.minihv()?;
-    let mut bench = Bench::open(context, PAGES)?;
-    let id = bench.function.logical_id().context("edu has no logical id")?;
+    let mut witness = Witness::open(context, PAGES)?;
+    let id = witness.function.logical_id().context("edu has no logical id")?;
     let domain = minihv.device_domain(id)?.context("edu is in no domain")?;
-    let sound = unmap(&mut bench, minihv).context("a sound host")?;
+    let sound = unmap(&mut witness, minihv).context("a sound host")?;
     if sound != [1, 0] {
         bail!("a sound host: {sound:?} calls, expected one list");
     }
     for answer in ANSWERS {
         answer.inject(minihv, domain)?;
-        let made = unmap(&mut bench, minihv).context(answer.what)?;
+        let made = unmap(&mut witness, minihv).context(answer.what)?;
         minihv.clear_injections()?;
         if made != [answer.lists, answer.wholes] {
             bail!(
@@ -115,9 +116,19 @@ pub fn odd_answers(context: &mut Context<'_>) -> Result<Outcome> {
             );
         }
     }
-    if unmap(&mut bench, minihv).context("a sound host again")? != sound {
+    if unmap(&mut witness, minihv).context("a sound host again")? != sound {
         bail!("the host is sound again, and the driver does not notice");
     }
-    bench.faults.expect_none()?;
+    witness.faults.expect_none()?;
     Ok(Outcome::Pass(format!("{} answers", ANSWERS.len())))
 }
+
+const ODD_ANSWERS: Check = Check::new("odd-answers-to-flushes", odd_answers);
+
+/// The scenarios.
+#[distributed_slice(SCENARIOS)]
+static OURS: &[Scenario] = &[Scenario {
+    name: "odd-answers",
+    summary: "a host that answers flushes with words that mean nothing, or carries lists out in portions",
+    checks: &[DEVICES, GROUPS, ODD_ANSWERS, NO_FAULTS, VIOLATIONS],
+}];

@@ -12,17 +12,22 @@ use anyhow::{bail, Context as _, Result};
 use hvcore::control::Counter;
 use hvcore::hypercall::codes::CallCode;
 use hvcore::platform::DeviceTlb;
-use hvcore::status::Status;
+use linkme::distributed_slice;
 
-use crate::control::{Injection, Minihv};
+use crate::check::{Check, Context, Scenario, SCENARIOS};
+use crate::checks::counters::{NO_FAULTS, VIOLATIONS};
+use crate::checks::groups::{DEVICES, GROUPS};
+use crate::checks::nvme::NVME_QUICK;
+use crate::checks::protection::{VFIO_REMAP, VFIO_STALE};
+use crate::checks::virtio::VIRTIO;
 use crate::hotplug;
 use crate::iommufd::{AtsSupport, Cdev, Iommufd};
 use crate::memory::DmaBuffer;
-use crate::pci::{self, write_sysfs, PciFunction, VIRTIO};
+use crate::minihv::{Injection, Minihv};
+use crate::pci::{self, write_sysfs, PciFunction, VIRTIO_VENDOR};
 use crate::report::Outcome;
-use crate::scenario::{Context, DEVICE_PATIENCE};
-use crate::testbench::at;
-use crate::vfio::{BackEnd, Session, UnsafeInterrupts};
+use crate::session::{BackEnd, Session, UnsafeInterrupts};
+use crate::witness::at;
 
 const EXTENDED_CAPABILITIES: u64 = 0x100;
 const CONFIG_BYTES: u64 = 0x1000;
@@ -64,7 +69,7 @@ fn control(function: &PciFunction) -> Result<Option<u16>> {
 pub fn subject(context: &Context<'_>) -> Result<(PciFunction, Minihv)> {
     let minihv = context.minihv()?;
     for function in &context.functions {
-        if function.id.vendor == VIRTIO && control(function)?.is_some() {
+        if function.id.vendor == VIRTIO_VENDOR && control(function)?.is_some() {
             return Ok((function.clone(), minihv));
         }
     }
@@ -86,21 +91,25 @@ fn expect(function: &PciFunction, minihv: Minihv, expected: DeviceTlb, when: &st
 }
 
 /// A device that a kernel driver has, behind a translating domain, uses ATS.
-pub fn on(context: &mut Context<'_>) -> Result<Outcome> {
+fn on(context: &mut Context<'_>) -> Result<Outcome> {
     let (function, minihv) = subject(context)?;
     expect(&function, minihv, DeviceTlb::Enabled, "with its driver")?;
     Ok(Outcome::Pass(function.address))
 }
 
+pub const ATS_ON: Check = Check::new("ats-on-behind-table", on);
+
 /// In an identity domain, or on a host that does not offer ATS, it does not.
-pub fn off(context: &mut Context<'_>) -> Result<Outcome> {
+fn off(context: &mut Context<'_>) -> Result<Outcome> {
     let (function, minihv) = subject(context)?;
     expect(&function, minihv, DeviceTlb::Disabled, "with its driver")?;
     Ok(Outcome::Pass(function.address))
 }
 
+const ATS_OFF: Check = Check::new("ats-off", off);
+
 /// The kernel's own I/O makes the hypervisor invalidate what the device could keep.
-pub fn kernel_io_flushes(context: &mut Context<'_>) -> Result<Outcome> {
+fn kernel_io_flushes(context: &mut Context<'_>) -> Result<Outcome> {
     let (_, minihv) = subject(context)?;
     let before = minihv.counter(Counter::DeviceTlbFlushes, 0)?;
     super::virtio::io(context)?;
@@ -109,6 +118,8 @@ pub fn kernel_io_flushes(context: &mut Context<'_>) -> Result<Outcome> {
         count => Ok(Outcome::Pass(format!("{count} invalidations"))),
     }
 }
+
+const ATS_KERNEL_IO: Check = Check::new("ats-kernel-io-flushes-device", kernel_io_flushes);
 
 /// Every device TLB invalidation that an unmap causes, as numbers of calls and of pages.
 fn invalidations(minihv: Minihv, work: impl FnOnce() -> Result<()>) -> Result<(u64, u64)> {
@@ -122,7 +133,7 @@ fn invalidations(minihv: Minihv, work: impl FnOnce() -> Result<()>) -> Result<(u
 }
 
 /// What is unmapped is invalidated in the device, too, exactly.
-pub fn unmap_reaches_device(context: &mut Context<'_>) -> Result<Outcome> {
+fn unmap_reaches_device(context: &mut Context<'_>) -> Result<Outcome> {
     /// Numbers of pages that take one descriptor, and several.
     const SIZES: [usize; 3] = [1, 16, 33];
     let (function, minihv) = subject(context)?;
@@ -151,8 +162,10 @@ pub fn unmap_reaches_device(context: &mut Context<'_>) -> Result<Outcome> {
     Ok(Outcome::Pass(format!("{SIZES:?} pages, and 5 in two parts")))
 }
 
+const ATS_UNMAP: Check = Check::new("ats-unmap-flushes-device", unmap_reaches_device);
+
 /// On and off as user space takes the device, moves it and lets go of it.
-pub fn user_space(context: &mut Context<'_>) -> Result<Outcome> {
+fn user_space(context: &mut Context<'_>) -> Result<Outcome> {
     let (function, minihv) = subject(context)?;
     let expect = |expected, when| expect(&function, minihv, expected, when);
     function.bind("vfio-pci")?;
@@ -187,8 +200,10 @@ pub fn user_space(context: &mut Context<'_>) -> Result<Outcome> {
     Ok(Outcome::Pass("9 states by two interfaces, one reset".to_owned()))
 }
 
+const ATS_USER: Check = Check::new("ats-follows-user-space", user_space);
+
 /// A program that asks iommufd is told whether the device can use ATS.
-pub fn told(context: &mut Context<'_>, expected: AtsSupport) -> Result<Outcome> {
+fn told(context: &mut Context<'_>, expected: AtsSupport) -> Result<Outcome> {
     let (function, _) = subject(context)?;
     function.bind("vfio-pci")?;
     BackEnd::Iommufd.set_unsafe_interrupts(UnsafeInterrupts::Allowed)?;
@@ -205,8 +220,11 @@ pub fn told(context: &mut Context<'_>, expected: AtsSupport) -> Result<Outcome> 
     Ok(Outcome::Pass(format!("{told:?}")))
 }
 
+const ATS_TOLD: Check = Check::new("iommufd-tells-of-ats", |c| told(c, AtsSupport::Usable));
+const ATS_TOLD_NOT: Check = Check::new("iommufd-tells-that-there-is-no-ats", |c| told(c, AtsSupport::NotUsable));
+
 /// The kernel moves the device from its translating domain to the identity domain and back, with no stop in between.
-pub fn default_domain_changes(context: &mut Context<'_>) -> Result<Outcome> {
+fn default_domain_changes(context: &mut Context<'_>) -> Result<Outcome> {
     let (function, minihv) = subject(context)?;
     function.unbind()?;
     let file = function.file("iommu_group/type");
@@ -219,17 +237,21 @@ pub fn default_domain_changes(context: &mut Context<'_>) -> Result<Outcome> {
     Ok(Outcome::Pass(format!("{} and identity", before.trim())))
 }
 
+const ATS_TYPES: Check = Check::new("ats-follows-default-domain", default_domain_changes);
+
 /// The host withdraws the device while it uses ATS, and offers it again.
-pub fn comes_back(context: &mut Context<'_>) -> Result<Outcome> {
+fn comes_back(context: &mut Context<'_>) -> Result<Outcome> {
     let (function, minihv) = subject(context)?;
     let bus = hotplug::withdraw(minihv, &function)?;
     hotplug::offer(minihv, bus, 1)?;
-    context.functions = pci::wait_for_devices(context.options.devices, DEVICE_PATIENCE)?;
+    context.functions = pci::wait_for_devices(context.options.devices)?;
     on(context)
 }
 
+const ATS_RETURN: Check = Check::new("ats-on-after-removal", comes_back);
+
 /// In an identity system, user space's domains translate: ATS is on for as long as they last.
-pub fn user_space_in_identity(context: &mut Context<'_>) -> Result<Outcome> {
+fn user_space_in_identity(context: &mut Context<'_>) -> Result<Outcome> {
     let (function, minihv) = subject(context)?;
     for back_end in BackEnd::ALL {
         let session = Session::open_by(&function, back_end)?;
@@ -243,14 +265,16 @@ pub fn user_space_in_identity(context: &mut Context<'_>) -> Result<Outcome> {
     Ok(Outcome::Pass(String::new()))
 }
 
+const ATS_IDENTITY_USER: Check = Check::new("ats-in-identity-system", user_space_in_identity);
+
 /// No flush works: the device is blocked at once, without ATS; a domain that works brings both back.
-pub fn failed_flush(context: &mut Context<'_>) -> Result<Outcome> {
+fn failed_flush(context: &mut Context<'_>) -> Result<Outcome> {
     let (function, minihv) = subject(context)?;
     let session = Session::open_by(&function, BackEnd::Type1)?;
     let buffer = DmaBuffer::new(1)?;
     session.map(at(64), &buffer, 0, 1)?;
-    for code in [CallCode::FLUSH_DEVICE_DOMAIN_LIST, CallCode::FLUSH_DEVICE_DOMAIN] {
-        minihv.inject(Injection { call: code.0, status: Status::OPERATION_FAILED.0, first: 1, times: None })?;
+    for call in [CallCode::FLUSH_DEVICE_DOMAIN_LIST, CallCode::FLUSH_DEVICE_DOMAIN] {
+        minihv.inject(Injection::every(call))?;
     }
     let unmapped = session.unmap(at(64), 1);
     minihv.clear_injections()?;
@@ -262,3 +286,51 @@ pub fn failed_flush(context: &mut Context<'_>) -> Result<Outcome> {
     function.bind("virtio-pci")?;
     Ok(Outcome::Pass(String::new()))
 }
+
+const ATS_FAILED_FLUSH: Check = Check::new("ats-off-after-failed-flush", failed_flush);
+
+/// The scenarios. The virtio check at the end shows that the device works after all that was done to it.
+#[distributed_slice(SCENARIOS)]
+static OURS: &[Scenario] = &[
+    Scenario {
+        name: "ats",
+        summary: "a host and a device with ATS: on behind tables, off while blocked; flushes reach the device",
+        checks: &[
+            DEVICES,
+            GROUPS,
+            ATS_ON,
+            NVME_QUICK,
+            ATS_KERNEL_IO,
+            ATS_UNMAP,
+            ATS_USER,
+            ATS_TOLD,
+            ATS_TYPES,
+            ATS_RETURN,
+            VIRTIO,
+            NO_FAULTS,
+            VFIO_STALE,
+            VFIO_REMAP,
+            VIOLATIONS,
+        ],
+    },
+    Scenario {
+        name: "ats-identity",
+        summary: "the same in bypass: off but for user space's domains",
+        checks: &[DEVICES, GROUPS, ATS_OFF, ATS_IDENTITY_USER, VIRTIO, NO_FAULTS, VIOLATIONS],
+    },
+    Scenario {
+        name: "ats-not-offered",
+        summary: "a device with ATS on a host that does not offer it: off",
+        checks: &[DEVICES, GROUPS, ATS_OFF, ATS_TOLD_NOT, VIRTIO, NO_FAULTS, VIOLATIONS],
+    },
+    Scenario {
+        name: "ats-failed-flush",
+        summary: "a flush that fails while a device has ATS",
+        checks: &[DEVICES, GROUPS, ATS_ON, ATS_FAILED_FLUSH, VIRTIO, NO_FAULTS, VIOLATIONS],
+    },
+    Scenario {
+        name: "ats-unmap",
+        summary: "only the check of device TLB invalidations (the runner's test of the tests expects it to fail)",
+        checks: &[DEVICES, GROUPS, ATS_ON, ATS_UNMAP],
+    },
+];

@@ -2,17 +2,23 @@
 //! Drivers that come and go on a device, and some that do not want it.
 
 use anyhow::{bail, Context as _, Result};
+use linkme::distributed_slice;
 
-use crate::blockio;
 use crate::census::Census;
+use crate::check::{Check, Context, Scenario, SCENARIOS};
+use crate::checks::counters::{NO_FAULTS, VIOLATIONS};
+use crate::checks::groups::{DEVICES, GROUPS};
+use crate::checks::nvme::NVME_QUICK;
+use crate::checks::reset::{RESET_ATS, RESET_NVME};
+use crate::checks::virtio::VIRTIO;
+use crate::disk;
 use crate::hotplug::namespace;
 use crate::memory::DmaBuffer;
 use crate::nvme_admin::{self, identify};
 use crate::pci::{self, PciFunction};
 use crate::report::Outcome;
-use crate::scenario::Context;
-use crate::testbench::at;
-use crate::vfio::{BackEnd, Session};
+use crate::session::{BackEnd, Session};
+use crate::witness::at;
 
 /// So often the kernel's driver does I/O before it has to let go.
 const IO_EVERY: u64 = 10;
@@ -27,7 +33,7 @@ fn visit(function: &PciFunction, back_end: BackEnd) -> Result<()> {
 
 /// The NVMe controller changes hands between the kernel's driver, VFIO and nobody; what there is of domains is the same
 /// in each of these hands every time.
-pub fn loops(context: &mut Context<'_>) -> Result<Outcome> {
+fn loops(context: &mut Context<'_>) -> Result<Outcome> {
     let minihv = context.minihv()?;
     let rounds = context.options.rounds;
     let nvme = context.nvme()?.pop().context("no NVMe controller")?;
@@ -42,18 +48,20 @@ pub fn loops(context: &mut Context<'_>) -> Result<Outcome> {
         nvme.bind("nvme")?;
         // With and without giving the driver time for its first commands.
         if round % IO_EVERY == 0 {
-            blockio::verify(&namespace(&nvme)?).with_context(at_round)?;
+            disk::verify(&namespace(&nvme)?).with_context(at_round)?;
         }
     }
     nvme.unbind()?;
     nvme.bind("nvme")?;
-    let compared = blockio::verify(&namespace(&nvme)?)?;
+    let compared = disk::verify(&namespace(&nvme)?)?;
     before.wait_for_return(minihv)?;
     Ok(Outcome::Pass(format!("{rounds} rounds, {} KiB compared at the end", compared >> 10)))
 }
 
+const BINDING_LOOPS: Check = Check::new("drivers-come-and-go", loops);
+
 /// Drivers that refuse a device leave it as it was, for the next one.
-pub fn failed_probe(context: &mut Context<'_>) -> Result<Outcome> {
+fn failed_probe(context: &mut Context<'_>) -> Result<Outcome> {
     let minihv = context.minihv()?;
     let edu = pci::find(pci::EDU)?;
     let nvme = context.nvme()?.pop().context("no NVMe controller")?;
@@ -78,7 +86,28 @@ pub fn failed_probe(context: &mut Context<'_>) -> Result<Outcome> {
     super::protection::mapped(context, BackEnd::Type1).context("edu by VFIO after failed probes")?;
     edu.unbind()?;
     nvme.bind("nvme")?;
-    blockio::verify(&namespace(&nvme)?).context("after a failed probe")?;
+    disk::verify(&namespace(&nvme)?).context("after a failed probe")?;
     before.wait_for_return(minihv)?;
     Ok(Outcome::Pass("nvme and virtio-pci refused edu, virtio-pci refused NVMe; both devices work".to_owned()))
 }
+
+const FAILED_PROBE: Check = Check::new("driver-refuses-device", failed_probe);
+
+/// The scenarios.
+#[distributed_slice(SCENARIOS)]
+static OURS: &[Scenario] = &[Scenario {
+    name: "hands",
+    summary: "drivers come and go (hvtest.rounds= times) or refuse; functions are reset",
+    checks: &[
+        DEVICES,
+        GROUPS,
+        BINDING_LOOPS,
+        FAILED_PROBE,
+        RESET_NVME,
+        RESET_ATS,
+        NVME_QUICK,
+        VIRTIO,
+        NO_FAULTS,
+        VIOLATIONS,
+    ],
+}];

@@ -10,16 +10,21 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 
 use anyhow::{bail, ensure, Context as _, Result};
+use linkme::distributed_slice;
 
 use super::many_buses::{inventory, Inventory};
-use crate::blockio;
 use crate::census::Census;
-use crate::control::{DeviceTranslation, Minihv};
+use crate::check::{Check, Context, Scenario, SCENARIOS};
+use crate::checks::counters::{NO_FAULTS, VIOLATIONS};
+use crate::checks::groups::{DEVICES, GROUPS};
+use crate::checks::nvme::NVME_QUICK;
+use crate::checks::virtio::VIRTIO;
+use crate::disk;
 use crate::hotplug::{namespace, wait_until};
 use crate::init;
+use crate::minihv::{DeviceTranslation, Minihv};
 use crate::pci::{self, write_sysfs};
 use crate::report::Outcome;
-use crate::scenario::Context;
 
 const DRIVER: &str = "/sys/bus/vmbus/drivers/hv_pci";
 const MODULE: &str = "pci-hyperv";
@@ -72,7 +77,7 @@ fn leave_busy(context: &Context<'_>, leave: Leave, buses: &[String]) -> Result<(
     thread::scope(|scope| {
         let io = scope.spawn(|| -> Result<()> {
             while !stop.load(Ordering::Relaxed) {
-                match blockio::verify_rounds(&disk, 1) {
+                match disk::verify_rounds(&disk, 1) {
                     Ok(_) => rounds.fetch_add(1, Ordering::Relaxed),
                     // The controller is gone.
                     Err(_) if said.load(Ordering::Relaxed) => return Ok(()),
@@ -103,7 +108,7 @@ fn nothing_is_left(minihv: Minihv, names: &Inventory) -> Result<()> {
 }
 
 /// The driver goes and comes back, `rounds` times.
-pub fn goes(context: &mut Context<'_>, leave: Leave) -> Result<Outcome> {
+fn goes(context: &mut Context<'_>, leave: Leave) -> Result<Outcome> {
     let minihv = context.minihv()?;
     let names = inventory(context, minihv)?;
     let before = Census::take(minihv)?;
@@ -119,9 +124,27 @@ pub fn goes(context: &mut Context<'_>, leave: Leave) -> Result<Outcome> {
         ensure!(now == names, "{}: the names are {now:x?} instead of {names:x?}", what());
         context.functions = pci::all()?;
         for controller in context.nvme()? {
-            blockio::verify_rounds(&namespace(&controller)?, 1).with_context(what)?;
+            disk::verify_rounds(&namespace(&controller)?, 1).with_context(what)?;
         }
     }
     before.wait_for_return(minihv)?;
     Ok(Outcome::Pass(format!("{leave:?} from {} busy buses and back, {rounds} times", buses.len())))
 }
+
+const BUS_DRIVER_UNBOUND: Check = Check::new("bus-driver-unbound", |c| goes(c, Leave::Unbound));
+const BUS_DRIVER_UNLOADED: Check = Check::new("bus-driver-unloaded", |c| goes(c, Leave::Unloaded));
+
+/// The scenarios.
+#[distributed_slice(SCENARIOS)]
+static OURS: &[Scenario] = &[
+    Scenario {
+        name: "bus-driver-unbound",
+        summary: "pci-hyperv is unbound from buses whose devices are in use (hvtest.rounds= times)",
+        checks: &[DEVICES, GROUPS, BUS_DRIVER_UNBOUND, NVME_QUICK, VIRTIO, NO_FAULTS, VIOLATIONS],
+    },
+    Scenario {
+        name: "bus-driver-unloaded",
+        summary: "pci-hyperv, a module, is unloaded while devices are in use (hvtest.rounds= times)",
+        checks: &[DEVICES, GROUPS, BUS_DRIVER_UNLOADED, NVME_QUICK, VIRTIO, NO_FAULTS, VIOLATIONS],
+    },
+];

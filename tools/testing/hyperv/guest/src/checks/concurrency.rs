@@ -6,16 +6,21 @@ use std::thread::{self, ScopedJoinHandle};
 
 use anyhow::{anyhow, bail, Context as _, Result};
 use hvcore::control::Counter;
+use linkme::distributed_slice;
 
-use crate::control::{DeviceTranslation, Minihv};
+use crate::check::{Check, Context, Scenario, SCENARIOS};
+use crate::checks::counters::{NO_FAULTS, VIOLATIONS};
+use crate::checks::groups::{DEVICES, GROUPS};
+use crate::checks::nvme::NVME_QUICK;
+use crate::checks::protection::VFIO_STALE;
 use crate::hotplug;
 use crate::memory::{DmaBuffer, UserRange};
+use crate::minihv::Minihv;
 use crate::pci::{self, PciFunction};
 use crate::report::Outcome;
-use crate::scenario::{Context, DEVICE_PATIENCE};
-use crate::testbench::{at, Bench, FROM_DEVICE};
-use crate::vfio::{BackEnd, Session};
-use crate::{blockio, mapbench};
+use crate::session::{BackEnd, Session};
+use crate::witness::{at, Witness, FROM_DEVICE};
+use crate::{disk, dma_map_benchmark};
 
 /// Threads that map and unmap in one address space.
 const MAPPERS: usize = 4;
@@ -55,7 +60,7 @@ fn attach_and_detach(function: &PciFunction, rounds: u64) -> Result<()> {
 
 fn read_and_write(namespace: &Path, rounds: u64) -> Result<()> {
     for round in 0..rounds {
-        blockio::verify(namespace).with_context(|| format!("NVMe, round {round}"))?;
+        disk::verify(namespace).with_context(|| format!("NVMe, round {round}"))?;
     }
     Ok(())
 }
@@ -68,7 +73,7 @@ fn come_and_go(minihv: Minihv, function: &PciFunction, devices: usize, rounds: u
         let bus = hotplug::withdraw(minihv, &function).with_context(|| format!("withdrawal {round}"))?;
         let offered = hotplug::offer(minihv, bus, 1).with_context(|| format!("offer {round}"))?;
         function = offered.into_iter().next().context("the bus is empty")?;
-        pci::wait_for_devices(devices, DEVICE_PATIENCE)?;
+        pci::wait_for_devices(devices)?;
     }
     Ok(())
 }
@@ -89,7 +94,7 @@ fn cast(context: &Context<'_>) -> Result<[PciFunction; 3]> {
 
 /// Map and unmap, attach and detach, I/O, and the removal and return of a device, all at the same time; then what is
 /// left must be what was left on purpose.
-pub fn turmoil(context: &mut Context<'_>) -> Result<Outcome> {
+fn turmoil(context: &mut Context<'_>) -> Result<Outcome> {
     let minihv = context.minihv()?;
     let (rounds, devices) = (context.options.rounds, context.options.devices);
     let [mapped, attached, withdrawn] = cast(context)?;
@@ -100,10 +105,10 @@ pub fn turmoil(context: &mut Context<'_>) -> Result<Outcome> {
     let domains = minihv.counter(Counter::LiveDomains, 0)?;
 
     let session = Session::open_by(&mapped, BackEnd::Iommufd)?;
-    let mut bench = Bench::new(context, mapped, session, DmaBuffer::new(MAPPERS * PAGES)?)?;
-    let ranges = |mapper: usize| std::array::from_fn(|count| bench.buffer.range(mapper * PAGES, count + 1));
+    let mut witness = Witness::new(context, mapped, session, DmaBuffer::new(MAPPERS * PAGES)?)?;
+    let ranges = |mapper: usize| std::array::from_fn(|count| witness.buffer.range(mapper * PAGES, count + 1));
     thread::scope(|scope| -> Result<()> {
-        let session = &bench.session;
+        let session = &witness.session;
         let mut threads = Vec::new();
         for mapper in 0..MAPPERS {
             let memory = ranges(mapper);
@@ -116,26 +121,26 @@ pub fn turmoil(context: &mut Context<'_>) -> Result<Outcome> {
         let results: Vec<Result<()>> = threads.into_iter().map(join).collect();
         results.into_iter().collect()
     })?;
-    context.functions = pci::wait_for_devices(devices, DEVICE_PATIENCE)?;
-    bench.faults.expect_none().context("during the turmoil")?;
+    context.functions = pci::wait_for_devices(devices)?;
+    witness.faults.expect_none().context("during the turmoil")?;
 
     for mapper in 0..MAPPERS {
         let (page, first) = (mapper * PAGES, part(mapper));
-        bench.round_trip(at(first), page, FROM_DEVICE ^ mapper as u8, "a page that stayed mapped")?;
-        bench.blocked_write(at(first + PAGES as u64), page, "STALE TRANSLATION: a page that was unmapped last")?;
-        bench.session.unmap(at(first), 1)?;
-        bench.blocked_write(at(first), page, "STALE TRANSLATION: a page after its unmap")?;
-        bench.buffer.expect(page + 1, 0, "a page that no DMA was for")?;
+        witness.round_trip(at(first), page, FROM_DEVICE ^ mapper as u8, "a page that stayed mapped")?;
+        witness.blocked_write(at(first + PAGES as u64), page, "STALE TRANSLATION: a page that was unmapped last")?;
+        witness.session.unmap(at(first), 1)?;
+        witness.blocked_write(at(first), page, "STALE TRANSLATION: a page after its unmap")?;
+        witness.buffer.expect(page + 1, 0, "a page that no DMA was for")?;
     }
     // Nothing of it is left in the table.
-    let id = bench.function.logical_id().context("edu has no logical id")?;
+    let id = witness.function.logical_id().context("edu has no logical id")?;
     let domain = minihv.device_domain(id)?.context("edu is in no domain")?;
     for page in (0..MAPPERS).flat_map(|mapper| part(mapper)..part(mapper) + STRIDE) {
         if let Some(leaf) = minihv.walk(domain, at(page))? {
             bail!("page {page} is still in the table: {:#x}", leaf.0);
         }
     }
-    drop(bench);
+    drop(witness);
 
     let left = minihv.counter(Counter::LiveDomains, 0)?;
     let devices = minihv.counter(Counter::AttachedDevices, 0)?;
@@ -146,16 +151,18 @@ pub fn turmoil(context: &mut Context<'_>) -> Result<Outcome> {
     Ok(Outcome::Pass(format!("{maps} unmaps, {rounds} rounds of attach, NVMe I/O and removal")))
 }
 
+const TURMOIL: Check = Check::new("everything-at-once", turmoil);
+
 /// The kernel's own benchmark as a load: threads that map and unmap through the DMA API. Its times do not count.
-pub fn benchmark(context: &mut Context<'_>) -> Result<Outcome> {
+fn benchmark(context: &mut Context<'_>) -> Result<Outcome> {
     let minihv = context.minihv()?;
     let function = pci::find(pci::EDU)?;
-    function.bind(mapbench::DRIVER)?;
-    let flushes = super::counters::flush_calls(minihv)?;
+    function.bind(dma_map_benchmark::DRIVER)?;
+    let flushes = minihv.flush_calls()?;
     for pages in [1, PAGES as u32] {
-        mapbench::run(mapbench::Load { threads: MAPPERS as u32, pages })?;
+        dma_map_benchmark::run(dma_map_benchmark::Load { threads: MAPPERS as u32, pages })?;
     }
-    let flushes = super::counters::flush_calls(minihv)? - flushes;
+    let flushes = minihv.flush_calls()? - flushes;
     function.unbind()?;
     if flushes == 0 {
         bail!("nothing was flushed");
@@ -166,27 +173,29 @@ pub fn benchmark(context: &mut Context<'_>) -> Result<Outcome> {
     Ok(Outcome::Pass(format!("{MAPPERS} threads, 1 and {PAGES} pages, {flushes} flushes")))
 }
 
+const DMA_BENCHMARK: Check = Check::new("dma-map-benchmark", benchmark);
+
 /// The host let calls of several processors overtake one another: what came before was tried under that.
-pub fn overtaken(context: &mut Context<'_>) -> Result<Outcome> {
+fn overtaken(context: &mut Context<'_>) -> Result<Outcome> {
     match context.minihv()?.counter(Counter::Overtakes, 0)? {
         0 => bail!("no hypercall was carried out while another processor's was held back"),
         count => Ok(Outcome::Pass(format!("{count} hypercalls came before one that was held back"))),
     }
 }
 
-/// No flush works: the flush queue of the DMA API finds out, and the device is blocked from then on.
-pub fn deferred_flush_failure(context: &mut Context<'_>) -> Result<Outcome> {
-    let minihv = context.minihv()?;
-    let function = pci::find(pci::EDU)?;
-    let id = function.logical_id().context("edu has no logical id")?;
-    function.bind(mapbench::DRIVER)?;
-    if minihv.device_translation(id)? == DeviceTranslation::Blocked {
-        bail!("the device is blocked before anything was flushed");
-    }
-    mapbench::run(mapbench::Load { threads: 1, pages: 1 })?;
-    if minihv.device_translation(id)? != DeviceTranslation::Blocked {
-        bail!("nothing could be flushed, and the device is not blocked");
-    }
-    function.unbind()?;
-    Ok(Outcome::Pass("unmapped until the queue was flushed, blocked".to_owned()))
-}
+const OVERTAKEN: Check = Check::new("hypercalls-overtook-one-another", overtaken);
+
+/// The scenarios.
+#[distributed_slice(SCENARIOS)]
+static OURS: &[Scenario] = &[
+    Scenario {
+        name: "turmoil",
+        summary: "several processors: map, attach, I/O and removal at the same time",
+        checks: &[DEVICES, GROUPS, TURMOIL, DMA_BENCHMARK, NVME_QUICK, VFIO_STALE, NO_FAULTS, VIOLATIONS],
+    },
+    Scenario {
+        name: "interleaved",
+        summary: "the same on a host that lets hypercalls overtake one another",
+        checks: &[DEVICES, GROUPS, TURMOIL, DMA_BENCHMARK, NVME_QUICK, VFIO_STALE, NO_FAULTS, VIOLATIONS, OVERTAKEN],
+    },
+];

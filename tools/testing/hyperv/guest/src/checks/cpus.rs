@@ -5,13 +5,17 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use anyhow::{bail, Context as _, Result};
 use hvcore::ids::Iova;
+use linkme::distributed_slice;
 
-use crate::blockio;
+use crate::check::{Check, Context, Scenario, SCENARIOS};
+use crate::checks::counters::{NO_FAULTS, VIOLATIONS};
+use crate::checks::groups::{DEVICES, GROUPS};
+use crate::checks::protection::VFIO_STALE;
+use crate::disk;
 use crate::memory::PAGE;
 use crate::processors::{online, switch, State};
 use crate::report::Outcome;
-use crate::scenario::Context;
-use crate::testbench::Bench;
+use crate::witness::Witness;
 
 /// Where the mappings come and go.
 const WINDOW: Iova = Iova(0x21_0000_0000);
@@ -44,21 +48,21 @@ fn cycle(rounds: u64) -> Result<u64> {
 }
 
 /// Maps and unmaps pages, and lets the device use one of them, until `done`; returns the number of mappings.
-fn remap(bench: &Bench, done: &AtomicBool) -> Result<u64> {
+fn remap(witness: &Witness, done: &AtomicBool) -> Result<u64> {
     let mut count = 0;
     while !done.load(Ordering::Relaxed) {
         for page in 0..PAGES {
             let iova = Iova(WINDOW.0 + (page * PAGE) as u64);
-            bench.session.map(iova, &bench.buffer, page, 1).context("map")?;
+            witness.session.map(iova, &witness.buffer, page, 1).context("map")?;
             if page == 0 {
                 let value = count as u8;
-                bench.buffer.fill(0, value);
-                bench.edu.load(iova)?;
-                bench.buffer.fill(0, !value);
-                bench.edu.store(iova)?;
-                bench.buffer.expect(0, value, "the page that edu wrote")?;
+                witness.buffer.fill(0, value);
+                witness.edu.load(iova)?;
+                witness.buffer.fill(0, !value);
+                witness.edu.store(iova)?;
+                witness.buffer.expect(0, value, "the page that edu wrote")?;
             }
-            bench.session.unmap(iova, 1)?;
+            witness.session.unmap(iova, 1)?;
             count += 1;
         }
     }
@@ -66,10 +70,10 @@ fn remap(bench: &Bench, done: &AtomicBool) -> Result<u64> {
 }
 
 /// Processors go and come back while the NVMe controller does I/O and VFIO maps, unmaps and does DMA.
-pub fn hotplug(context: &mut Context<'_>) -> Result<Outcome> {
+fn hotplug(context: &mut Context<'_>) -> Result<Outcome> {
     let rounds = context.options.rounds;
     let disk = context.nvme()?.first().context("no NVMe controller")?.nvme_namespace()?;
-    let bench = Bench::open(context, PAGES)?;
+    let witness = Witness::open(context, PAGES)?;
     let (done, verified) = (AtomicBool::new(false), AtomicU64::new(0));
     let (refusals, io, mappings) = std::thread::scope(|scope| {
         let cycling = scope.spawn(|| {
@@ -79,11 +83,11 @@ pub fn hotplug(context: &mut Context<'_>) -> Result<Outcome> {
         });
         let io = scope.spawn(|| -> Result<()> {
             while !done.load(Ordering::Relaxed) {
-                verified.fetch_add(blockio::verify(&disk)?, Ordering::Relaxed);
+                verified.fetch_add(disk::verify(&disk)?, Ordering::Relaxed);
             }
             Ok(())
         });
-        let mappings = remap(&bench, &done);
+        let mappings = remap(&witness, &done);
         (cycling.join(), io.join(), mappings)
     });
     let panicked = |_| anyhow::anyhow!("a thread panicked");
@@ -98,3 +102,13 @@ pub fn hotplug(context: &mut Context<'_>) -> Result<Outcome> {
         verified >> 10
     )))
 }
+
+pub const CPU_HOTPLUG: Check = Check::new("processors-go-and-come-back", hotplug);
+
+/// The scenarios.
+#[distributed_slice(SCENARIOS)]
+static OURS: &[Scenario] = &[Scenario {
+    name: "cpu-hotplug",
+    summary: "processors go and come back",
+    checks: &[DEVICES, GROUPS, CPU_HOTPLUG, NO_FAULTS, VFIO_STALE, VIOLATIONS],
+}];

@@ -5,12 +5,19 @@ use std::fs;
 use std::path::Path;
 
 use anyhow::{ensure, Context as _, Result};
+use linkme::distributed_slice;
 
-use crate::control::{DeviceTranslation, Minihv};
+use crate::check::{Check, Context, Scenario, SCENARIOS};
+use crate::checks::cdev::{TYPE1_LIMITS, TYPE1_UNSAFE};
+use crate::checks::counters::{NO_FAULTS, VIOLATIONS};
+use crate::checks::groups::{DEVICES, GROUPS};
+use crate::checks::large::TYPE1_LARGE;
+use crate::checks::nvme::NVME_QUICK;
+use crate::checks::protection::{VFIO_MAPPED, VFIO_NEIGHBOUR, VFIO_REMAP, VFIO_STALE, VFIO_UNMAPPED, VFIO_WALK};
+use crate::minihv::{DeviceTranslation, Minihv};
 use crate::options::DomainMode;
 use crate::pci::{self, write_sysfs, PciFunction};
 use crate::report::Outcome;
-use crate::scenario::Context;
 
 /// Types in an order in which each follows both of the others, and what the kernel chooses by itself in between.
 const TYPES: [DomainMode; 6] = [
@@ -43,7 +50,7 @@ fn is(function: &PciFunction, minihv: Minihv, expected: DomainMode, when: &str) 
 }
 
 /// The administrator changes the type of edu's group, which has no driver, and leaves the choice to the kernel again.
-pub fn by_sysfs(context: &mut Context<'_>) -> Result<Outcome> {
+fn by_sysfs(context: &mut Context<'_>) -> Result<Outcome> {
     let (minihv, function, usual) = (context.minihv()?, pci::find(pci::EDU)?, context.options.mode);
     let file = function.file("iommu_group/type");
     is(&function, minihv, usual, "at first")?;
@@ -57,9 +64,44 @@ pub fn by_sysfs(context: &mut Context<'_>) -> Result<Outcome> {
     Ok(Outcome::Pass(format!("{} changes, and {usual:?} by the kernel's choice", TYPES.len())))
 }
 
+const TYPE_BY_SYSFS: Check = Check::new("type-changes-by-sysfs", by_sysfs);
+
 /// There is a container, and it is not VFIO's own.
-pub fn container_of_iommufd(_: &mut Context<'_>) -> Result<Outcome> {
+fn container_of_iommufd(_: &mut Context<'_>) -> Result<Outcome> {
     ensure!(!Path::new(TYPE1).exists(), "{TYPE1} exists: the container is VFIO's own");
     ensure!(Path::new(CONTAINER).exists(), "{CONTAINER} does not exist");
     Ok(Outcome::Pass(CONTAINER.to_owned()))
 }
+
+const CONTAINER_OF_IOMMUFD: Check = Check::new("container-is-iommufds", container_of_iommufd);
+
+/// The scenarios.
+#[distributed_slice(SCENARIOS)]
+static OURS: &[Scenario] = &[
+    Scenario {
+        name: "default-type",
+        summary: "the types of groups, by default and by sysfs, and that VFIO translates all the same",
+        checks: &[DEVICES, GROUPS, TYPE_BY_SYSFS, NO_FAULTS, VFIO_MAPPED, VFIO_STALE, VIOLATIONS],
+    },
+    Scenario {
+        name: "container-of-iommufd",
+        summary: "a kernel whose container is iommufd's: protection, limits and large pages by type 1",
+        checks: &[
+            CONTAINER_OF_IOMMUFD,
+            DEVICES,
+            GROUPS,
+            NVME_QUICK,
+            NO_FAULTS,
+            TYPE1_UNSAFE,
+            VFIO_MAPPED,
+            VFIO_WALK,
+            VFIO_UNMAPPED,
+            VFIO_STALE,
+            VFIO_REMAP,
+            VFIO_NEIGHBOUR,
+            TYPE1_LIMITS,
+            TYPE1_LARGE,
+            VIOLATIONS,
+        ],
+    },
+];

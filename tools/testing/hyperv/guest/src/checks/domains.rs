@@ -6,15 +6,20 @@ use hvcore::control::Counter;
 use hvcore::hypercall::codes::CallCode;
 use hvcore::ids::DomainId;
 use hvcore::status::Status;
+use linkme::distributed_slice;
 use nix::errno::Errno;
 
 use super::leaks::{io_page_table_bytes, memory_info};
-use crate::control::{Injection, Minihv};
+use crate::check::{Check, Context, Scenario, SCENARIOS};
+use crate::checks::counters::{NO_FAULTS, VIOLATIONS};
+use crate::checks::groups::{DEVICES, GROUPS};
+use crate::checks::leaks::KMEMLEAK;
+use crate::checks::nvme::NVME_QUICK;
 use crate::iommufd::{DeviceId, HwptId};
+use crate::minihv::{Injection, Minihv};
 use crate::report::Outcome;
-use crate::scenario::Context;
-use crate::testbench::{at, Bench, FROM_DEVICE};
-use crate::vfio::BackEnd;
+use crate::session::BackEnd;
+use crate::witness::{at, Witness, FROM_DEVICE};
 
 /// Each so many-th domain gets the device for a while.
 const ATTACH_EVERY: u64 = 25;
@@ -29,7 +34,7 @@ const TABLE_NOISE_BYTES: u64 = 64 << 10;
 
 /// edu with iommufd, one page mapped in its IOAS, and what minihv counts.
 struct Workshop {
-    bench: Bench,
+    witness: Witness,
     device: DeviceId,
     minihv: Minihv,
     /// Domains that the device's own address space and the rest of the guest have.
@@ -39,29 +44,29 @@ struct Workshop {
 impl Workshop {
     fn open(context: &Context<'_>) -> Result<Workshop> {
         let minihv = context.minihv()?;
-        let bench = Bench::open_by(context, BackEnd::Iommufd, 1)?;
-        let device = bench.iommufd()?.0.id()?;
-        bench.session.map(at(0), &bench.buffer, 0, 1)?;
+        let witness = Witness::open_by(context, BackEnd::Iommufd, 1)?;
+        let device = witness.iommufd()?.0.id()?;
+        witness.session.map(at(0), &witness.buffer, 0, 1)?;
         let baseline = minihv.counter(Counter::LiveDomains, 0)?;
-        Ok(Workshop { bench, device, minihv, baseline })
+        Ok(Workshop { witness, device, minihv, baseline })
     }
 
     fn make(&self) -> Result<HwptId, Errno> {
-        let (_, space) = self.bench.iommufd().map_err(|_| Errno::ENODEV)?;
+        let (_, space) = self.witness.iommufd().map_err(|_| Errno::ENODEV)?;
         space.iommufd.allocate_hwpt(self.device, space.ioas)
     }
 
     fn destroy(&self, hwpt: HwptId) -> Result<()> {
-        self.bench.iommufd()?.1.iommufd.destroy_hwpt(hwpt).context("destroying a domain")
+        self.witness.iommufd()?.1.iommufd.destroy_hwpt(hwpt).context("destroying a domain")
     }
 
     /// Puts the device into a domain; its number at the hypervisor.
     fn enter(&self, hwpt: HwptId) -> Result<DomainId> {
-        self.bench.iommufd()?.0.attach_hwpt(hwpt).context("attaching to a domain")?;
-        let id = self.bench.function.logical_id().context("edu has no logical id")?;
+        self.witness.iommufd()?.0.attach_hwpt(hwpt).context("attaching to a domain")?;
+        let id = self.witness.function.logical_id().context("edu has no logical id")?;
         let domain = self.minihv.device_domain(id)?.context("edu is in no domain")?;
         let leaf = self.minihv.walk(domain, at(0))?.with_context(|| format!("domain {} is empty", domain.0))?;
-        if !leaf.sends(at(0), self.bench.buffer.physical(0)?) {
+        if !leaf.sends(at(0), self.witness.buffer.physical(0)?) {
             bail!("domain {} sends the page to {:#x}", domain.0, leaf.address().0);
         }
         Ok(domain)
@@ -69,7 +74,7 @@ impl Workshop {
 
     /// Puts the device back into its own domain.
     fn leave(&self) -> Result<()> {
-        let (cdev, space) = self.bench.iommufd()?;
+        let (cdev, space) = self.witness.iommufd()?;
         cdev.attach(space.ioas).context("attaching to the first domain")
     }
 
@@ -83,7 +88,7 @@ impl Workshop {
 }
 
 /// Domains come and go, one at a time: the numbers are used again, and nothing is left on either side.
-pub fn cycles(context: &mut Context<'_>) -> Result<Outcome> {
+fn cycles(context: &mut Context<'_>) -> Result<Outcome> {
     let rounds = context.options.rounds;
     let workshop = Workshop::open(context)?;
     let (mut tables, mut free) = (0, 0);
@@ -115,15 +120,17 @@ pub fn cycles(context: &mut Context<'_>) -> Result<Outcome> {
     if grown > NOISE_BYTES {
         bail!("{grown} bytes less free after {rounds} rounds");
     }
-    workshop.bench.round_trip(at(0), 0, FROM_DEVICE, "the page after it all")?;
+    workshop.witness.round_trip(at(0), 0, FROM_DEVICE, "the page after it all")?;
     Ok(Outcome::Pass(format!(
         "{rounds} rounds, number {} each time, page tables +{tables_grown}, free memory -{grown} bytes",
         numbers.first().map_or(0, |domain| domain.0)
     )))
 }
 
+const DOMAIN_CYCLES: Check = Check::new("domains-come-and-go", cycles);
+
 /// Many domains live at once, each with its own number and its own table; some go and others come meanwhile.
-pub fn alive_at_once(context: &mut Context<'_>) -> Result<Outcome> {
+fn alive_at_once(context: &mut Context<'_>) -> Result<Outcome> {
     let count = (context.options.rounds / 3).min(ALIVE_MAX);
     let workshop = Workshop::open(context)?;
     let tables = io_page_table_bytes()?;
@@ -137,7 +144,7 @@ pub fn alive_at_once(context: &mut Context<'_>) -> Result<Outcome> {
     for &hwpt in domains.iter().step_by(ATTACH_EVERY as usize) {
         numbers.push(workshop.enter(hwpt)?);
     }
-    workshop.bench.round_trip(at(0), 0, FROM_DEVICE, "the page by the last domain")?;
+    workshop.witness.round_trip(at(0), 0, FROM_DEVICE, "the page by the last domain")?;
     workshop.leave()?;
     numbers.sort();
     numbers.dedup();
@@ -166,9 +173,11 @@ pub fn alive_at_once(context: &mut Context<'_>) -> Result<Outcome> {
     Ok(Outcome::Pass(format!("{count} domains with {grown} bytes of page tables, {left} left")))
 }
 
+const DOMAINS_ALIVE: Check = Check::new("domains-alive-at-once", alive_at_once);
+
 /// The host gives no more domains: the error is the documented one, what exists goes on working, and a domain that
 /// goes makes room for another one.
-pub fn quota(context: &mut Context<'_>) -> Result<Outcome> {
+fn quota(context: &mut Context<'_>) -> Result<Outcome> {
     const MANY: usize = 200;
     let workshop = Workshop::open(context)?;
     let mut domains = Vec::new();
@@ -187,7 +196,7 @@ pub fn quota(context: &mut Context<'_>) -> Result<Outcome> {
     let last = domains.pop().context("not one domain")?;
     workshop.expect_alive(domains.len() as u64 + 1, "at the quota")?;
     workshop.enter(last)?;
-    workshop.bench.round_trip(at(0), 0, FROM_DEVICE, "the page at the quota")?;
+    workshop.witness.round_trip(at(0), 0, FROM_DEVICE, "the page at the quota")?;
     workshop.leave()?;
     workshop.destroy(last)?;
     domains.push(workshop.make().context("in place of a deleted one")?);
@@ -199,21 +208,22 @@ pub fn quota(context: &mut Context<'_>) -> Result<Outcome> {
     Ok(Outcome::Pass(format!("{made} domains, then {errno}")))
 }
 
+const DOMAIN_QUOTA: Check = Check::new("domains-beyond-quota", quota);
+
 /// A domain that could not be flushed takes no device any more, whether the device comes from another domain or is blocked.
-pub fn stale_is_refused(context: &mut Context<'_>) -> Result<Outcome> {
+fn stale_is_refused(context: &mut Context<'_>) -> Result<Outcome> {
     let workshop = Workshop::open(context)?;
-    let (cdev, _) = workshop.bench.iommufd()?;
+    let (cdev, _) = workshop.witness.iommufd()?;
     let stale = workshop.make().context("a domain")?;
     workshop.enter(stale)?;
-    for code in [CallCode::FLUSH_DEVICE_DOMAIN_LIST, CallCode::FLUSH_DEVICE_DOMAIN] {
-        let status = Status::OPERATION_FAILED.0;
-        workshop.minihv.inject(Injection { call: code.0, status, first: 1, times: None })?;
+    for call in [CallCode::FLUSH_DEVICE_DOMAIN_LIST, CallCode::FLUSH_DEVICE_DOMAIN] {
+        workshop.minihv.inject(Injection::every(call))?;
     }
-    let unmapped = workshop.bench.session.unmap(at(0), 1);
+    let unmapped = workshop.witness.session.unmap(at(0), 1);
     workshop.minihv.clear_injections()?;
     unmapped.context("unmap")?;
     // Not where something is to be flushed yet.
-    workshop.bench.session.map(at(1), &workshop.bench.buffer, 0, 1)?;
+    workshop.witness.session.map(at(1), &workshop.witness.buffer, 0, 1)?;
     let other = workshop.make().context("another domain")?;
     cdev.attach_hwpt(other).context("attaching to another domain")?;
     let from_other = cdev.attach_hwpt(stale);
@@ -223,9 +233,11 @@ pub fn stale_is_refused(context: &mut Context<'_>) -> Result<Outcome> {
         bail!("a domain that could not be flushed: {from_other:?} from another one, {from_nowhere:?} when blocked");
     }
     cdev.attach_hwpt(other).context("attaching to the other domain again")?;
-    workshop.bench.round_trip(at(1), 0, FROM_DEVICE, "the page by a domain that works")?;
+    workshop.witness.round_trip(at(1), 0, FROM_DEVICE, "the page by a domain that works")?;
     Ok(Outcome::Pass("ENODEV twice".to_owned()))
 }
+
+const STALE_REFUSED: Check = Check::new("stale-domain-takes-no-device", stale_is_refused);
 
 /// The number of a domain that is made now, and deleted.
 fn lowest_number(workshop: &Workshop) -> Result<u32> {
@@ -240,18 +252,20 @@ fn lowest_number(workshop: &Workshop) -> Result<u32> {
 
 /// The host creates, configures and then deletes no domain. Of the first two nothing is left; the tables of the last stay
 /// allocated, as the host may still walk them, and their numbers are not tried again.
-pub fn undeletable(context: &mut Context<'_>) -> Result<Outcome> {
+fn undeletable(context: &mut Context<'_>) -> Result<Outcome> {
     /// [`TABLE_NOISE_BYTES`] is half of the memory of so many tables of one page.
     const DOMAINS: u64 = 32;
     const ROOT_BYTES: u64 = 4096;
     let workshop = Workshop::open(context)?;
     let minihv = workshop.minihv;
-    let fail = |code: CallCode| {
+    let fail = |call: CallCode| {
         // A rule that is used up still takes a place.
         minihv.clear_injections()?;
         // A domain that is not created under one number is tried with others.
-        let times = (code != CallCode::CREATE_DEVICE_DOMAIN).then_some(1);
-        minihv.inject(Injection { call: code.0, status: Status::OPERATION_FAILED.0, first: 1, times })
+        minihv.inject(match call {
+            CallCode::CREATE_DEVICE_DOMAIN => Injection::every(call),
+            _ => Injection::next(call),
+        })
     };
     let number = lowest_number(&workshop)?;
     for _ in 0..WARM_UP {
@@ -293,7 +307,7 @@ pub fn undeletable(context: &mut Context<'_>) -> Result<Outcome> {
     }
     let hwpt = workshop.make().context("a domain after those")?;
     workshop.enter(hwpt)?;
-    workshop.bench.round_trip(at(0), 0, FROM_DEVICE, "the page by a domain that works")?;
+    workshop.witness.round_trip(at(0), 0, FROM_DEVICE, "the page by a domain that works")?;
     workshop.leave()?;
     workshop.destroy(hwpt)?;
     let tried = taken()? - taken_before;
@@ -302,3 +316,30 @@ pub fn undeletable(context: &mut Context<'_>) -> Result<Outcome> {
     }
     Ok(Outcome::Pass(format!("{kept} bytes of page tables kept for {DOMAINS} domains")))
 }
+
+const UNDELETABLE: Check = Check::new("undeletable-domains-keep-their-tables", undeletable);
+
+/// The scenarios.
+#[distributed_slice(SCENARIOS)]
+static OURS: &[Scenario] = &[
+    Scenario {
+        name: "domains",
+        summary: "many domains, one after the other and at once (hvtest.rounds= tells how many), without a leak",
+        checks: &[DEVICES, GROUPS, DOMAIN_CYCLES, DOMAINS_ALIVE, NVME_QUICK, NO_FAULTS, KMEMLEAK, VIOLATIONS],
+    },
+    Scenario {
+        name: "domain-quota",
+        summary: "a host that gives few domains",
+        checks: &[DEVICES, GROUPS, DOMAIN_QUOTA, NVME_QUICK, NO_FAULTS, VIOLATIONS],
+    },
+    Scenario {
+        name: "stale-domain",
+        summary: "a domain that could not be flushed, and a program that wants to use it again",
+        checks: &[DEVICES, GROUPS, STALE_REFUSED, NO_FAULTS, VIOLATIONS],
+    },
+    Scenario {
+        name: "undeletable-domains",
+        summary: "a host that deletes no domain, and creates and configures none for a while",
+        checks: &[DEVICES, GROUPS, UNDELETABLE, NO_FAULTS, VIOLATIONS],
+    },
+];

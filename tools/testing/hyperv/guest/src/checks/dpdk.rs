@@ -8,16 +8,19 @@ use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{bail, ensure, Context as _, Result};
+use linkme::distributed_slice;
 use nix::mount::{mount, MsFlags};
 
 use super::noiommu::expect_translation;
-use crate::control::DeviceTranslation;
+use crate::check::{Check, Context, Scenario, SCENARIOS};
+use crate::checks::counters::{NO_FAULTS, VIOLATIONS};
+use crate::checks::groups::{DEVICES, GROUPS};
 use crate::fetched::Set;
 use crate::hotplug;
+use crate::minihv::DeviceTranslation;
 use crate::pci::{PciFunction, VIRTIO_NET};
 use crate::report::Outcome;
-use crate::scenario::Context;
-use crate::vfio::{BackEnd, UnsafeInterrupts};
+use crate::session::{BackEnd, UnsafeInterrupts};
 
 /// What DPDK takes for I/O virtual addresses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -126,7 +129,7 @@ fn let_run(child: &mut Child, interfaces: &[PciFunction]) -> Result<()> {
 }
 
 /// Packets go to and fro between the interfaces.
-pub fn testpmd(context: &mut Context<'_>, addresses: Addresses) -> Result<Outcome> {
+fn testpmd(context: &mut Context<'_>, addresses: Addresses) -> Result<Outcome> {
     prepare()?;
     let interfaces = interfaces(context)?;
     let mut child = start(&interfaces, addresses)?;
@@ -146,6 +149,17 @@ pub fn testpmd(context: &mut Context<'_>, addresses: Addresses) -> Result<Outcom
     );
     Ok(Outcome::Pass(format!("{received:?} packets received")))
 }
+
+const DPDK_VIRTUAL: Check = Check::new("testpmd-by-virtual-addresses", |c| testpmd(c, Addresses::Virtual));
+const DPDK_PHYSICAL: Check = Check::new("testpmd-by-physical-addresses", |c| testpmd(c, Addresses::Physical));
+
+/// The scenarios.
+#[distributed_slice(SCENARIOS)]
+static OURS: &[Scenario] = &[Scenario {
+    name: "dpdk",
+    summary: "DPDK's testpmd on two network interfaces",
+    checks: &[DEVICES, GROUPS, DPDK_VIRTUAL, DPDK_PHYSICAL, NO_FAULTS, VIOLATIONS],
+}];
 
 #[cfg(test)]
 mod tests {

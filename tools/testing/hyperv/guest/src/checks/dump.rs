@@ -8,14 +8,14 @@ use std::thread;
 use anyhow::{anyhow, bail, ensure, Context as _, Result};
 use hvcore::ids::{DomainId, Gpa, Iova};
 
+use crate::check::{Check, Context};
 use crate::checks::observe::domain_of;
-use crate::control::Minihv;
 use crate::debugfs::{self, Dump, Page};
 use crate::memory::{DmaBuffer, HugePage, PAGE};
+use crate::minihv::Minihv;
 use crate::report::Outcome;
-use crate::scenario::Context;
-use crate::testbench::{at, Bench, BASE};
-use crate::vfio::BackEnd;
+use crate::session::BackEnd;
+use crate::witness::{at, Witness, BASE};
 
 /// Everything, both ends included.
 const ALL: (Iova, Iova) = (Iova(0), Iova(u64::MAX));
@@ -55,20 +55,20 @@ fn expect(minihv: Minihv, domain: DomainId, range: (Iova, Iova), pages: &BTreeMa
 }
 
 /// Pages of 4 KiB and of 2 MiB are shown as long as they are mapped, by whole pages, and only in the range asked for.
-pub fn exact(context: &mut Context<'_>) -> Result<Outcome> {
+fn exact(context: &mut Context<'_>) -> Result<Outcome> {
     let minihv = context.minihv()?;
-    let bench = Bench::open_by(context, BackEnd::Type1, 5)?;
-    let domain = domain_of(minihv, &bench)?;
+    let witness = Witness::open_by(context, BackEnd::Type1, 5)?;
+    let domain = domain_of(minihv, &witness)?;
     expect(minihv, domain, ALL, &BTreeMap::new())?;
 
     let huge = DmaBuffer::huge(HugePage::TwoMiB)?;
     // On either side of a border between two tables, and a large page behind.
     let (low, high, large) = (Iova(BASE - 2 * PAGE as u64), at(1), Iova(BASE + HUGE));
-    bench.session.map(low, &bench.buffer, 0, 3).context("three pages")?;
-    bench.session.map(high, &bench.buffer, 3, 2).context("two pages")?;
-    bench.session.map(large, &huge, 0, huge.pages()).context("a large page")?;
-    let mut pages = small_pages(low, &bench.buffer, 0, 3)?;
-    pages.append(&mut small_pages(high, &bench.buffer, 3, 2)?);
+    witness.session.map(low, &witness.buffer, 0, 3).context("three pages")?;
+    witness.session.map(high, &witness.buffer, 3, 2).context("two pages")?;
+    witness.session.map(large, &huge, 0, huge.pages()).context("a large page")?;
+    let mut pages = small_pages(low, &witness.buffer, 0, 3)?;
+    pages.append(&mut small_pages(high, &witness.buffer, 3, 2)?);
     pages.insert(large.0, Page { physical: huge.physical(0)?, size: HUGE, access: "rw" });
     expect(minihv, domain, ALL, &pages)?;
 
@@ -90,20 +90,22 @@ pub fn exact(context: &mut Context<'_>) -> Result<Outcome> {
         expect(minihv, domain, (Iova(first), Iova(last)), &pages)?;
     }
 
-    bench.session.unmap(low, 3)?;
+    witness.session.unmap(low, 3)?;
     pages.retain(|iova, _| *iova >= high.0);
     expect(minihv, domain, ALL, &pages)?;
-    bench.session.unmap(high, 2)?;
-    bench.session.unmap(large, huge.pages())?;
+    witness.session.unmap(high, 2)?;
+    witness.session.unmap(large, huge.pages())?;
     expect(minihv, domain, ALL, &BTreeMap::new())?;
-    drop(bench);
+    drop(witness);
     let gone = debugfs::table()?;
     ensure!(gone.remarks.iter().any(|remark| remark.ends_with("has no table")), "after the domain went: {gone:?}");
     Ok(Outcome::Pass(format!("5 pages of 4 KiB, 1 of 2 MiB, {} parts", parts.len())))
 }
 
+pub const DUMP_EXACT: Check = Check::new("table-dump-is-what-is-mapped", exact);
+
 /// Selections that make no sense are refused and change nothing.
-pub fn absurd_selections(context: &mut Context<'_>) -> Result<Outcome> {
+fn absurd_selections(context: &mut Context<'_>) -> Result<Outcome> {
     const ABSURD: [&str; 11] = [
         "\n",
         "1\n",
@@ -118,9 +120,9 @@ pub fn absurd_selections(context: &mut Context<'_>) -> Result<Outcome> {
         "1 0 0x10000000000000000\n",
     ];
     let minihv = context.minihv()?;
-    let bench = Bench::open(context, 1)?;
-    bench.session.map(at(0), &bench.buffer, 0, 1)?;
-    let before = dump(domain_of(minihv, &bench)?, ALL)?;
+    let witness = Witness::open(context, 1)?;
+    witness.session.map(at(0), &witness.buffer, 0, 1)?;
+    let before = dump(domain_of(minihv, &witness)?, ALL)?;
     ensure!(before.pages.len() == 1, "{before:x?}");
     let long = "1 ".repeat(4096);
     for text in ABSURD.into_iter().chain([long.as_str()]) {
@@ -137,6 +139,8 @@ pub fn absurd_selections(context: &mut Context<'_>) -> Result<Outcome> {
     Ok(Outcome::Pass(format!("{} texts, EINVAL each", ABSURD.len() + 1)))
 }
 
+pub const DUMP_ABSURD: Check = Check::new("table-dump-refuses-absurd-selections", absurd_selections);
+
 /// Reads dumps until `is_over`, at least one after that; returns how many, and how many of them had doubts.
 fn read_dumps(is_over: &AtomicBool) -> Result<(u64, u64)> {
     let (mut reads, mut doubtful) = (0, 0);
@@ -152,36 +156,41 @@ fn read_dumps(is_over: &AtomicBool) -> Result<(u64, u64)> {
 }
 
 /// Maps and unmaps so that tables come and go: small pages and a large page take turns in one place.
-fn map_and_unmap(bench: &Bench, huge: &DmaBuffer) -> Result<()> {
+fn map_and_unmap(witness: &Witness, huge: &DmaBuffer) -> Result<()> {
     for round in 0..ROUNDS {
-        bench.session.map(at(0), &bench.buffer, 0, bench.buffer.pages()).with_context(|| format!("round {round}"))?;
-        bench.session.unmap(at(0), bench.buffer.pages()).with_context(|| format!("round {round}"))?;
-        bench.session.map(at(0), huge, 0, huge.pages()).with_context(|| format!("round {round}, large"))?;
-        bench.session.unmap(at(0), huge.pages()).with_context(|| format!("round {round}, large"))?;
+        witness
+            .session
+            .map(at(0), &witness.buffer, 0, witness.buffer.pages())
+            .with_context(|| format!("round {round}"))?;
+        witness.session.unmap(at(0), witness.buffer.pages()).with_context(|| format!("round {round}"))?;
+        witness.session.map(at(0), huge, 0, huge.pages()).with_context(|| format!("round {round}, large"))?;
+        witness.session.unmap(at(0), huge.pages()).with_context(|| format!("round {round}, large"))?;
     }
     Ok(())
 }
 
 /// Dumps of a table that changes under them: every line is as documented, what stays mapped is right afterwards, and
 /// nothing faults.
-pub fn concurrent(context: &mut Context<'_>) -> Result<Outcome> {
+fn concurrent(context: &mut Context<'_>) -> Result<Outcome> {
     let minihv = context.minihv()?;
-    let bench = Bench::open_by(context, BackEnd::Type1, 4)?;
-    let domain = domain_of(minihv, &bench)?;
+    let witness = Witness::open_by(context, BackEnd::Type1, 4)?;
+    let domain = domain_of(minihv, &witness)?;
     let huge = DmaBuffer::huge(HugePage::TwoMiB)?;
     let stays = at(2 * HUGE / PAGE as u64);
-    bench.session.map(stays, &bench.buffer, 1, 2)?;
+    witness.session.map(stays, &witness.buffer, 1, 2)?;
     debugfs::select(domain, ALL.0, ALL.1)?;
 
     let is_over = AtomicBool::new(false);
     let (mapped, read) = thread::scope(|scope| {
         let reader = scope.spawn(|| read_dumps(&is_over));
-        let mapped = map_and_unmap(&bench, &huge);
+        let mapped = map_and_unmap(&witness, &huge);
         is_over.store(true, Ordering::Release);
         (mapped, reader.join().unwrap_or_else(|_| Err(anyhow!("the reader panicked"))))
     });
     mapped?;
     let (reads, doubtful) = read?;
-    expect(minihv, domain, ALL, &small_pages(stays, &bench.buffer, 1, 2)?)?;
+    expect(minihv, domain, ALL, &small_pages(stays, &witness.buffer, 1, 2)?)?;
     Ok(Outcome::Pass(format!("{reads} dumps during {ROUNDS} rounds, {doubtful} of them with doubts")))
 }
+
+pub const DUMP_CONCURRENT: Check = Check::new("table-dump-survives-changes", concurrent);

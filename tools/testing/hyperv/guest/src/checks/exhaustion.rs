@@ -3,18 +3,21 @@
 
 use anyhow::{bail, ensure, Context as _, Result};
 use hvcore::ids::{Gpa, Iova};
+use linkme::distributed_slice;
 use nix::errno::Errno;
 
-use crate::attack::module::{Flow, Held, Module, DRIVER};
-use crate::attack::window::Arena;
-use crate::control::Minihv;
+use crate::check::{Check, Context, Scenario, SCENARIOS};
+use crate::checks::attack::module::{Flow, Held, Module, DRIVER};
+use crate::checks::attack::window::Arena;
+use crate::checks::counters::{NO_FAULTS, VIOLATIONS};
+use crate::checks::groups::{DEVICES, GROUPS};
 use crate::edu::{Edu, BAR_BYTES};
 use crate::faults::Faults;
 use crate::hotplug::wait_until;
 use crate::memory::PAGE;
+use crate::minihv::Minihv;
 use crate::pci::{self, PciFunction};
 use crate::report::Outcome;
-use crate::scenario::Context;
 use crate::vfio::errno;
 
 /// Of so many places at least all but one must be had. The kernel keeps the first page, and the addresses of interrupts
@@ -159,7 +162,7 @@ impl Subject {
 }
 
 /// Every address that the device reaches is handed out, one more is refused, and all come back.
-pub fn exhausted(context: &mut Context<'_>) -> Result<Outcome> {
+fn exhausted(context: &mut Context<'_>) -> Result<Outcome> {
     let mut subject = Subject::open(context)?;
     let rounds = context.options.rounds;
     for room in ROOMS {
@@ -172,3 +175,13 @@ pub fn exhausted(context: &mut Context<'_>) -> Result<Outcome> {
     subject.function.unbind()?;
     Ok(Outcome::Pass(format!("{} rooms, {rounds} times each, as full every time", ROOMS.len())))
 }
+
+const IOVA_EXHAUSTED: Check = Check::new("addresses-run-out-and-come-back", exhausted);
+
+/// The scenarios.
+#[distributed_slice(SCENARIOS)]
+static OURS: &[Scenario] = &[Scenario {
+    name: "iova-exhausted",
+    summary: "devices that reach few addresses are mapped until none is left (needs the attack module)",
+    checks: &[DEVICES, GROUPS, IOVA_EXHAUSTED, NO_FAULTS, VIOLATIONS],
+}];

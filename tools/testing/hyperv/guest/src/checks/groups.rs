@@ -5,12 +5,13 @@ use std::fs;
 use std::path::Path;
 
 use anyhow::{bail, Context as _, Result};
+use linkme::distributed_slice;
 
+use crate::check::{Check, Context, Scenario, SCENARIOS};
 use crate::pci::{self, PciFunction};
 use crate::report::Outcome;
-use crate::scenario::Context;
 
-const GROUPS: &str = "/sys/kernel/iommu_groups";
+const DIRECTORY: &str = "/sys/kernel/iommu_groups";
 /// What CONFIG_IOMMUFD_TEST calls its IOMMU.
 const MOCK: &str = "iommufd_selftest_iommu";
 
@@ -30,7 +31,7 @@ fn describe(function: &PciFunction) -> String {
 }
 
 /// Lists the functions; under minihv each one must have a logical device id that minihv knows.
-pub fn devices_present(context: &mut Context<'_>) -> Result<Outcome> {
+fn devices_present(context: &mut Context<'_>) -> Result<Outcome> {
     for function in &context.functions {
         context.reporter.note(&format!("device {}", describe(function)));
         let Some(minihv) = context.minihv else { continue };
@@ -43,16 +44,20 @@ pub fn devices_present(context: &mut Context<'_>) -> Result<Outcome> {
     Ok(Outcome::Pass(format!("{} functions", context.functions.len())))
 }
 
+pub const DEVICES: Check = Check::new("devices-present", devices_present);
+
 /// The partition has no vPCI device that the kernel takes.
-pub fn no_devices(context: &mut Context<'_>) -> Result<Outcome> {
+fn no_devices(context: &mut Context<'_>) -> Result<Outcome> {
     match context.functions.as_slice() {
         [] => Ok(Outcome::Pass(String::new())),
         [function, ..] => bail!("there is {}", describe(function)),
     }
 }
 
+const NO_DEVICES: Check = Check::new("no-vpci-devices", no_devices);
+
 /// edu's domain is of the type that was asked for.
-pub fn edu_type(context: &mut Context<'_>) -> Result<Outcome> {
+fn edu_type(context: &mut Context<'_>) -> Result<Outcome> {
     let function = pci::find(pci::EDU)?;
     let path = function.file("iommu_group/type");
     let kind = fs::read_to_string(&path).ok();
@@ -63,13 +68,15 @@ pub fn edu_type(context: &mut Context<'_>) -> Result<Outcome> {
     Ok(Outcome::Pass(kind.unwrap_or("no group").to_owned()))
 }
 
+pub const EDU_TYPE: Check = Check::new("edu-domain-type", edu_type);
+
 /// Compares groups and their domain types with the mode asked for.
-pub fn group_types(context: &mut Context<'_>) -> Result<Outcome> {
+fn group_types(context: &mut Context<'_>) -> Result<Outcome> {
     for name in entries(Path::new("/sys/class/iommu")) {
         context.reporter.note(&format!("iommu {name}"));
     }
     let Some(expected) = context.options.mode.group_type() else {
-        let groups = entries(Path::new(GROUPS));
+        let groups = entries(Path::new(DIRECTORY));
         let mut iommus = entries(Path::new("/sys/class/iommu"));
         // The core's own tests bring one, which no device is behind.
         iommus.retain(|name| !name.starts_with(MOCK));
@@ -83,7 +90,7 @@ pub fn group_types(context: &mut Context<'_>) -> Result<Outcome> {
     }
     for function in &context.functions {
         let group = function.group().with_context(|| format!("{} has no IOMMU group", function.address))?;
-        let path = Path::new(GROUPS).join(group.to_string()).join("type");
+        let path = Path::new(DIRECTORY).join(group.to_string()).join("type");
         let kind = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
         context.reporter.note(&format!("group {group}: {} {}", function.address, kind.trim()));
         if kind.trim() != expected {
@@ -92,3 +99,17 @@ pub fn group_types(context: &mut Context<'_>) -> Result<Outcome> {
     }
     Ok(Outcome::Pass(format!("{} functions, all {expected}", context.functions.len())))
 }
+
+pub const GROUPS: Check = Check::new("iommu-groups", group_types);
+
+/// The scenarios.
+#[distributed_slice(SCENARIOS)]
+static OURS: &[Scenario] = &[
+    Scenario { name: "boot", summary: "nothing but booting and the devices", checks: &[DEVICES] },
+    Scenario { name: "kunit", summary: "nothing: the kernel's own tests ran while it booted", checks: &[] },
+    Scenario {
+        name: "no-devices",
+        summary: "a partition that has no vPCI devices: it boots, and there is no IOMMU",
+        checks: &[NO_DEVICES, GROUPS],
+    },
+];

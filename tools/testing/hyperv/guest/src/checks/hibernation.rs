@@ -5,22 +5,28 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::{bail, ensure, Context as _, Result};
-use hvcore::control::Counter;
 use hvcore::hypercall::codes::CallCode;
 use hvcore::ids::{DomainId, Gpa};
-use hvcore::status::Status;
+use linkme::distributed_slice;
 
 use super::noiommu::expect_translation;
 use super::nvme;
 use super::sleep::{expect_kept, transition, KEPT, STATE};
-use crate::control::{DeviceTranslation, Injection};
+use crate::check::{Check, Context, Scenario, SCENARIOS};
+use crate::checks::counters::{NO_FAULTS, VIOLATIONS};
+use crate::checks::groups::{DEVICES, GROUPS};
+use crate::checks::identity::IDENTITY_EDU;
+use crate::checks::nvme::{NVME_IOVA, NVME_QUICK};
+use crate::checks::protection::{VFIO_MAPPED, VFIO_STALE, VFIO_UNMAPPED};
+use crate::checks::sleep::HIBERNATION_ALLOWED;
+use crate::checks::virtio::VIRTIO;
 use crate::debugfs;
 use crate::faults::Faults;
 use crate::init::busybox;
+use crate::minihv::{DeviceTranslation, Injection};
 use crate::pci::{self, write_sysfs};
 use crate::report::Outcome;
-use crate::scenario::Context;
-use crate::testbench::{Bench, FROM_DEVICE};
+use crate::witness::{Witness, FROM_DEVICE};
 
 /// What the machine does when the image is written.
 const DISK: &str = "/sys/power/disk";
@@ -67,9 +73,9 @@ impl Seen {
 
 /// edu in the hands of a program, with a page that it may write, across the sleep that `sleep` is.
 fn across(context: &mut Context<'_>, what: &str, sleep: impl FnOnce() -> Result<()>) -> Result<()> {
-    let mut bench = Bench::open(context, 2)?;
-    bench.session.map(KEPT, &bench.buffer, 0, 1)?;
-    bench.arm(KEPT, 0, FROM_DEVICE)?;
+    let mut witness = Witness::open(context, 2)?;
+    witness.session.map(KEPT, &witness.buffer, 0, 1)?;
+    witness.arm(KEPT, 0, FROM_DEVICE)?;
     let before = Seen::look(context)?;
     before.check_roots(context)?;
     sleep().with_context(|| what.to_owned())?;
@@ -79,41 +85,46 @@ fn across(context: &mut Context<'_>, what: &str, sleep: impl FnOnce() -> Result<
     }
     after.check_roots(context)?;
     // The machine, and what it counts, may be another one; the device's state is this program's business.
-    bench.faults = Faults::listen(context.minihv)?;
-    bench.session.enable_bus_master()?;
-    bench.arm(KEPT, 0, FROM_DEVICE)?;
-    expect_kept(&mut bench, what)
+    witness.faults = Faults::listen(context.minihv)?;
+    witness.session.enable_bus_master()?;
+    witness.arm(KEPT, 0, FROM_DEVICE)?;
+    expect_kept(&mut witness, what)
 }
 
 /// How far hibernation goes before it turns back: to before anything is given back to the hypervisor, and to after that.
 const TURNS: [&str; 2] = ["processors", "core"];
 
 /// The kernel goes as far as it can without an image, and comes back.
-pub fn without_image(context: &mut Context<'_>) -> Result<Outcome> {
+fn without_image(context: &mut Context<'_>) -> Result<Outcome> {
     for turn in TURNS {
         across(context, &format!("hibernation as far as {turn}"), || transition(turn, "disk"))?;
     }
     nvme::quick_io(context)
 }
 
+const HIBERNATION_CORE: Check = Check::new("hibernation-without-image", without_image);
+
 /// The same in a kernel that was told to leave the IOMMU alone: no device gets to know it.
-pub fn without_image_untranslated(context: &mut Context<'_>) -> Result<Outcome> {
+fn without_image_untranslated(context: &mut Context<'_>) -> Result<Outcome> {
     for turn in TURNS {
         transition(turn, "disk")?;
     }
-    let calls = context.minihv()?.counter(Counter::Calls, CallCode::CREATE_DEVICE_DOMAIN.0.into())?;
+    let calls = context.minihv()?.calls(CallCode::CREATE_DEVICE_DOMAIN)?;
     ensure!(calls == 0, "{calls} domains were asked for");
     nvme::quick_io(context)
 }
 
+const HIBERNATION_CORE_UNTRANSLATED: Check =
+    Check::new("hibernation-without-image-untranslated", without_image_untranslated);
+
 /// The hypervisor fails one of the calls by which devices and domains are given back: the kernel does not hibernate, and
 /// everything is as it was.
-pub fn given_back_in_vain(context: &mut Context<'_>) -> Result<Outcome> {
+fn given_back_in_vain(context: &mut Context<'_>) -> Result<Outcome> {
     let minihv = context.minihv()?;
     for call in [CallCode::DETACH_DEVICE_DOMAIN, CallCode::DELETE_DEVICE_DOMAIN] {
         let what = format!("hibernation when call {:#x} fails", call.0);
         // The second call of its kind: something is given back already.
-        let fault = Injection { call: call.0, status: Status::OPERATION_FAILED.0, first: 2, times: Some(1) };
+        let fault = Injection { first: 2, ..Injection::next(call) };
         across(context, &what, || {
             minihv.inject(fault)?;
             // The kernel forgets the error (create_image() in kernel/power/hibernate.c); the case expects its lines.
@@ -124,6 +135,8 @@ pub fn given_back_in_vain(context: &mut Context<'_>) -> Result<Outcome> {
     }
     Ok(Outcome::Pass(String::new()))
 }
+
+const HIBERNATION_GIVEN_UP: Check = Check::new("hibernation-refused-by-host", given_back_in_vain);
 
 /// Writes the image, switches the machine off, and returns in the one that was switched on again. What is on the disk is
 /// lost.
@@ -136,15 +149,17 @@ fn hibernate() -> Result<()> {
 }
 
 /// The machine is off in between.
-pub fn over_power_off(context: &mut Context<'_>) -> Result<Outcome> {
+fn over_power_off(context: &mut Context<'_>) -> Result<Outcome> {
     nvme::quick_io(context)?;
     across(context, "hibernation", hibernate)?;
     busybox(&["swapoff", SWAP])?;
     nvme::quick_io(context)
 }
 
+const HIBERNATION: Check = Check::new("hibernation", over_power_off);
+
 /// The machine that is switched on again has another IOMMU: every device is blocked.
-pub fn on_another_host(context: &mut Context<'_>) -> Result<Outcome> {
+fn on_another_host(context: &mut Context<'_>) -> Result<Outcome> {
     hibernate()?;
     let seen = Seen::look(context)?;
     for (address, (translation, domain)) in &seen.devices {
@@ -155,8 +170,10 @@ pub fn on_another_host(context: &mut Context<'_>) -> Result<Outcome> {
     Ok(Outcome::Pass(format!("{} devices are blocked", seen.devices.len())))
 }
 
+const HIBERNATION_ELSEWHERE: Check = Check::new("hibernation-on-another-host", on_another_host);
+
 /// edu was not behind the IOMMU, and is on the machine that is switched on again: it is blocked, the others go on.
-pub fn with_newcomer(context: &mut Context<'_>) -> Result<Outcome> {
+fn with_newcomer(context: &mut Context<'_>) -> Result<Outcome> {
     nvme::quick_io(context)?;
     hibernate()?;
     busybox(&["swapoff", SWAP])?;
@@ -164,8 +181,10 @@ pub fn with_newcomer(context: &mut Context<'_>) -> Result<Outcome> {
     nvme::quick_io(context)
 }
 
+const HIBERNATION_NEWCOMER: Check = Check::new("hibernation-with-a-newcomer", with_newcomer);
+
 /// The same in a guest without the IOMMU, on hosts that may offer one later: devices do DMA as before.
-pub fn over_power_off_untranslated(context: &mut Context<'_>) -> Result<Outcome> {
+fn over_power_off_untranslated(context: &mut Context<'_>) -> Result<Outcome> {
     for _ in 0..context.options.rounds {
         nvme::quick_io(context)?;
         hibernate()?;
@@ -173,3 +192,65 @@ pub fn over_power_off_untranslated(context: &mut Context<'_>) -> Result<Outcome>
     }
     nvme::quick_io(context)
 }
+
+const HIBERNATION_UNTRANSLATED: Check = Check::new("hibernation-untranslated", over_power_off_untranslated);
+
+/// The scenarios.
+#[distributed_slice(SCENARIOS)]
+static OURS: &[Scenario] = &[
+    Scenario {
+        name: "hibernation-core",
+        summary: "hibernation without an image",
+        checks: &[DEVICES, GROUPS, HIBERNATION_CORE, NVME_IOVA, NO_FAULTS, VFIO_STALE, VIOLATIONS],
+    },
+    Scenario {
+        name: "hibernation-refused",
+        summary: "the hypervisor does not take back what the guest gives back before it hibernates",
+        checks: &[DEVICES, GROUPS, HIBERNATION_GIVEN_UP, NO_FAULTS, VFIO_STALE, VIOLATIONS],
+    },
+    Scenario {
+        name: "hibernation",
+        summary: "the guest hibernates, and goes on in a machine that was switched on again",
+        checks: &[
+            DEVICES,
+            GROUPS,
+            HIBERNATION,
+            NVME_IOVA,
+            VIRTIO,
+            NO_FAULTS,
+            VFIO_MAPPED,
+            VFIO_UNMAPPED,
+            VFIO_STALE,
+            VIOLATIONS,
+        ],
+    },
+    Scenario {
+        name: "hibernation-on-another-host",
+        summary: "the machine that is switched on again has another IOMMU",
+        checks: &[DEVICES, GROUPS, HIBERNATION_ELSEWHERE],
+    },
+    Scenario {
+        name: "hibernation-newcomer",
+        summary: "on the machine that is switched on again, a device is behind the IOMMU that was not",
+        checks: &[DEVICES, HIBERNATION_NEWCOMER, VIRTIO],
+    },
+    Scenario {
+        name: "hibernation-untranslated",
+        summary: "the same without the IOMMU, which the other machine may have",
+        checks: &[DEVICES, HIBERNATION_UNTRANSLATED, VIRTIO],
+    },
+    Scenario {
+        name: "switched-off",
+        summary: "the driver is switched off: no groups, devices untranslated, hibernation as without it",
+        checks: &[
+            DEVICES,
+            GROUPS,
+            NVME_QUICK,
+            VIRTIO,
+            IDENTITY_EDU,
+            HIBERNATION_ALLOWED,
+            HIBERNATION_CORE_UNTRANSLATED,
+            NO_FAULTS,
+        ],
+    },
+];

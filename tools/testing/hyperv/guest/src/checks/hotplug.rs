@@ -7,18 +7,24 @@ use std::thread;
 
 use anyhow::{bail, Context as _, Result};
 use hvcore::ids::{BusIndex, Iova, LogicalDeviceId};
+use linkme::distributed_slice;
 
-use crate::blockio;
 use crate::census::Census;
-use crate::control::{DeviceTranslation, Minihv, Plug};
+use crate::check::{Check, Context, Scenario, SCENARIOS};
+use crate::checks::counters::{NO_FAULTS, VIOLATIONS};
+use crate::checks::groups::{DEVICES, GROUPS};
+use crate::checks::leaks::KMEMLEAK;
+use crate::checks::nvme::NVME_QUICK;
+use crate::checks::observe::DEBUGFS_DEVICES;
+use crate::disk;
 use crate::faults::Provoked;
 use crate::hotplug::{bind, eject, functions, namespace, offer, wait_until, withdraw};
 use crate::memory::DmaBuffer;
+use crate::minihv::{DeviceTranslation, Minihv, Plug};
 use crate::pci::{self, PciFunction};
 use crate::report::Outcome;
-use crate::scenario::Context;
-use crate::testbench::{at, Bench, FROM_DEVICE};
-use crate::vfio::{BackEnd, Session};
+use crate::session::{BackEnd, Session};
+use crate::witness::{at, Witness, FROM_DEVICE};
 
 /// A note in the report after so many cycles.
 const NOTE_EVERY: u64 = 10;
@@ -85,9 +91,9 @@ pub fn is_managed(context: &Context<'_>, function: &PciFunction) -> Result<()> {
 pub fn edu_works(context: &Context<'_>, function: &PciFunction) -> Result<()> {
     bind(function, "vfio-pci")?;
     let session = Session::open_by(function, BackEnd::Type1)?;
-    let bench = Bench::new(context, function.clone(), session, DmaBuffer::new(1)?)?;
-    bench.session.map(at(0), &bench.buffer, 0, 1)?;
-    bench.round_trip(at(0), 0, FROM_DEVICE, "the page that the device wrote")
+    let witness = Witness::new(context, function.clone(), session, DmaBuffer::new(1)?)?;
+    witness.session.map(at(0), &witness.buffer, 0, 1)?;
+    witness.round_trip(at(0), 0, FROM_DEVICE, "the page that the device wrote")
 }
 
 /// The only function of a bus.
@@ -119,7 +125,7 @@ fn cycle_busy_nvme(context: &Context<'_>, minihv: Minihv, bus: BusIndex, farewel
     let said = AtomicBool::new(false);
     thread::scope(|scope| -> Result<()> {
         let io = scope.spawn(|| loop {
-            match blockio::verify_rounds(&disk, 1) {
+            match disk::verify_rounds(&disk, 1) {
                 Ok(_) => rounds.fetch_add(1, Ordering::Relaxed),
                 // The controller is gone, or it is broken.
                 Err(_) if said.load(Ordering::Relaxed) => return Ok(()),
@@ -136,7 +142,7 @@ fn cycle_busy_nvme(context: &Context<'_>, minihv: Minihv, bus: BusIndex, farewel
     offer(minihv, bus, 1)?;
     let function = only(bus)?;
     is_managed(context, &function)?;
-    blockio::verify_rounds(&namespace(&function)?, 1).context("after the controller came back")?;
+    disk::verify_rounds(&namespace(&function)?, 1).context("after the controller came back")?;
     Ok(())
 }
 
@@ -182,7 +188,7 @@ fn come_and_go(context: &mut Context<'_>, rounds: u64, farewells: &[Farewell]) -
     thread::scope(|scope| -> Result<()> {
         let other = scope.spawn(|| -> Result<()> {
             while !stop.load(Ordering::Relaxed) {
-                verified.fetch_add(blockio::verify_rounds(&disk, 1)?, Ordering::Relaxed);
+                verified.fetch_add(disk::verify_rounds(&disk, 1)?, Ordering::Relaxed);
             }
             Ok(())
         });
@@ -217,14 +223,18 @@ fn come_and_go(context: &mut Context<'_>, rounds: u64, farewells: &[Farewell]) -
 }
 
 /// Devices are withdrawn or ejected, and offered again, while there is I/O on them and on another one.
-pub fn cycles(context: &mut Context<'_>) -> Result<Outcome> {
+fn cycles(context: &mut Context<'_>) -> Result<Outcome> {
     come_and_go(context, context.options.rounds, &[Farewell::Withdrawn, Farewell::Ejected])
 }
 
+const HOTPLUG_CYCLES: Check = Check::new("devices-come-and-go", cycles);
+
 /// Devices fail in the middle of I/O, as if they were torn out, and the host then says so.
-pub fn surprise(context: &mut Context<'_>) -> Result<Outcome> {
+fn surprise(context: &mut Context<'_>) -> Result<Outcome> {
     come_and_go(context, (context.options.rounds / 10).max(SURPRISES), &[Farewell::Torn])
 }
+
+const SURPRISE: Check = Check::new("device-torn-out", surprise);
 
 /// Two edu that share a container, each by its own registers.
 fn both_work(context: &Context<'_>, all: &[PciFunction]) -> Result<()> {
@@ -235,18 +245,18 @@ fn both_work(context: &Context<'_>, all: &[PciFunction]) -> Result<()> {
     let device = session.type1()?.take(second).context("the second function of the group")?;
     device.enable_bus_master()?;
     let other = crate::edu::Edu::new(device.map_bar0()?)?;
-    let bench = Bench::new(context, first.clone(), session, DmaBuffer::new(2)?)?;
-    bench.session.map(at(0), &bench.buffer, 0, 2)?;
-    bench.round_trip(at(0), 0, FROM_DEVICE, "the page that the first function wrote")?;
-    bench.buffer.fill(0, !FROM_DEVICE);
+    let witness = Witness::new(context, first.clone(), session, DmaBuffer::new(2)?)?;
+    witness.session.map(at(0), &witness.buffer, 0, 2)?;
+    witness.round_trip(at(0), 0, FROM_DEVICE, "the page that the first function wrote")?;
+    witness.buffer.fill(0, !FROM_DEVICE);
     other.load(at(0))?;
     other.store(at(1))?;
-    bench.buffer.expect(1, !FROM_DEVICE, "the page that the second function wrote")
+    witness.buffer.expect(1, !FROM_DEVICE, "the page that the second function wrote")
 }
 
 /// The functions of one bus: ids that differ in the function number, one group as the core decides without access
 /// control between functions, DMA of each, gone one by one and all together.
-pub fn multi_function(context: &mut Context<'_>) -> Result<Outcome> {
+fn multi_function(context: &mut Context<'_>) -> Result<Outcome> {
     let minihv = context.minihv()?;
     let before = Census::take(minihv)?;
     let is_second = |f: &&PciFunction| f.address.ends_with(".1");
@@ -283,8 +293,10 @@ pub fn multi_function(context: &mut Context<'_>) -> Result<Outcome> {
     Ok(Outcome::Pass(format!("{} and {}", all[0].address, all[1].address)))
 }
 
+const MULTI_FUNCTION: Check = Check::new("functions-of-one-bus", multi_function);
+
 /// Two buses that ask for the same PCI domain number get different ones, and keep their own devices apart.
-pub fn colliding_numbers(context: &mut Context<'_>) -> Result<Outcome> {
+fn colliding_numbers(context: &mut Context<'_>) -> Result<Outcome> {
     let minihv = context.minihv()?;
     let before = Census::take(minihv)?;
     let singles = context.functions.iter().filter(|f| f.address.ends_with(".0") && f.id == pci::EDU);
@@ -328,3 +340,25 @@ pub fn colliding_numbers(context: &mut Context<'_>) -> Result<Outcome> {
         first.address, second.address, back[0].address, back[1].address
     )))
 }
+
+const COLLIDING_NUMBERS: Check = Check::new("colliding-domain-numbers", colliding_numbers);
+
+/// The scenarios.
+#[distributed_slice(SCENARIOS)]
+static OURS: &[Scenario] = &[
+    Scenario {
+        name: "hotplug",
+        summary: "edu and one of two NVMe controllers come and go under I/O; hvtest.rounds= says how often",
+        checks: &[DEVICES, GROUPS, HOTPLUG_CYCLES, DEBUGFS_DEVICES, NO_FAULTS, NVME_QUICK, KMEMLEAK, VIOLATIONS],
+    },
+    Scenario {
+        name: "surprise-removal",
+        summary: "the same, of devices that fail before the host withdraws them",
+        checks: &[DEVICES, GROUPS, SURPRISE, NO_FAULTS, NVME_QUICK, VIOLATIONS],
+    },
+    Scenario {
+        name: "buses",
+        summary: "a bus with two functions, and two buses that ask for one PCI domain number",
+        checks: &[DEVICES, GROUPS, MULTI_FUNCTION, COLLIDING_NUMBERS, NO_FAULTS, VIOLATIONS],
+    },
+];

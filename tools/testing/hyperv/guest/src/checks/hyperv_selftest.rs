@@ -8,13 +8,17 @@ use std::path::Path;
 
 use anyhow::{bail, ensure, Context as _, Result};
 use hvcore::ids::{Iova, LogicalDeviceId};
+use linkme::distributed_slice;
 
+use crate::check::{Check, Context, Scenario, SCENARIOS};
+use crate::checks::counters::VIOLATIONS;
+use crate::checks::groups::{DEVICES, GROUPS};
+use crate::checks::nvme::NVME_QUICK;
 use crate::faults::Provoked;
 use crate::kselftest;
 use crate::pci::{self, write_sysfs, PciFunction};
 use crate::report::Outcome;
-use crate::scenario::{Context, DEVICE_PATIENCE};
-use crate::vfio::{BackEnd, UnsafeInterrupts};
+use crate::session::{BackEnd, UnsafeInterrupts};
 
 const SYSFS: &str = "pviommu_sysfs_test";
 const USER: &str = "pviommu_user_test";
@@ -36,12 +40,14 @@ fn logical_id(function: &PciFunction) -> Result<LogicalDeviceId> {
 }
 
 /// What sysfs says.
-pub fn sysfs(context: &mut Context<'_>) -> Result<Outcome> {
+fn sysfs(context: &mut Context<'_>) -> Result<Outcome> {
     kselftest::run(context.reporter, "selftest-sysfs", SYSFS, &[], None)
 }
 
+const SELFTEST_SYSFS: Check = Check::new("selftest-sysfs", sysfs);
+
 /// A program has the NVMe controller, by both interfaces. It is told to use what is not mapped, and cannot.
-pub fn nvme(context: &mut Context<'_>) -> Result<Outcome> {
+fn nvme(context: &mut Context<'_>) -> Result<Outcome> {
     set_unsafe_interrupts(UnsafeInterrupts::Allowed)?;
     let nvme = context.nvme()?.remove(0);
     let device = logical_id(&nvme)?;
@@ -52,12 +58,14 @@ pub fn nvme(context: &mut Context<'_>) -> Result<Outcome> {
     Provoked { device, first, last, at_least: 4, at_most: ATTEMPTS }.announce();
     let driver = nvme.driver();
     ensure!(driver.as_deref() == Some("nvme"), "{} was given back to {driver:?}", nvme.address);
-    pci::wait_for_devices(context.options.devices, DEVICE_PATIENCE)?;
+    pci::wait_for_devices(context.options.devices)?;
     outcome
 }
 
+const SELFTEST_NVME: Check = Check::new("selftest-nvme", nvme);
+
 /// A program has a device that is no NVMe controller.
-pub fn other_device(context: &mut Context<'_>) -> Result<Outcome> {
+fn other_device(context: &mut Context<'_>) -> Result<Outcome> {
     set_unsafe_interrupts(UnsafeInterrupts::Allowed)?;
     let edu = pci::find(pci::EDU)?;
     let outcome = kselftest::run(context.reporter, "selftest-other-device", USER, &[], Some(&edu.address));
@@ -65,20 +73,26 @@ pub fn other_device(context: &mut Context<'_>) -> Result<Outcome> {
     outcome
 }
 
+const SELFTEST_OTHER_DEVICE: Check = Check::new("selftest-other-device", other_device);
+
 /// Without the permission that devices without isolated interrupts need, the tests by a program say so.
-pub fn not_permitted(context: &mut Context<'_>) -> Result<Outcome> {
+fn not_permitted(context: &mut Context<'_>) -> Result<Outcome> {
     set_unsafe_interrupts(UnsafeInterrupts::Refused)?;
     let edu = pci::find(pci::EDU)?;
     kselftest::run(context.reporter, "selftest-not-permitted", USER, &["-f", "user"], Some(&edu.address))
 }
 
+const SELFTEST_NOT_PERMITTED: Check = Check::new("selftest-not-permitted", not_permitted);
+
 /// The kernel's benchmark of DMA mappings, on a device that needs no data.
-pub fn dma(context: &mut Context<'_>) -> Result<Outcome> {
+fn dma(context: &mut Context<'_>) -> Result<Outcome> {
     let edu = pci::find(pci::EDU)?;
     let outcome = kselftest::run(context.reporter, "selftest-dma", DMA, &[], Some(&edu.address));
     ensure!(edu.driver().is_none(), "{} was given back to {:?}", edu.address, edu.driver());
     outcome
 }
+
+const SELFTEST_DMA: Check = Check::new("selftest-dma", dma);
 
 /// A program that has nothing to test, and says why.
 fn skipped(context: &mut Context<'_>, program: &str, device: Option<&str>, reason: &str) -> Result<()> {
@@ -90,7 +104,7 @@ fn skipped(context: &mut Context<'_>, program: &str, device: Option<&str>, reaso
 }
 
 /// Without the driver no program claims anything, and the reason is the right one.
-pub fn without_driver(context: &mut Context<'_>) -> Result<Outcome> {
+fn without_driver(context: &mut Context<'_>) -> Result<Outcome> {
     const REASON: &str = "the kernel was told hv_pviommu=off";
     let nvme = context.nvme()?.remove(0);
     for program in [SYSFS, USER, DMA] {
@@ -99,8 +113,10 @@ pub fn without_driver(context: &mut Context<'_>) -> Result<Outcome> {
     Ok(Outcome::Pass(REASON.to_owned()))
 }
 
+const SELFTEST_WITHOUT_DRIVER: Check = Check::new("selftest-without-driver", without_driver);
+
 /// No program touches a device that nobody named, one that is not there, or one whose disk is in use.
-pub fn without_device(context: &mut Context<'_>) -> Result<Outcome> {
+fn without_device(context: &mut Context<'_>) -> Result<Outcome> {
     let nvme = context.nvme()?.remove(0);
     let disk = nvme.nvme_namespace()?;
     let held = OpenOptions::new().read(true).custom_flags(libc::O_EXCL).open(&disk);
@@ -116,8 +132,10 @@ pub fn without_device(context: &mut Context<'_>) -> Result<Outcome> {
     Ok(Outcome::Pass("not named, not there, in use".to_owned()))
 }
 
+const SELFTEST_WITHOUT_DEVICE: Check = Check::new("selftest-without-device", without_device);
+
 /// The driver drops flushes: the tests must see that the controller still reaches what was unmapped.
-pub fn dropped_flushes(context: &mut Context<'_>) -> Result<Outcome> {
+fn dropped_flushes(context: &mut Context<'_>) -> Result<Outcome> {
     let switch = Path::new("/sys/module/hv_pviommu/parameters/drop_flush");
     set_unsafe_interrupts(UnsafeInterrupts::Allowed)?;
     let nvme = context.nvme()?.remove(0);
@@ -131,3 +149,36 @@ pub fn dropped_flushes(context: &mut Context<'_>) -> Result<Outcome> {
     Provoked { device, first, last, at_least: 1, at_most: ATTEMPTS }.announce();
     outcome
 }
+
+const SELFTEST_DROPPED_FLUSHES: Check = Check::new("selftest-dropped-flushes", dropped_flushes);
+
+/// The scenarios.
+#[distributed_slice(SCENARIOS)]
+static OURS: &[Scenario] = &[
+    Scenario {
+        name: "selftest",
+        summary: "the kernel tree's tests of this IOMMU, on NVMe and edu; the disk works as before",
+        checks: &[
+            DEVICES,
+            GROUPS,
+            SELFTEST_SYSFS,
+            SELFTEST_WITHOUT_DEVICE,
+            SELFTEST_NVME,
+            SELFTEST_OTHER_DEVICE,
+            SELFTEST_NOT_PERMITTED,
+            SELFTEST_DMA,
+            NVME_QUICK,
+            VIOLATIONS,
+        ],
+    },
+    Scenario {
+        name: "selftest-without-driver",
+        summary: "the same in a guest whose driver is off: nothing is claimed",
+        checks: &[DEVICES, GROUPS, SELFTEST_WITHOUT_DRIVER],
+    },
+    Scenario {
+        name: "selftest-dropped-flushes",
+        summary: "the same while the driver drops flushes (the runner expects it to be noticed)",
+        checks: &[DEVICES, GROUPS, SELFTEST_DROPPED_FLUSHES],
+    },
+];

@@ -3,18 +3,24 @@
 
 use anyhow::{bail, Result};
 use hvcore::ids::{Gpa, Iova};
+use linkme::distributed_slice;
 
-use crate::control::DeviceTranslation;
+use crate::check::{Check, Context, Scenario, SCENARIOS};
+use crate::checks::counters::{NO_FAULTS, VIOLATIONS};
+use crate::checks::groups::{DEVICES, GROUPS};
+use crate::checks::nvme::NVME_QUICK;
+use crate::checks::protection::{VFIO_MAPPED, VFIO_STALE, VFIO_UNMAPPED};
+use crate::checks::virtio::VIRTIO;
 use crate::edu::{Edu, BAR_BYTES};
 use crate::faults::{Access, Faults};
 use crate::iomem;
 use crate::memory::DmaBuffer;
+use crate::minihv::DeviceTranslation;
 use crate::pci;
 use crate::report::Outcome;
-use crate::scenario::Context;
 
 /// edu copies one page to another one, both named by their physical addresses.
-pub fn edu_untranslated(context: &mut Context<'_>) -> Result<Outcome> {
+fn edu_untranslated(context: &mut Context<'_>) -> Result<Outcome> {
     let function = pci::find(pci::EDU)?;
     if let (Some(minihv), Some(id)) = (context.minihv, function.logical_id()) {
         let translation = minihv.device_translation(id)?;
@@ -33,11 +39,13 @@ pub fn edu_untranslated(context: &mut Context<'_>) -> Result<Outcome> {
     Ok(Outcome::Pass(format!("{:#x} to {:#x}", source.0, target.0)))
 }
 
+pub const IDENTITY_EDU: Check = Check::new("edu-reaches-physical-address", edu_untranslated);
+
 /// First byte of minihv's memory (see its README).
 const HYPERVISOR: u64 = 0x80_0000;
 
 /// The hypervisor's own memory is no memory for a device that is not translated.
-pub fn hypervisor_is_out_of_reach(context: &mut Context<'_>) -> Result<Outcome> {
+fn hypervisor_is_out_of_reach(context: &mut Context<'_>) -> Result<Outcome> {
     let Some(minihv) = context.minihv else { return Ok(Outcome::Skip("needs minihv".to_owned())) };
     if iomem::system_ram()?.iter().any(|range| range.contains(&Gpa(HYPERVISOR))) {
         bail!("{HYPERVISOR:#x} is RAM of the kernel's");
@@ -62,3 +70,32 @@ pub fn hypervisor_is_out_of_reach(context: &mut Context<'_>) -> Result<Outcome> 
     faults.expect_none()?;
     Ok(Outcome::Pass(format!("{HYPERVISOR:#x}: read and write, 2 faults reported")))
 }
+
+const HYPERVISOR_OUT_OF_REACH: Check = Check::new("edu-cannot-reach-hypervisor", hypervisor_is_out_of_reach);
+
+/// The scenarios.
+#[distributed_slice(SCENARIOS)]
+static OURS: &[Scenario] = &[
+    Scenario {
+        name: "identity",
+        summary: "bypass: devices use physical addresses; VFIO still translates",
+        checks: &[
+            DEVICES,
+            GROUPS,
+            NVME_QUICK,
+            VIRTIO,
+            NO_FAULTS,
+            IDENTITY_EDU,
+            HYPERVISOR_OUT_OF_REACH,
+            VFIO_MAPPED,
+            VFIO_UNMAPPED,
+            VFIO_STALE,
+            VIOLATIONS,
+        ],
+    },
+    Scenario {
+        name: "unmanaged",
+        summary: "no IOMMU: no groups, devices work untranslated",
+        checks: &[DEVICES, GROUPS, NVME_QUICK, VIRTIO, IDENTITY_EDU, NO_FAULTS, HYPERVISOR_OUT_OF_REACH],
+    },
+];

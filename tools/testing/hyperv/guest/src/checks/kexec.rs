@@ -7,15 +7,22 @@ use std::ops::Range;
 use anyhow::{bail, Context as _, Result};
 use hvcore::control::Counter;
 use hvcore::ids::{BusIndex, DomainId, Gpa, Iova};
+use linkme::distributed_slice;
 
-use crate::blockio;
-use crate::control::Minihv;
+use crate::check::{Check, Context, Scenario, SCENARIOS};
+use crate::checks::counters::{NO_FAULTS, VIOLATIONS};
+use crate::checks::groups::{DEVICES, GROUPS};
+use crate::checks::identity::IDENTITY_EDU;
+use crate::checks::nvme::{NVME_IOVA, NVME_QUICK};
+use crate::checks::protection::{RAW_BLOCKED, VFIO_MAPPED, VFIO_STALE, VFIO_UNMAPPED, VFIO_WALK};
+use crate::checks::virtio::VIRTIO;
+use crate::disk;
 use crate::hotplug;
 use crate::iomem;
 use crate::kexec::{self, Next, Purpose};
+use crate::minihv::Minihv;
 use crate::report::Outcome;
-use crate::scenario::Context;
-use crate::testbench::{Bench, FROM_DEVICE};
+use crate::witness::{Witness, FROM_DEVICE};
 
 /// `HV_STATUS_KEY_ALREADY_EXISTS`: a domain number is taken.
 const KEY_ALREADY_EXISTS: u32 = 0x65;
@@ -50,28 +57,30 @@ fn live_domains(minihv: Minihv) -> Result<Vec<DomainId>> {
 }
 
 /// Leaves edu in the hands of VFIO, with a mapping that it has used, and the NVMe controller busy, to the very end.
-pub fn keep_busy(context: &mut Context<'_>) -> Result<Outcome> {
-    let bench = Bench::open(context, 1)?;
-    bench.session.map(HELD, &bench.buffer, 0, 1)?;
-    bench.round_trip(HELD, 0, FROM_DEVICE, "the page that edu wrote")?;
+fn keep_busy(context: &mut Context<'_>) -> Result<Outcome> {
+    let witness = Witness::open(context, 1)?;
+    witness.session.map(HELD, &witness.buffer, 0, 1)?;
+    witness.round_trip(HELD, 0, FROM_DEVICE, "the page that edu wrote")?;
     // That the search for such leaves finds them is what the next kernel relies on.
-    let id = bench.function.logical_id().context("edu has no logical id")?;
+    let id = witness.function.logical_id().context("edu has no logical id")?;
     let domain = minihv(context)?.device_domain(id)?.context("edu is in no domain")?;
-    let page = bench.buffer.physical(0)?;
+    let page = witness.buffer.physical(0)?;
     let block = page.0 / MIB * MIB;
     if minihv(context)?.leaves_into(domain, Gpa(block)..Gpa(block + MIB))? == 0 {
         bail!("no leaf of domain {} points at {:#x}, which is mapped", domain.0, page.0);
     }
-    std::mem::forget(bench);
+    std::mem::forget(witness);
     let controllers = context.functions.iter().filter(|function| function.is_nvme());
     let disks = controllers.map(|controller| controller.nvme_namespace()).collect::<Result<Vec<_>>>()?;
     let busy = disks.len();
     for disk in disks {
         // Ends with the first I/O that fails, when the controller is shut down under it.
-        std::thread::spawn(move || while blockio::verify(&disk).is_ok() {});
+        std::thread::spawn(move || while disk::verify(&disk).is_ok() {});
     }
     Ok(Outcome::Pass(format!("edu in domain {}, {busy} NVMe namespaces", domain.0)))
 }
+
+pub const IN_USE: Check = Check::new("devices-in-use", keep_busy);
 
 fn load(context: &mut Context<'_>, purpose: Purpose) -> Result<Outcome> {
     let domains = live_domains(minihv(context)?)?;
@@ -82,33 +91,41 @@ fn load(context: &mut Context<'_>, purpose: Purpose) -> Result<Outcome> {
 }
 
 /// Loads the kernel that follows this one.
-pub fn load_successor(context: &mut Context<'_>) -> Result<Outcome> {
+fn load_successor(context: &mut Context<'_>) -> Result<Outcome> {
     load(context, Purpose::Successor)
 }
 
+pub const SUCCESSOR_LOADED: Check = Check::new("next-kernel-loaded", load_successor);
+
 /// Loads the kernel that runs when this one has crashed.
-pub fn load_crash_kernel(context: &mut Context<'_>) -> Result<Outcome> {
+fn load_crash_kernel(context: &mut Context<'_>) -> Result<Outcome> {
     load(context, Purpose::Crash)
 }
 
+pub const CRASH_KERNEL_LOADED: Check = Check::new("crash-kernel-loaded", load_crash_kernel);
+
 /// No device was left in a domain that lets it do DMA: this kernel's memory is the previous one's.
-pub fn devices_were_blocked(context: &mut Context<'_>) -> Result<Outcome> {
+fn devices_were_blocked(context: &mut Context<'_>) -> Result<Outcome> {
     match minihv(context)?.counter(Counter::Abandoned, 0)? {
         0 => Ok(Outcome::Pass(String::new())),
         count => bail!("{count} devices could do DMA when the previous kernel dropped its connection"),
     }
 }
 
+const DEVICES_WERE_BLOCKED: Check = Check::new("previous-kernel-blocked-devices", devices_were_blocked);
+
 /// The numbers of the previous kernels' domains were found to be taken.
-pub fn numbers_were_taken(context: &mut Context<'_>) -> Result<Outcome> {
+fn numbers_were_taken(context: &mut Context<'_>) -> Result<Outcome> {
     match minihv(context)?.counter(Counter::Status, KEY_ALREADY_EXISTS)? {
         0 => bail!("no number was found to be taken: the previous kernel left {:?}", context.options.domains),
         count => Ok(Outcome::Pass(format!("{count} numbers, of domains {:?}", context.options.domains))),
     }
 }
 
+const NUMBERS_TAKEN: Check = Check::new("taken-domain-numbers-skipped", numbers_were_taken);
+
 /// Kernels that follow one another do not pile up domains.
-pub fn domains_are_bounded(context: &mut Context<'_>) -> Result<Outcome> {
+fn domains_are_bounded(context: &mut Context<'_>) -> Result<Outcome> {
     let live = minihv(context)?.counter(Counter::LiveDomains, 0)?;
     let (kernel, functions) = (context.options.kernel, context.functions.len() as u64);
     let most = (kernel - 1) * LEFT_DOMAINS + STATIC_DOMAINS + functions;
@@ -118,8 +135,10 @@ pub fn domains_are_bounded(context: &mut Context<'_>) -> Result<Outcome> {
     Ok(Outcome::Pass(format!("{live} domains live, {most} at most")))
 }
 
+const DOMAINS_BOUNDED: Check = Check::new("live-domains-bounded", domains_are_bounded);
+
 /// This is the kernel after a crash, and it has the memory of the crashed one to look at.
-pub fn is_crash_kernel(_: &mut Context<'_>) -> Result<Outcome> {
+fn is_crash_kernel(_: &mut Context<'_>) -> Result<Outcome> {
     let bytes = fs::metadata("/proc/vmcore").context("/proc/vmcore")?.len();
     if bytes == 0 {
         bail!("/proc/vmcore is empty");
@@ -127,8 +146,10 @@ pub fn is_crash_kernel(_: &mut Context<'_>) -> Result<Outcome> {
     Ok(Outcome::Pass(format!("/proc/vmcore has {} MiB", bytes >> 20)))
 }
 
+pub const CRASH_KERNEL: Check = Check::new("crash-kernel-runs", is_crash_kernel);
+
 /// No table of the crashed kernel, whose devices were attached until this one took them over, maps memory of this one.
-pub fn old_tables_spare_this_kernel(context: &mut Context<'_>) -> Result<Outcome> {
+fn old_tables_spare_this_kernel(context: &mut Context<'_>) -> Result<Outcome> {
     let minihv = minihv(context)?;
     let memory = iomem::system_ram()?;
     let mebibytes = iomem::bytes(&memory) >> 20;
@@ -158,10 +179,105 @@ pub fn old_tables_spare_this_kernel(context: &mut Context<'_>) -> Result<Outcome
     }
 }
 
+pub const OLD_TABLES: Check = Check::new("old-tables-spare-this-kernel", old_tables_spare_this_kernel);
+
 /// The host offers the disk again that it withdrew when the kernel before crashed.
-pub fn disk_comes_back(context: &mut Context<'_>) -> Result<Outcome> {
+fn disk_comes_back(context: &mut Context<'_>) -> Result<Outcome> {
     let back = hotplug::offer(minihv(context)?, DISK_BUS, 1)?;
     let controller = back.first().context("no function")?;
-    let compared = blockio::verify(&hotplug::namespace(controller)?)?;
+    let compared = disk::verify(&hotplug::namespace(controller)?)?;
     Ok(Outcome::Pass(format!("{} KiB compared", compared >> 10)))
 }
+
+pub const DISK_OFFERED_AGAIN: Check = Check::new("withdrawn-disk-comes-back", disk_comes_back);
+
+/// The scenarios. In those that leave for another kernel, loading it comes last: it is told of everything before.
+#[distributed_slice(SCENARIOS)]
+static OURS: &[Scenario] = &[
+    Scenario {
+        name: "kexec",
+        summary: "leaves for the next kernel with all devices in use",
+        checks: &[DEVICES, GROUPS, NVME_QUICK, VIOLATIONS, NO_FAULTS, IN_USE, SUCCESSOR_LOADED],
+    },
+    Scenario {
+        name: "kexec-passed",
+        summary: "the kernel after that, which leaves for yet another one",
+        checks: &[
+            DEVICES,
+            GROUPS,
+            DEVICES_WERE_BLOCKED,
+            NUMBERS_TAKEN,
+            DOMAINS_BOUNDED,
+            NVME_QUICK,
+            NO_FAULTS,
+            VIOLATIONS,
+            IN_USE,
+            SUCCESSOR_LOADED,
+        ],
+    },
+    Scenario {
+        name: "kexec-arrived",
+        summary: "the last kernel: translation and protection as after a cold start",
+        checks: &[
+            DEVICES,
+            GROUPS,
+            DEVICES_WERE_BLOCKED,
+            NUMBERS_TAKEN,
+            DOMAINS_BOUNDED,
+            NVME_QUICK,
+            NVME_IOVA,
+            VIRTIO,
+            NO_FAULTS,
+            RAW_BLOCKED,
+            VFIO_MAPPED,
+            VFIO_WALK,
+            VFIO_UNMAPPED,
+            VFIO_STALE,
+            VIOLATIONS,
+        ],
+    },
+    Scenario {
+        name: "kexec-arrived-doubtful",
+        summary: "the last kernel, on a host that has another word for a domain number that is taken",
+        checks: &[
+            DEVICES,
+            GROUPS,
+            DEVICES_WERE_BLOCKED,
+            DOMAINS_BOUNDED,
+            NVME_QUICK,
+            NVME_IOVA,
+            NO_FAULTS,
+            VFIO_MAPPED,
+            VFIO_UNMAPPED,
+            VFIO_STALE,
+            VIOLATIONS,
+        ],
+    },
+    Scenario {
+        name: "kexec-edu",
+        summary: "leaves for the next kernel with edu alone, in use",
+        checks: &[DEVICES, GROUPS, VIOLATIONS, NO_FAULTS, IN_USE, SUCCESSOR_LOADED],
+    },
+    Scenario {
+        name: "kexec-arrived-without",
+        summary: "the last kernel does not use the IOMMU: its devices stay blocked",
+        checks: &[DEVICES, GROUPS, DEVICES_WERE_BLOCKED, NO_FAULTS, RAW_BLOCKED, VIOLATIONS],
+    },
+    Scenario {
+        name: "kexec-arrived-identity",
+        summary: "the last kernel, its devices in bypass as those of the one before",
+        checks: &[
+            DEVICES,
+            GROUPS,
+            DEVICES_WERE_BLOCKED,
+            NUMBERS_TAKEN,
+            DOMAINS_BOUNDED,
+            NVME_QUICK,
+            NO_FAULTS,
+            IDENTITY_EDU,
+            VFIO_MAPPED,
+            VFIO_STALE,
+            VIOLATIONS,
+        ],
+    },
+];

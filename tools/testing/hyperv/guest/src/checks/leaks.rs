@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use anyhow::{bail, Context as _, Result};
 
+use crate::check::{Check, Context};
 use crate::pci::write_sysfs;
 use crate::report::Outcome;
-use crate::scenario::Context;
 
-const KMEMLEAK: &str = "/sys/kernel/debug/kmemleak";
+const LIST: &str = "/sys/kernel/debug/kmemleak";
 /// kmemleak leaves out what was allocated less than 5 seconds ago.
 const OLD_ENOUGH: Duration = Duration::from_secs(6);
 /// Most lines of the list that are shown.
@@ -20,13 +20,13 @@ const SHOWN: usize = 60;
 /// kmemleak, after two scans, knows of no memory that nobody can reach any more.
 ///
 /// The second scan finds objects whose last pointer lay in one that the first had just found.
-pub fn kmemleak(context: &mut Context<'_>) -> Result<Outcome> {
-    let file = Path::new(KMEMLEAK);
+fn kmemleak(context: &mut Context<'_>) -> Result<Outcome> {
+    let file = Path::new(LIST);
     for _ in 0..2 {
         std::thread::sleep(OLD_ENOUGH);
         write_sysfs(file, "scan").context("is the kernel started with kmemleak=on?")?;
     }
-    let list = fs::read_to_string(file).context(KMEMLEAK)?;
+    let list = fs::read_to_string(file).context(LIST)?;
     let count = list.lines().filter(|line| line.starts_with("unreferenced object")).count();
     if list.trim().is_empty() {
         return Ok(Outcome::Pass("2 scans, no unreferenced object".to_owned()));
@@ -36,6 +36,8 @@ pub fn kmemleak(context: &mut Context<'_>) -> Result<Outcome> {
     }
     bail!("{count} unreferenced objects")
 }
+
+pub const KMEMLEAK: Check = Check::new("no-kernel-memory-leak", kmemleak);
 
 /// Memory of page tables that are not a processor's, I/O page tables among them, in bytes.
 ///

@@ -9,15 +9,22 @@ use std::thread;
 
 use anyhow::{bail, ensure, Context as _, Result};
 use hvcore::ids::{BusIndex, DomainId, LogicalDeviceId};
+use linkme::distributed_slice;
 
 use super::hotplug::{edu_works, is_managed};
-use crate::blockio;
 use crate::census::Census;
-use crate::control::Minihv;
+use crate::check::{Check, Context, Scenario, SCENARIOS};
+use crate::checks::counters::{NO_FAULTS, VIOLATIONS};
+use crate::checks::groups::{DEVICES, GROUPS};
+use crate::checks::leaks::KMEMLEAK;
+use crate::checks::nvme::NVME_QUICK;
+use crate::checks::observe::DEBUGFS_DEVICES;
+use crate::checks::virtio::VIRTIO;
+use crate::disk;
 use crate::hotplug::{functions, namespace, offer, wait_until_empty, withdraw};
+use crate::minihv::Minihv;
 use crate::pci::{self, write_sysfs, PciFunction};
 use crate::report::Outcome;
-use crate::scenario::{Context, DEVICE_PATIENCE};
 
 const RESCAN: &str = "/sys/bus/pci/rescan";
 
@@ -46,7 +53,7 @@ fn distinct<T: Ord>(what: &str, all: impl ExactSizeIterator<Item = T>) -> Result
 /// # Errors
 /// Says what is missing or shared.
 pub fn inventory(context: &Context<'_>, minihv: Minihv) -> Result<Inventory> {
-    let all = pci::wait_for_devices(context.options.devices, DEVICE_PATIENCE)?;
+    let all = pci::wait_for_devices(context.options.devices)?;
     ensure!(all.len() == context.options.devices, "{} functions instead of {}", all.len(), context.options.devices);
     let mut found = Inventory::new();
     let (mut groups, mut domains): (Vec<u32>, Vec<DomainId>) = (Vec::new(), Vec::new());
@@ -69,7 +76,7 @@ pub fn inventory(context: &Context<'_>, minihv: Minihv) -> Result<Inventory> {
 }
 
 /// All devices are there, each on its own.
-pub fn apart(context: &mut Context<'_>) -> Result<Outcome> {
+fn apart(context: &mut Context<'_>) -> Result<Outcome> {
     let minihv = context.minihv()?;
     let found = inventory(context, minihv)?;
     for function in context.functions.iter().filter(|f| f.id == pci::EDU) {
@@ -78,6 +85,8 @@ pub fn apart(context: &mut Context<'_>) -> Result<Outcome> {
     }
     Ok(Outcome::Pass(format!("{} buses, a name, a group and a domain each", found.len())))
 }
+
+const BUSES_APART: Check = Check::new("each-device-is-on-its-own", apart);
 
 /// How devices go and come back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -127,7 +136,7 @@ fn during_io(controller: &PciFunction, work: impl FnOnce() -> Result<()>) -> Res
     thread::scope(|scope| {
         let io = scope.spawn(|| -> Result<()> {
             while !stop.load(Ordering::Relaxed) {
-                compared.fetch_add(blockio::verify_rounds(&disk, 1)?, Ordering::Relaxed);
+                compared.fetch_add(disk::verify_rounds(&disk, 1)?, Ordering::Relaxed);
             }
             Ok(())
         });
@@ -167,7 +176,7 @@ fn round(context: &Context<'_>, minihv: Minihv, journey: Journey, names: &Invent
         let travellers: Vec<PciFunction> = go.into_iter().map(only).collect::<Result<_>>()?;
         bytes += during_io(&only(stays)?, || {
             journey.make(minihv, &travellers)?;
-            pci::wait_for_devices(context.options.devices, DEVICE_PATIENCE).map(|_| ())
+            pci::wait_for_devices(context.options.devices).map(|_| ())
         })?;
         let now = inventory(context, minihv)?;
         ensure!(now == *names, "the names are {now:x?} instead of {names:x?}");
@@ -176,7 +185,7 @@ fn round(context: &Context<'_>, minihv: Minihv, journey: Journey, names: &Invent
 }
 
 /// Every bus goes and comes back, `rounds` times.
-pub fn come_and_go(context: &mut Context<'_>) -> Result<Outcome> {
+fn come_and_go(context: &mut Context<'_>) -> Result<Outcome> {
     let minihv = context.minihv()?;
     let names = inventory(context, minihv)?;
     let before = Census::take(minihv)?;
@@ -187,7 +196,28 @@ pub fn come_and_go(context: &mut Context<'_>) -> Result<Outcome> {
             .with_context(|| format!("round {number} of {rounds}, {journey:?}"))?;
         context.reporter.note(&format!("round {number} of {rounds}, {journey:?}"));
     }
-    context.functions = pci::wait_for_devices(context.options.devices, DEVICE_PATIENCE)?;
+    context.functions = pci::wait_for_devices(context.options.devices)?;
     before.wait_for_return(minihv)?;
     Ok(Outcome::Pass(format!("{} buses, {rounds} times each; {} KiB compared meanwhile", names.len(), bytes >> 10)))
 }
+
+const BUSES_COME_AND_GO: Check = Check::new("buses-come-and-go", come_and_go);
+
+/// The scenarios.
+#[distributed_slice(SCENARIOS)]
+static OURS: &[Scenario] = &[Scenario {
+    name: "many-buses",
+    summary: "a machine full of buses: all come and go under I/O; hvtest.rounds= says how often",
+    checks: &[
+        DEVICES,
+        GROUPS,
+        BUSES_APART,
+        BUSES_COME_AND_GO,
+        DEBUGFS_DEVICES,
+        NVME_QUICK,
+        VIRTIO,
+        NO_FAULTS,
+        KMEMLEAK,
+        VIOLATIONS,
+    ],
+}];

@@ -5,11 +5,14 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{bail, ensure, Context as _, Result};
+use linkme::distributed_slice;
 
+use crate::check::{Check, Context, Scenario, SCENARIOS};
+use crate::checks::counters::VIOLATIONS;
+use crate::checks::leaks::KMEMLEAK;
 use crate::init;
 use crate::pci::write_sysfs;
 use crate::report::Outcome;
-use crate::scenario::Context;
 
 const MODULE: &str = "rust_iommu_mock";
 const TESTS: &str = "iommu_mock_test";
@@ -42,7 +45,7 @@ fn client(iommu: usize) -> PathBuf {
 }
 
 /// Each device is found by the IOMMU that its firmware node names, is in a group of its own, and goes again.
-pub fn devices(_: &mut Context<'_>) -> Result<Outcome> {
+fn devices(_: &mut Context<'_>) -> Result<Outcome> {
     init::modprobe(MODULE)?;
     make_devices(3)?;
     expect("devices", "3")?;
@@ -63,8 +66,10 @@ pub fn devices(_: &mut Context<'_>) -> Result<Outcome> {
     Ok(Outcome::Pass("3 devices behind each of 2 IOMMUs, then 1".to_owned()))
 }
 
+const MOCK_DEVICES: Check = Check::new("mock-devices-are-found", devices);
+
 /// The kernel's tests of the driver run when their module is loaded; the runner counts them. They leave nothing behind.
-pub fn tests(_: &mut Context<'_>) -> Result<Outcome> {
+fn tests(_: &mut Context<'_>) -> Result<Outcome> {
     init::modprobe(TESTS)?;
     init::rmmod(TESTS)?;
     expect("domains", "1")?;
@@ -75,8 +80,10 @@ pub fn tests(_: &mut Context<'_>) -> Result<Outcome> {
     Ok(Outcome::Pass(format!("ranges flushed: {flushes:?}")))
 }
 
+const MOCK_TESTS: Check = Check::new("mock-driver-passes-the-kernels-tests", tests);
+
 /// The module is held by each device, and goes when none is left.
-pub fn held(_: &mut Context<'_>) -> Result<Outcome> {
+fn held(_: &mut Context<'_>) -> Result<Outcome> {
     match init::rmmod(MODULE) {
         Ok(()) => bail!("the module was unloaded under its devices"),
         Err(error) => ensure!(
@@ -95,8 +102,10 @@ pub fn held(_: &mut Context<'_>) -> Result<Outcome> {
     Ok(Outcome::Pass("refused with a device, unloaded without".to_owned()))
 }
 
+const MOCK_HELD: Check = Check::new("mock-driver-is-held-by-its-devices", held);
+
 /// The module comes and goes.
-pub fn rounds(context: &mut Context<'_>) -> Result<Outcome> {
+fn rounds(context: &mut Context<'_>) -> Result<Outcome> {
     let rounds = context.options.rounds;
     for round in 0..rounds {
         let count = 1 + round as usize % 4;
@@ -108,3 +117,13 @@ pub fn rounds(context: &mut Context<'_>) -> Result<Outcome> {
     }
     Ok(Outcome::Pass(format!("{rounds} rounds")))
 }
+
+const MOCK_ROUNDS: Check = Check::new("mock-driver-comes-and-goes", rounds);
+
+/// The scenarios.
+#[distributed_slice(SCENARIOS)]
+static OURS: &[Scenario] = &[Scenario {
+    name: "mock",
+    summary: "the mock IOMMU driver of the kernel's Rust samples",
+    checks: &[MOCK_DEVICES, MOCK_TESTS, MOCK_HELD, MOCK_ROUNDS, KMEMLEAK, VIOLATIONS],
+}];

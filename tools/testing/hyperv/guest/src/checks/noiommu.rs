@@ -4,22 +4,28 @@
 
 use anyhow::{bail, ensure, Context as _, Result};
 use hvcore::ids::LogicalDeviceId;
+use linkme::distributed_slice;
 use nix::errno::Errno;
 
 use crate::census::Census;
+use crate::check::{Check, Context, Scenario, SCENARIOS};
+use crate::checks::counters::{NO_FAULTS, VIOLATIONS};
+use crate::checks::groups::{DEVICES, GROUPS};
+use crate::checks::nvme::NVME_QUICK;
+use crate::checks::refusal::REFUSED;
 use crate::checks::unmanaged::{pair, Physical};
-use crate::control::{DeviceTranslation, Minihv};
 use crate::edu::Edu;
 use crate::hotplug::{self, wait_until};
 use crate::iommufd::Space;
 use crate::memory::{DmaBuffer, PAGE};
+use crate::minihv::{DeviceTranslation, Minihv};
 use crate::noiommu::{self, Offer};
 use crate::pci::{self, PciFunction};
 use crate::report::Outcome;
-use crate::scenario::Context;
-use crate::testbench::{at, Bench, FROM_DEVICE};
+use crate::session::{BackEnd, Session};
 use crate::type1::{Container, Group, Kind};
-use crate::vfio::{BackEnd, Device, Session};
+use crate::vfio::Device;
+use crate::witness::{at, Witness, FROM_DEVICE};
 
 /// What a device reaches that programs get without an IOMMU.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -119,19 +125,19 @@ fn given_and_taken(function: &PciFunction, minihv: Minihv, reach: Reach) -> Resu
 /// A device that the IOMMU manages, used by one of the interfaces: what is mapped works, what is not does not.
 fn protected(context: &Context<'_>, function: &PciFunction, back_end: BackEnd) -> Result<()> {
     let session = Session::open_by(function, back_end)?;
-    let mut bench = Bench::new(context, function.clone(), session, DmaBuffer::new(2)?)?;
-    bench.session.map(at(0), &bench.buffer, 0, 1)?;
-    bench.round_trip(at(0), 0, FROM_DEVICE, "the page that is mapped")?;
-    bench.blocked_write(at(1), 1, "a page that is not mapped")?;
-    bench.faults.expect_none()?;
+    let mut witness = Witness::new(context, function.clone(), session, DmaBuffer::new(2)?)?;
+    witness.session.map(at(0), &witness.buffer, 0, 1)?;
+    witness.round_trip(at(0), 0, FROM_DEVICE, "the page that is mapped")?;
+    witness.blocked_write(at(1), 1, "a page that is not mapped")?;
+    witness.faults.expect_none()?;
     // By its physical address, either.
     let minihv = context.minihv()?;
-    let edu = Edu::new(bench.session.map_bar0()?)?;
+    let edu = Edu::new(witness.session.map_bar0()?)?;
     Physical::new(edu, minihv)?.expect_blocked(function)
 }
 
 /// The devices behind the IOMMU are offered as ever, and a container without an IOMMU does not take their groups.
-pub fn managed(context: &mut Context<'_>) -> Result<Outcome> {
+fn managed(context: &mut Context<'_>) -> Result<Outcome> {
     let minihv = context.minihv()?;
     let [_, edu] = pair(context)?;
     let before = Census::take(minihv)?;
@@ -154,8 +160,10 @@ pub fn managed(context: &mut Context<'_>) -> Result<Outcome> {
     Ok(Outcome::Pass(format!("{count} devices in groups of the IOMMU, {} protected by both interfaces", edu.address)))
 }
 
+const NOIOMMU_MANAGED: Check = Check::new("noiommu-mode-spares-managed-devices", managed);
+
 /// The device that is not behind the IOMMU is given away without protection, which taints the kernel.
-pub fn unmanaged(context: &mut Context<'_>) -> Result<Outcome> {
+fn unmanaged(context: &mut Context<'_>) -> Result<Outcome> {
     let minihv = context.minihv()?;
     let [alone, _] = pair(context)?;
     given_and_taken(&alone, minihv, Reach::Everything)?;
@@ -163,9 +171,11 @@ pub fn unmanaged(context: &mut Context<'_>) -> Result<Outcome> {
     Ok(Outcome::Pass(format!("{} given away, reaches memory by physical addresses", alone.address)))
 }
 
+const NOIOMMU_UNMANAGED: Check = Check::new("noiommu-mode-gives-unmanaged-device-away", unmanaged);
+
 /// The device that the host could not be asked about is offered without protection, too; it stays blocked. When the host
 /// withdraws it and can say what it is at its return, it is protected like any other.
-pub fn blocked(context: &mut Context<'_>) -> Result<Outcome> {
+fn blocked(context: &mut Context<'_>) -> Result<Outcome> {
     let minihv = context.minihv()?;
     let function = pci::find(pci::EDU)?;
     given_and_taken(&function, minihv, Reach::Nothing)?;
@@ -185,3 +195,20 @@ pub fn blocked(context: &mut Context<'_>) -> Result<Outcome> {
     }
     Ok(Outcome::Pass(format!("{} given away and blocked all the same; protected after its return", function.address)))
 }
+
+const NOIOMMU_BLOCKED: Check = Check::new("noiommu-mode-keeps-blocked-device-blocked", blocked);
+
+/// The scenarios.
+#[distributed_slice(SCENARIOS)]
+static OURS: &[Scenario] = &[
+    Scenario {
+        name: "noiommu",
+        summary: "VFIO's no-IOMMU mode beside the IOMMU: two edu, of which one is not behind it, and NVMe",
+        checks: &[DEVICES, NVME_QUICK, NO_FAULTS, NOIOMMU_MANAGED, NOIOMMU_UNMANAGED, VIOLATIONS],
+    },
+    Scenario {
+        name: "noiommu-blocked",
+        summary: "the same with a device (edu) that the driver could not take",
+        checks: &[DEVICES, GROUPS, NVME_QUICK, NO_FAULTS, REFUSED, NOIOMMU_BLOCKED, VIOLATIONS],
+    },
+];

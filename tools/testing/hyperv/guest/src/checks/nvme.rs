@@ -6,11 +6,11 @@ use std::path::Path;
 use anyhow::{bail, Context as _, Result};
 use hvcore::ids::{Gpa, Iova};
 
-use crate::control::DeviceTranslation;
+use crate::check::{Check, Context};
 use crate::memory::PAGE;
+use crate::minihv::DeviceTranslation;
 use crate::report::Outcome;
-use crate::scenario::Context;
-use crate::{blockio, fio};
+use crate::{disk, fio};
 
 /// NVMe controller registers: base addresses of the admin submission and completion queues.
 const ADMIN_QUEUES: [(&str, usize); 2] = [("ASQ", 0x28), ("ACQ", 0x30)];
@@ -19,13 +19,15 @@ const ADMIN_QUEUES: [(&str, usize); 2] = [("ASQ", 0x28), ("ACQ", 0x30)];
 pub fn quick_io(context: &mut Context<'_>) -> Result<Outcome> {
     let mut compared = 0;
     for controller in context.nvme()? {
-        compared += blockio::verify(&controller.nvme_namespace()?)?;
+        compared += disk::verify(&controller.nvme_namespace()?)?;
     }
     Ok(Outcome::Pass(format!("{} KiB compared", compared >> 10)))
 }
 
+pub const NVME_QUICK: Check = Check::new("nvme-verified-io", quick_io);
+
 /// Runs the fio jobs on every namespace.
-pub fn fio_jobs(context: &mut Context<'_>) -> Result<Outcome> {
+fn fio_jobs(context: &mut Context<'_>) -> Result<Outcome> {
     if !Path::new("/usr/bin/fio").exists() {
         bail!("the initramfs carries no fio");
     }
@@ -41,8 +43,10 @@ pub fn fio_jobs(context: &mut Context<'_>) -> Result<Outcome> {
     Ok(Outcome::Pass(format!("{written} KiB written, {read} KiB read, 0 verify errors")))
 }
 
+pub const NVME_FIO: Check = Check::new("nvme-fio-verified", fio_jobs);
+
 /// The admin queues' addresses, as the controller has them, are IOVAs: the guest's own table sends them elsewhere.
-pub fn queue_addresses(context: &mut Context<'_>) -> Result<Outcome> {
+fn queue_addresses(context: &mut Context<'_>) -> Result<Outcome> {
     let Some(minihv) = context.minihv else { return Ok(Outcome::Skip("needs minihv to walk the table".to_owned())) };
     let mut seen = Vec::new();
     for controller in context.nvme()? {
@@ -77,3 +81,5 @@ pub fn queue_addresses(context: &mut Context<'_>) -> Result<Outcome> {
     }
     Ok(Outcome::Pass(seen.join(", ")))
 }
+
+pub const NVME_IOVA: Check = Check::new("nvme-queue-addresses-are-iovas", queue_addresses);

@@ -10,12 +10,12 @@ use anyhow::{bail, ensure, Context as _, Result};
 use hvcore::control::Counter;
 use hvcore::ids::{DomainId, Iova, LogicalDeviceId};
 
-use crate::control::{DeviceTranslation, Minihv};
+use crate::check::{Check, Context};
 use crate::debugfs::{self, DomainLine};
+use crate::minihv::{DeviceTranslation, Minihv};
 use crate::pci::{self, PciFunction};
 use crate::report::Outcome;
-use crate::scenario::Context;
-use crate::testbench::Bench;
+use crate::witness::Witness;
 
 /// Bits of the host's report (include/hyperv/hv_pviommu.h).
 const CAP_PRESENT: u64 = 1 << 0;
@@ -31,16 +31,16 @@ fn place(minihv: Minihv, function: &PciFunction) -> Result<(LogicalDeviceId, Dom
     Ok((id, domain))
 }
 
-/// The domain that a bench maps in.
+/// The domain that a witness maps in.
 ///
 /// # Errors
 /// When there is none.
-pub fn domain_of(minihv: Minihv, bench: &Bench) -> Result<DomainId> {
-    Ok(place(minihv, &bench.function)?.1)
+pub fn domain_of(minihv: Minihv, witness: &Witness) -> Result<DomainId> {
+    Ok(place(minihv, &witness.function)?.1)
 }
 
 /// Each device that is there has one place, and no other device has any.
-pub fn devices(context: &mut Context<'_>) -> Result<Outcome> {
+fn devices(context: &mut Context<'_>) -> Result<Outcome> {
     context.minihv()?;
     let mut shown: Vec<String> = debugfs::domains()?.into_iter().flat_map(|line| line.devices.into_keys()).collect();
     let mut present: Vec<String> = pci::all()?.into_iter().map(|function| function.address).collect();
@@ -49,6 +49,8 @@ pub fn devices(context: &mut Context<'_>) -> Result<Outcome> {
     ensure!(shown == present, "debugfs shows {shown:?}, there are {present:?}");
     Ok(Outcome::Pass(format!("{} devices", shown.len())))
 }
+
+pub const DEBUGFS_DEVICES: Check = Check::new("debugfs-has-each-device-once", devices);
 
 /// The attributes of the IOMMU in sysfs are these, and anybody may read them.
 fn sysfs_agrees(expected: &[(&str, &str)]) -> Result<()> {
@@ -72,7 +74,7 @@ fn sysfs_agrees(expected: &[(&str, &str)]) -> Result<()> {
 }
 
 /// The host's report makes sense, and what is used of it is what VFIO and the hypervisor see.
-pub fn capabilities(context: &mut Context<'_>) -> Result<Outcome> {
+fn capabilities(context: &mut Context<'_>) -> Result<Outcome> {
     let minihv = context.minihv()?;
     let shown = debugfs::capabilities()?;
     let text = |key: &str| shown.get(key).map(String::as_str).with_context(|| format!("no {key:?} in {shown:?}"));
@@ -92,10 +94,10 @@ pub fn capabilities(context: &mut Context<'_>) -> Result<Outcome> {
     let last = (1_u64 << width) - 1;
     ensure!(text("used aperture")? == format!("0x0-{last:#x}"), "{width} bits make {}", text("used aperture")?);
 
-    let bench = Bench::open(context, 1)?;
-    let ends = bench.session.iova_ranges()?.last().copied().map(|(_, end)| end);
+    let witness = Witness::open(context, 1)?;
+    let ends = witness.session.iova_ranges()?.last().copied().map(|(_, end)| end);
     ensure!(ends == Some(Iova(last)), "VFIO's addresses end at {ends:x?}, not {last:#x}");
-    let (id, _) = place(minihv, &bench.function)?;
+    let (id, _) = place(minihv, &witness.function)?;
     let translation = minihv.device_translation(id)?;
     ensure!(translation == DeviceTranslation::Stage1(levels.parse()?), "{levels} levels, but {translation:?}");
     sysfs_agrees(&[
@@ -108,6 +110,8 @@ pub fn capabilities(context: &mut Context<'_>) -> Result<Outcome> {
     ensure!(text("list flush")? == "used", "list flush: {}", text("list flush")?);
     Ok(Outcome::Pass(format!("flags {flags:#x}, {width} bits, {levels} levels")))
 }
+
+pub const DEBUGFS_CAPABILITIES: Check = Check::new("debugfs-capabilities", capabilities);
 
 /// What the IOMMU's devices are to sysfs.
 fn devices_of_sysfs() -> Result<BTreeMap<String, LogicalDeviceId>> {
@@ -162,23 +166,25 @@ fn all_agree(minihv: Minihv) -> Result<Vec<DomainLine>> {
 }
 
 /// Domains come and go with VFIO; numbers, roots, depths and devices are those that minihv has.
-pub fn domains(context: &mut Context<'_>) -> Result<Outcome> {
+fn domains(context: &mut Context<'_>) -> Result<Outcome> {
     let minihv = context.minihv()?;
     let before = all_agree(minihv)?;
-    let bench = Bench::open(context, 1)?;
-    let id = domain_of(minihv, &bench)?;
+    let witness = Witness::open(context, 1)?;
+    let id = domain_of(minihv, &witness)?;
     let during = all_agree(minihv)?;
     let line = during.iter().find(|line| line.id == Some(id)).context("the new domain has no line")?;
-    ensure!(line.kind == "paging" && line.devices.contains_key(&bench.function.address), "{line:?}");
+    ensure!(line.kind == "paging" && line.devices.contains_key(&witness.function.address), "{line:?}");
     ensure!(during.len() == before.len() + 1, "{} lines before, {} with VFIO's domain", before.len(), during.len());
-    drop(bench);
+    drop(witness);
     let after = all_agree(minihv)?;
     ensure!(debugfs::domain(id)?.is_none(), "domain {} is gone, its line is not", id.0);
     Ok(Outcome::Pass(format!("{} lines, then {}, then {}", before.len(), during.len(), after.len())))
 }
 
+pub const DEBUGFS_DOMAINS: Check = Check::new("debugfs-domains", domains);
+
 /// What sysfs has of the IOMMU: what the core and the driver document, and links to the devices behind it.
-pub fn sysfs(_context: &mut Context<'_>) -> Result<Outcome> {
+fn sysfs(_context: &mut Context<'_>) -> Result<Outcome> {
     const DOCUMENTED: [&str; 5] = ["devices", "hyperv", "power", "subsystem", "uevent"];
     let names = |path: &Path| -> Result<Vec<String>> {
         let entries = fs::read_dir(path).with_context(|| path.display().to_string())?;
@@ -195,3 +201,5 @@ pub fn sysfs(_context: &mut Context<'_>) -> Result<Outcome> {
     ensure!(linked == known, "links to {linked:?}, in groups are {known:?}");
     Ok(Outcome::Pass(format!("{} devices", linked.len())))
 }
+
+pub const IOMMU_SYSFS: Check = Check::new("iommu-sysfs-as-documented", sysfs);

@@ -5,16 +5,21 @@ use std::fs::write;
 use std::path::Path;
 
 use anyhow::{bail, Context as _, Result};
+use linkme::distributed_slice;
 use nix::errno::Errno;
 
-use crate::blockio;
+use crate::check::{Check, Context, Scenario, SCENARIOS};
+use crate::checks::counters::{NO_FAULTS, VIOLATIONS};
+use crate::checks::groups::{DEVICES, GROUPS};
+use crate::checks::nvme::NVME_QUICK;
+use crate::disk;
 use crate::iommufd::{Cdev, Iommufd, Space};
 use crate::pci::{self, PciFunction};
 use crate::report::Outcome;
-use crate::scenario::Context;
-use crate::testbench::{at, Bench, FROM_DEVICE, OTHER};
+use crate::session::{BackEnd, Session, UnsafeInterrupts};
 use crate::type1::{Container, Group};
-use crate::vfio::{errno, BackEnd, Session, UnsafeInterrupts};
+use crate::vfio::errno;
+use crate::witness::{at, Witness, FROM_DEVICE, OTHER};
 
 /// Turns the answer to something forbidden into success.
 fn refused<T>(answer: Result<T>, expected: Errno, what: &str) -> Result<()> {
@@ -30,7 +35,7 @@ fn allow_everywhere() -> Result<()> {
 }
 
 /// A device is open by one of the two interfaces at a time, whichever came first.
-pub fn interfaces_exclude(_: &mut Context<'_>) -> Result<Outcome> {
+fn interfaces_exclude(_: &mut Context<'_>) -> Result<Outcome> {
     allow_everywhere()?;
     let function = pci::find(pci::EDU)?;
     function.bind("vfio-pci")?;
@@ -49,20 +54,22 @@ pub fn interfaces_exclude(_: &mut Context<'_>) -> Result<Outcome> {
     Ok(Outcome::Pass("EBUSY both ways".to_owned()))
 }
 
+pub const INTERFACES_EXCLUDE: Check = Check::new("group-and-cdev-exclude-each-other", interfaces_exclude);
+
 /// A second user of a device is turned away, and the first one does not notice.
-pub fn one_user(context: &mut Context<'_>) -> Result<Outcome> {
-    let mut bench = Bench::open_by(context, BackEnd::Iommufd, 1)?;
-    bench.session.map(at(0), &bench.buffer, 0, 1)?;
-    bench.round_trip(at(0), 0, FROM_DEVICE, "before the second user came")?;
-    let (cdev, space) = bench.iommufd()?;
+fn one_user(context: &mut Context<'_>) -> Result<Outcome> {
+    let mut witness = Witness::open_by(context, BackEnd::Iommufd, 1)?;
+    witness.session.map(at(0), &witness.buffer, 0, 1)?;
+    witness.round_trip(at(0), 0, FROM_DEVICE, "before the second user came")?;
+    let (cdev, space) = witness.iommufd()?;
     refused(cdev.bind(&space.iommufd).map_err(Into::into), Errno::EINVAL, "binding the same file again")?;
     for iommufd in [&space.iommufd, &Iommufd::open()?] {
-        let second = Cdev::open(&bench.function)?;
+        let second = Cdev::open(&witness.function)?;
         refused(second.bind(iommufd).map_err(Into::into), Errno::EINVAL, "binding the device a second time")?;
     }
-    bench.round_trip(at(0), 0, OTHER, "after the second user was refused")?;
-    bench.faults.expect_none()?;
-    drop(bench);
+    witness.round_trip(at(0), 0, OTHER, "after the second user was refused")?;
+    witness.faults.expect_none()?;
+    drop(witness);
 
     let function = pci::find(pci::EDU)?;
     let first = Group::open(&function)?;
@@ -70,6 +77,8 @@ pub fn one_user(context: &mut Context<'_>) -> Result<Outcome> {
     drop(first);
     Ok(Outcome::Pass("EINVAL for a second bind, EBUSY for a second group file".to_owned()))
 }
+
+pub const ONE_USER: Check = Check::new("second-user-refused", one_user);
 
 /// edu and an NVMe controller that share a group, as functions of one device without access control do.
 struct SharedGroup {
@@ -95,13 +104,13 @@ impl SharedGroup {
     /// The controller's kernel driver does I/O.
     fn verify(&self) -> Result<u64> {
         // The namespace shows up a while after the driver was bound.
-        pci::wait_for_devices(2, std::time::Duration::from_secs(60))?;
-        blockio::verify(&self.nvme.nvme_namespace()?)
+        pci::wait_for_devices(2)?;
+        disk::verify(&self.nvme.nvme_namespace()?)
     }
 }
 
 /// As long as a kernel driver has one device of a group, no program gets another one.
-pub fn kernel_driver_first(context: &mut Context<'_>) -> Result<Outcome> {
+fn kernel_driver_first(context: &mut Context<'_>) -> Result<Outcome> {
     allow_everywhere()?;
     let shared = SharedGroup::find(context)?;
     shared.edu.bind("vfio-pci")?;
@@ -118,12 +127,14 @@ pub fn kernel_driver_first(context: &mut Context<'_>) -> Result<Outcome> {
     Ok(Outcome::Pass(format!("EPERM by both interfaces; NVMe: {} KiB compared", compared >> 10)))
 }
 
+const KERNEL_FIRST: Check = Check::new("kernel-driver-in-group-refuses-user", kernel_driver_first);
+
 /// As long as a program has one device of a group, no kernel driver gets another one; afterwards it does.
-pub fn user_space_first(context: &mut Context<'_>, back_end: BackEnd) -> Result<Outcome> {
+fn user_space_first(context: &mut Context<'_>, back_end: BackEnd) -> Result<Outcome> {
     let shared = SharedGroup::find(context)?;
     shared.nvme.unbind()?;
-    let mut bench = Bench::open_by(context, back_end, 1)?;
-    bench.session.map(at(0), &bench.buffer, 0, 1)?;
+    let mut witness = Witness::open_by(context, back_end, 1)?;
+    witness.session.map(at(0), &witness.buffer, 0, 1)?;
     refused(
         shared.bind_nvme().map_err(Into::into),
         Errno::EBUSY,
@@ -132,32 +143,37 @@ pub fn user_space_first(context: &mut Context<'_>, back_end: BackEnd) -> Result<
     if let Some(driver) = shared.nvme.driver() {
         bail!("{} was refused, but drives the NVMe controller", driver);
     }
-    bench.round_trip(at(0), 0, FROM_DEVICE, "after the kernel's driver was refused")?;
-    bench.faults.expect_none()?;
-    drop(bench);
+    witness.round_trip(at(0), 0, FROM_DEVICE, "after the kernel's driver was refused")?;
+    witness.faults.expect_none()?;
+    drop(witness);
     shared.bind_nvme().context("binding the kernel's driver to the NVMe controller after the program ended")?;
     let compared = shared.verify()?;
     Ok(Outcome::Pass(format!("EBUSY, then bound; NVMe: {} KiB compared", compared >> 10)))
 }
 
+const TYPE1_FIRST: Check =
+    Check::new("vfio-user-in-group-refuses-kernel-driver", |c| user_space_first(c, BackEnd::Type1));
+const CDEV_FIRST: Check =
+    Check::new("cdev-user-in-group-refuses-kernel-driver", |c| user_space_first(c, BackEnd::Iommufd));
+
 /// Devices of one group are in one address space: neither another context nor another space takes the second one.
-pub fn one_space_per_group(context: &mut Context<'_>) -> Result<Outcome> {
+fn one_space_per_group(context: &mut Context<'_>) -> Result<Outcome> {
     allow_everywhere()?;
     let shared = SharedGroup::find(context)?;
     shared.nvme.bind("vfio-pci")?;
-    let bench = Bench::open_by(context, BackEnd::Iommufd, 1)?;
-    let (_, space) = bench.iommufd()?;
+    let witness = Witness::open_by(context, BackEnd::Iommufd, 1)?;
+    let (_, space) = witness.iommufd()?;
     let nvme = Cdev::open(&shared.nvme)?;
     refused(nvme.bind(&Space::new()?.iommufd).map_err(Into::into), Errno::EPERM, "binding to another context")?;
     nvme.bind(&space.iommufd).context("binding to the same context")?;
     let other = space.iommufd.allocate_ioas().context("a second IOAS")?;
     refused(nvme.attach(other).map_err(Into::into), Errno::EINVAL, "attaching to another address space")?;
     nvme.attach(space.ioas).context("attaching to the same address space")?;
-    bench.session.map(at(0), &bench.buffer, 0, 1)?;
-    bench.round_trip(at(0), 0, FROM_DEVICE, "with both devices in the space")?;
+    witness.session.map(at(0), &witness.buffer, 0, 1)?;
+    witness.round_trip(at(0), 0, FROM_DEVICE, "with both devices in the space")?;
     drop(nvme);
-    bench.round_trip(at(0), 0, OTHER, "after the second device left the space")?;
-    drop(bench);
+    witness.round_trip(at(0), 0, OTHER, "after the second device left the space")?;
+    drop(witness);
 
     // By container, the group comes as a whole.
     let session = Session::open_by(&shared.edu, BackEnd::Type1)?;
@@ -168,3 +184,13 @@ pub fn one_space_per_group(context: &mut Context<'_>) -> Result<Outcome> {
     shared.verify()?;
     Ok(Outcome::Pass("EPERM for another context, EINVAL for another space".to_owned()))
 }
+
+const ONE_SPACE: Check = Check::new("group-has-one-address-space", one_space_per_group);
+
+/// The scenarios.
+#[distributed_slice(SCENARIOS)]
+static OURS: &[Scenario] = &[Scenario {
+    name: "shared-group",
+    summary: "edu and NVMe in one group: it has one owner and one address space",
+    checks: &[DEVICES, GROUPS, NVME_QUICK, NO_FAULTS, KERNEL_FIRST, TYPE1_FIRST, CDEV_FIRST, ONE_SPACE, VIOLATIONS],
+}];

@@ -8,16 +8,16 @@ use hvcore::control::Counter;
 use hvcore::ids::DomainId;
 use hvcore::platform::DeviceTlb;
 
-use crate::blockio;
-use crate::control::Minihv;
+use crate::check::{Check, Context};
+use crate::disk;
 use crate::hotplug::namespace;
 use crate::memory::DmaBuffer;
+use crate::minihv::Minihv;
 use crate::nvme_admin::{self, identify};
 use crate::pci::{self, write_sysfs, PciFunction};
 use crate::report::Outcome;
-use crate::scenario::Context;
-use crate::testbench::at;
-use crate::vfio::{BackEnd, Session};
+use crate::session::{BackEnd, Session};
+use crate::witness::at;
 
 /// Resets by each way.
 const TIMES: u64 = 3;
@@ -129,26 +129,28 @@ impl Subject {
 }
 
 /// NVMe, which has no ATS: in the kernel's driver's hands, in nobody's and in user space's.
-pub fn nvme(context: &mut Context<'_>) -> Result<Outcome> {
+fn nvme(context: &mut Context<'_>) -> Result<Outcome> {
     let function = context.nvme()?.pop().context("no NVMe controller")?;
     let disk = namespace(&function)?;
     let subject = Subject::new(context, function, Guarding::None)?;
     for _ in 0..TIMES {
         subject.by_sysfs().context("with its driver")?;
-        blockio::verify(&disk).context("after a reset")?;
+        disk::verify(&disk).context("after a reset")?;
     }
     subject.function.unbind()?;
     subject.by_sysfs().context("without a driver")?;
     subject.by_user_space(|session, buffer| identify(session, &subject.function, at(0), buffer))?;
     subject.function.unbind()?;
     subject.function.bind("nvme")?;
-    blockio::verify(&namespace(&subject.function)?).context("after user space had it")?;
+    disk::verify(&namespace(&subject.function)?).context("after user space had it")?;
     Ok(Outcome::Pass(format!("{} by sysfs, {} by VFIO, same domain, data right", TIMES + 1, 2 * TIMES)))
 }
 
+pub const RESET_NVME: Check = Check::new("reset-keeps-mappings", nvme);
+
 /// A virtio function with ATS: blocked during the reset, and allowed to ask again afterwards.
-pub fn with_ats(context: &mut Context<'_>) -> Result<Outcome> {
-    let is_virtio = |f: &&PciFunction| f.id.vendor == pci::VIRTIO;
+fn with_ats(context: &mut Context<'_>) -> Result<Outcome> {
+    let is_virtio = |f: &&PciFunction| f.id.vendor == pci::VIRTIO_VENDOR;
     let function = context.functions.iter().find(is_virtio).context("no virtio function")?.clone();
     let subject = Subject::new(context, function, Guarding::Blocked)?;
     for _ in 0..TIMES {
@@ -164,3 +166,5 @@ pub fn with_ats(context: &mut Context<'_>) -> Result<Outcome> {
     super::virtio::io(context).context("after user space had it")?;
     Ok(Outcome::Pass(format!("{} by sysfs, {} by VFIO, blocked meanwhile, ATS on again", TIMES + 1, 2 * TIMES)))
 }
+
+pub const RESET_ATS: Check = Check::new("reset-blocks-device-with-ats", with_ats);

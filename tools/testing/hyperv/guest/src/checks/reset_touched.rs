@@ -7,17 +7,23 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, ScopedJoinHandle};
 
 use anyhow::{anyhow, ensure, Context as _, Result};
+use linkme::distributed_slice;
 use nix::errno::Errno;
 use nix::sys::resource::{getrusage, UsageWho};
 
 use super::reset::{Guarding, Subject};
+use crate::check::{Check, Context, Scenario, SCENARIOS};
+use crate::checks::ats::ATS_ON;
+use crate::checks::counters::{NO_FAULTS, VIOLATIONS};
+use crate::checks::groups::{DEVICES, GROUPS};
+use crate::checks::nvme::NVME_QUICK;
 use crate::hotplug::wait_until;
 use crate::mmio::MappedBar;
 use crate::perf::{Counter, Target};
 use crate::processors::{online, switch, State};
 use crate::report::Outcome;
-use crate::scenario::Context;
-use crate::vfio::{BackEnd, Device, Session};
+use crate::session::{BackEnd, Session};
+use crate::vfio::Device;
 
 /// virtio's registers are in this BAR, and begin with the common configuration.
 const REGISTERS: u32 = 4;
@@ -128,7 +134,7 @@ fn all_at_once(device: &Device, registers: MappedBar, cpu: u32, rounds: u64, bes
 }
 
 /// By both interfaces: no lock is taken in the wrong order, and the device is as it was.
-pub fn run(context: &mut Context<'_>, besides: Besides) -> Result<Outcome> {
+fn run(context: &mut Context<'_>, besides: Besides) -> Result<Outcome> {
     let processors = online()?;
     let cpu = *processors.get(1).context("there is one processor only")?;
     let function = super::ats::subject(context)?.0;
@@ -153,3 +159,21 @@ pub fn run(context: &mut Context<'_>, besides: Besides) -> Result<Outcome> {
     super::virtio::io(context).context("with its driver again")?;
     Ok(Outcome::Pass("by both interfaces; ATS on and in the same domain".to_owned()))
 }
+
+const RESET_TOUCHED: Check = Check::new("reset-of-a-device-that-is-touched", |c| run(c, Besides::Nothing));
+const RESET_COUNTED: Check = Check::new("reset-while-counters-are-read", |c| run(c, Besides::Counters));
+
+/// The scenarios.
+#[distributed_slice(SCENARIOS)]
+static OURS: &[Scenario] = &[
+    Scenario {
+        name: "ats-touched",
+        summary: "a device is reset while a program touches it and processors come and go (hvtest.rounds= times)",
+        checks: &[DEVICES, GROUPS, ATS_ON, RESET_TOUCHED, NVME_QUICK, NO_FAULTS, VIOLATIONS],
+    },
+    Scenario {
+        name: "ats-counted",
+        summary: "the same while counters of performance events are read",
+        checks: &[DEVICES, GROUPS, ATS_ON, RESET_COUNTED, NVME_QUICK, NO_FAULTS, VIOLATIONS],
+    },
+];

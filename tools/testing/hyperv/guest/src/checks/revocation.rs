@@ -2,17 +2,21 @@
 //! The host takes a device away from user space that holds it, as it does when it services a virtual function.
 
 use anyhow::{bail, Context as _, Result};
+use linkme::distributed_slice;
 
 use crate::census::Census;
-use crate::control::{DeviceTranslation, Minihv, Plug};
+use crate::check::{Check, Context, Scenario, SCENARIOS};
+use crate::checks::counters::{NO_FAULTS, VIOLATIONS};
+use crate::checks::groups::{DEVICES, GROUPS};
+use crate::checks::nvme::NVME_QUICK;
 use crate::device_events::{Events, Source};
 use crate::hotplug::{bind, functions, offer, wait_until, wait_until_empty};
 use crate::memory::DmaBuffer;
+use crate::minihv::{DeviceTranslation, Minihv, Plug};
 use crate::pci;
 use crate::report::Outcome;
-use crate::scenario::Context;
-use crate::testbench::{at, Bench, FROM_DEVICE, OTHER};
-use crate::vfio::{BackEnd, Session};
+use crate::session::{BackEnd, Session};
+use crate::witness::{at, Witness, FROM_DEVICE, OTHER};
 
 /// How the device is lost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,17 +33,17 @@ enum Loss {
 
 fn held(context: &Context<'_>, minihv: Minihv, back_end: BackEnd, loss: Loss) -> Result<()> {
     let before = Census::take(minihv)?;
-    let bench = Bench::open_by(context, back_end, 4)?;
-    bench.session.map(at(0), &bench.buffer, 0, 2)?;
-    bench.session.map(at(8), &bench.buffer, 2, 2)?;
-    bench.round_trip(at(0), 0, FROM_DEVICE, "the page that the device wrote")?;
+    let witness = Witness::open_by(context, back_end, 4)?;
+    witness.session.map(at(0), &witness.buffer, 0, 2)?;
+    witness.session.map(at(8), &witness.buffer, 2, 2)?;
+    witness.round_trip(at(0), 0, FROM_DEVICE, "the page that the device wrote")?;
     let while_held = Census::take(minihv)?;
     if while_held.pinned < before.pinned + 4 {
         bail!("mapped pages are not pinned: {} before, {} now", before.pinned, while_held.pinned);
     }
-    let notice = Events::enable(bench.session.device(), Source::Removal, 1)?;
-    let id = bench.function.logical_id().context("edu has no logical id")?;
-    let bus = bench.function.bus().context("edu does not sit on a VMBus device")?;
+    let notice = Events::enable(witness.session.device(), Source::Removal, 1)?;
+    let id = witness.function.logical_id().context("edu has no logical id")?;
+    let bus = witness.function.bus().context("edu does not sit on a VMBus device")?;
 
     if matches!(loss, Loss::Torn | Loss::TornAndClosed) {
         minihv.plug(bus, Plug::Unplugged)?;
@@ -59,9 +63,9 @@ fn held(context: &Context<'_>, minihv: Minihv, back_end: BackEnd, loss: Loss) ->
         minihv.offer(bus)?;
     }
     // The address space is usable to its end; the second mapping is left to the close.
-    bench.session.unmap(at(0), 2).context("unmapping without the device")?;
-    bench.session.map(at(4), &bench.buffer, 0, 1).context("mapping without the device")?;
-    let Bench { session, buffer, edu, .. } = bench;
+    witness.session.unmap(at(0), 2).context("unmapping without the device")?;
+    witness.session.map(at(4), &witness.buffer, 0, 1).context("mapping without the device")?;
+    let Witness { session, buffer, edu, .. } = witness;
     // Mapped registers hold the device, too.
     drop(edu);
     drop(session);
@@ -87,10 +91,10 @@ fn held(context: &Context<'_>, minihv: Minihv, back_end: BackEnd, loss: Loss) ->
     wait_until("the device is in a group", || Ok(function.group().is_some()))?;
     bind(&function, "vfio-pci")?;
     let session = Session::open_by(&function, back_end)?;
-    let bench = Bench::new(context, function, session, DmaBuffer::new(1)?)?;
-    bench.session.map(at(0), &bench.buffer, 0, 1)?;
-    bench.round_trip(at(0), 0, OTHER, "the page that the device wrote after its return")?;
-    drop(bench);
+    let witness = Witness::new(context, function, session, DmaBuffer::new(1)?)?;
+    witness.session.map(at(0), &witness.buffer, 0, 1)?;
+    witness.round_trip(at(0), 0, OTHER, "the page that the device wrote after its return")?;
+    drop(witness);
     before.wait_for_return(minihv)
 }
 
@@ -106,11 +110,23 @@ fn by_both_interfaces(context: &mut Context<'_>, losses: [Loss; 2]) -> Result<Ou
 }
 
 /// The device works until the host withdraws it.
-pub fn orderly(context: &mut Context<'_>) -> Result<Outcome> {
+fn orderly(context: &mut Context<'_>) -> Result<Outcome> {
     by_both_interfaces(context, [Loss::Withdrawn, Loss::OfferedAgain])
 }
 
+const REVOCATION: Check = Check::new("device-revoked-from-user", orderly);
+
 /// The device fails before user space hears of it.
-pub fn torn(context: &mut Context<'_>) -> Result<Outcome> {
+fn torn(context: &mut Context<'_>) -> Result<Outcome> {
     by_both_interfaces(context, [Loss::Torn, Loss::TornAndClosed])
 }
+
+const REVOCATION_TORN: Check = Check::new("device-torn-from-user", torn);
+
+/// The scenarios.
+#[distributed_slice(SCENARIOS)]
+static OURS: &[Scenario] = &[Scenario {
+    name: "revocation",
+    summary: "the host takes a device that user space holds",
+    checks: &[DEVICES, GROUPS, REVOCATION, REVOCATION_TORN, NVME_QUICK, NO_FAULTS, VIOLATIONS],
+}];

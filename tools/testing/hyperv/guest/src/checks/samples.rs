@@ -7,13 +7,17 @@ use std::process::Command;
 
 use anyhow::{bail, Context as _, Result};
 use hvcore::ids::Iova;
+use linkme::distributed_slice;
 
-use crate::blockio::{pattern, Disk};
+use crate::check::{Check, Context, Scenario, SCENARIOS};
+use crate::checks::counters::{NO_FAULTS, VIOLATIONS};
+use crate::checks::groups::{DEVICES, GROUPS};
+use crate::checks::nvme::NVME_QUICK;
+use crate::disk::{pattern, Disk};
 use crate::faults::{Faults, Provoked};
 use crate::pci::{self, write_sysfs, PciFunction};
 use crate::report::Outcome;
-use crate::scenario::Context;
-use crate::vfio::{BackEnd, UnsafeInterrupts};
+use crate::session::{BackEnd, UnsafeInterrupts};
 
 /// How the programs end.
 mod exit {
@@ -70,7 +74,7 @@ fn announce_attempts(edu: &PciFunction) -> Result<()> {
 }
 
 /// iommufd-dma lets edu at pages of all sizes, and the IOMMU reports what it was told to try without a mapping.
-pub fn iommufd_dma(context: &mut Context<'_>) -> Result<Outcome> {
+fn iommufd_dma(context: &mut Context<'_>) -> Result<Outcome> {
     let edu = edu_for_user()?;
     let mut faults = Faults::listen(context.minihv)?;
     let said = run(context, IOMMUFD_DMA, &[&edu.address], exit::WELL)?;
@@ -86,8 +90,10 @@ pub fn iommufd_dma(context: &mut Context<'_>) -> Result<Outcome> {
     Ok(Outcome::Pass(format!("4 KiB, 2 MiB, 1 GiB; {reported} faults reported")))
 }
 
+const SAMPLE_DMA: Check = Check::new("sample-iommufd-dma", iommufd_dma);
+
 /// iommufd-dma says what is missing, by words and by exit code.
-pub fn iommufd_dma_refuses(context: &mut Context<'_>) -> Result<Outcome> {
+fn iommufd_dma_refuses(context: &mut Context<'_>) -> Result<Outcome> {
     const POOL: &str = "/sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages";
     run(context, IOMMUFD_DMA, &["--pages", "3k"], exit::USAGE)?;
     says(&run(context, IOMMUFD_DMA, &["ffff:00:00.0"], exit::SETUP)?, &["no PCI device"])?;
@@ -110,16 +116,20 @@ pub fn iommufd_dma_refuses(context: &mut Context<'_>) -> Result<Outcome> {
     Ok(Outcome::Pass("usage, no device, no permission, no huge pages, no driver".to_owned()))
 }
 
+const SAMPLE_DMA_REFUSES: Check = Check::new("sample-iommufd-dma-says-what-is-missing", iommufd_dma_refuses);
+
 /// On a host that forgets flushes, iommufd-dma sees that the device still reaches what was unmapped.
-pub fn iommufd_dma_sees_stale(context: &mut Context<'_>) -> Result<Outcome> {
+fn iommufd_dma_sees_stale(context: &mut Context<'_>) -> Result<Outcome> {
     let edu = edu_for_user()?;
     let said = run(context, IOMMUFD_DMA, &["--pages", "4k", &edu.address], exit::WRONG)?;
     says(&said, &["WRONG: the device wrote memory at 0x4000000000, which is not mapped"])?;
     Ok(Outcome::Pass(String::new()))
 }
 
+const SAMPLE_DMA_STALE: Check = Check::new("sample-iommufd-dma-sees-stale", iommufd_dma_sees_stale);
+
 /// What the kernel's NVMe driver wrote, nvme-user reads, and the other way round.
-pub fn nvme_user(context: &mut Context<'_>) -> Result<Outcome> {
+fn nvme_user(context: &mut Context<'_>) -> Result<Outcome> {
     /// Bytes of a block, as QEMU's controller has them.
     const BLOCK: u64 = 512;
     /// An odd number of pages, more than one command transfers.
@@ -151,10 +161,27 @@ pub fn nvme_user(context: &mut Context<'_>) -> Result<Outcome> {
     run(context, NVME_USER, &[address, "test", "--lba", &u64::MAX.to_string()], exit::SETUP)?;
 
     nvme.bind("nvme")?;
-    pci::wait_for_devices(context.options.devices, std::time::Duration::from_secs(60))?;
+    pci::wait_for_devices(context.options.devices)?;
     let mut disk = Disk::open(&nvme.nvme_namespace()?)?;
     disk.expect(BY_USER, BYTES).context("what nvme-user wrote, as the kernel sees it")?;
     disk.expect(BY_KERNEL, BYTES).context("what the kernel wrote before")?;
     faults.expect_none()?;
     Ok(Outcome::Pass(format!("{} KiB each way, compared", BYTES >> 10)))
 }
+
+const SAMPLE_NVME: Check = Check::new("sample-nvme-user", nvme_user);
+
+/// The scenarios.
+#[distributed_slice(SCENARIOS)]
+static OURS: &[Scenario] = &[
+    Scenario {
+        name: "samples",
+        summary: "the programs of samples/, as a user runs them",
+        checks: &[DEVICES, GROUPS, NVME_QUICK, SAMPLE_NVME, NO_FAULTS, SAMPLE_DMA, SAMPLE_DMA_REFUSES, VIOLATIONS],
+    },
+    Scenario {
+        name: "samples-stale",
+        summary: "the sample for iommufd on a host that forgets flushes: it must say so",
+        checks: &[DEVICES, SAMPLE_DMA_STALE],
+    },
+];

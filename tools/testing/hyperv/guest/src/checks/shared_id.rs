@@ -2,14 +2,18 @@
 //! Two buses by whose GUIDs their devices have one logical device id.
 
 use anyhow::{bail, ensure, Context as _, Result};
+use linkme::distributed_slice;
 
 use super::hotplug::{edu_works, is_managed, only};
-use crate::control::Minihv;
+use crate::check::{Check, Context, Scenario, SCENARIOS};
+use crate::checks::counters::{NO_FAULTS, VIOLATIONS};
+use crate::checks::groups::DEVICES;
+use crate::checks::unmanaged::SHARED_ID;
 use crate::hotplug::{offer, wait_until, withdraw};
 use crate::kernel_log::KernelLog;
+use crate::minihv::Minihv;
 use crate::pci::{self, PciFunction};
 use crate::report::Outcome;
-use crate::scenario::Context;
 
 /// What the kernel says of the second one.
 const TAKEN: &str = "IOMMU: another device has the id";
@@ -47,7 +51,7 @@ fn is_refused(minihv: Minihv, function: &PciFunction) -> Result<()> {
 }
 
 /// A device that was refused because its id was taken works once the other one is gone.
-pub fn follows(context: &mut Context<'_>) -> Result<Outcome> {
+fn follows(context: &mut Context<'_>) -> Result<Outcome> {
     let minihv = context.minihv()?;
     let [first, second] = pair(context)?;
     // The kernel uses either; the one that it does not use must not become the id's device when the other one goes.
@@ -64,3 +68,13 @@ pub fn follows(context: &mut Context<'_>) -> Result<Outcome> {
     is_refused(minihv, &second)?;
     Ok(Outcome::Pass(format!("{}, then {}", first.address, second.address)))
 }
+
+const SHARED_ID_FOLLOWS: Check = Check::new("other-device-is-used-when-the-first-is-gone", follows);
+
+/// The scenarios.
+#[distributed_slice(SCENARIOS)]
+static OURS: &[Scenario] = &[Scenario {
+    name: "shared-id",
+    summary: "two devices with one id: one is used, the other is not until the first one is gone",
+    checks: &[DEVICES, SHARED_ID, SHARED_ID_FOLLOWS, NO_FAULTS, VIOLATIONS],
+}];

@@ -6,14 +6,19 @@ use std::path::Path;
 
 use anyhow::{bail, Context as _, Result};
 use hvcore::ids::Iova;
+use linkme::distributed_slice;
 use nix::errno::Errno;
 
 use super::nvme;
+use crate::check::{Check, Context, Scenario, SCENARIOS};
+use crate::checks::counters::{NO_FAULTS, VIOLATIONS};
+use crate::checks::cpus::CPU_HOTPLUG;
+use crate::checks::groups::{DEVICES, GROUPS};
+use crate::checks::protection::VFIO_STALE;
 use crate::memory::PAGE;
 use crate::pci::write_sysfs;
 use crate::report::Outcome;
-use crate::scenario::Context;
-use crate::testbench::{Bench, FROM_DEVICE};
+use crate::witness::{Witness, FROM_DEVICE};
 
 pub(super) const STATE: &str = "/sys/power/state";
 /// How far a transition goes before it turns back.
@@ -50,39 +55,60 @@ fn expect_refusal(result: Result<()>, what: &str) -> Result<()> {
 }
 
 /// Hibernation and the return from it are refused before anything is frozen, and the devices go on working.
-pub fn hibernation_refused(context: &mut Context<'_>) -> Result<Outcome> {
+fn hibernation_refused(context: &mut Context<'_>) -> Result<Outcome> {
     // If it is not refused, it must not happen either.
     expect_refusal(transition("freezer", "disk"), "hibernation")?;
     expect_refusal(announce_image(), "an image of a hibernated system")?;
     nvme::quick_io(context)
 }
 
+const HIBERNATION_REFUSED: Check = Check::new("hibernation-refused", hibernation_refused);
+
 /// Without the IOMMU nothing stands against hibernation: it goes on until the test stops it; nor against the return.
-pub fn hibernation_allowed(context: &mut Context<'_>) -> Result<Outcome> {
+fn hibernation_allowed(context: &mut Context<'_>) -> Result<Outcome> {
     transition("freezer", "disk")?;
     announce_image()?;
     nvme::quick_io(context)
 }
 
+pub const HIBERNATION_ALLOWED: Check = Check::new("hibernation-allowed", hibernation_allowed);
+
 /// What edu holds arrives where it was mapped, and not beside it.
-pub(super) fn expect_kept(bench: &mut Bench, what: &str) -> Result<()> {
-    bench.buffer.fill(0, 0);
-    bench.edu.store(KEPT)?;
-    bench.buffer.expect(0, FROM_DEVICE, &format!("the mapped page after {what}"))?;
-    bench.blocked_write(NEVER, 1, &format!("a page that is not mapped, after {what}"))
+pub(super) fn expect_kept(witness: &mut Witness, what: &str) -> Result<()> {
+    witness.buffer.fill(0, 0);
+    witness.edu.store(KEPT)?;
+    witness.buffer.expect(0, FROM_DEVICE, &format!("the mapped page after {what}"))?;
+    witness.blocked_write(NEVER, 1, &format!("a page that is not mapped, after {what}"))
 }
 
 /// Suspend-to-idle: attachments and mappings outlive it, and so does what is not mapped.
-pub fn suspend(context: &mut Context<'_>) -> Result<Outcome> {
-    let mut bench = Bench::open(context, 2)?;
-    bench.session.map(KEPT, &bench.buffer, 0, 1)?;
+fn suspend(context: &mut Context<'_>) -> Result<Outcome> {
+    let mut witness = Witness::open(context, 2)?;
+    witness.session.map(KEPT, &witness.buffer, 0, 1)?;
     for level in ["devices", "platform"] {
-        bench.arm(KEPT, 0, FROM_DEVICE)?;
+        witness.arm(KEPT, 0, FROM_DEVICE)?;
         transition(level, "freeze")?;
         // The device's state is the guest's business: its driver here is this program.
-        bench.session.enable_bus_master()?;
-        expect_kept(&mut bench, level)?;
+        witness.session.enable_bus_master()?;
+        expect_kept(&mut witness, level)?;
         nvme::quick_io(context)?;
     }
     Ok(Outcome::Pass("as far as devices and platform".to_owned()))
 }
+
+const SUSPEND: Check = Check::new("suspend-to-idle", suspend);
+
+/// The scenarios.
+#[distributed_slice(SCENARIOS)]
+static OURS: &[Scenario] = &[
+    Scenario {
+        name: "sleep",
+        summary: "suspension survived, processors go and come back",
+        checks: &[DEVICES, GROUPS, SUSPEND, CPU_HOTPLUG, NO_FAULTS, VFIO_STALE, VIOLATIONS],
+    },
+    Scenario {
+        name: "no-hibernation",
+        summary: "hibernation and the return from it are refused",
+        checks: &[DEVICES, GROUPS, HIBERNATION_REFUSED, NO_FAULTS, VIOLATIONS],
+    },
+];

@@ -3,21 +3,25 @@
 
 use anyhow::{bail, ensure, Context as _, Result};
 use hvcore::control::Counter;
+use hvcore::hypercall::codes::CallCode;
 use hvcore::ids::DomainId;
+use hvcore::status::Status;
+use linkme::distributed_slice;
 
-use crate::checks::counters::call;
-use crate::checks::observe::domain_of;
-use crate::control::{Injection, Minihv};
+use crate::check::{Check, Context, Scenario, SCENARIOS};
+use crate::checks::announcement::ANNOUNCED;
+use crate::checks::counters::{NO_FAULTS, VIOLATIONS};
+use crate::checks::dump::{DUMP_ABSURD, DUMP_CONCURRENT, DUMP_EXACT};
+use crate::checks::groups::{DEVICES, GROUPS};
+use crate::checks::nvme::NVME_QUICK;
+use crate::checks::observe::{domain_of, DEBUGFS_CAPABILITIES, DEBUGFS_DOMAINS, IOMMU_SYSFS};
 use crate::debugfs::{self, Counters};
 use crate::memory::PAGE;
+use crate::minihv::{Injection, Minihv};
 use crate::pci;
 use crate::report::Outcome;
-use crate::scenario::Context;
-use crate::testbench::{at, Bench};
 use crate::tracing::{Event, Flush, Form, Recording};
-
-/// `HV_STATUS_OPERATION_FAILED`.
-const OPERATION_FAILED: u16 = 0x71;
+use crate::witness::{at, Witness};
 
 /// What minihv has counted of what tracepoints tell.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -35,10 +39,10 @@ struct Tally {
 impl Tally {
     fn of_minihv(minihv: Minihv) -> Result<Tally> {
         Ok(Tally {
-            attaches: minihv.counter(Counter::Calls, call::ATTACH_DEVICE_DOMAIN)?,
-            lists: minihv.counter(Counter::Calls, call::FLUSH_DEVICE_DOMAIN_LIST)?,
+            attaches: minihv.calls(CallCode::ATTACH_DEVICE_DOMAIN)?,
+            lists: minihv.calls(CallCode::FLUSH_DEVICE_DOMAIN_LIST)?,
             descriptors: minihv.counter(Counter::FlushDescriptors, 0)?,
-            wholes: minihv.counter(Counter::Calls, call::FLUSH_DEVICE_DOMAIN)?,
+            wholes: minihv.calls(CallCode::FLUSH_DEVICE_DOMAIN)?,
         })
     }
 
@@ -63,7 +67,7 @@ impl Tally {
                 }
                 Event::Flush(Flush { form: Form::Whole, .. }) => tally.wholes += 1,
                 Event::HypercallFailed { code, .. } => {
-                    tally.attaches += u64::from(*code == u64::from(call::ATTACH_DEVICE_DOMAIN));
+                    tally.attaches += u64::from(*code == u64::from(CallCode::ATTACH_DEVICE_DOMAIN.0));
                 }
             }
         }
@@ -75,7 +79,7 @@ fn flush(domain: DomainId, form: Form, range: (u64, u64), descriptors: u64, stat
     Event::Flush(Flush { domain, form, range, descriptors, status })
 }
 
-/// The flush of `count` pages from `page` of the bench's window on, by this many blocks.
+/// The flush of `count` pages from `page` of the witness's window on, by this many blocks.
 fn list(domain: DomainId, page: u64, count: u64, descriptors: u64, status: u64) -> Event {
     let first = at(page).0;
     flush(domain, Form::List, (first, first + count * PAGE as u64 - 1), descriptors, status)
@@ -97,19 +101,19 @@ fn counters(domain: DomainId) -> Result<Counters> {
 }
 
 /// A device enters a domain, memory is unmapped, the device leaves: all is told, as often as minihv counted it.
-pub fn sound(context: &mut Context<'_>) -> Result<Outcome> {
+fn sound(context: &mut Context<'_>) -> Result<Outcome> {
     let minihv = context.minihv()?;
     let before = Tally::of_minihv(minihv)?;
     let recording = Recording::start()?;
-    let bench = Bench::open(context, 3)?;
-    let (domain, address) = (domain_of(minihv, &bench)?, bench.function.address.clone());
-    let id = bench.function.logical_id().context("edu has no logical id")?;
-    bench.session.map(at(16), &bench.buffer, 0, 1)?;
-    bench.session.map(at(33), &bench.buffer, 1, 2)?;
-    bench.session.unmap(at(16), 1)?;
-    bench.session.unmap(at(33), 2)?;
+    let witness = Witness::open(context, 3)?;
+    let (domain, address) = (domain_of(minihv, &witness)?, witness.function.address.clone());
+    let id = witness.function.logical_id().context("edu has no logical id")?;
+    witness.session.map(at(16), &witness.buffer, 0, 1)?;
+    witness.session.map(at(33), &witness.buffer, 1, 2)?;
+    witness.session.unmap(at(16), 1)?;
+    witness.session.unmap(at(33), 2)?;
     let counted = counters(domain)?;
-    drop(bench);
+    drop(witness);
     let events = recording.finish()?;
     let told = Tally::of_events(&events);
     let done = Tally::of_minihv(minihv)?.since(before);
@@ -133,24 +137,22 @@ pub fn sound(context: &mut Context<'_>) -> Result<Outcome> {
     Ok(Outcome::Pass(format!("{} events, {done:?}", events.len())))
 }
 
+const TRACE: Check = Check::new("tracepoints-tell-what-happens", sound);
+
 /// A list flush and an attach to the blocking domain fail: the failures are told, and what was done instead.
-pub fn failing(context: &mut Context<'_>) -> Result<Outcome> {
+fn failing(context: &mut Context<'_>) -> Result<Outcome> {
     let minihv = context.minihv()?;
     let function = pci::find(pci::EDU)?;
     function.bind("vfio-pci")?;
-    let failing = |code: u32| -> Result<()> {
-        let call = u16::try_from(code)?;
-        minihv.inject(Injection { call, status: OPERATION_FAILED, first: 1, times: Some(1) })
-    };
     let before = Tally::of_minihv(minihv)?;
     let recording = Recording::start()?;
     // The first attach is the one to the blocking domain, before user space gets the device.
-    failing(call::ATTACH_DEVICE_DOMAIN)?;
-    let bench = Bench::open(context, 1)?;
-    let domain = domain_of(minihv, &bench)?;
-    bench.session.map(at(16), &bench.buffer, 0, 1)?;
-    failing(call::FLUSH_DEVICE_DOMAIN_LIST)?;
-    bench.session.unmap(at(16), 1)?;
+    minihv.inject(Injection::next(CallCode::ATTACH_DEVICE_DOMAIN))?;
+    let witness = Witness::open(context, 1)?;
+    let domain = domain_of(minihv, &witness)?;
+    witness.session.map(at(16), &witness.buffer, 0, 1)?;
+    minihv.inject(Injection::next(CallCode::FLUSH_DEVICE_DOMAIN_LIST))?;
+    witness.session.unmap(at(16), 1)?;
     minihv.clear_injections()?;
     let counted = counters(domain)?;
     let events = recording.finish()?;
@@ -158,11 +160,11 @@ pub fn failing(context: &mut Context<'_>) -> Result<Outcome> {
     let done = Tally::of_minihv(minihv)?.since(before);
     ensure!(told == done, "told {told:?}, minihv counted {done:?}: {events:x?}");
 
-    let status = u64::from(OPERATION_FAILED);
-    let failed = |code: u32| Event::HypercallFailed { code: code.into(), status };
+    let status = u64::from(Status::OPERATION_FAILED.0);
+    let failed = |call: CallCode| Event::HypercallFailed { code: call.0.into(), status };
     let expected = [
-        failed(call::ATTACH_DEVICE_DOMAIN),
-        failed(call::FLUSH_DEVICE_DOMAIN_LIST),
+        failed(CallCode::ATTACH_DEVICE_DOMAIN),
+        failed(CallCode::FLUSH_DEVICE_DOMAIN_LIST),
         list(domain, 16, 1, 1, status),
         flush(domain, Form::Whole, (0, u64::MAX), 0, 0),
     ];
@@ -179,3 +181,35 @@ pub fn failing(context: &mut Context<'_>) -> Result<Outcome> {
         other => bail!("the device that could not be attached to the blocking domain was {other:?}: {events:x?}"),
     }
 }
+
+const TRACE_FAILING: Check = Check::new("tracepoints-tell-failures", failing);
+
+/// The scenarios.
+#[distributed_slice(SCENARIOS)]
+static OURS: &[Scenario] = &[
+    Scenario {
+        name: "observe",
+        summary: "tracepoints and debugfs agree with minihv, sysfs and what was mapped",
+        checks: &[
+            DEVICES,
+            GROUPS,
+            ANNOUNCED,
+            NVME_QUICK,
+            IOMMU_SYSFS,
+            DEBUGFS_CAPABILITIES,
+            DEBUGFS_DOMAINS,
+            DUMP_EXACT,
+            DUMP_ABSURD,
+            DUMP_CONCURRENT,
+            TRACE,
+            TRACE_FAILING,
+            NO_FAULTS,
+            VIOLATIONS,
+        ],
+    },
+    Scenario {
+        name: "observe-trace",
+        summary: "only the comparison of events and counts (the runner's test of the tests expects it to fail)",
+        checks: &[DEVICES, GROUPS, TRACE],
+    },
+];

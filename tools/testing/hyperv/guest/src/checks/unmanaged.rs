@@ -3,15 +3,19 @@
 
 use anyhow::{bail, Context as _, Result};
 use hvcore::ids::Iova;
+use linkme::distributed_slice;
 
-use crate::control::{DeviceTranslation, Minihv};
+use crate::check::{Check, Context, Scenario, SCENARIOS};
+use crate::checks::counters::{NO_FAULTS, VIOLATIONS};
+use crate::checks::groups::DEVICES;
+use crate::checks::nvme::NVME_QUICK;
 use crate::edu::{Edu, BAR_BYTES};
 use crate::faults::{Access, Faults};
 use crate::memory::DmaBuffer;
+use crate::minihv::{DeviceTranslation, Minihv};
 use crate::pci::{self, PciFunction};
 use crate::report::Outcome;
-use crate::scenario::Context;
-use crate::testbench::{CANARY, FROM_DEVICE};
+use crate::witness::{CANARY, FROM_DEVICE};
 
 /// What the host does with the DMA of devices that the guest has attached nowhere.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,13 +49,15 @@ pub fn pair(context: &Context<'_>) -> Result<[PciFunction; 2]> {
 }
 
 /// Of two devices that share an id one is in a group. The other one is not, and does not master the bus.
-pub fn one_of_two(context: &mut Context<'_>) -> Result<Outcome> {
+fn one_of_two(context: &mut Context<'_>) -> Result<Outcome> {
     let [refused, used] = pair(context)?;
     if refused.masters_bus()? {
         bail!("{} has no domain of its own, and masters the bus", refused.address);
     }
     Ok(Outcome::Pass(format!("{} is used, {} is not", used.address, refused.address)))
 }
+
+pub const SHARED_ID: Check = Check::new("one-of-two-devices-is-used", one_of_two);
 
 /// A device with a page of memory, which it addresses as the processor does.
 pub struct Physical {
@@ -107,7 +113,7 @@ impl Physical {
 
 /// The device that is not behind the IOMMU is in no group and in no domain, its DMA is as the host set it up, and no
 /// program gets it; the other devices are translated.
-pub fn left_alone(context: &mut Context<'_>, start: Start) -> Result<Outcome> {
+fn left_alone(context: &mut Context<'_>, start: Start) -> Result<Outcome> {
     let minihv = context.minihv()?;
     let [alone, managed] = pair(context)?;
     let id = alone.logical_id().context("edu has no logical id")?;
@@ -136,3 +142,21 @@ pub fn left_alone(context: &mut Context<'_>, start: Start) -> Result<Outcome> {
     Physical::open(&managed, minihv)?.expect_blocked(&managed)?;
     Ok(Outcome::Pass(format!("{} {translation:?}, {} others translated", alone.address, context.functions.len() - 1)))
 }
+
+const UNMANAGED_ALONE: Check = Check::new("unmanaged-device-is-left-alone", |c| left_alone(c, Start::Bypass));
+const UNMANAGED_BLOCKED: Check = Check::new("unmanaged-device-stays-blocked", |c| left_alone(c, Start::Blocked));
+
+/// The scenarios.
+#[distributed_slice(SCENARIOS)]
+static OURS: &[Scenario] = &[
+    Scenario {
+        name: "one-unmanaged",
+        summary: "of two edu, one is not behind the IOMMU and works untranslated; the other one and NVMe are",
+        checks: &[DEVICES, NVME_QUICK, NO_FAULTS, UNMANAGED_ALONE, VIOLATIONS],
+    },
+    Scenario {
+        name: "one-unmanaged-blocked",
+        summary: "the same on a host that blocks what nobody has attached",
+        checks: &[DEVICES, NVME_QUICK, NO_FAULTS, UNMANAGED_BLOCKED, VIOLATIONS],
+    },
+];

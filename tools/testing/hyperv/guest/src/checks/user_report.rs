@@ -8,17 +8,21 @@ use std::path::Path;
 use std::process::Command;
 
 use anyhow::{bail, ensure, Context as _, Result};
+use linkme::distributed_slice;
 use serde_json::Value;
 
+use crate::check::{Check, Context, Scenario, SCENARIOS};
+use crate::checks::counters::VIOLATIONS;
+use crate::checks::groups::{DEVICES, GROUPS};
+use crate::checks::refusal::REFUSED;
 use crate::checks::unmanaged;
-use crate::control::DeviceTranslation;
 use crate::hotplug;
 use crate::init;
 use crate::kernel_log::KernelLog;
+use crate::minihv::DeviceTranslation;
 use crate::pci::{self, write_sysfs, PciFunction};
 use crate::report::Outcome;
-use crate::scenario::Context;
-use crate::vfio::{BackEnd, UnsafeInterrupts};
+use crate::session::{BackEnd, UnsafeInterrupts};
 
 const PROGRAM: &str = "/kselftest/hv-pviommu-report";
 /// Lines of a screen.
@@ -196,7 +200,7 @@ fn compare_host(report: &Report) -> Result<()> {
 }
 
 /// Every device is translated; then one group changes, then VFIO's permission; and somebody without rights asks.
-pub fn in_service(context: &mut Context<'_>) -> Result<Outcome> {
+fn in_service(context: &mut Context<'_>) -> Result<Outcome> {
     const ALL: Expected<'_> = Expected { status: "in-service", reason: "", protected: "all" };
     let edu = pci::find(pci::EDU)?;
     let report = Report::take(context, User::Root)?;
@@ -233,8 +237,10 @@ pub fn in_service(context: &mut Context<'_>) -> Result<Outcome> {
     Ok(Outcome::Pass("strict, deferred, identity, as root and as nobody".to_owned()))
 }
 
+const REPORT_IN_SERVICE: Check = Check::new("report-in-service", in_service);
+
 /// A kernel that was told `iommu=pt` and `hv_pviommu=nohibernate`.
-pub fn identity(context: &mut Context<'_>) -> Result<Outcome> {
+fn identity(context: &mut Context<'_>) -> Result<Outcome> {
     let report = Report::take(context, User::Nobody)?;
     report.expect(&Expected { status: "in-service", reason: "", protected: "none" })?;
     ensure!(report.compare_devices(context)?.iter().all(|said| said == "identity"), "not all are in identity");
@@ -243,8 +249,10 @@ pub fn identity(context: &mut Context<'_>) -> Result<Outcome> {
     Ok(Outcome::Pass(String::new()))
 }
 
+const REPORT_IDENTITY: Check = Check::new("report-identity", identity);
+
 /// One of two edu is not behind the IOMMU; then VFIO gives it away.
-pub fn not_behind(context: &mut Context<'_>) -> Result<Outcome> {
+fn not_behind(context: &mut Context<'_>) -> Result<Outcome> {
     const SOME: Expected<'_> = Expected { status: "in-service", reason: "", protected: "some" };
     let [alone, _] = unmanaged::pair(context)?;
     for (driver, protection) in [(None, "none"), (Some("vfio-pci"), "noiommu")] {
@@ -263,8 +271,10 @@ pub fn not_behind(context: &mut Context<'_>) -> Result<Outcome> {
     Ok(Outcome::Pass(format!("{} is not behind the IOMMU, and given away", alone.address)))
 }
 
+const REPORT_NOT_BEHIND: Check = Check::new("report-not-behind", not_behind);
+
 /// edu is blocked because the host could not tell about it.
-pub fn blocked(context: &mut Context<'_>) -> Result<Outcome> {
+fn blocked(context: &mut Context<'_>) -> Result<Outcome> {
     let edu = pci::find(pci::EDU)?;
     let report = Report::take(context, User::Root)?;
     report.expect(&Expected { status: "in-service", reason: "", protected: "all" })?;
@@ -278,6 +288,8 @@ pub fn blocked(context: &mut Context<'_>) -> Result<Outcome> {
     report.says("or blocked by it (dmesg tells)")?;
     Ok(Outcome::Pass(String::new()))
 }
+
+const REPORT_BLOCKED: Check = Check::new("report-blocked", blocked);
 
 /// A guest without the IOMMU in service.
 fn absent(context: &mut Context<'_>, status: &str, reason: &str, step: &str) -> Result<Outcome> {
@@ -294,12 +306,14 @@ fn absent(context: &mut Context<'_>, status: &str, reason: &str, step: &str) -> 
 }
 
 /// The kernel was told `hv_pviommu=off`.
-pub fn switched_off(context: &mut Context<'_>) -> Result<Outcome> {
+fn switched_off(context: &mut Context<'_>) -> Result<Outcome> {
     absent(context, "switched-off", "the kernel was told hv_pviommu=off", "boot without hv_pviommu=off")
 }
 
+const REPORT_SWITCHED_OFF: Check = Check::new("report-switched-off", switched_off);
+
 /// The host has no IOMMU. Who cannot read the kernel's messages cannot know.
-pub fn not_offered(context: &mut Context<'_>) -> Result<Outcome> {
+fn not_offered(context: &mut Context<'_>) -> Result<Outcome> {
     write_sysfs(Path::new(DMESG_RESTRICT), "1")?;
     let report = Report::take(context, User::Nobody)?;
     write_sysfs(Path::new(DMESG_RESTRICT), "0")?;
@@ -308,12 +322,63 @@ pub fn not_offered(context: &mut Context<'_>) -> Result<Outcome> {
     absent(context, "not-offered", "the host offers this guest none", "ask for a host")
 }
 
+const REPORT_NOT_OFFERED: Check = Check::new("report-not-offered", not_offered);
+
 /// The host's IOMMU lacks what the driver needs.
-pub fn failed(context: &mut Context<'_>) -> Result<Outcome> {
+fn failed(context: &mut Context<'_>) -> Result<Outcome> {
     absent(context, "failed", "not used: the host offers no stage 1", "see what the message means")
 }
 
+const REPORT_FAILED: Check = Check::new("report-failed", failed);
+
 /// The kernel has no driver.
-pub fn without_driver(context: &mut Context<'_>) -> Result<Outcome> {
+fn without_driver(context: &mut Context<'_>) -> Result<Outcome> {
     absent(context, "no-driver", "the kernel has no driver for it", "CONFIG_HYPERV_PVIOMMU=y")
 }
+
+const REPORT_WITHOUT_DRIVER: Check = Check::new("report-without-driver", without_driver);
+
+/// The scenarios.
+#[distributed_slice(SCENARIOS)]
+static OURS: &[Scenario] = &[
+    Scenario {
+        name: "report",
+        summary: "the report for users, where every device is translated, and where one is not any more",
+        checks: &[DEVICES, GROUPS, REPORT_IN_SERVICE, VIOLATIONS],
+    },
+    Scenario {
+        name: "report-identity",
+        summary: "the report where all devices are in identity, and hibernation is refused",
+        checks: &[DEVICES, GROUPS, REPORT_IDENTITY, VIOLATIONS],
+    },
+    Scenario {
+        name: "report-not-behind",
+        summary: "the report where one of two edu is not behind the IOMMU, and programs may have it",
+        checks: &[DEVICES, REPORT_NOT_BEHIND, VIOLATIONS],
+    },
+    Scenario {
+        name: "report-blocked",
+        summary: "the report where edu is blocked, as the host could not tell about it",
+        checks: &[DEVICES, GROUPS, REFUSED, REPORT_BLOCKED, VIOLATIONS],
+    },
+    Scenario {
+        name: "report-off",
+        summary: "the report where the kernel was told to leave the IOMMU alone",
+        checks: &[DEVICES, GROUPS, REPORT_SWITCHED_OFF],
+    },
+    Scenario {
+        name: "report-not-offered",
+        summary: "the report where the host has no IOMMU",
+        checks: &[DEVICES, GROUPS, REPORT_NOT_OFFERED],
+    },
+    Scenario {
+        name: "report-failed",
+        summary: "the report where the host's IOMMU lacks what the driver needs",
+        checks: &[DEVICES, GROUPS, REPORT_FAILED],
+    },
+    Scenario {
+        name: "report-without-driver",
+        summary: "the report where the kernel has no driver",
+        checks: &[DEVICES, GROUPS, REPORT_WITHOUT_DRIVER],
+    },
+];

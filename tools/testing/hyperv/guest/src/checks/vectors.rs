@@ -5,7 +5,11 @@
 //! What is counted comes from the device. VFIO could signal the events of its own accord, too; nothing here asks it to.
 
 use anyhow::{ensure, Context as _, Result};
+use linkme::distributed_slice;
 
+use crate::check::{Check, Context, Scenario, SCENARIOS};
+use crate::checks::counters::{NO_FAULTS, VIOLATIONS};
+use crate::checks::groups::{DEVICES, GROUPS};
 use crate::device_events::{Events, Source};
 use crate::hotplug::{bind, wait_until};
 use crate::interrupts::Irq;
@@ -13,10 +17,9 @@ use crate::memory::DmaBuffer;
 use crate::pci::PciFunction;
 use crate::processors::{online, switch, State};
 use crate::report::Outcome;
-use crate::scenario::Context;
-use crate::testbench::at;
+use crate::session::{BackEnd, Session};
 use crate::usb::UsbDevice;
-use crate::vfio::{BackEnd, Session};
+use crate::witness::at;
 use crate::xhci::Controller;
 
 /// Vectors that the device has, as many as its interrupters.
@@ -122,7 +125,7 @@ impl Rig {
 }
 
 /// The kernel's driver enables several vectors (of which it uses one). The one that it uses comes wherever it is sent to.
-pub fn of_kernel_driver(context: &mut Context<'_>) -> Result<Outcome> {
+fn of_kernel_driver(context: &mut Context<'_>) -> Result<Outcome> {
     let function = host_controller(context)?;
     wait_until("a device behind the USB host controller", || Ok(UsbDevice::behind(&function).is_ok()))?;
     let cpus = online()?;
@@ -152,8 +155,10 @@ pub fn of_kernel_driver(context: &mut Context<'_>) -> Result<Outcome> {
     Ok(Outcome::Pass(format!("{} vectors, 1 of them used, on each of {} processors", irqs.len(), cpus.len())))
 }
 
+const VECTORS_KERNEL: Check = Check::new("several-vectors-of-kernel-driver", of_kernel_driver);
+
 /// Each vector comes when the device raises it, and no other one does, whichever number of them is enabled.
-pub fn all(context: &mut Context<'_>) -> Result<Outcome> {
+fn all(context: &mut Context<'_>) -> Result<Outcome> {
     let function = host_controller(context)?;
     for back_end in BackEnd::ALL {
         for count in [2, VECTORS] {
@@ -170,8 +175,10 @@ pub fn all(context: &mut Context<'_>) -> Result<Outcome> {
     Ok(Outcome::Pass(format!("2 and {VECTORS} vectors, by type 1 and iommufd, then {KERNEL_DRIVER} again")))
 }
 
+const VECTORS_ALL: Check = Check::new("each-vector-comes-from-device", all);
+
 /// Each vector is sent to each processor by itself.
-pub fn moved(context: &mut Context<'_>) -> Result<Outcome> {
+fn moved(context: &mut Context<'_>) -> Result<Outcome> {
     let cpus = online()?;
     ensure!(cpus.len() > 1, "there is one processor only");
     let mut rig = Rig::open(&host_controller(context)?, BackEnd::Iommufd, VECTORS)?;
@@ -186,8 +193,10 @@ pub fn moved(context: &mut Context<'_>) -> Result<Outcome> {
     Ok(Outcome::Pass(format!("{VECTORS} vectors on each of {} processors", cpus.len())))
 }
 
+const VECTORS_MOVED: Check = Check::new("vectors-follow-affinity", moved);
+
 /// Processors go and come back; the vectors that went to one of them still come.
-pub fn processors_go(context: &mut Context<'_>) -> Result<Outcome> {
+fn processors_go(context: &mut Context<'_>) -> Result<Outcome> {
     let cpus = online()?;
     ensure!(cpus.len() > 1, "there is one processor only");
     let mut rig = Rig::open(&host_controller(context)?, BackEnd::Iommufd, VECTORS)?;
@@ -206,3 +215,13 @@ pub fn processors_go(context: &mut Context<'_>) -> Result<Outcome> {
     rig.close()?;
     Ok(Outcome::Pass(format!("{VECTORS} vectors, {} processors went and came back", cpus.len() - 1)))
 }
+
+const VECTORS_HOTPLUG: Check = Check::new("vectors-outlive-processors", processors_go);
+
+/// The scenarios.
+#[distributed_slice(SCENARIOS)]
+static OURS: &[Scenario] = &[Scenario {
+    name: "vectors",
+    summary: "a function with several vectors of MSI, in the hands of the kernel and of a program",
+    checks: &[DEVICES, GROUPS, VECTORS_KERNEL, VECTORS_ALL, VECTORS_MOVED, VECTORS_HOTPLUG, NO_FAULTS, VIOLATIONS],
+}];

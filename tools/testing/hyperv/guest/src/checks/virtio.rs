@@ -7,11 +7,11 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{bail, Context as _, Result};
 
-use crate::blockio;
+use crate::check::{Check, Context};
+use crate::disk;
 use crate::hotplug;
-use crate::pci::{PciFunction, VIRTIO};
+use crate::pci::{PciFunction, VIRTIO_VENDOR};
 use crate::report::Outcome;
-use crate::scenario::Context;
 
 /// Device ids of the modern transport.
 const NET: u16 = 0x1041;
@@ -79,7 +79,7 @@ fn block(function: &PciFunction, child: &str) -> Result<String> {
     let what = format!("the disk of {}", function.address);
     hotplug::wait_until(&what, || Ok(disk(function, child).is_ok_and(|path| File::open(path).is_ok())))?;
     let path = disk(function, child)?;
-    let compared = blockio::verify(&path)?;
+    let compared = disk::verify(&path)?;
     Ok(format!("{} {}: {} KiB compared", function.address, path.display(), compared >> 10))
 }
 
@@ -99,7 +99,7 @@ fn network(function: &PciFunction, child: &str) -> Result<String> {
 
 /// Does I/O with every virtio function.
 pub fn io(context: &mut Context<'_>) -> Result<Outcome> {
-    let functions: Vec<&PciFunction> = context.functions.iter().filter(|f| f.id.vendor == VIRTIO).collect();
+    let functions: Vec<&PciFunction> = context.functions.iter().filter(|f| f.id.vendor == VIRTIO_VENDOR).collect();
     if let Some(count) = context.options.virtio.filter(|count| *count != functions.len()) {
         bail!("{} virtio functions instead of {count}", functions.len());
     }
@@ -123,3 +123,5 @@ pub fn io(context: &mut Context<'_>) -> Result<Outcome> {
     }
     Ok(Outcome::Pass(done.join("; ")))
 }
+
+pub const VIRTIO: Check = Check::new("virtio-io", io);

@@ -11,12 +11,17 @@ use elf::endian::LittleEndian;
 use elf::note::Note;
 use elf::ElfBytes;
 use hvcore::ids::Gpa;
+use linkme::distributed_slice;
 
-use crate::blockio::{Disk, BLOCK, LARGEST};
+use crate::check::{Check, Context, Scenario, SCENARIOS};
+use crate::checks::counters::{NO_FAULTS, VIOLATIONS};
+use crate::checks::groups::{DEVICES, GROUPS};
+use crate::checks::kexec::CRASH_KERNEL;
+use crate::checks::nvme::NVME_IOVA;
+use crate::disk::{Disk, BLOCK, LARGEST};
 use crate::fetched::Set;
 use crate::iomem;
 use crate::report::Outcome;
-use crate::scenario::Context;
 
 const VMCORE: &str = "/proc/vmcore";
 /// What the crashed kernel says of the crash, and where its log is put.
@@ -74,7 +79,7 @@ fn tell(context: &mut Context<'_>, done: u64) {
 }
 
 /// Writes `/proc/vmcore` to the disk.
-pub fn to_disk(context: &mut Context<'_>) -> Result<Outcome> {
+fn to_disk(context: &mut Context<'_>) -> Result<Outcome> {
     let mut disk = disk(context)?;
     let mut vmcore = File::open(VMCORE).context(VMCORE)?;
     let expected = vmcore.metadata().context(VMCORE)?.len();
@@ -95,6 +100,8 @@ pub fn to_disk(context: &mut Context<'_>) -> Result<Outcome> {
     disk.store(label, &mut content.encode().as_slice())?;
     Ok(Outcome::Pass(format!("{} MiB, CRC {:#010x}", bytes >> 20, content.checksum)))
 }
+
+const VMCORE_TO_DISK: Check = Check::new("vmcore-is-written-to-disk", to_disk);
 
 /// What a dump is made of.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -147,7 +154,7 @@ impl Dump {
 
 /// The dump on the disk is the one that was written, complete, and a debugger finds in it what it looks for first: the
 /// crashed kernel was built and started like this one.
-pub fn on_disk(context: &mut Context<'_>) -> Result<Outcome> {
+fn on_disk(context: &mut Context<'_>) -> Result<Outcome> {
     let mut disk = disk(context)?;
     let label = place_of_label(&mut disk)?;
     let content = Label::decode(disk.load(label, BLOCK)?).context("the disk holds no dump")?;
@@ -176,8 +183,10 @@ pub fn on_disk(context: &mut Context<'_>) -> Result<Outcome> {
     Ok(Outcome::Pass(format!("{} MiB, {processors} processors, {} facts", at >> 20, dump.facts.len())))
 }
 
+const VMCORE_ON_DISK: Check = Check::new("vmcore-on-disk-is-complete", on_disk);
+
 /// The distribution's makedumpfile finds the crashed kernel's last words in the dump.
-pub fn read_by_makedumpfile(context: &mut Context<'_>) -> Result<Outcome> {
+fn read_by_makedumpfile(context: &mut Context<'_>) -> Result<Outcome> {
     let controllers = context.nvme()?;
     let disk = controllers.first().context("no controller")?.nvme_namespace()?;
     let disk = disk.to_str().context("the disk's name")?;
@@ -186,6 +195,23 @@ pub fn read_by_makedumpfile(context: &mut Context<'_>) -> Result<Outcome> {
     ensure!(log.contains(LAST_WORDS), "the crashed kernel's log has no {LAST_WORDS:?}: {} bytes", log.len());
     Ok(Outcome::Pass(format!("{} lines of the crashed kernel's log", log.lines().count())))
 }
+
+const VMCORE_READ: Check = Check::new("makedumpfile-reads-vmcore", read_by_makedumpfile);
+
+/// The scenarios.
+#[distributed_slice(SCENARIOS)]
+static OURS: &[Scenario] = &[
+    Scenario {
+        name: "crashed-dumps",
+        summary: "the kernel that runs after the crash writes the crashed one's memory to the NVMe disk",
+        checks: &[CRASH_KERNEL, DEVICES, GROUPS, VMCORE_TO_DISK, NVME_IOVA, NO_FAULTS, VIOLATIONS],
+    },
+    Scenario {
+        name: "dumped",
+        summary: "a kernel that starts afresh finds the crashed one's memory on the NVMe disk",
+        checks: &[DEVICES, GROUPS, VMCORE_ON_DISK, VMCORE_READ, NO_FAULTS, VIOLATIONS],
+    },
+];
 
 #[cfg(test)]
 mod tests {

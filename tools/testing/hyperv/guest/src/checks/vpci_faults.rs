@@ -12,19 +12,23 @@ use hvcore::ids::{BusIndex, Iova};
 use hvcore::inject::Occurrences;
 use hvcore::nt_status::NtStatus;
 use hvcore::vpci::{MessageKind, Refusal};
+use linkme::distributed_slice;
 
 use super::hotplug::{edu_works, is_managed, only};
 use crate::census::Census;
-use crate::control::Minihv;
+use crate::check::{Check, Context, Scenario, SCENARIOS};
+use crate::checks::counters::{NO_FAULTS, VIOLATIONS};
+use crate::checks::groups::{DEVICES, GROUPS};
+use crate::checks::leaks::KMEMLEAK;
 use crate::device_events::{Events, Source};
 use crate::edu::Edu;
 use crate::faults::{Access, Faults};
 use crate::hotplug::{functions, offer, send_offer, wait_until, wait_until_empty};
 use crate::kernel_log::KernelLog;
+use crate::minihv::Minihv;
 use crate::pci::{self, PciFunction};
 use crate::report::Outcome;
-use crate::scenario::Context;
-use crate::vfio::{BackEnd, Session};
+use crate::session::{BackEnd, Session};
 
 const VMBUS: &str = "/sys/bus/vmbus/devices";
 const MEMORY: &str = "/proc/iomem";
@@ -291,7 +295,7 @@ fn fails(bus: &mut Bus<'_, '_>, fault: Fault) -> Result<()> {
 }
 
 /// pci-hyperv gives a bus up when the host refuses a step, and takes it when the host does not.
-pub fn probe_fails(context: &mut Context<'_>) -> Result<Outcome> {
+fn probe_fails(context: &mut Context<'_>) -> Result<Outcome> {
     let mut bus = Bus::find(context)?;
     for fault in FAILURES {
         fails(&mut bus, fault).with_context(|| format!("{:?} refused with {:#x}", fault.kind, fault.status.0))?;
@@ -299,8 +303,10 @@ pub fn probe_fails(context: &mut Context<'_>) -> Result<Outcome> {
     Ok(Outcome::Pass(format!("{} steps", FAILURES.len())))
 }
 
+const VPCI_PROBE_FAILS: Check = Check::new("refused-steps-fail-the-probe", probe_fails);
+
 /// The host does not say what is on the bus. pci-hyperv waits until the bus is withdrawn.
-pub fn no_relations(context: &mut Context<'_>) -> Result<Outcome> {
+fn no_relations(context: &mut Context<'_>) -> Result<Outcome> {
     let mut bus = Bus::find(context)?;
     let without = bus.take_back()?;
     let (status, occurrences) = (NtStatus::INVALID_DEVICE_STATE, Occurrences::Times(NonZeroU16::MIN));
@@ -320,8 +326,10 @@ pub fn no_relations(context: &mut Context<'_>) -> Result<Outcome> {
     Ok(Outcome::Pass("the probe ended with the offer".to_owned()))
 }
 
+const VPCI_NO_RELATIONS: Check = Check::new("unanswered-question-ends-with-the-bus", no_relations);
+
 /// pci-hyperv does a step that the host refused in another way, and edu works.
-pub fn goes_on(context: &mut Context<'_>) -> Result<Outcome> {
+fn goes_on(context: &mut Context<'_>) -> Result<Outcome> {
     let mut bus = Bus::find(context)?;
     for fault in DETOURS {
         let named = || format!("{:?} refused with {:#x}", fault.kind, fault.status.0);
@@ -335,8 +343,10 @@ pub fn goes_on(context: &mut Context<'_>) -> Result<Outcome> {
     Ok(Outcome::Pass(format!("{} steps", DETOURS.len())))
 }
 
+const VPCI_GOES_ON: Check = Check::new("refused-steps-are-tried-again", goes_on);
+
 /// The host does not say what registers edu has. edu is there without them, behind the IOMMU; with them the next time.
-pub fn no_registers(context: &mut Context<'_>) -> Result<Outcome> {
+fn no_registers(context: &mut Context<'_>) -> Result<Outcome> {
     let mut bus = Bus::find(context)?;
     bus.take_back()?;
     let (status, occurrences) = (NtStatus::INSUFFICIENT_RESOURCES, Occurrences::Times(NonZeroU16::MIN));
@@ -351,8 +361,10 @@ pub fn no_registers(context: &mut Context<'_>) -> Result<Outcome> {
     Ok(Outcome::Pass(format!("{} without registers", function.address)))
 }
 
+const VPCI_NO_REGISTERS: Check = Check::new("refused-requirements-cost-the-registers", no_registers);
+
 /// The host creates no interrupt. What the device writes instead of one is blocked: the kernel left the message empty.
-pub fn no_interrupts(context: &mut Context<'_>) -> Result<Outcome> {
+fn no_interrupts(context: &mut Context<'_>) -> Result<Outcome> {
     let mut bus = Bus::find(context)?;
     bus.take_back()?;
     let refusal = Refusal {
@@ -382,3 +394,24 @@ pub fn no_interrupts(context: &mut Context<'_>) -> Result<Outcome> {
     bus.returns()?;
     Ok(Outcome::Pass("its message was a blocked write".to_owned()))
 }
+
+const VPCI_NO_INTERRUPTS: Check = Check::new("refused-interrupts-do-not-arrive", no_interrupts);
+
+/// The scenarios.
+#[distributed_slice(SCENARIOS)]
+static OURS: &[Scenario] = &[Scenario {
+    name: "vpci-faults",
+    summary: "the host refuses the steps by which pci-hyperv takes edu's bus over, one at a time",
+    checks: &[
+        DEVICES,
+        GROUPS,
+        VPCI_PROBE_FAILS,
+        VPCI_NO_RELATIONS,
+        VPCI_GOES_ON,
+        VPCI_NO_REGISTERS,
+        VPCI_NO_INTERRUPTS,
+        NO_FAULTS,
+        KMEMLEAK,
+        VIOLATIONS,
+    ],
+}];

@@ -6,8 +6,7 @@ use core::arch::x86_64::_rdtsc;
 use anyhow::Result;
 use hvcore::control::Counter;
 
-use crate::checks::counters::iommu_calls;
-use crate::control::Minihv;
+use crate::minihv::Minihv;
 
 /// Counts what happens between two points.
 #[derive(Clone, Copy, Debug)]
@@ -50,7 +49,7 @@ impl Meter {
     fn counts(self) -> Result<Option<Counts>> {
         let Some(minihv) = self.minihv else { return Ok(None) };
         Ok(Some(Counts {
-            calls: iommu_calls(minihv)?,
+            calls: minihv.iommu_calls()?,
             exits: minihv.counter(Counter::Exits, 0)?,
             ticks: minihv.counter(Counter::HypervisorTicks, 0)?,
         }))

@@ -2,13 +2,14 @@
 //! What it took to get the devices behind the IOMMU.
 
 use anyhow::{ensure, Context as _, Result};
+use linkme::distributed_slice;
 
-use super::{measurement, Where};
-use crate::checks::counters::iommu_calls;
+use super::measurement::{measurement, Where};
+use crate::check::{Check, Context, Scenario, SCENARIOS};
+use crate::checks::groups::{DEVICES, EDU_TYPE};
 use crate::instructions::{Figure, Unit};
 use crate::kernel_log::KernelLog;
 use crate::report::Outcome;
-use crate::scenario::Context;
 
 /// What the driver says when it is there.
 const FIRST: &str = "hv_pviommu: aperture";
@@ -17,9 +18,9 @@ const LAST: &str = ": Adding to iommu group ";
 
 /// Hypercalls, and instructions from the IOMMU's first line in the kernel log to the last device's. The kernel stamps
 /// lines to a thousand instructions; what else it does meanwhile, writing to the console among it, is included.
-pub fn devices(context: &mut Context<'_>) -> Result<Outcome> {
+fn devices(context: &mut Context<'_>) -> Result<Outcome> {
     measurement(context, "boot", Where::Minihv, |context| {
-        let calls = iommu_calls(context.minihv()?)?;
+        let calls = context.minihv()?.iommu_calls()?;
         let records = KernelLog::records()?;
         let first = records.iter().find(|record| record.text.starts_with(FIRST));
         let devices: Vec<_> = records.iter().filter(|record| record.text.contains(LAST)).collect();
@@ -32,3 +33,13 @@ pub fn devices(context: &mut Context<'_>) -> Result<Outcome> {
         Ok(2)
     })
 }
+
+const BENCH_BOOT: Check = Check::new("bench-boot", devices);
+
+/// The scenarios.
+#[distributed_slice(SCENARIOS)]
+static OURS: &[Scenario] = &[Scenario {
+    name: "bench-boot",
+    summary: "what it took to get the devices behind the IOMMU",
+    checks: &[DEVICES, EDU_TYPE, BENCH_BOOT],
+}];

@@ -2,52 +2,36 @@
 //! The benchmark: each check measures one kind of thing and prints figures (tools/testing/hyperv/bench/README.md). What
 //! is said of them is the runner's business.
 
-pub mod boot;
-pub mod kernel;
-pub mod regression;
-pub mod user;
+automod::dir!(pub "src/checks/bench");
 
-use anyhow::Result;
+use linkme::distributed_slice;
 
-use crate::options::DomainMode;
-use crate::report::Outcome;
-use crate::scenario::Context;
+use self::kernel::{
+    BENCH_DMA, BENCH_DOMAINS, BENCH_FLUSHES, BENCH_KTIME, BENCH_LISTS, BENCH_PATTERNS, BENCH_TABLES, BENCH_THREADS,
+    BENCH_UNALIGNED,
+};
+use self::user::{BENCH_IOMMUFD, BENCH_VFIO};
+use crate::check::{Scenario, SCENARIOS};
+use crate::checks::groups::{DEVICES, EDU_TYPE};
 
-/// Where a kind of thing can be measured, and is worth it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Where {
-    /// In every boot.
-    Everywhere,
-    /// Where an IOMMU translates, once: the mode of the DMA API makes no difference.
-    StrictIommu,
-    /// Where minihv tells its share from the guest's.
-    Minihv,
-}
-
-impl Where {
-    fn is_here(self, context: &Context<'_>) -> bool {
-        match self {
-            Where::Everywhere => true,
-            Where::StrictIommu => context.options.mode == DomainMode::Strict,
-            Where::Minihv => context.minihv.is_some(),
-        }
-    }
-}
-
-/// Runs the measurement `name`, unless this boot is not for it or `hvtest.measure=` leaves it out. `work` returns the
-/// number of figures.
-fn measurement(
-    context: &mut Context<'_>,
-    name: &str,
-    place: Where,
-    work: impl FnOnce(&mut Context<'_>) -> Result<usize>,
-) -> Result<Outcome> {
-    let chosen = &context.options.measure;
-    if !place.is_here(context) || !(chosen.is_empty() || chosen.iter().any(|one| one == name)) {
-        return Ok(Outcome::Pass("not measured in this boot".to_owned()));
-    }
-    match work(context)? {
-        0 => anyhow::bail!("nothing was measured"),
-        count => Ok(Outcome::Pass(format!("{count} figures"))),
-    }
-}
+/// The scenarios.
+#[distributed_slice(SCENARIOS)]
+static OURS: &[Scenario] = &[Scenario {
+    name: "bench",
+    summary: "what mappings, domains and flushes cost, in instructions (hvtest.measure= chooses some)",
+    checks: &[
+        DEVICES,
+        EDU_TYPE,
+        BENCH_KTIME,
+        BENCH_DMA,
+        BENCH_THREADS,
+        BENCH_UNALIGNED,
+        BENCH_LISTS,
+        BENCH_PATTERNS,
+        BENCH_FLUSHES,
+        BENCH_TABLES,
+        BENCH_DOMAINS,
+        BENCH_IOMMUFD,
+        BENCH_VFIO,
+    ],
+}];

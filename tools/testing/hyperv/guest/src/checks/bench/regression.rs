@@ -2,11 +2,14 @@
 //! A few figures of the benchmark that are judged here: what must not become worse unseen.
 
 use anyhow::{bail, ensure, Context as _, Result};
+use linkme::distributed_slice;
 
+use crate::check::{Check, Context, Scenario, SCENARIOS};
+use crate::checks::counters::VIOLATIONS;
+use crate::checks::groups::{DEVICES, EDU_TYPE};
 use crate::instructions::{Binding, Figure, Module};
 use crate::options::DomainMode;
 use crate::report::Outcome;
-use crate::scenario::Context;
 
 /// Mappings that are tried: some of each kind.
 const COMMANDS: [&str; 8] = [
@@ -30,7 +33,7 @@ fn value(figures: &[Figure], name: &str) -> Result<u64> {
 }
 
 /// An unmap takes one hypercall in strict mode, whatever its size and alignment, and 250 of them one in deferred mode.
-pub fn calls(context: &mut Context<'_>) -> Result<Outcome> {
+fn calls(context: &mut Context<'_>) -> Result<Outcome> {
     context.minihv()?;
     let module = Module::bind(Binding::DmaApi)?;
     let mut seen = Vec::new();
@@ -49,8 +52,10 @@ pub fn calls(context: &mut Context<'_>) -> Result<Outcome> {
     Ok(Outcome::Pass(format!("hypercalls for 1000 unmaps: {seen:?}")))
 }
 
+const BENCH_CALLS: Check = Check::new("one-hypercall-an-unmap", calls);
+
 /// Strict flushes cover little more than what was unmapped, with few descriptors.
-pub fn precision(context: &mut Context<'_>) -> Result<Outcome> {
+fn precision(context: &mut Context<'_>) -> Result<Outcome> {
     context.minihv()?;
     let module = Module::bind(Binding::DmaApi)?;
     let (mut flushed, mut needed, mut most) = (0, 0, 0);
@@ -67,8 +72,10 @@ pub fn precision(context: &mut Context<'_>) -> Result<Outcome> {
     Ok(Outcome::Pass(seen))
 }
 
+const BENCH_PRECISION: Check = Check::new("flushes-are-precise", precision);
+
 /// The driver's own part of a flush is no longer than the runner allows.
-pub fn flush_path(context: &mut Context<'_>) -> Result<Outcome> {
+fn flush_path(context: &mut Context<'_>) -> Result<Outcome> {
     context.minihv()?;
     let figures = Module::bind(Binding::DmaApi)?.run("flush")?;
     let range = context.options.range_flush.context("hvtest.range-flush= is missing")?;
@@ -81,3 +88,20 @@ pub fn flush_path(context: &mut Context<'_>) -> Result<Outcome> {
     }
     Ok(Outcome::Pass(seen.join(", ")))
 }
+
+const BENCH_FLUSH_PATH: Check = Check::new("flush-path-is-short", flush_path);
+
+/// The scenarios.
+#[distributed_slice(SCENARIOS)]
+static OURS: &[Scenario] = &[
+    Scenario {
+        name: "bench-light",
+        summary: "what must not become worse unseen: hypercalls, flushed pages, the driver's part of a flush",
+        checks: &[DEVICES, EDU_TYPE, BENCH_CALLS, BENCH_PRECISION, BENCH_FLUSH_PATH, VIOLATIONS],
+    },
+    Scenario {
+        name: "bench-light-deferred",
+        summary: "the same where flushes are deferred",
+        checks: &[DEVICES, EDU_TYPE, BENCH_CALLS, BENCH_FLUSH_PATH, VIOLATIONS],
+    },
+];

@@ -5,16 +5,16 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result};
 
-use super::{measurement, Where};
+use super::measurement::{measurement, Where};
+use crate::check::{Check, Context};
 use crate::checks::leaks::{io_page_table_bytes, memory_info};
 use crate::instructions::{Binding, Cost, Figure, Meter, Module, Unit};
 use crate::memory::{DmaBuffer, HugePage, PAGE};
 use crate::pci::{self, write_sysfs};
 use crate::processors::Alone;
 use crate::report::Outcome;
-use crate::scenario::Context;
-use crate::testbench::at;
-use crate::vfio::{BackEnd, Session};
+use crate::session::{BackEnd, Session};
+use crate::witness::at;
 
 const GIB: usize = (1 << 30) / PAGE;
 /// The sizes, in pages, and their names.
@@ -103,14 +103,18 @@ impl User {
 
 /// The cost of large mappings by iommufd, and of the tables for them. Where the guest has too little memory, nothing but
 /// the domain is measured.
-pub fn iommufd(context: &mut Context<'_>) -> Result<Outcome> {
+fn iommufd(context: &mut Context<'_>) -> Result<Outcome> {
     user(context, "iommufd", BackEnd::Iommufd)
 }
 
+pub const BENCH_IOMMUFD: Check = Check::new("bench-iommufd", iommufd);
+
 /// The cost of large mappings by a type 1 container.
-pub fn type1(context: &mut Context<'_>) -> Result<Outcome> {
+fn type1(context: &mut Context<'_>) -> Result<Outcome> {
     user(context, "vfio", BackEnd::Type1)
 }
+
+pub const BENCH_VFIO: Check = Check::new("bench-vfio", type1);
 
 fn user(context: &mut Context<'_>, name: &str, back_end: BackEnd) -> Result<Outcome> {
     measurement(context, name, Where::StrictIommu, |context| {

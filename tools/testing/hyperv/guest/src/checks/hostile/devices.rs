@@ -5,17 +5,21 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::{bail, ensure, Context as _, Result};
-use hvcore::control::{Counter, ToldField};
+use hvcore::control::ToldField;
+use hvcore::hypercall::codes::CallCode;
 use hvcore::ids::LogicalDeviceId;
+use linkme::distributed_slice;
 
 use super::judge::{account, Account};
 use super::sequence::{each, Hostility};
-use crate::control::{DeviceTranslation, Minihv};
+use crate::check::{Check, Context, Scenario, SCENARIOS};
+use crate::checks::groups::{DEVICES, GROUPS};
+use crate::checks::protection::{VFIO_MAPPED, VFIO_STALE};
 use crate::hotplug;
 use crate::kernel_log::{is_drivers, KernelLog};
+use crate::minihv::{DeviceTranslation, Minihv};
 use crate::pci::{self, PciFunction};
 use crate::report::Outcome;
-use crate::scenario::Context;
 
 /// Where the driver shows the IOMMU that it serves.
 const IN_SERVICE: &str = "/sys/class/iommu/hv-iommu";
@@ -54,7 +58,7 @@ fn expect_translated(minihv: Minihv, functions: &[PciFunction]) -> Result<()> {
 }
 
 /// A device goes and comes back under each seed, and once more while the host is honest.
-pub fn come_and_go(context: &mut Context<'_>) -> Result<Outcome> {
+fn come_and_go(context: &mut Context<'_>) -> Result<Outcome> {
     let minihv = context.minihv()?;
     let mut function = pci::find(pci::EDU)?;
     function.unbind()?;
@@ -78,6 +82,8 @@ pub fn come_and_go(context: &mut Context<'_>) -> Result<Outcome> {
     Ok(Outcome::Pass(format!("{sequences} sequences, {wrong} wrong answers: {accounts:?}")))
 }
 
+const HOSTILE_HOTPLUG: Check = Check::new("hostile-hotplug", come_and_go);
+
 fn describe(account: Account) -> &'static str {
     match account {
         Account::Translated => "translated",
@@ -100,11 +106,11 @@ fn told_absent(minihv: Minihv) -> Result<bool> {
 }
 
 /// The machine was started under a hostile host.
-pub fn after_boot(context: &mut Context<'_>) -> Result<Outcome> {
+fn after_boot(context: &mut Context<'_>) -> Result<Outcome> {
     let minihv = context.minihv()?;
     let lines: Vec<String> = KernelLog::records()?.into_iter().map(|record| record.text).collect();
     let lines: Vec<String> = lines.into_iter().filter(|line| is_drivers(line)).collect();
-    let calls = minihv.counter(Counter::Calls, 0x125)?;
+    let calls = minihv.calls(CallCode::GET_IOMMU_CAPABILITIES)?;
     ensure!(calls == 1, "{calls} questions for capabilities");
     let in_service = Path::new(IN_SERVICE).exists();
     let wrong = minihv.set_hostile(None)?;
@@ -127,3 +133,16 @@ pub fn after_boot(context: &mut Context<'_>) -> Result<Outcome> {
     }
     Ok(Outcome::Pass(format!("{wrong} wrong answers: {accounts:?}")))
 }
+
+const HOSTILE_BOOT: Check = Check::new("hostile-boot", after_boot);
+
+/// The scenarios. In the end the host is honest, and everything works.
+#[distributed_slice(SCENARIOS)]
+static OURS: &[Scenario] = &[
+    Scenario {
+        name: "hostile-hotplug",
+        summary: "devices come and go",
+        checks: &[DEVICES, GROUPS, HOSTILE_HOTPLUG, VFIO_MAPPED, VFIO_STALE],
+    },
+    Scenario { name: "hostile-boot", summary: "a whole boot", checks: &[DEVICES, HOSTILE_BOOT] },
+];

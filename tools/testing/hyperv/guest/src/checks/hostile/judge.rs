@@ -5,8 +5,8 @@ use anyhow::{bail, Context as _, Result};
 use hvcore::control::ToldField;
 use hvcore::status::Status;
 
-use crate::control::{DeviceTranslation, Minihv};
 use crate::kernel_log::is_drivers;
+use crate::minihv::{DeviceTranslation, Minihv};
 use crate::pci::PciFunction;
 
 /// How a device is accounted for.

@@ -6,13 +6,16 @@ use std::str::FromStr;
 use anyhow::{bail, ensure, Context as _, Result};
 use hvcore::control::{Counter, ToldField};
 use hvcore::ids::LogicalDeviceId;
+use linkme::distributed_slice;
 
 use super::sequence::{each, Hostility};
-use crate::control::Minihv;
+use crate::check::{Check, Context, Scenario, SCENARIOS};
+use crate::checks::groups::{DEVICES, GROUPS};
+use crate::checks::protection::{VFIO_MAPPED, VFIO_STALE};
 use crate::debugfs;
 use crate::kernel_log::is_drivers;
+use crate::minihv::Minihv;
 use crate::report::Outcome;
-use crate::scenario::Context;
 
 const PRESENT: u64 = 1 << 0;
 const STAGE1: u64 = 1 << 2;
@@ -119,7 +122,7 @@ fn judge(told: Told, found: Found, lines: &[String]) -> Result<()> {
 }
 
 /// Each probe under its own seed.
-pub fn run(context: &mut Context<'_>) -> Result<Outcome> {
+fn run(context: &mut Context<'_>) -> Result<Outcome> {
     let minihv = context.minihv()?;
     let live = minihv.counter(Counter::LiveDomains, 0)?;
     let (mut refused, mut without_table) = (0, 0);
@@ -144,6 +147,16 @@ pub fn run(context: &mut Context<'_>) -> Result<Outcome> {
         "{sequences} sequences, {wrong} wrong answers: {refused} refused, {without_table} served without a table"
     )))
 }
+
+const HOSTILE_PROBE: Check = Check::new("hostile-probe", run);
+
+/// The scenarios. In the end the host is honest, and everything works.
+#[distributed_slice(SCENARIOS)]
+static OURS: &[Scenario] = &[Scenario {
+    name: "hostile-probe",
+    summary: "the driver looks for its IOMMU, again and again",
+    checks: &[DEVICES, GROUPS, HOSTILE_PROBE, VFIO_MAPPED, VFIO_STALE],
+}];
 
 #[cfg(test)]
 mod tests {

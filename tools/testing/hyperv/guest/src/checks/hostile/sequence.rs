@@ -6,9 +6,9 @@ use std::num::NonZeroU64;
 use anyhow::{bail, Context as _, Result};
 use hvcore::hostile::random::Seed;
 
-use crate::control::Minihv;
+use crate::check::Context;
 use crate::kernel_log::KernelLog;
-use crate::scenario::Context;
+use crate::minihv::Minihv;
 
 /// Where the seeds start when nothing else is asked for.
 const FIRST: NonZeroU64 = NonZeroU64::MIN;

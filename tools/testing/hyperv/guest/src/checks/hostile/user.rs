@@ -4,17 +4,20 @@
 use anyhow::{bail, ensure, Context as _, Result};
 use hvcore::hostile::random::{Random, Seed};
 use hvcore::ids::Iova;
+use linkme::distributed_slice;
 
 use super::sequence::{each, Hostility};
-use crate::control::{DeviceTranslation, Minihv};
+use crate::check::{Check, Context, Scenario, SCENARIOS};
+use crate::checks::groups::{DEVICES, GROUPS};
+use crate::checks::protection::{VFIO_MAPPED, VFIO_STALE};
 use crate::faults::Provoked;
 use crate::iommufd::{DeviceId, HwptId};
 use crate::kernel_log::{is_drivers, KernelLog};
+use crate::minihv::{DeviceTranslation, Minihv};
 use crate::pci::PciFunction;
 use crate::report::Outcome;
-use crate::scenario::Context;
-use crate::testbench::{at, Bench, CANARY};
-use crate::vfio::BackEnd;
+use crate::session::BackEnd;
+use crate::witness::{at, Witness, CANARY};
 
 /// Pages that are mapped and unmapped, each at its own address.
 const PAGES: usize = 4;
@@ -34,7 +37,7 @@ enum Page {
 
 /// edu in the hands of a program.
 struct Program {
-    bench: Bench,
+    witness: Witness,
     device: DeviceId,
     domains: Vec<HwptId>,
     pages: [Page; PAGES],
@@ -42,14 +45,14 @@ struct Program {
 
 impl Program {
     fn start(context: &Context<'_>) -> Result<Program> {
-        let bench = Bench::open_by(context, BackEnd::Iommufd, PAGES)?;
-        let device = bench.iommufd()?.0.id()?;
-        Ok(Program { bench, device, domains: Vec::new(), pages: [Page::Unmapped; PAGES] })
+        let witness = Witness::open_by(context, BackEnd::Iommufd, PAGES)?;
+        let device = witness.iommufd()?.0.id()?;
+        Ok(Program { witness, device, domains: Vec::new(), pages: [Page::Unmapped; PAGES] })
     }
 
     /// Does something. What the kernel answers is its business: it is not wrong to fail.
     fn act(&mut self, random: &mut Random) -> Result<()> {
-        let (cdev, space) = self.bench.iommufd()?;
+        let (cdev, space) = self.witness.iommufd()?;
         let page = random.below(PAGES as u64) as usize;
         let domain = random.below(self.domains.len().max(1) as u64) as usize;
         match (random.below(8), self.domains.get(domain)) {
@@ -65,12 +68,12 @@ impl Program {
             }
             _ => match self.pages[page] {
                 Page::Unmapped | Page::Gone => {
-                    if self.bench.session.map(at(page as u64), &self.bench.buffer, page, 1).is_ok() {
+                    if self.witness.session.map(at(page as u64), &self.witness.buffer, page, 1).is_ok() {
                         self.pages[page] = Page::Mapped;
                     }
                 }
                 Page::Mapped => {
-                    self.bench.session.unmap(at(page as u64), 1).context("an unmap cannot fail")?;
+                    self.witness.session.unmap(at(page as u64), 1).context("an unmap cannot fail")?;
                     self.pages[page] = Page::Gone;
                 }
             },
@@ -80,7 +83,7 @@ impl Program {
 
     /// The device is translated or blocked, and the log says so when it is blocked.
     fn judge(&self, minihv: Minihv, lines: &[String]) -> Result<DeviceTranslation> {
-        let id = self.bench.function.logical_id().context("edu has no logical id")?;
+        let id = self.witness.function.logical_id().context("edu has no logical id")?;
         let translation = minihv.device_translation(id)?;
         match translation {
             DeviceTranslation::Stage1(_) => {}
@@ -96,14 +99,15 @@ impl Program {
     fn expect_out_of_reach(&mut self) -> Result<()> {
         let gone = self.pages.iter().position(|&page| page == Page::Gone);
         if let Some(page) = gone {
-            self.bench.buffer.fill(page, CANARY);
-            let (device, first) = (self.bench.function.logical_id().context("edu has no logical id")?, at(page as u64));
+            self.witness.buffer.fill(page, CANARY);
+            let (device, first) =
+                (self.witness.function.logical_id().context("edu has no logical id")?, at(page as u64));
             // One that is kept off the bus causes none.
             Provoked { device, first, last: Iova(first.0 + 0xfff), at_least: 0, at_most: 1 }.announce();
-            self.bench.edu.store(first)?;
-            self.bench.buffer.expect(page, CANARY, "STALE TRANSLATION: a page after its unmap")?;
+            self.witness.edu.store(first)?;
+            self.witness.buffer.expect(page, CANARY, "STALE TRANSLATION: a page after its unmap")?;
         }
-        self.bench.faults.take_all().map(|_| ())
+        self.witness.faults.take_all().map(|_| ())
     }
 }
 
@@ -129,14 +133,14 @@ fn one(context: &Context<'_>, number: u64, seed: Seed, log: &mut KernelLog) -> R
     if number % REACH_EVERY == 0 {
         program.expect_out_of_reach()?;
     }
-    let function = program.bench.function.clone();
+    let function = program.witness.function.clone();
     drop(program);
     expect_returned(minihv, &function)?;
     Ok((wrong, translation))
 }
 
 /// A program makes domains, attaches, maps and unmaps under each seed; it ends while the host is honest.
-pub fn run(context: &mut Context<'_>) -> Result<Outcome> {
+fn run(context: &mut Context<'_>) -> Result<Outcome> {
     let mut blocked = 0;
     let tally = each(context, |context, number, seed, log| {
         let (wrong, translation) = one(context, number, seed, log)?;
@@ -146,6 +150,8 @@ pub fn run(context: &mut Context<'_>) -> Result<Outcome> {
     let (sequences, wrong) = (tally.sequences, tally.wrong);
     Ok(Outcome::Pass(format!("{sequences} sequences, {wrong} wrong answers: {blocked} blocked, the others translated")))
 }
+
+const HOSTILE_USER: Check = Check::new("hostile-user-space", run);
 
 /// Nothing of the program is in the table that the device has now.
 fn expect_unmapped(minihv: Minihv, function: &PciFunction) -> Result<()> {
@@ -164,7 +170,7 @@ fn expect_unmapped(minihv: Minihv, function: &PciFunction) -> Result<()> {
 
 /// A program ends under each seed: the device returns to the kernel's domain, is blocked, or what is left of the
 /// program's domain lets it reach nothing.
-pub fn close(context: &mut Context<'_>) -> Result<Outcome> {
+fn close(context: &mut Context<'_>) -> Result<Outcome> {
     let minihv = context.minihv()?;
     let tally = each(context, |context, _, seed, _| {
         let mut program = Program::start(context)?;
@@ -172,7 +178,7 @@ pub fn close(context: &mut Context<'_>) -> Result<Outcome> {
         for _ in 0..8 {
             program.act(&mut random)?;
         }
-        let function = program.bench.function.clone();
+        let function = program.witness.function.clone();
         let hostility = Hostility::begin(minihv, seed)?;
         drop(program);
         let wrong = hostility.end()?;
@@ -186,3 +192,20 @@ pub fn close(context: &mut Context<'_>) -> Result<Outcome> {
     })?;
     Ok(Outcome::Pass(format!("{} sequences, {} wrong answers", tally.sequences, tally.wrong)))
 }
+
+const HOSTILE_CLOSE: Check = Check::new("hostile-close", close);
+
+/// The scenarios. In the end the host is honest, and everything works.
+#[distributed_slice(SCENARIOS)]
+static OURS: &[Scenario] = &[
+    Scenario {
+        name: "hostile-user",
+        summary: "a program makes domains, attaches, maps and unmaps",
+        checks: &[DEVICES, GROUPS, HOSTILE_USER, VFIO_MAPPED, VFIO_STALE],
+    },
+    Scenario {
+        name: "hostile-close",
+        summary: "a program ends: the kernel takes its device back, and may not fail",
+        checks: &[DEVICES, GROUPS, HOSTILE_CLOSE, VFIO_MAPPED, VFIO_STALE],
+    },
+];

@@ -8,7 +8,7 @@ use hvcore::hypercall::codes::CallCode;
 use hvcore::status::Status;
 use nix::errno::Errno;
 
-use crate::control::Effect;
+use crate::minihv::Effect;
 
 /// What is done, around the hypercall that goes wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

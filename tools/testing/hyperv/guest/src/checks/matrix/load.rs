@@ -8,8 +8,8 @@ use std::thread::JoinHandle;
 
 use anyhow::{anyhow, Result};
 
-use crate::blockio;
-use crate::scenario::Context;
+use crate::check::Context;
+use crate::disk;
 
 /// I/O that goes on until [`Load::finish`].
 pub struct Load {
@@ -47,7 +47,7 @@ fn work(namespaces: &[PathBuf], stop: &AtomicBool) -> Result<u64> {
     let mut compared = 0;
     loop {
         for namespace in namespaces {
-            compared += blockio::verify(namespace)?;
+            compared += disk::verify(namespace)?;
         }
         if stop.load(Ordering::Relaxed) {
             return Ok(compared);

@@ -4,15 +4,14 @@
 use std::time::Duration;
 
 use anyhow::{bail, Context as _, Result};
-use hvcore::control::Counter;
 use hvcore::ids::{BusIndex, DomainId, LogicalDeviceId};
 
 use super::cells::{Operation, Place};
 use super::drive::{Attention, Drive, Seen};
-use crate::control::{DeviceTranslation, Minihv};
+use crate::check::Context;
 use crate::hotplug;
+use crate::minihv::{DeviceTranslation, Minihv};
 use crate::pci;
-use crate::scenario::Context;
 
 /// How long a device that does not change its place is left alone before that is believed.
 const SETTLED: Duration = Duration::from_millis(100);
@@ -52,7 +51,7 @@ impl Offer {
 
     /// Offers the device, and waits until the kernel has made up its mind about it.
     fn offer(&self, operation: Operation) -> Result<Place> {
-        let calls = |this: &Offer| this.minihv.counter(Counter::Calls, Operation::Property.call().0.into());
+        let calls = |this: &Offer| this.minihv.calls(Operation::Property.call());
         let asked = calls(self)?;
         hotplug::offer(self.minihv, self.bus, 1)?;
         // The device is in sysfs before the IOMMU core looks at it.

@@ -7,15 +7,14 @@ use std::os::unix::fs::FileExt;
 use anyhow::{bail, Context as _, Result};
 use hvcore::hypercall::codes::CallCode;
 use hvcore::ids::{DomainId, LogicalDeviceId};
-use hvcore::status::Status;
 
 use super::cells::{Operation, Place};
 use super::drive::{Attention, Drive, Seen};
-use crate::control::{DeviceTranslation, Injection, Minihv};
+use crate::check::Context;
 use crate::iommufd::{Cdev, Space};
+use crate::minihv::{DeviceTranslation, Injection, Minihv};
 use crate::pci::{self, PciFunction};
-use crate::scenario::Context;
-use crate::vfio::{BackEnd, UnsafeInterrupts};
+use crate::session::{BackEnd, UnsafeInterrupts};
 
 /// The COMMAND register in configuration space, and bits of it.
 const COMMAND: u64 = 4;
@@ -69,10 +68,9 @@ impl Takeover {
 
     /// The device can be neither attached to the blocking domain nor, in one round, detached.
     fn take(&self) -> Result<Seen> {
-        let (call, status) = (CallCode::ATTACH_DEVICE_DOMAIN.0, Status::OPERATION_FAILED.0);
         self.enable_bus_master()?;
         let (space, cdev) = (Space::new()?, Cdev::open(&self.function)?);
-        self.minihv.inject(Injection { call, status, first: 1, times: Some(1) })?;
+        self.minihv.inject(Injection::next(CallCode::ATTACH_DEVICE_DOMAIN))?;
         let errno = cdev.bind(&space.iommufd).err();
         let place = self.place()?;
         if place != Place::Blocked && self.is_bus_master()? {

@@ -5,18 +5,17 @@
 use anyhow::{bail, Context as _, Result};
 use hvcore::hypercall::codes::CallCode;
 use hvcore::ids::{DomainId, LogicalDeviceId};
-use hvcore::status::Status;
 use nix::errno::Errno;
 
 use super::cells::{Operation, Place};
 use super::drive::{Attention, Drive, Seen};
-use crate::control::{DeviceTranslation, Effect, Injection, Minihv, Plug};
+use crate::check::Context;
 use crate::iommufd::{Cdev, DeviceId, HwptId, Space};
 use crate::memory::DmaBuffer;
+use crate::minihv::{DeviceTranslation, Effect, Injection, Minihv, Plug};
 use crate::pci;
-use crate::scenario::Context;
-use crate::testbench::{at, Bench, FROM_DEVICE, OTHER};
-use crate::vfio::{BackEnd, Session, UnsafeInterrupts};
+use crate::session::{BackEnd, Session, UnsafeInterrupts};
+use crate::witness::{at, Witness, FROM_DEVICE, OTHER};
 
 /// Page of the window that stays mapped, and of the buffer behind it.
 const KEPT: u64 = 0;
@@ -27,7 +26,7 @@ const GONE_PAGES: usize = 3;
 
 /// edu in a domain of its own, with one page mapped.
 pub struct User {
-    bench: Bench,
+    witness: Witness,
     device: DeviceId,
     minihv: Minihv,
     id: LogicalDeviceId,
@@ -48,22 +47,23 @@ impl User {
         let home = space.iommufd.allocate_hwpt(device, space.ioas).context("a first domain")?;
         cdev.attach_hwpt(home).context("attaching to the first domain")?;
         let home_number = minihv.device_domain(id)?.context("edu is in no domain")?;
-        let bench = Bench::new(context, function, Session::from_iommufd(cdev, space), DmaBuffer::new(1 + GONE_PAGES)?)?;
-        bench.session.map(at(KEPT), &bench.buffer, 0, 1)?;
-        Ok(User { bench, device, minihv, id, home, home_number })
+        let witness =
+            Witness::new(context, function, Session::from_iommufd(cdev, space), DmaBuffer::new(1 + GONE_PAGES)?)?;
+        witness.session.map(at(KEPT), &witness.buffer, 0, 1)?;
+        Ok(User { witness, device, minihv, id, home, home_number })
     }
 
     fn make(&self) -> nix::Result<HwptId> {
-        let (_, space) = self.bench.iommufd().map_err(|_| Errno::ENODEV)?;
+        let (_, space) = self.witness.iommufd().map_err(|_| Errno::ENODEV)?;
         space.iommufd.allocate_hwpt(self.device, space.ioas)
     }
 
     fn destroy(&self, hwpt: HwptId) -> Result<()> {
-        self.bench.iommufd()?.1.iommufd.destroy_hwpt(hwpt).context("destroying a domain")
+        self.witness.iommufd()?.1.iommufd.destroy_hwpt(hwpt).context("destroying a domain")
     }
 
     fn enter(&self, hwpt: HwptId) -> nix::Result<()> {
-        let (cdev, _) = self.bench.iommufd().map_err(|_| Errno::ENODEV)?;
+        let (cdev, _) = self.witness.iommufd().map_err(|_| Errno::ENODEV)?;
         cdev.attach_hwpt(hwpt)
     }
 
@@ -91,8 +91,8 @@ impl User {
     /// What the device can reach, tried: the page that is mapped, where its domain still is, else nothing.
     fn try_kept(&mut self, place: Place) -> Result<()> {
         match place {
-            Place::Before | Place::Another => self.bench.round_trip(at(KEPT), 0, OTHER, "the page that is mapped"),
-            Place::Blocked => self.bench.blocked_write(at(KEPT), 0, "a page that the blocked device can reach"),
+            Place::Before | Place::Another => self.witness.round_trip(at(KEPT), 0, OTHER, "the page that is mapped"),
+            Place::Blocked => self.witness.blocked_write(at(KEPT), 0, "a page that the blocked device can reach"),
             Place::Untranslated => bail!("the device is not translated"),
         }
     }
@@ -118,7 +118,7 @@ impl User {
     }
 
     fn block(&mut self, attention: Attention) -> Result<Seen> {
-        let errno = self.bench.iommufd()?.0.detach().err();
+        let errno = self.witness.iommufd()?.0.detach().err();
         let place = self.place()?;
         if attention == Attention::Watch && place == Place::Blocked {
             self.try_kept(place)?;
@@ -126,32 +126,30 @@ impl User {
         self.restore_plug()?;
         self.go_home()?;
         // It may have been kept off the bus.
-        self.bench.session.enable_bus_master()?;
+        self.witness.session.enable_bus_master()?;
         Ok(Seen { errno, place })
     }
 
     /// Plugs the device in again, if it was pulled.
     fn restore_plug(&self) -> Result<()> {
-        self.minihv.plug(self.bench.function.bus().context("edu is on no bus")?, Plug::Connected)
+        self.minihv.plug(self.witness.function.bus().context("edu is on no bus")?, Plug::Connected)
     }
 
     fn fail_once(&self, call: CallCode, domain: Option<DomainId>) -> Result<()> {
-        let status = Status::OPERATION_FAILED.0;
-        let injection = Injection { call: call.0, status, first: 1, times: Some(1) };
-        self.minihv.inject_effect(injection, Effect::Answered, domain)
+        self.minihv.inject_effect(Injection::next(call), Effect::Answered, domain)
     }
 
     /// Maps pages, lets the device use them, unmaps them: the device reaches none of them any more, whatever failed.
     fn unmap(&mut self, attention: Attention, prepare: impl FnOnce(&User) -> Result<()>) -> Result<Option<Errno>> {
-        self.bench.session.map(at(GONE), &self.bench.buffer, 1, GONE_PAGES).context("map")?;
+        self.witness.session.map(at(GONE), &self.witness.buffer, 1, GONE_PAGES).context("map")?;
         if attention == Attention::Watch {
             for page in 0..GONE_PAGES {
                 let what = "a page while it was mapped";
-                self.bench.round_trip(at(GONE + page as u64), 1 + page, FROM_DEVICE, what)?;
+                self.witness.round_trip(at(GONE + page as u64), 1 + page, FROM_DEVICE, what)?;
             }
         }
         prepare(self)?;
-        self.bench.session.unmap(at(GONE), GONE_PAGES)?;
+        self.witness.session.unmap(at(GONE), GONE_PAGES)?;
         Ok(None)
     }
 
@@ -159,7 +157,7 @@ impl User {
     fn watch_unmapped(&mut self) -> Result<()> {
         for page in 0..GONE_PAGES {
             let what = "STALE TRANSLATION: a page that was unmapped and given back";
-            self.bench.blocked_write(at(GONE + page as u64), 1 + page, what)?;
+            self.witness.blocked_write(at(GONE + page as u64), 1 + page, what)?;
         }
         Ok(())
     }
@@ -225,7 +223,7 @@ impl Drive for User {
         let other = self.make().context("a domain after the cell")?;
         self.enter(other).context("into a domain after the cell")?;
         let number = self.number()?;
-        self.bench.round_trip(at(KEPT), 0, FROM_DEVICE, "the page that is mapped, after the cell")?;
+        self.witness.round_trip(at(KEPT), 0, FROM_DEVICE, "the page that is mapped, after the cell")?;
         self.go_home()?;
         self.destroy(other)?;
         Ok(number)

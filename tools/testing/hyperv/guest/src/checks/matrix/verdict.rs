@@ -7,8 +7,8 @@ use hvcore::ids::DomainId;
 
 use super::cells::{expected, undisturbed, Cell, Expected, Leftover};
 use super::drive::{Attention, Drive, Seen};
-use crate::control::{Injection, Minihv};
 use crate::kernel_log::{is_drivers, KernelLog};
+use crate::minihv::{Injection, Minihv};
 use crate::report::remark;
 
 /// Said once in a boot; the runner counts it.
@@ -67,8 +67,8 @@ impl Judge {
         let (injected, violations) = (count(Counter::Injected)?, count(Counter::Violations)?);
         let hit = cell.occurrence.number();
         let injection = Injection {
-            call: operation.call().0,
-            status: cell.status.0,
+            call: operation.call(),
+            status: cell.status,
             first: (hit - 1) * operation.calls_per_round() + operation.call_in_round(),
             times: Some(1),
         };

@@ -7,12 +7,12 @@ use std::path::{Path, PathBuf};
 use anyhow::{bail, ensure, Context as _, Result};
 use nix::errno::Errno;
 
-use super::Work;
+use super::work::Work;
+use crate::check::Context;
 use crate::checks::hostile::judge::{account, Account};
-use crate::control::{DeviceTranslation, Minihv};
 use crate::hotplug;
+use crate::minihv::{DeviceTranslation, Minihv};
 use crate::pci::{self, write_sysfs, PciFunction};
-use crate::scenario::Context;
 use crate::vfio::errno;
 
 const DRIVER: &str = "/sys/bus/vmbus/drivers/hv_pci";

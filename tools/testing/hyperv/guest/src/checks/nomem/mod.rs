@@ -9,138 +9,59 @@ mod bus;
 mod injection;
 mod probe;
 mod user;
+mod work;
 
-use anyhow::{bail, ensure, Context as _, Result};
-use hvcore::control::Counter;
+use anyhow::Result;
+use linkme::distributed_slice;
 
-pub use self::injection::Part;
-use self::injection::{Injection, Shot};
-use crate::checks::leaks::io_page_table_bytes;
-use crate::control::Minihv;
-use crate::kernel_log::{is_drivers, KernelLog};
-use crate::report::{remark, Outcome};
-use crate::scenario::Context;
-
-/// More allocations than any of these makes: a loop that does not end is a failure.
-const MOST: u32 = 200;
-
-/// What each of the driver's lines about it says.
-const MESSAGE: &str = "no memory";
-
-/// Something that allocates, and can be done as often as one likes.
-trait Work {
-    /// Up to where it begins. With all the memory that there is.
-    ///
-    /// # Errors
-    /// When it cannot be prepared.
-    fn prepare(&mut self) -> Result<()> {
-        Ok(())
-    }
-
-    /// Does it.
-    ///
-    /// # Errors
-    /// When the kernel does not do all of it.
-    fn act(&mut self) -> Result<()>;
-
-    /// Whether an error is what the kernel says when there is no memory.
-    fn is_no_memory(&self, error: &anyhow::Error) -> bool;
-
-    /// What must be true after it was done or not. `lines` are those that the kernel logged meanwhile.
-    ///
-    /// # Errors
-    /// When it is not.
-    fn judge(&mut self, minihv: Minihv, lines: &[String]) -> Result<()>;
-
-    /// Back to before it began.
-    ///
-    /// # Errors
-    /// When there is no way back.
-    fn undo(&mut self) -> Result<()>;
-}
-
-/// What must not become more.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Held {
-    /// Domains at the hypervisor.
-    domains: u64,
-    /// Memory of I/O page tables, in bytes.
-    tables: u64,
-}
-
-impl Held {
-    fn now(minihv: Minihv) -> Result<Held> {
-        Ok(Held { domains: minihv.counter(Counter::LiveDomains, 0)?, tables: io_page_table_bytes()? })
-    }
-}
-
-fn whole(work: &mut dyn Work) -> Result<()> {
-    work.prepare().context("before it")?;
-    work.act().context("with all the memory that there is")?;
-    work.undo().context("after it")
-}
-
-/// One time; whether the allocation was made.
-fn once(work: &mut dyn Work, minihv: Minihv, injection: &Injection, nth: u32, log: &mut KernelLog) -> Result<Shot> {
-    work.prepare().context("before it")?;
-    log.take()?;
-    let (result, shot) = injection.during(nth, || work.act())?;
-    let lines = log.take()?;
-    match (&result, shot) {
-        (Err(error), Shot::Missed) => bail!("no allocation failed, and still: {error:#}"),
-        (Err(error), Shot::Hit) => {
-            ensure!(work.is_no_memory(error), "the kernel has another reason: {error:#}");
-            remark(&format!("allocation {nth}: {error:#}"));
-        }
-        (Ok(()), Shot::Hit) => remark(&format!("allocation {nth}: done without it")),
-        (Ok(()), Shot::Missed) => {}
-    }
-    for line in lines.iter().filter(|line| is_drivers(line) && line.contains(MESSAGE)) {
-        remark(&format!("accounted for: {line}"));
-    }
-    work.judge(minihv, &lines)?;
-    work.undo().context("after it")?;
-    Ok(shot)
-}
-
-/// Fails every allocation of a part of the kernel in a piece of work.
-fn each(context: &mut Context<'_>, part: Part, work: &mut dyn Work) -> Result<Outcome> {
-    let minihv = context.minihv()?;
-    // What is allocated at the first time only is no loss.
-    whole(work)?;
-    let before = Held::now(minihv)?;
-    let injection = Injection::new(part)?;
-    let mut log = KernelLog::follow()?;
-    let mut nth = 0;
-    loop {
-        nth += 1;
-        ensure!(nth <= MOST, "{MOST} allocations, and no end");
-        let named = || format!("allocation {nth} of {}", part.name());
-        let shot = once(work, minihv, &injection, nth, &mut log).with_context(named)?;
-        let after = Held::now(minihv)?;
-        ensure!(after == before, "{}: {after:?} are held, {before:?} before", named());
-        if shot == Shot::Missed {
-            break;
-        }
-    }
-    ensure!(nth > 1, "{} allocated nothing", part.name());
-    whole(work)?;
-    Ok(Outcome::Pass(format!("{} allocations of {} failed", nth - 1, part.name())))
-}
+use self::injection::Part;
+use self::work::each;
+use crate::check::{Check, Context, Scenario, SCENARIOS};
+use crate::checks::groups::{DEVICES, GROUPS};
+use crate::checks::leaks::KMEMLEAK;
+use crate::checks::protection::{VFIO_MAPPED, VFIO_STALE};
+use crate::report::Outcome;
 
 /// The driver looks for its IOMMU and sets it up.
-pub fn probe(context: &mut Context<'_>) -> Result<Outcome> {
+fn probe(context: &mut Context<'_>) -> Result<Outcome> {
     each(context, Part::Driver, &mut probe::Probe::default())
 }
 
+const NOMEM_PROBE: Check = Check::new("no-memory-for-the-iommu", probe);
+
 /// A program makes a domain, moves the device there and maps; a part of the kernel has no memory for it.
-pub fn user(context: &mut Context<'_>, part: Part) -> Result<Outcome> {
+fn user(context: &mut Context<'_>, part: Part) -> Result<Outcome> {
     let mut user = user::User::open(context)?;
     each(context, part, &mut user)
 }
 
+const NOMEM_USER: Check = Check::new("no-memory-for-a-domain", |c| user(c, Part::Driver));
+const NOMEM_TABLES: Check = Check::new("no-memory-for-tables", |c| user(c, Part::Tables));
+
 /// A bus comes, with its devices; a part of the kernel has no memory for it.
-pub fn bus(context: &mut Context<'_>, part: Part) -> Result<Outcome> {
+fn bus(context: &mut Context<'_>, part: Part) -> Result<Outcome> {
     let mut bus = bus::Bus::new(context)?;
     each(context, part, &mut bus)
 }
+
+const NOMEM_BUS: Check = Check::new("no-memory-for-devices", |c| bus(c, Part::Driver));
+const NOMEM_REGISTRY: Check = Check::new("no-memory-for-the-registry", |c| bus(c, Part::Registry));
+
+/// The scenarios. In the end there is memory, and everything works.
+#[distributed_slice(SCENARIOS)]
+static OURS: &[Scenario] = &[Scenario {
+    name: "nomem",
+    summary: "every allocation fails once",
+    checks: &[
+        DEVICES,
+        GROUPS,
+        NOMEM_PROBE,
+        NOMEM_USER,
+        NOMEM_TABLES,
+        NOMEM_REGISTRY,
+        NOMEM_BUS,
+        VFIO_MAPPED,
+        VFIO_STALE,
+        KMEMLEAK,
+    ],
+}];

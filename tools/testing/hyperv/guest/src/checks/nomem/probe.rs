@@ -4,9 +4,9 @@
 use anyhow::{bail, Result};
 use nix::errno::Errno;
 
-use super::Work;
-use crate::control::Minihv;
+use super::work::Work;
 use crate::debugfs;
+use crate::minihv::Minihv;
 use crate::vfio::errno;
 
 /// Sets an IOMMU up.

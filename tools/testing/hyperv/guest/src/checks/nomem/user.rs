@@ -5,13 +5,14 @@ use anyhow::{bail, ensure, Context as _, Result};
 use hvcore::ids::Iova;
 use nix::errno::Errno;
 
-use super::Work;
-use crate::control::{DeviceTranslation, Minihv};
+use super::work::Work;
+use crate::check::Context;
 use crate::iommufd::{DeviceId, HwptId};
 use crate::memory::PAGE;
-use crate::scenario::Context;
-use crate::testbench::{at, Bench, CANARY, FROM_DEVICE};
-use crate::vfio::{errno, BackEnd};
+use crate::minihv::{DeviceTranslation, Minihv};
+use crate::session::BackEnd;
+use crate::vfio::errno;
+use crate::witness::{at, Witness, CANARY, FROM_DEVICE};
 
 /// How far from the page that is always mapped the other one is: no table leads to both but the top one.
 const FAR: u64 = 1 << 39;
@@ -26,7 +27,7 @@ fn far() -> Iova {
 
 /// edu with iommufd, one page mapped in its IOAS.
 pub struct User {
-    bench: Bench,
+    witness: Witness,
     device: DeviceId,
     made: Option<HwptId>,
 }
@@ -37,20 +38,20 @@ impl User {
     /// # Errors
     /// When a step fails.
     pub fn open(context: &Context<'_>) -> Result<User> {
-        let bench = Bench::open_by(context, BackEnd::Iommufd, 2)?;
-        let device = bench.iommufd()?.0.id()?;
-        bench.session.map(at(0), &bench.buffer, KEPT, 1)?;
-        Ok(User { bench, device, made: None })
+        let witness = Witness::open_by(context, BackEnd::Iommufd, 2)?;
+        let device = witness.iommufd()?.0.id()?;
+        witness.session.map(at(0), &witness.buffer, KEPT, 1)?;
+        Ok(User { witness, device, made: None })
     }
 }
 
 impl Work for User {
     fn act(&mut self) -> Result<()> {
-        let (cdev, space) = self.bench.iommufd()?;
+        let (cdev, space) = self.witness.iommufd()?;
         let hwpt = space.iommufd.allocate_hwpt(self.device, space.ioas).context("making a domain")?;
         self.made = Some(hwpt);
         cdev.attach_hwpt(hwpt).context("attaching to it")?;
-        self.bench.session.map(far(), &self.bench.buffer, OTHER, 1).context("mapping")?;
+        self.witness.session.map(far(), &self.witness.buffer, OTHER, 1).context("mapping")?;
         Ok(())
     }
 
@@ -60,19 +61,19 @@ impl Work for User {
 
     /// The device is in a domain, and reaches what is mapped there.
     fn judge(&mut self, minihv: Minihv, lines: &[String]) -> Result<()> {
-        let id = self.bench.function.logical_id().context("edu has no logical id")?;
+        let id = self.witness.function.logical_id().context("edu has no logical id")?;
         match minihv.device_translation(id)? {
             DeviceTranslation::Stage1(_) => {}
             place => bail!("the device is {place:?}; the lines are {lines:?}"),
         }
-        self.bench.arm(at(0), KEPT, FROM_DEVICE)?;
-        self.bench.buffer.fill(KEPT, CANARY);
-        self.bench.edu.store(at(0))?;
-        self.bench.buffer.expect(KEPT, FROM_DEVICE, "the page that is always mapped")
+        self.witness.arm(at(0), KEPT, FROM_DEVICE)?;
+        self.witness.buffer.fill(KEPT, CANARY);
+        self.witness.edu.store(at(0))?;
+        self.witness.buffer.expect(KEPT, FROM_DEVICE, "the page that is always mapped")
     }
 
     fn undo(&mut self) -> Result<()> {
-        let (cdev, space) = self.bench.iommufd()?;
+        let (cdev, space) = self.witness.iommufd()?;
         match space.iommufd.unmap(space.ioas, far(), PAGE as u64) {
             Ok(bytes) => ensure!(bytes == PAGE as u64, "{bytes} bytes were unmapped"),
             Err(Errno::ENOENT) => {}

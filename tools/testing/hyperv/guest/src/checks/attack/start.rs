@@ -4,16 +4,19 @@
 
 use anyhow::{Context as _, Result};
 use hvcore::ids::Iova;
+use linkme::distributed_slice;
 
 use super::rig::{Gate, Rig, Shot};
+use super::table;
+use super::table::{Direction, Expected, Machine, Row, Seen};
 use super::window::{page_of, Arena, HugeArena};
-use super::{Direction, Expected, Machine, Row, Seen};
+use crate::check::{Check, Context, Scenario, SCENARIOS};
+use crate::checks::groups::{DEVICES, GROUPS};
 use crate::edu::{Edu, BAR_BYTES};
 use crate::faults::Faults;
 use crate::memory::{DmaBuffer, HugePage, PAGE};
 use crate::pci;
 use crate::report::Outcome;
-use crate::scenario::Context;
 
 const GATE: usize = 0;
 const AT: usize = 0x1_0000;
@@ -63,14 +66,18 @@ fn table(expected: Expected) -> Vec<Row<Found>> {
 }
 
 /// The device reaches memory: nobody has asked for protection yet.
-pub fn open(context: &mut Context<'_>) -> Result<Outcome> {
+fn open(context: &mut Context<'_>) -> Result<Outcome> {
     attack(context, Expected::Reaches(PAGE))
 }
 
+const ATTACK_START_OPEN: Check = Check::new("attack-start", open);
+
 /// The device is blocked.
-pub fn shut(context: &mut Context<'_>) -> Result<Outcome> {
+fn shut(context: &mut Context<'_>) -> Result<Outcome> {
     attack(context, Expected::Blocked)
 }
+
+const ATTACK_START_SHUT: Check = Check::new("attack-start", shut);
 
 fn attack(context: &mut Context<'_>, expected: Expected) -> Result<Outcome> {
     let translation = {
@@ -79,5 +86,20 @@ fn attack(context: &mut Context<'_>, expected: Expected) -> Result<Outcome> {
     };
     context.reporter.note(&format!("translation: {translation:?}"));
     let mut found = Found::open(context)?;
-    super::run(context, "attack-start", Machine::Protected, &mut found, &table(expected))
+    table::run(context, "attack-start", Machine::Protected, &mut found, &table(expected))
 }
+
+/// The scenarios.
+#[distributed_slice(SCENARIOS)]
+static OURS: &[Scenario] = &[
+    Scenario {
+        name: "attack-start-open",
+        summary: "attacks by a device that nobody took charge of, on a host that starts devices in bypass",
+        checks: &[DEVICES, GROUPS, ATTACK_START_OPEN],
+    },
+    Scenario {
+        name: "attack-start-shut",
+        summary: "attacks by a device that is blocked until somebody takes charge of it",
+        checks: &[DEVICES, GROUPS, ATTACK_START_SHUT],
+    },
+];

@@ -8,16 +8,17 @@ use anyhow::{bail, ensure, Context as _, Result};
 use hvcore::ids::Iova;
 
 use super::rig::{Gate, Rig, Shot};
+use super::table;
+use super::table::{Direction, Expected, Machine, Row, Seen};
 use super::window::{Arena, HugeArena};
-use super::{Direction, Expected, Machine, Row, Seen};
+use crate::check::{Check, Context};
 use crate::edu::{Edu, BAR_BYTES};
 use crate::faults::Faults;
 use crate::iommufd::{Cdev, IoasId, Space};
 use crate::memory::{DmaBuffer, HugePage, PAGE};
 use crate::pci;
 use crate::report::Outcome;
-use crate::scenario::Context;
-use crate::vfio::{BackEnd, UnsafeInterrupts};
+use crate::session::{BackEnd, UnsafeInterrupts};
 
 const GATE: usize = 0;
 /// An address that both domains map, each to its own memory.
@@ -145,7 +146,9 @@ fn table() -> Vec<Row<Mover>> {
 }
 
 /// Tries the table.
-pub fn attack(context: &mut Context<'_>) -> Result<Outcome> {
+fn attack(context: &mut Context<'_>) -> Result<Outcome> {
     let mut mover = Mover::open(context)?;
-    super::run(context, "attack-moving", Machine::Protected, &mut mover, &table())
+    table::run(context, "attack-moving", Machine::Protected, &mut mover, &table())
 }
+
+pub const ATTACK_MOVING: Check = Check::new("attack-moving", attack);

@@ -6,8 +6,8 @@ use std::ops::Range;
 use anyhow::{ensure, Result};
 use hvcore::ids::Iova;
 
+use super::table::{Direction, Seen};
 use super::window::Arena;
-use super::{Direction, Seen};
 use crate::edu::{Edu, Length};
 use crate::faults::Faults;
 use crate::memory::PAGE;

@@ -7,8 +7,8 @@ use std::fs;
 use anyhow::{bail, ensure, Context as _, Result};
 use hvcore::ids::{Gpa, Iova};
 
+use super::table::{Direction, Expected, Row, Seen, Unprotected};
 use super::user::User;
-use super::{Direction, Expected, Row, Seen, Unprotected};
 use crate::edu::Length;
 use crate::memory::PAGE;
 

@@ -8,23 +8,24 @@
 use std::time::Instant;
 
 use anyhow::{ensure, Context as _, Result};
-use hvcore::ids::{Gpa, Iova};
+use hvcore::ids::Iova;
+use linkme::distributed_slice;
 
-use super::module::Module;
+use super::module::{reserved, Module};
 use super::rig::{Gate, Rig, Shot};
+use super::table;
+use super::table::{Direction, Expected, Machine, Row, Seen};
 use super::window::{page_of, Arena};
-use super::{Direction, Expected, Machine, Row, Seen};
+use crate::check::{Check, Context, Scenario, SCENARIOS};
+use crate::checks::groups::{DEVICES, GROUPS};
+use crate::checks::kexec::SUCCESSOR_LOADED;
 use crate::edu::{Edu, Length, BAR_BYTES};
 use crate::faults::{Faults, Provoked};
-use crate::iomem;
 use crate::memory::{DmaBuffer, PAGE};
 use crate::pci;
 use crate::report::Outcome;
-use crate::scenario::Context;
-use crate::vfio::{BackEnd, Session};
+use crate::session::{BackEnd, Session};
 
-/// Where the reserved memory is: in the middle of the smallest guest's.
-const RESERVED: u64 = 0x2000_0000;
 /// The page that the device must not reach: it is not mapped.
 const TARGET: usize = 0x1_0000;
 /// Notes of the first kernel.
@@ -33,25 +34,14 @@ const NOTES: usize = 0x2_0000;
 const MAGIC: u64 = 0x6876_6174_7461_636b;
 const CANARY: u8 = 0x11;
 
-/// The memory that the kernels leave alone.
-///
-/// # Errors
-/// When the kernel was not told to.
-pub(super) fn reserved() -> Result<Module> {
-    let arena = Gpa(RESERVED)..Gpa(RESERVED + (4 << 20));
-    let owned = iomem::system_ram()?.iter().any(|ram| ram.start < arena.end && arena.start < ram.end);
-    ensure!(!owned, "the kernel uses the memory at {RESERVED:#x}: memmap= is missing");
-    Module::load(Some(RESERVED))
-}
-
 /// Starts transfers to the reserved page, one after the other, until this kernel ends.
-pub fn keep_firing(context: &mut Context<'_>) -> Result<Outcome> {
+fn keep_firing(context: &mut Context<'_>) -> Result<Outcome> {
     let module = reserved()?;
     let function = pci::find(pci::EDU)?;
     let session = Session::open_by(&function, BackEnd::Type1)?;
     session.enable_bus_master()?;
     let buffer = DmaBuffer::new(1)?;
-    let gate = crate::testbench::at(0);
+    let gate = crate::witness::at(0);
     session.map(gate, &buffer, 0, 1)?;
     buffer.fill(0, 0xd7);
     let edu = Edu::new(function.map_bar0(BAR_BYTES)?)?;
@@ -84,6 +74,8 @@ pub fn keep_firing(context: &mut Context<'_>) -> Result<Outcome> {
     Ok(Outcome::Pass(format!("transfers to {:#x} until the end", target.0)))
 }
 
+const ATTACK_KEEP_FIRING: Check = Check::new("attack-under-way", keep_firing);
+
 /// The next kernel, with the reserved memory as it is found.
 struct Arrived {
     module: Module,
@@ -101,13 +93,15 @@ fn table() -> Vec<Row<Arrived>> {
 }
 
 /// The reserved page is as the kernel before left it.
-pub fn nothing_arrived(context: &mut Context<'_>) -> Result<Outcome> {
+fn nothing_arrived(context: &mut Context<'_>) -> Result<Outcome> {
     let mut arrived = Arrived { module: reserved()? };
-    super::run(context, "attack-kexec", Machine::Protected, &mut arrived, &table())
+    table::run(context, "attack-kexec", Machine::Protected, &mut arrived, &table())
 }
 
+const ATTACK_NOTHING_ARRIVED: Check = Check::new("attack-kexec", nothing_arrived);
+
 /// The device can write the reserved page when it is allowed to: the row above is able to fail.
-pub fn reserved_can_be_reached(context: &mut Context<'_>) -> Result<Outcome> {
+fn reserved_can_be_reached(context: &mut Context<'_>) -> Result<Outcome> {
     let module = reserved()?;
     let function = pci::find(pci::EDU)?;
     let session = Session::open_by(&function, BackEnd::Type1)?;
@@ -123,3 +117,20 @@ pub fn reserved_can_be_reached(context: &mut Context<'_>) -> Result<Outcome> {
     ensure!(seen.bytes == PAGE, "the page cannot be reached at all: {seen:?}");
     Ok(Outcome::Pass(String::new()))
 }
+
+const ATTACK_RESERVED: Check = Check::new("reserved-memory-can-be-reached", reserved_can_be_reached);
+
+/// The scenarios.
+#[distributed_slice(SCENARIOS)]
+static OURS: &[Scenario] = &[
+    Scenario {
+        name: "attack-kexec",
+        summary: "leaves for the next kernel while edu does DMA",
+        checks: &[DEVICES, GROUPS, ATTACK_RESERVED, ATTACK_KEEP_FIRING, SUCCESSOR_LOADED],
+    },
+    Scenario {
+        name: "attack-kexec-arrived",
+        summary: "the next kernel: nothing arrived",
+        checks: &[ATTACK_NOTHING_ARRIVED, DEVICES, GROUPS, ATTACK_RESERVED],
+    },
+];

@@ -3,18 +3,22 @@
 
 use anyhow::{ensure, Context as _, Result};
 use hvcore::ids::Iova;
+use linkme::distributed_slice;
 
 use super::module::{Flow, Mapped, Module, DRIVER};
 use super::rig::{Gate, Rig, Shot};
+use super::table;
+use super::table::{Direction, Expected, Machine, Row, Seen, Unprotected};
 use super::window::{page_of, Arena};
-use super::{Direction, Expected, Machine, Row, Seen, Unprotected};
+use crate::check::{Check, Context, Scenario, SCENARIOS};
+use crate::checks::counters::VIOLATIONS;
+use crate::checks::groups::{DEVICES, GROUPS};
 use crate::edu::{Edu, Length, BAR_BYTES};
 use crate::faults::Faults;
 use crate::memory::PAGE;
 use crate::options::DomainMode;
 use crate::pci::{self, PciFunction};
 use crate::report::Outcome;
-use crate::scenario::Context;
 
 const MIB: usize = 1 << 20;
 /// Where the gate is in the arena.
@@ -376,17 +380,35 @@ fn table(mode: DomainMode) -> Vec<Row<Kernel>> {
     let freed = Unprotected::Untried("the memory is someone else's by then");
     let prefix = |row: Row<Kernel>| {
         let row = if row.id.starts_with("coherent-after") { row.unless(freed) } else { row };
-        Row { id: format!("{name}-{}", row.id), ..row }
+        row.of(name)
     };
     rows.into_iter().map(prefix).collect()
 }
 
 /// Tries the table.
-pub fn attack(context: &mut Context<'_>, machine: Machine) -> Result<Outcome> {
+fn attack(context: &mut Context<'_>, machine: Machine) -> Result<Outcome> {
     let mut kernel = Kernel::open(context)?;
     let rows = table(context.options.mode);
-    super::run(context, "attack-dma-api", machine, &mut kernel, &rows)
+    table::run(context, "attack-dma-api", machine, &mut kernel, &rows)
 }
+
+pub const ATTACK_DMA_API: Check = Check::new("attack-dma-api", |c| attack(c, Machine::Protected));
+const ATTACK_DMA_API_BARE: Check = Check::new("attack-dma-api", |c| attack(c, Machine::Unprotected));
+
+/// The scenarios.
+#[distributed_slice(SCENARIOS)]
+static OURS: &[Scenario] = &[
+    Scenario {
+        name: "attack-dma-api",
+        summary: "attacks on mappings of the DMA API, each unmap flushed at once",
+        checks: &[DEVICES, GROUPS, ATTACK_DMA_API, VIOLATIONS],
+    },
+    Scenario {
+        name: "attack-dma-api-bare",
+        summary: "the rows of attack-dma-api without protection: all must fail",
+        checks: &[DEVICES, ATTACK_DMA_API_BARE],
+    },
+];
 
 #[cfg(test)]
 mod tests {

@@ -3,18 +3,22 @@
 
 use anyhow::{Context as _, Result};
 use hvcore::ids::Iova;
+use linkme::distributed_slice;
 
 use super::dma_api::Kernel;
 use super::module::Flow;
 use super::rig::Shot;
+use super::table;
+use super::table::{Direction, Expected, Machine, Row, Seen};
 use super::window::{page_of, Arena};
-use super::{Direction, Expected, Machine, Row, Seen};
-use crate::control::Minihv;
+use crate::check::{Check, Context, Scenario, SCENARIOS};
+use crate::checks::counters::VIOLATIONS;
+use crate::checks::groups::{DEVICES, GROUPS};
 use crate::memory::{DmaBuffer, PAGE};
+use crate::minihv::Minihv;
 use crate::pci::{self, PciFunction};
 use crate::report::Outcome;
-use crate::scenario::Context;
-use crate::vfio::{BackEnd, Session};
+use crate::session::{BackEnd, Session};
 
 const AT: usize = 0x1_0000;
 const HYPERVISOR: [(&str, u64); 2] = [("first", 0x0080_0000), ("later", 0x0090_0000)];
@@ -34,7 +38,7 @@ impl Bare {
         let other = pci::all()?.into_iter().filter(|f| f.id == pci::EDU).nth(1).context("only one edu")?;
         let session = Session::open_by(&other, BackEnd::Type1)?;
         let buffer = DmaBuffer::new(1)?;
-        session.map(crate::testbench::at(0), &buffer, 0, 1)?;
+        session.map(crate::witness::at(0), &buffer, 0, 1)?;
         kernel.rig.settle()?;
         Ok(Bare { kernel, minihv: context.minihv()?, other, _session: session, _buffer: buffer })
     }
@@ -91,7 +95,17 @@ fn table() -> Vec<Row<Bare>> {
 }
 
 /// Tries the table.
-pub fn attack(context: &mut Context<'_>) -> Result<Outcome> {
+fn attack(context: &mut Context<'_>) -> Result<Outcome> {
     let mut bare = Bare::open(context)?;
-    super::run(context, "attack-identity", Machine::Protected, &mut bare, &table())
+    table::run(context, "attack-identity", Machine::Protected, &mut bare, &table())
 }
+
+const ATTACK_IDENTITY: Check = Check::new("attack-identity", attack);
+
+/// The scenarios.
+#[distributed_slice(SCENARIOS)]
+static OURS: &[Scenario] = &[Scenario {
+    name: "attack-identity",
+    summary: "attacks in bypass",
+    checks: &[DEVICES, GROUPS, ATTACK_IDENTITY, VIOLATIONS],
+}];

@@ -6,19 +6,26 @@
 use std::time::Instant;
 
 use anyhow::{ensure, Context as _, Result};
-use hvcore::control::Counter;
 use hvcore::hypercall::codes::CallCode;
 use hvcore::ids::DomainId;
+use linkme::distributed_slice;
 
-use super::kexec::reserved;
-use super::window::Arena;
+use crate::check::{Check, Context, Scenario, SCENARIOS};
+use crate::checks::attack::module::reserved;
+use crate::checks::attack::window::Arena;
+use crate::checks::counters::{NO_FAULTS, VIOLATIONS};
+use crate::checks::groups::{DEVICES, GROUPS};
+use crate::checks::identity::IDENTITY_EDU;
+use crate::checks::kexec::{CRASH_KERNEL, CRASH_KERNEL_LOADED, DISK_OFFERED_AGAIN, IN_USE, OLD_TABLES};
+use crate::checks::nvme::{NVME_IOVA, NVME_QUICK};
+use crate::checks::protection::{RAW_BLOCKED, VFIO_MAPPED, VFIO_STALE, VFIO_UNMAPPED};
+use crate::checks::virtio::VIRTIO;
 use crate::edu::{Edu, Length, BAR_BYTES};
 use crate::memory::{DmaBuffer, PAGE};
 use crate::pci::{self, PciFunction};
 use crate::report::Outcome;
-use crate::scenario::Context;
-use crate::testbench::{at, FROM_DEVICE};
-use crate::vfio::{BackEnd, Session};
+use crate::session::{BackEnd, Session};
+use crate::witness::{at, FROM_DEVICE};
 
 /// The page that the device writes.
 const TARGET: usize = 0x1_0000;
@@ -46,7 +53,7 @@ fn domain_of(context: &Context<'_>, function: &PciFunction) -> Result<DomainId> 
 
 /// Starts transfers to the buffer, one after the other, until this kernel ends. The buffer is wiped after each one: what it
 /// holds afterwards was written when no processor of this kernel ran any more.
-pub fn keep_storing(context: &mut Context<'_>) -> Result<Outcome> {
+fn keep_storing(context: &mut Context<'_>) -> Result<Outcome> {
     let module = reserved()?;
     let function = pci::find(pci::EDU)?;
     let session = Session::open_by(&function, BackEnd::Type1)?;
@@ -82,9 +89,11 @@ pub fn keep_storing(context: &mut Context<'_>) -> Result<Outcome> {
     Ok(Outcome::Pass(format!("in domain {}, until the end", domain.0)))
 }
 
+const STORING: Check = Check::new("device-writes-to-the-end", keep_storing);
+
 /// The transfer that was under way when the kernel before crashed has arrived, or not, as `host` has it; and the device is
 /// where that kernel had it.
-pub fn transfer_ended(_: &mut Context<'_>, host: Host) -> Result<Outcome> {
+fn transfer_ended(_: &mut Context<'_>, host: Host) -> Result<Outcome> {
     let module = reserved()?;
     let notes = module.window(NOTES..NOTES + PAGE);
     ensure!(notes.word(0) == MAGIC, "the notes of the kernel before are gone");
@@ -103,8 +112,11 @@ pub fn transfer_ended(_: &mut Context<'_>, host: Host) -> Result<Outcome> {
     Ok(Outcome::Pass(format!("{arrived} bytes after the crash, the last of {started} transfers")))
 }
 
+const ENDED_KEPT: Check = Check::new("transfer-arrived-after-the-crash", |c| transfer_ended(c, Host::Keeps));
+const ENDED_RESET: Check = Check::new("transfer-ended-with-the-crash", |c| transfer_ended(c, Host::Resets));
+
 /// Nobody has used edu since the crash: it is in the domain that the kernel before had it in.
-pub fn device_stays_until_used(context: &mut Context<'_>) -> Result<Outcome> {
+fn device_stays_until_used(context: &mut Context<'_>) -> Result<Outcome> {
     let domain = domain_of(context, &pci::find(pci::EDU)?)?;
     ensure!(
         context.options.domains.contains(&domain),
@@ -115,9 +127,11 @@ pub fn device_stays_until_used(context: &mut Context<'_>) -> Result<Outcome> {
     Ok(Outcome::Pass(format!("edu is in domain {}", domain.0)))
 }
 
+const STAYS_UNTIL_USED: Check = Check::new("device-stays-until-used", device_stays_until_used);
+
 /// edu does not master the bus, so that there was no transfer to spare: it is in a domain of this kernel's before anybody
 /// uses it.
-pub fn idle_device_is_attached(context: &mut Context<'_>) -> Result<Outcome> {
+fn idle_device_is_attached(context: &mut Context<'_>) -> Result<Outcome> {
     let function = pci::find(pci::EDU)?;
     ensure!(!function.masters_bus()?, "edu masters the bus");
     let domain = domain_of(context, &function)?;
@@ -125,11 +139,13 @@ pub fn idle_device_is_attached(context: &mut Context<'_>) -> Result<Outcome> {
     Ok(Outcome::Pass(format!("edu is in domain {}", domain.0)))
 }
 
+const IDLE_ATTACHED: Check = Check::new("idle-device-is-attached", idle_device_is_attached);
+
 /// This kernel's domains have numbers of their own: none was found to be taken, whatever the host says of one that is.
-pub fn numbers_are_apart(context: &mut Context<'_>) -> Result<Outcome> {
+fn numbers_are_apart(context: &mut Context<'_>) -> Result<Outcome> {
     let minihv = context.minihv()?;
     let low = context.options.domains.iter().map(|id| id.0).max().context("the crashed kernel left no domain")?;
-    let calls = minihv.counter(Counter::Calls, CallCode::CREATE_DEVICE_DOMAIN.0.into())?;
+    let calls = minihv.calls(CallCode::CREATE_DEVICE_DOMAIN)?;
     for number in 1..low + 64 {
         let id = DomainId(number);
         ensure!(
@@ -140,3 +156,122 @@ pub fn numbers_are_apart(context: &mut Context<'_>) -> Result<Outcome> {
     }
     Ok(Outcome::Pass(format!("{calls} calls to create domains, none of them below {}", low + 64)))
 }
+
+const NUMBERS_APART: Check = Check::new("domain-numbers-are-apart", numbers_are_apart);
+
+/// After a crash with all devices in use; `$unused` tells where the device is that nobody uses yet.
+macro_rules! after_crash {
+    ($name:literal, $summary:literal, $unused:ident) => {
+        Scenario {
+            name: $name,
+            summary: $summary,
+            checks: &[
+                CRASH_KERNEL,
+                OLD_TABLES,
+                DEVICES,
+                GROUPS,
+                $unused,
+                NUMBERS_APART,
+                NVME_QUICK,
+                NVME_IOVA,
+                VIRTIO,
+                NO_FAULTS,
+                RAW_BLOCKED,
+                VFIO_MAPPED,
+                VFIO_UNMAPPED,
+                VFIO_STALE,
+                VIOLATIONS,
+            ],
+        }
+    };
+}
+
+/// After a crash while edu wrote to a buffer; `$ended` tells how the last transfer ended, and `$unused` where edu is.
+macro_rules! after_storing {
+    ($name:literal, $summary:literal, $ended:ident, $unused:ident) => {
+        Scenario {
+            name: $name,
+            summary: $summary,
+            checks: &[
+                CRASH_KERNEL,
+                DEVICES,
+                GROUPS,
+                $ended,
+                $unused,
+                NUMBERS_APART,
+                NO_FAULTS,
+                VFIO_MAPPED,
+                VFIO_UNMAPPED,
+                VFIO_STALE,
+                VIOLATIONS,
+            ],
+        }
+    };
+}
+
+/// The scenarios. In those that crash, loading the next kernel comes last: it is told of everything before.
+#[distributed_slice(SCENARIOS)]
+static OURS: &[Scenario] = &[
+    Scenario {
+        name: "crash",
+        summary: "crashes with all devices in use",
+        checks: &[DEVICES, GROUPS, NVME_QUICK, VIOLATIONS, NO_FAULTS, IN_USE, CRASH_KERNEL_LOADED],
+    },
+    after_crash!("crashed", "the kernel that runs after the crash, on a host that resets devices", IDLE_ATTACHED),
+    after_crash!("crashed-kept", "the same on a host that lets devices go on", STAYS_UNTIL_USED),
+    Scenario {
+        name: "crashed-in-a-removal",
+        summary:
+            "the kernel that runs after a crash in which a disk was being removed, which the host offers again later",
+        checks: &[
+            CRASH_KERNEL,
+            OLD_TABLES,
+            DEVICES,
+            GROUPS,
+            IDLE_ATTACHED,
+            NUMBERS_APART,
+            DISK_OFFERED_AGAIN,
+            VIRTIO,
+            NO_FAULTS,
+            VFIO_MAPPED,
+            VFIO_UNMAPPED,
+            VFIO_STALE,
+            VIOLATIONS,
+        ],
+    },
+    Scenario {
+        name: "crash-storing",
+        summary: "crashes while edu writes to a buffer",
+        checks: &[DEVICES, GROUPS, STORING, VIOLATIONS, CRASH_KERNEL_LOADED],
+    },
+    after_storing!(
+        "crashed-stored",
+        "the kernel after that, on a host that lets devices go on",
+        ENDED_KEPT,
+        STAYS_UNTIL_USED
+    ),
+    after_storing!("crashed-reset", "the same on a host that resets them", ENDED_RESET, IDLE_ATTACHED),
+    Scenario {
+        name: "crash-identity",
+        summary: "crashes with its devices in identity",
+        checks: &[DEVICES, GROUPS, NVME_QUICK, IDENTITY_EDU, VIOLATIONS, NO_FAULTS, CRASH_KERNEL_LOADED],
+    },
+    Scenario {
+        name: "crashed-identity",
+        summary: "the kernel after that: its devices are translated, whatever it is told",
+        checks: &[
+            CRASH_KERNEL,
+            DEVICES,
+            GROUPS,
+            STAYS_UNTIL_USED,
+            NUMBERS_APART,
+            NVME_QUICK,
+            NVME_IOVA,
+            NO_FAULTS,
+            VFIO_MAPPED,
+            VFIO_UNMAPPED,
+            VFIO_STALE,
+            VIOLATIONS,
+        ],
+    },
+];

@@ -5,25 +5,12 @@
 //! its own in the report. The addresses that must be out of reach are, wherever that is possible, the physical addresses
 //! of memory that the test watches: a machine without protection lets the device at it, and the row notices.
 
-pub mod crash;
-pub mod deferred;
-pub mod dma_api;
-pub mod hypervisor;
-pub mod identity;
-pub mod kexec;
-pub mod module;
-pub mod moving;
-mod rig;
-pub mod start;
-pub mod user;
-pub mod window;
-
 use std::fmt;
 
 use anyhow::{bail, Context as _, Result};
 
+use crate::check::Context;
 use crate::report::Outcome;
-use crate::scenario::Context;
 
 /// What the device does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -102,7 +89,7 @@ impl fmt::Display for Seen {
 
 impl Expected {
     /// Whether it came out right.
-    fn fits(self, seen: &Seen) -> bool {
+    pub fn fits(self, seen: &Seen) -> bool {
         match self {
             Expected::Blocked => seen.bytes == 0 && seen.fault,
             Expected::Reaches(bytes) => seen.bytes == bytes && !seen.fault,
@@ -130,7 +117,8 @@ pub enum Unprotected {
 
 /// A row of a table.
 pub struct Row<E> {
-    id: String,
+    /// Its name in the report.
+    pub id: String,
     expected: Expected,
     unprotected: Unprotected,
     attack: Box<Attack<E>>,
@@ -142,6 +130,11 @@ impl<E> Row<E> {
     /// A row that fails without protection.
     pub fn new(id: impl Into<String>, expected: Expected, attack: impl Fn(&mut E) -> Result<Seen> + 'static) -> Row<E> {
         Row { id: id.into(), expected, unprotected: Unprotected::Fails, attack: Box::new(attack) }
+    }
+
+    /// The same row as one of the table of this name.
+    pub fn of(self, table: &str) -> Row<E> {
+        Row { id: format!("{table}-{}", self.id), ..self }
     }
 
     /// A row that is no evidence without protection.

@@ -7,16 +7,21 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{bail, Context as _, Result};
+use linkme::distributed_slice;
 
 use super::dma_api::Kernel;
 use super::module::Flow;
+use super::table;
+use super::table::{Expected, Machine, Row, Seen};
 use super::window::Arena;
-use super::{Expected, Machine, Row, Seen};
+use crate::check::{Check, Context, Scenario, SCENARIOS};
+use crate::checks::attack::dma_api::ATTACK_DMA_API;
+use crate::checks::counters::VIOLATIONS;
+use crate::checks::groups::{DEVICES, GROUPS};
 use crate::debugfs;
 use crate::edu::Length;
 use crate::memory::PAGE;
 use crate::report::Outcome;
-use crate::scenario::Context;
 
 const AT: usize = 0x1_0000;
 /// How long before the transfer addresses are unmapped, in microseconds.
@@ -131,12 +136,22 @@ fn table() -> Vec<Row<Watch>> {
 }
 
 /// Tries the table, and prints the samples: microseconds from unmap to transfer, and what came of it.
-pub fn attack(context: &mut Context<'_>, machine: Machine) -> Result<Outcome> {
+fn attack(context: &mut Context<'_>, machine: Machine) -> Result<Outcome> {
     let mut watch = Watch { kernel: Kernel::open(context)?, samples: Vec::new() };
-    let outcome = super::run(context, "attack-deferred-window", machine, &mut watch, &table());
+    let outcome = table::run(context, "attack-deferred-window", machine, &mut watch, &table());
     for sample in watch.samples.iter().filter(|sample| sample.pending) {
         let got = if sample.bytes > 0 { "reaches" } else { "blocked" };
         context.reporter.note(&format!("window {} {got}", sample.after.as_micros()));
     }
     outcome
 }
+
+const ATTACK_DEFERRED: Check = Check::new("attack-deferred-window", |c| attack(c, Machine::Protected));
+
+/// The scenarios.
+#[distributed_slice(SCENARIOS)]
+static OURS: &[Scenario] = &[Scenario {
+    name: "attack-deferred",
+    summary: "attacks on mappings of the DMA API, flushes deferred, and the window that this opens",
+    checks: &[DEVICES, GROUPS, ATTACK_DEFERRED, ATTACK_DMA_API, VIOLATIONS],
+}];

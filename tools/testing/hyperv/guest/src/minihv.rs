@@ -10,8 +10,10 @@ use hvcore::control::{
     WALK_SELECTED,
 };
 use hvcore::hostile::random::Seed;
+use hvcore::hypercall::codes::CallCode;
 use hvcore::ids::{BusIndex, DomainId, Gpa, Iova, LogicalDeviceId};
 use hvcore::platform::DeviceTlb;
+use hvcore::status::Status;
 use hvcore::vpci::{Refusal, Slot};
 
 /// Proof that minihv answers; all its commands hang off this.
@@ -59,17 +61,42 @@ pub enum Plug {
     Unplugged = 1,
 }
 
+/// Every call of the IOMMU.
+pub const IOMMU_CALLS: [CallCode; 9] = [
+    CallCode::CREATE_DEVICE_DOMAIN,
+    CallCode::ATTACH_DEVICE_DOMAIN,
+    CallCode::DETACH_DEVICE_DOMAIN,
+    CallCode::DELETE_DEVICE_DOMAIN,
+    CallCode::CONFIGURE_DEVICE_DOMAIN,
+    CallCode::FLUSH_DEVICE_DOMAIN,
+    CallCode::FLUSH_DEVICE_DOMAIN_LIST,
+    CallCode::GET_IOMMU_CAPABILITIES,
+    CallCode::GET_LOGICAL_DEVICE_PROPERTY,
+];
+
 /// Hypercalls that are to fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Injection {
-    /// The call code.
-    pub call: u16,
+    /// The call.
+    pub call: CallCode,
     /// The status that is answered instead.
-    pub status: u16,
+    pub status: Status,
     /// The first call that fails, counted from now; 1 is the next one.
     pub first: u16,
     /// How many fail in a row; `None` for all from there on.
     pub times: Option<u16>,
+}
+
+impl Injection {
+    /// Every call from now on fails.
+    pub const fn every(call: CallCode) -> Injection {
+        Injection { call, status: Status::OPERATION_FAILED, first: 1, times: None }
+    }
+
+    /// The next call fails, and no other.
+    pub const fn next(call: CallCode) -> Injection {
+        Injection { times: Some(1), ..Injection::every(call) }
+    }
 }
 
 /// How a call that is not carried out as usual goes wrong.
@@ -158,6 +185,30 @@ impl Minihv {
         self.must(Command::Counter, counter as u32, index)
     }
 
+    /// Hypercalls of one kind so far.
+    ///
+    /// # Errors
+    /// When minihv does not answer as documented.
+    pub fn calls(self, call: CallCode) -> Result<u64> {
+        self.counter(Counter::Calls, call.0.into())
+    }
+
+    /// Hypercalls of the IOMMU so far, of every kind.
+    ///
+    /// # Errors
+    /// When minihv does not answer as documented.
+    pub fn iommu_calls(self) -> Result<u64> {
+        IOMMU_CALLS.into_iter().map(|call| self.calls(call)).sum()
+    }
+
+    /// Flush calls of both kinds so far.
+    ///
+    /// # Errors
+    /// When minihv does not answer as documented.
+    pub fn flush_calls(self) -> Result<u64> {
+        Ok(self.calls(CallCode::FLUSH_DEVICE_DOMAIN)? + self.calls(CallCode::FLUSH_DEVICE_DOMAIN_LIST)?)
+    }
+
     /// Takes the next fault, if there is one.
     ///
     /// # Errors
@@ -243,7 +294,7 @@ impl Minihv {
             Effect::Slice(elements) => qualify(Qualifier::Slice, elements.into()).map(|_| ())?,
             Effect::Resume(elements) => qualify(Qualifier::Resume, elements.into()).map(|_| ())?,
         }
-        let ebx = u32::from(injection.call) | u32::from(injection.status) << 16;
+        let ebx = u32::from(injection.call.0) | u32::from(injection.status.0) << 16;
         self.must(Command::Inject, ebx, edx).map(|_| ())
     }
 

@@ -7,19 +7,22 @@ use std::num::NonZeroUsize;
 use std::path::Path;
 use std::ptr::NonNull;
 
-use anyhow::{bail, Context as _, Result};
-use hvcore::ids::Iova;
+use anyhow::{bail, ensure, Context as _, Result};
+use hvcore::ids::{Gpa, Iova};
 use nix::sys::mman::{mmap, munmap, MapFlags, ProtFlags};
 
 use super::window::Arena;
 use crate::hotplug::wait_until;
 use crate::init::busybox;
+use crate::iomem;
 use crate::pci::PciFunction;
 
 /// Where the runner packs it.
 const FILE: &str = "/attack/hv_attack.ko";
 /// Its file.
 const CONTROL: &str = "/dev/hv_attack";
+/// Where the reserved memory is: in the middle of the smallest guest's.
+const RESERVED: u64 = 0x2000_0000;
 /// Its name as a driver.
 pub const DRIVER: &str = "hv_attack";
 
@@ -254,4 +257,15 @@ impl Drop for Module {
         // SAFETY: the mapping made in `load`; windows borrow the module.
         let _ = unsafe { munmap(self.base.cast(), self.bytes) };
     }
+}
+
+/// The memory that the kernels leave alone.
+///
+/// # Errors
+/// When the kernel was not told to.
+pub fn reserved() -> Result<Module> {
+    let arena = Gpa(RESERVED)..Gpa(RESERVED + (4 << 20));
+    let owned = iomem::system_ram()?.iter().any(|ram| ram.start < arena.end && arena.start < ram.end);
+    ensure!(!owned, "the kernel uses the memory at {RESERVED:#x}: memmap= is missing");
+    Module::load(Some(RESERVED))
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-//! The bench on which DMA protection is tried: edu, memory, and an I/O address space of user space.
+//! The witness on which DMA protection is tried: edu, memory, and an I/O address space of user space.
 //!
 //! The NVMe controller is no witness: the emulated one reports success for data pages that it could not reach.
 
@@ -8,14 +8,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use anyhow::{bail, Context as _, Result};
 use hvcore::ids::Iova;
 
-use crate::control::{Leaf, Minihv};
+use crate::check::Context;
 use crate::edu::Edu;
 use crate::faults::{Access, Faults};
 use crate::iommufd::{Cdev, Space};
 use crate::memory::DmaBuffer;
+use crate::minihv::{Leaf, Minihv};
 use crate::pci::{self, PciFunction};
-use crate::scenario::Context;
-use crate::vfio::{BackEnd, Session};
+use crate::session::{BackEnd, Session};
 
 /// Where the checks map, in bytes: above guest RAM, so that no IOVA is its own physical address.
 pub const BASE: u64 = 0x20_4000_0000;
@@ -54,7 +54,7 @@ pub fn at(page: u64) -> Iova {
 }
 
 /// edu in a fresh, empty address space of user space, with memory to try on.
-pub struct Bench {
+pub struct Witness {
     /// The device's sysfs side.
     pub function: PciFunction,
     /// The device.
@@ -67,42 +67,42 @@ pub struct Bench {
     pub faults: Faults,
 }
 
-impl Bench {
+impl Witness {
     /// Binds edu to vfio-pci, opens it with a type 1 container, and allocates `pages` pages.
     ///
     /// # Errors
     /// When a step fails.
-    pub fn open(context: &Context<'_>, pages: usize) -> Result<Bench> {
-        Bench::open_by(context, BackEnd::Type1, pages)
+    pub fn open(context: &Context<'_>, pages: usize) -> Result<Witness> {
+        Witness::open_by(context, BackEnd::Type1, pages)
     }
 
     /// The same by either interface.
     ///
     /// # Errors
     /// When a step fails.
-    pub fn open_by(context: &Context<'_>, back_end: BackEnd, pages: usize) -> Result<Bench> {
-        Bench::with_buffer(context, back_end, DmaBuffer::new(pages)?)
+    pub fn open_by(context: &Context<'_>, back_end: BackEnd, pages: usize) -> Result<Witness> {
+        Witness::with_buffer(context, back_end, DmaBuffer::new(pages)?)
     }
 
     /// The same with memory that is there already.
     ///
     /// # Errors
     /// When a step fails.
-    pub fn with_buffer(context: &Context<'_>, back_end: BackEnd, buffer: DmaBuffer) -> Result<Bench> {
+    pub fn with_buffer(context: &Context<'_>, back_end: BackEnd, buffer: DmaBuffer) -> Result<Witness> {
         let function = pci::find(pci::EDU)?;
         let session = Session::open_by(&function, back_end)?;
-        Bench::new(context, function, session, buffer)
+        Witness::new(context, function, session, buffer)
     }
 
     /// Takes edu, open, with memory to try on.
     ///
     /// # Errors
     /// When a step fails.
-    pub fn new(context: &Context<'_>, function: PciFunction, session: Session, buffer: DmaBuffer) -> Result<Bench> {
+    pub fn new(context: &Context<'_>, function: PciFunction, session: Session, buffer: DmaBuffer) -> Result<Witness> {
         session.enable_bus_master()?;
         let edu = Edu::new(session.map_bar0()?)?;
         let faults = Faults::listen(context.minihv)?;
-        Ok(Bench { function, edu, session, buffer, faults })
+        Ok(Witness { function, edu, session, buffer, faults })
     }
 
     /// Device and address space, where they are iommufd's.
