@@ -13,7 +13,8 @@ CARGO_FILES=(
 	hvcore/src/cachelog/{entry,finding,mod,ranges,store}.rs
 	hvcore/src/hypercall/{codes,control_word,dispatch,fields}.rs
 	hvcore/src/vtd/{context,did,fault,interrupt,invalidation,paging,pasid,queue,registers,root}.rs
-	runner/src/{expect,faults,ktap,ledger,lines,remarks,splat,trace,verdict}.rs
+	protocol/src/{faults,report}.rs
+	runner/src/{expect,faults,known,ktap,ledger,lines,splat,verdict}.rs
 	driver-pure/src/{aperture,capabilities,flush_range,table_dump,translation}.rs
 )
 

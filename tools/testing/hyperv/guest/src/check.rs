@@ -8,9 +8,9 @@ use anyhow::{bail, Context as _, Result};
 use linkme::distributed_slice;
 
 use crate::minihv::Minihv;
-use crate::options::Options;
 use crate::pci::PciFunction;
 use crate::report::{Outcome, Reporter};
+use hvprotocol::options::Options;
 
 /// What a check may use.
 pub struct Context<'a> {

@@ -8,9 +8,8 @@ use clap::{Parser, Subcommand};
 use hvcore::control::Counter;
 
 use crate::minihv::{Minihv, IOMMU_CALLS};
-use crate::options::Options;
 use crate::report::Reporter;
-use crate::{pci, scenario};
+use crate::{init, pci, scenario};
 
 /// Checks of DMA translation and protection, from inside the guest.
 #[derive(Parser)]
@@ -88,8 +87,7 @@ fn run(action: Action) -> Result<ExitCode> {
     let below = || minihv.context("no minihv below this guest");
     match action {
         Action::Run { scenario } => {
-            let tally =
-                scenario::run(scenario::find(&scenario)?, &Options::from_kernel()?, &mut Reporter::to_stdout())?;
+            let tally = scenario::run(scenario::find(&scenario)?, &init::options()?, &mut Reporter::to_stdout())?;
             return Ok(if tally.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE });
         }
         Action::List => list(),

@@ -7,66 +7,18 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::time::{Duration, Instant};
 
 use anyhow::{bail, Context, Result};
-use hvcore::ids::{Iova, LogicalDeviceId};
+use hvcore::ids::Iova;
+use hvprotocol::faults::{Access, Provoked};
 
 use crate::minihv::Minihv;
 use crate::pci::PciFunction;
 use crate::report::{remark, remark_wait};
 
-/// What the device tried.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Access {
-    /// Read memory.
-    Read,
-    /// Write memory.
-    Write,
-}
-
-impl Access {
-    /// The word in an announcement.
-    fn word(self) -> &'static str {
-        match self {
-            Access::Read => "read",
-            Access::Write => "write",
-        }
-    }
-}
-
-/// Faults that a check provokes without looking at each of them, for the runner to compare with minihv's log.
+/// Announces faults that a check provokes to the runner, before or after the device tries.
 ///
 /// The runner fails a boot in which minihv logs a fault that was not announced, or less of them than were announced.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Provoked {
-    /// The device.
-    pub device: LogicalDeviceId,
-    /// First address.
-    pub first: Iova,
-    /// Last address.
-    pub last: Iova,
-    /// Fewest faults. The IOMMU merges faults of one device that nobody has taken yet.
-    pub at_least: usize,
-    /// Most faults.
-    pub at_most: usize,
-}
-
-impl Provoked {
-    /// Announces them to the runner; before or after the device tries.
-    pub fn announce(self) {
-        remark(&self.to_string());
-    }
-}
-
-impl std::fmt::Display for Provoked {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Provoked { device, first, last, at_least, at_most } = self;
-        let (device, first, last) = (device.0, first.0, last.0);
-        write!(f, "fault expected dev={device:#x} iova={first:#x}-{last:#x} count={at_least}-{at_most}")
-    }
-}
-
-/// The announcement of one fault that [`Faults::expect`] sees.
-fn announcement(device: LogicalDeviceId, iova: Iova, access: Access) -> String {
-    format!("fault expected dev={:#x} iova={:#x} access={}", device.0, iova.0, access.word())
+pub fn announce(faults: &Provoked) {
+    remark(&faults.to_string());
 }
 
 /// Where faults are read from.
@@ -137,7 +89,7 @@ impl Faults {
     /// When none comes, or another one does.
     pub fn expect(&mut self, function: &PciFunction, iova: Iova, access: Access) -> Result<()> {
         if let (Faults::Minihv(_), Some(device)) = (&*self, function.logical_id()) {
-            remark(&announcement(device, iova, access));
+            announce(&Provoked::one(device, iova, access));
         }
         let start = Instant::now();
         let report = loop {
@@ -182,7 +134,7 @@ impl Faults {
                 bail!("another device's DMA fault: {report:x?}");
             }
             if let (Faults::Minihv(_), Some(device)) = (&*self, function.logical_id()) {
-                remark(&announcement(device, report.iova, report.access));
+                announce(&Provoked::one(device, report.iova, report.access));
             }
             count += 1;
         }
@@ -230,15 +182,6 @@ fn parse_dmar(line: &str) -> Option<Report> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn faults_are_announced_as_the_runner_reads_them() {
-        let device = LogicalDeviceId(0x1ee7_6050);
-        let one = announcement(device, Iova(0x20_4000_9000), Access::Write);
-        assert_eq!(one, "fault expected dev=0x1ee76050 iova=0x2040009000 access=write");
-        let many = Provoked { device, first: Iova(0), last: Iova(u64::MAX), at_least: 1, at_most: 64 };
-        assert_eq!(many.to_string(), "fault expected dev=0x1ee76050 iova=0x0-0xffffffffffffffff count=1-64");
-    }
 
     #[test]
     fn dmar_lines_are_read() {

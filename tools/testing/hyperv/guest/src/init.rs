@@ -8,6 +8,7 @@ use std::path::Path;
 use std::process::Command;
 
 use anyhow::{bail, Context, Result};
+use hvprotocol::options::Options;
 use nix::mount::{mount, MsFlags};
 use nix::sys::reboot::{reboot, RebootMode};
 
@@ -28,6 +29,14 @@ pub fn mount_all() {
         // Busy means that the kernel mounted it already (devtmpfs).
         let _ = mount(Some(source), target, Some(kind), MsFlags::empty(), None::<&str>);
     }
+}
+
+/// What the runner asks of this boot.
+///
+/// # Errors
+/// A word that makes no sense; also when `/proc` is not mounted.
+pub fn options() -> Result<Options> {
+    Options::parse(&fs::read_to_string("/proc/cmdline").context("/proc/cmdline")?)
 }
 
 /// Runs an applet of busybox.

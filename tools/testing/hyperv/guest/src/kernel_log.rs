@@ -6,8 +6,7 @@ use std::io::{ErrorKind, Read, Seek, SeekFrom};
 use std::os::unix::fs::OpenOptionsExt;
 
 use anyhow::{Context, Result};
-
-use crate::report;
+use hvprotocol::report::PREFIX;
 
 /// Longest record that the kernel hands out.
 const RECORD_MAX: usize = 8192;
@@ -76,7 +75,7 @@ impl KernelLog {
     pub fn take(&mut self) -> Result<Vec<String>> {
         let mut lines = Vec::new();
         self.read(|record| {
-            lines.extend(message(record).filter(|line| !line.starts_with(report::PREFIX)).map(str::to_owned));
+            lines.extend(message(record).filter(|line| !line.starts_with(PREFIX)).map(str::to_owned));
         })?;
         Ok(lines)
     }

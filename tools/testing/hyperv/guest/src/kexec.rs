@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{bail, ensure, Context, Result};
 use hvcore::ids::DomainId;
-use hvcore::request::Request;
+use hvprotocol::request::Request;
 use nix::errno::Errno;
 use nix::sched::{sched_setaffinity, CpuSet};
 use nix::sys::reboot::{reboot, RebootMode};
@@ -19,9 +19,9 @@ use nix::unistd::Pid;
 
 use crate::fetched::Set;
 use crate::minihv::Minihv;
-use crate::options::Options;
 use crate::pci;
 use crate::report::Reporter;
+use hvprotocol::options::{Cause, Loader, Options};
 
 const KERNEL: &str = "/boot/kernel";
 const INITRAMFS: &str = "/boot/initramfs";
@@ -78,26 +78,6 @@ impl Purpose {
             Purpose::Crash => &["nr_cpus=1", "reset_devices"],
         }
     }
-}
-
-/// How the next kernel is loaded.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Loader {
-    /// By `kexec_file_load(2)`: the running kernel prepares everything.
-    File,
-    /// By `kexec_load(2)`: the distribution's kexec does.
-    Segments,
-}
-
-/// How a crash comes about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Cause {
-    /// By the kernel's own key for it.
-    Sysrq,
-    /// By an NMI from outside, which the kernel is told to panic upon (`unknown_nmi_panic`).
-    Nmi,
-    /// By the kernel's own key, while the NVMe controller is being removed because the host withdraws it.
-    Removal,
 }
 
 /// What the next kernel is told besides what this one was told.

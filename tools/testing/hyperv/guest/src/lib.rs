@@ -32,7 +32,6 @@ mod mmio;
 mod noiommu;
 mod nvme_admin;
 mod nvme_sysfs;
-mod options;
 mod pci;
 mod perf;
 mod processors;
@@ -48,12 +47,11 @@ mod xhci;
 
 use anyhow::Result;
 
-use crate::options::Options;
 use crate::report::Reporter;
 
 /// What process 1 does before the machine is switched off.
 fn first_process(reporter: &mut Reporter) -> Result<()> {
-    let options = Options::from_kernel()?;
+    let options = init::options()?;
     if let Some(bits) = options.aperture_bits {
         witness::set_width(bits);
     }
@@ -71,12 +69,12 @@ pub fn main() -> std::process::ExitCode {
     init::mount_all();
     let mut reporter = Reporter::to_kernel_log();
     if let Err(error) = first_process(&mut reporter) {
-        reporter.note(&format!("Bail out! {error:#}"));
+        reporter.bail_out(&error);
     }
     // Words that cannot be parsed were complained about.
-    if let Ok(options) = Options::from_kernel() {
+    if let Ok(options) = init::options() {
         if let Err(error) = kexec::leave(&options, &mut reporter) {
-            reporter.note(&format!("Bail out! {error:#}"));
+            reporter.bail_out(&error);
         }
     }
     init::power_off()

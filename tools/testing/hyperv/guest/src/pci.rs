@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{bail, Context, Result};
-use hvcore::ids::{BusIndex, LogicalDeviceId};
+use hvcore::ids::{BusIndex, Guid, LogicalDeviceId};
 
 use crate::mmio::MappedBar;
 use crate::nvme_sysfs;
@@ -82,7 +82,7 @@ pub fn on_bus(bus: BusIndex) -> Result<Vec<PciFunction>> {
     let mut found = Vec::new();
     for entry in entries {
         let entry = entry?.path();
-        if fs::read_link(&entry).is_ok_and(|target| bus_of(&target) == Some(bus)) {
+        if fs::read_link(&entry).is_ok_and(|target| guid_of(&target).map(bus_of) == Some(bus)) {
             found.extend(PciFunction::appearing(&entry)?);
         }
     }
@@ -101,18 +101,9 @@ pub fn find(id: PciId) -> Result<PciFunction> {
     }
 }
 
-/// The logical device id of function `function` on the bus that the VMBus instance `guid` announces.
-///
-/// `None` when `guid` is no GUID.
-pub fn logical_id(guid: &str, function: u8) -> Option<LogicalDeviceId> {
-    let parts: Vec<&str> = guid.split('-').collect();
-    let [a, data2, data3, b, c] = parts[..] else { return None };
-    if [a.len(), data2.len(), data3.len(), b.len(), c.len()] != [8, 4, 4, 4, 12] {
-        return None;
-    }
-    let data2 = u64::from_str_radix(data2, 16).ok()?;
-    let data3 = u64::from_str_radix(data3, 16).ok()?;
-    Some(LogicalDeviceId((data2 << 16) | (data3 & 0xfff8) | u64::from(function & 7)))
+/// The VMBus instance that a path in sysfs leads through.
+fn guid_of(path: &Path) -> Option<Guid> {
+    path.iter().filter_map(|part| part.to_str()).find_map(|part| part.parse().ok())
 }
 
 /// The requester id of a function of PCI domain 0, which is the machine's own: VMBus' begin at 1.
@@ -123,16 +114,9 @@ fn requester_id(address: &str) -> Option<LogicalDeviceId> {
     Some(LogicalDeviceId(number(bus)? << 8 | number(device)? << 3 | number(function)?))
 }
 
-/// The number of the bus that the VMBus instance `guid` announces: minihv puts it into the last two bytes.
-fn bus_index(guid: &str) -> Option<BusIndex> {
-    logical_id(guid, 0)?;
-    let digits = guid.get(guid.len() - 4..)?;
-    usize::from_str_radix(digits, 16).ok().map(BusIndex)
-}
-
-/// The bus that a path in sysfs leads through.
-fn bus_of(path: &Path) -> Option<BusIndex> {
-    path.iter().filter_map(|part| part.to_str()).find_map(bus_index)
+/// The bus of a VMBus instance: minihv puts its number into the last two bytes.
+fn bus_of(Guid(bytes): Guid) -> BusIndex {
+    BusIndex(u16::from_be_bytes([bytes[14], bytes[15]]).into())
 }
 
 impl PciFunction {
@@ -188,18 +172,18 @@ impl PciFunction {
     /// is its requester id.
     pub fn logical_id(&self) -> Option<LogicalDeviceId> {
         let function = self.address.rsplit('.').next()?.parse().ok()?;
-        let parts = self.path.iter().filter_map(|part| part.to_str());
-        parts.into_iter().find_map(|part| logical_id(part, function)).or_else(|| requester_id(&self.address))
+        let guid = guid_of(&self.path).map(|guid| guid.logical_device_id(function));
+        guid.or_else(|| requester_id(&self.address))
     }
 
     /// minihv's number of the bus that the function sits on; `None` for a function that does not sit on a VMBus device.
     pub fn bus(&self) -> Option<BusIndex> {
-        bus_of(&self.path)
+        guid_of(&self.path).map(bus_of)
     }
 
     /// Name of the VMBus device that the function sits on; `None` for a function that does not sit on one.
     pub fn instance(&self) -> Option<&str> {
-        self.path.iter().filter_map(|part| part.to_str()).find(|part| bus_index(part).is_some())
+        self.path.iter().filter_map(|part| part.to_str()).find(|part| part.parse::<Guid>().is_ok())
     }
 
     /// A file of the function's sysfs directory.
@@ -357,13 +341,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn logical_id_of_a_guid() {
-        assert_eq!(logical_id("44c4f61d-1ee7-6053-9d52-802e27ede19f", 2), Some(LogicalDeviceId(0x1ee7_6052)));
-        assert_eq!(bus_index("69637076-1ee7-6050-6d69-6e6968760012"), Some(BusIndex(0x12)));
-        assert_eq!(bus_index("pci1ee7:00"), None);
-        assert_eq!(logical_id("pci1ee7:00", 0), None);
+    fn a_path_leads_through_a_bus() {
+        let guid = |text: &str| guid_of(Path::new(text));
+        let found =
+            guid("/sys/devices/LNXSYSTM:00/44c4f61d-1ee7-6053-9d52-802e27ede19f/pci1ee7:00/1ee7:00:00.2").unwrap();
+        assert_eq!(found.logical_device_id(2), LogicalDeviceId(0x1ee7_6052));
+        assert_eq!(guid("69637076-1ee7-6050-6d69-6e6968760012").map(bus_of), Some(BusIndex(0x12)));
+        assert_eq!(guid("/sys/devices/pci0000:00/0000:00:04.0"), None);
+        assert_eq!(guid("44c4f61d-1ee7-6053-9d52-802e27ede1"), None);
         assert_eq!(requester_id("0000:02:1f.3"), Some(LogicalDeviceId(0x02fb)));
         assert_eq!(requester_id("1ee7:00:00.0"), None);
-        assert_eq!(logical_id("44c4f61d-1ee7-6053-9d52-802e27ede1", 0), None);
     }
 }

@@ -4,17 +4,14 @@
 //! The console carries the kernel's own lines too; going through `/dev/kmsg` keeps every line whole. The prefix tells
 //! the runner these lines from those that the kernel's tests print.
 
+use std::fmt::Display;
 use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
-use hvcore::figure;
-
-use crate::instructions::Figure;
-
-/// Prefix of every line of the report.
-pub const PREFIX: &str = "hvtest: ";
+use hvprotocol::figure;
+use hvprotocol::report::{Wait, BAIL_OUT, PREFIX, TOTALS};
 
 /// The kernel log, once the report goes there.
 static KERNEL_LOG: OnceLock<File> = OnceLock::new();
@@ -119,8 +116,13 @@ impl Reporter {
         self.line(&format!("# {text}"));
     }
 
+    /// Tells why there is no report to come.
+    pub fn bail_out(&mut self, error: &anyhow::Error) {
+        self.note(&format!("{BAIL_OUT}{error:#}"));
+    }
+
     /// A figure that was measured, on a line of its own.
-    pub fn figure(&mut self, figure: &Figure) {
+    pub fn figure(&mut self, figure: &impl Display) {
         self.write(&format!("{}{figure}", figure::PREFIX));
     }
 
@@ -152,7 +154,7 @@ impl Reporter {
     /// Ends the report; the runner takes a report without this line for a crash.
     pub fn finish(&mut self) -> Tally {
         let Tally { passed, failed, skipped } = self.tally;
-        self.line(&format!("# Totals: pass:{passed} fail:{failed} skip:{skipped}"));
+        self.line(&format!("{TOTALS}pass:{passed} fail:{failed} skip:{skipped}"));
         self.tally
     }
 }
@@ -175,13 +177,13 @@ pub fn remark(text: &str) {
 
 /// Reports a wait for `what` that began at `start`, if it was a long one.
 pub fn remark_wait(start: Instant, what: &str) {
-    if let Some(text) = long_wait(start.elapsed(), what) {
-        remark(&text);
+    if let Some(wait) = long_wait(start.elapsed(), what) {
+        remark(&wait.to_string());
     }
 }
 
-fn long_wait(waited: Duration, what: &str) -> Option<String> {
-    (waited > LONG_WAIT).then(|| format!("waited {:.1} s for {what}", waited.as_secs_f64()))
+fn long_wait(waited: Duration, what: &str) -> Option<Wait> {
+    (waited > LONG_WAIT).then(|| Wait { seconds: waited.as_secs_f64(), what: what.to_owned() })
 }
 
 #[cfg(test)]
@@ -191,7 +193,7 @@ mod tests {
     #[test]
     fn only_long_waits_are_told() {
         assert_eq!(long_wait(LONG_WAIT, "a disk"), None);
-        let text = long_wait(Duration::from_millis(12_340), "a disk");
-        assert_eq!(text.as_deref(), Some("waited 12.3 s for a disk"));
+        let wait = long_wait(Duration::from_millis(12_340), "a disk");
+        assert_eq!(wait, Some(Wait { seconds: 12.34, what: "a disk".to_owned() }));
     }
 }

@@ -6,9 +6,9 @@ use anyhow::{bail, Result};
 use crate::check::{Context, Scenario, SCENARIOS};
 use crate::init;
 use crate::minihv::Minihv;
-use crate::options::Options;
 use crate::pci;
 use crate::report::{Reporter, Tally};
+use hvprotocol::options::Options;
 
 /// All scenarios, by name.
 pub fn all() -> Vec<&'static Scenario> {

@@ -7,10 +7,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{bail, Context as _, Result};
 use hvcore::ids::Iova;
+use hvprotocol::faults::Access;
 
 use crate::check::Context;
 use crate::edu::Edu;
-use crate::faults::{Access, Faults};
+use crate::faults::Faults;
 use crate::iommufd::{Cdev, Space};
 use crate::memory::DmaBuffer;
 use crate::minihv::{Leaf, Minihv};

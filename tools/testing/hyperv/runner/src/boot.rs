@@ -4,22 +4,23 @@
 use std::fs;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{bail, Context, Result};
 use hvcore::identity::Identity;
 use hvcore::options::Options;
-use hvcore::request::Request;
+use hvprotocol::report::{remark, PREFIX};
+use hvprotocol::request::Request;
 
-use crate::case::Pack;
 use crate::console::{message, Follower};
 use crate::device::Devices;
 use crate::image::{write_bundle, Kernel};
-use crate::initramfs::{Fio, Initramfs};
+use crate::initramfs::{Fio, Initramfs, Pack};
 use crate::monitor::Monitor;
 use crate::qemu::{as_shell, Clock, Console, Iommu, Logs, Machine, Payload, Threads, Trace};
-use crate::remarks::{remark, GUEST};
+use crate::record::{End, Record};
+use crate::tools::Tools;
 
 /// How often the logs are looked at.
 const TICK: Duration = Duration::from_millis(20);
@@ -27,38 +28,10 @@ const TICK: Duration = Duration::from_millis(20);
 /// How often a boot is tried that the emulator breaks. QEMU 10.0 with a thread for each processor may go on in the
 /// hypervisor, after a world switch, with the guest's nested paging still on; see world_switch.s of minihv.
 const ATTEMPTS: usize = 3;
-/// How minihv reports that. A guest whose processors have a thread each may also lose an interrupt, and hang; see
-/// [`Threads::Single`].
-const EMULATOR_ERROR: &str = "emulator error: ";
 
 /// Words for every guest kernel: one console, every line on it, no waiting after a panic.
 const COMMAND_LINE: &str =
     "console=ttyS0,115200 ignore_loglevel printk.devkmsg=on log_buf_len=1M oops=panic panic=-1 nvme_core.io_timeout=10 nvme_core.admin_timeout=10";
-
-/// Programs that go into guests or start them.
-#[derive(Clone, Debug)]
-pub struct Tools {
-    /// qemu-system-x86_64.
-    pub qemu: PathBuf,
-    /// The hypervisor; `None` boots kernels directly.
-    pub minihv: Option<PathBuf>,
-    /// The guest program, static.
-    pub guest: PathBuf,
-    /// busybox, static.
-    pub busybox: PathBuf,
-    /// fio.
-    pub fio: PathBuf,
-    /// Directory with the kernel's own tests, where they were built.
-    pub kselftest: Option<PathBuf>,
-    /// Directory with a directory for each set of the distribution's programs, where some were fetched.
-    pub fetched: Option<PathBuf>,
-    /// Directory with the programs of samples/, where they were built.
-    pub samples: Option<PathBuf>,
-    /// Directory with the modules that measure, where they were built.
-    pub bench: Option<PathBuf>,
-    /// Directory with the driver that the attacks use; `None` where there is none.
-    pub attack: Option<PathBuf>,
-}
 
 /// What a check of the guest program that fails means for the rest of the boot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -159,62 +132,7 @@ pub struct Plan {
 
 /// What a line of the console says of a check of the guest program that failed.
 fn failure(line: &str) -> Option<String> {
-    Some(message(line).strip_prefix(GUEST)?.trim_start().strip_prefix("not ok ")?.to_owned())
-}
-
-/// How a guest ended.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum End {
-    /// QEMU ended by itself, with success.
-    Exited,
-    /// QEMU ended with another status.
-    QemuFailed(String),
-    /// No new output for too long.
-    Silent(Duration),
-    /// Took too long altogether.
-    TimedOut(Duration),
-    /// A check failed, and nobody wanted to know more: the check's line.
-    Failed(String),
-}
-
-/// What is left of a guest.
-#[derive(Clone, Debug)]
-pub struct Record {
-    /// How it ended.
-    pub end: End,
-    /// All lines of its console.
-    pub serial: Vec<String>,
-    /// All lines of the hypervisor's log.
-    pub hypervisor: Vec<String>,
-    /// Where the logs are.
-    pub logs: Logs,
-    /// From the start of QEMU to its end.
-    pub elapsed: Duration,
-    /// Why boots before this one were thrown away, one by one.
-    pub repeats: Vec<String>,
-}
-
-impl Record {
-    /// What minihv says when QEMU did not do what a processor does, or that a guest hung in the way in which QEMU makes
-    /// guests hang whose processors have a thread each.
-    fn emulator_error(&self, threads: Threads) -> Option<String> {
-        let said =
-            self.hypervisor.iter().find_map(|line| line.find(EMULATOR_ERROR).map(|start| line[start..].to_owned()));
-        match (&self.end, threads) {
-            (End::Silent(limit), Threads::Multi) => {
-                said.or_else(|| Some(format!("no output for {} s, with a thread for each processor", limit.as_secs())))
-            }
-            _ => said,
-        }
-    }
-}
-
-impl Tools {
-    /// The directory of a set of the distribution's programs, where it was fetched.
-    pub fn fetched(&self, pack: Pack) -> Option<PathBuf> {
-        let directory = self.fetched.as_ref()?.join(pack.fetched()?);
-        directory.is_dir().then_some(directory)
-    }
+    Some(message(line).strip_prefix(PREFIX)?.trim_start().strip_prefix("not ok ")?.to_owned())
 }
 
 /// A guest from the first start of its machine on.
@@ -255,16 +173,8 @@ impl Plan {
             archive.add_modules(modules)?;
         }
         for pack in &self.packs {
-            match pack {
-                Pack::Kernel => {}
-                Pack::Kselftest => archive.add_programs("kselftest", tools.kselftest.as_deref())?,
-                Pack::Samples => archive.add_programs("samples", tools.samples.as_deref())?,
-                Pack::Bench => archive.add_programs("bench", tools.bench.as_deref())?,
-                Pack::Kdump | Pack::Dpdk => {
-                    let name = pack.fetched().context("a set of programs")?;
-                    archive.add_programs(name, tools.fetched(*pack).as_deref())?;
-                }
-                Pack::Attack => archive.add_programs("attack", tools.attack.as_deref())?,
+            if *pack != Pack::Kernel {
+                archive.add_programs(pack.into(), tools.directory(*pack).as_deref())?;
             }
         }
         for depth in 0..self.packs.iter().filter(|pack| **pack == Pack::Kernel).count() {
@@ -328,7 +238,7 @@ impl Plan {
             let record = self.boot_once(tools, work, logs.clone(), watch)?;
             match record.emulator_error(self.threads) {
                 Some(error) if repeats.len() + 1 < ATTEMPTS => {
-                    watch(&format!("hvtest: # the boot is repeated: {error}"), record.elapsed);
+                    watch(&format!("{PREFIX}# the boot is repeated: {error}"), record.elapsed);
                     repeats.push(error);
                 }
                 _ => return Ok(Record { repeats, ..record }),
@@ -422,7 +332,7 @@ impl Plan {
             }
             record.hypervisor.extend(hypervisor.poll()?);
             if let Some(status) = ended {
-                record.end = end_of(status, &record.logs.qemu);
+                record.end = End::of(status, &record.logs.qemu);
                 return Ok(());
             }
             let seen = serial.offset() + hypervisor.offset();
@@ -467,50 +377,14 @@ impl Plan {
     }
 }
 
-fn end_of(status: ExitStatus, qemu_log: &Path) -> End {
-    if status.success() {
-        return End::Exited;
-    }
-    // What QEMU said last is nearly always the reason.
-    let words = fs::read_to_string(qemu_log).unwrap_or_default();
-    End::QemuFailed(format!("{status}: {}", words.lines().last().unwrap_or("no message")))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn record(end: End, hypervisor: &[&str]) -> Record {
-        Record {
-            end,
-            serial: Vec::new(),
-            hypervisor: hypervisor.iter().map(|line| (*line).to_owned()).collect(),
-            logs: Logs::new(Path::new("/logs")),
-            elapsed: Duration::ZERO,
-            repeats: Vec::new(),
-        }
-    }
 
     #[test]
     fn a_failed_check_is_known_by_its_line() {
         let failed = |line| failure(line).is_some();
         assert!(failed("[    1.0] hvtest: not ok 3 a # why") && failed("[    1.0] hvtest:     not ok 3 a"));
         assert!(!failed("[    1.0] hvtest: ok 3 a # not ok ") && !failed("[    1.0]     not ok 3 a"));
-    }
-
-    #[test]
-    fn only_what_the_emulator_broke_is_repeated() {
-        let said = ["[1.0] minihv: emulator error: vp 1 ran the hypervisor's own code"];
-        let silent = End::Silent(Duration::from_secs(120));
-        let errors = |end: &End, lines: &[&str]| {
-            let record = record(end.clone(), lines);
-            [Threads::Single, Threads::Multi].map(|threads| record.emulator_error(threads).is_some())
-        };
-        assert_eq!(errors(&End::Exited, &[]), [false, false]);
-        assert_eq!(errors(&End::Exited, &said), [true, true]);
-        assert_eq!(errors(&silent, &[]), [false, true]);
-        assert_eq!(errors(&End::TimedOut(Duration::ZERO), &[]), [false, false]);
-        let text = record(End::Exited, &said).emulator_error(Threads::Single);
-        assert_eq!(text.as_deref(), Some("emulator error: vp 1 ran the hypervisor's own code"));
     }
 }

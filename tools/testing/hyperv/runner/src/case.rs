@@ -3,16 +3,20 @@
 
 use std::time::Duration;
 
-use crate::cases::mode;
+use hvprotocol::faults::Provoked;
+use strum::{Display, EnumIter, EnumString, VariantNames};
+
+use crate::demands::{Demands, Excuse, Failing, Reporter};
 use crate::device::{Bus, Devices};
 use crate::expect::{self, Expectation, KunitSuite};
-use crate::faults::Named;
+use crate::initramfs::Pack;
+use crate::known::{KnownCycle, KnownWarning};
+use crate::mode;
 use crate::qemu::{Clock, Threads};
-use crate::trace::{KnownCycle, KnownWarning};
-use crate::verdict::{Demands, Excuse, Failing, Reporter};
 
-/// Which build of the kernel a case needs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+/// Which build of the kernel a case needs. Its text form is the name on the command line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Display, EnumIter, EnumString, VariantNames)]
+#[strum(serialize_all = "kebab-case")]
 pub enum Variant {
     /// Everything built in, all checks of the kernel on itself enabled.
     Debug,
@@ -43,44 +47,9 @@ impl Variant {
     /// Words for the kernel's command line in every boot of this variant.
     pub fn words(self) -> &'static str {
         match self {
-            Variant::Debug
-            | Variant::Module
-            | Variant::PviommuOff
-            | Variant::RustOff
-            | Variant::Rt
-            | Variant::Strict
-            | Variant::Compat
-            | Variant::Kcsan => Self::POISON,
             // Nothing may cost time that is measured.
             Variant::Release => "",
-        }
-    }
-
-    /// All of them.
-    pub const ALL: [Variant; 9] = [
-        Variant::Debug,
-        Variant::Module,
-        Variant::PviommuOff,
-        Variant::RustOff,
-        Variant::Rt,
-        Variant::Strict,
-        Variant::Compat,
-        Variant::Kcsan,
-        Variant::Release,
-    ];
-
-    /// The name on the command line.
-    pub fn name(self) -> &'static str {
-        match self {
-            Variant::Debug => "debug",
-            Variant::Module => "module",
-            Variant::PviommuOff => "pviommu-off",
-            Variant::RustOff => "rust-off",
-            Variant::Rt => "rt",
-            Variant::Strict => "strict",
-            Variant::Compat => "compat",
-            Variant::Kcsan => "kcsan",
-            Variant::Release => "release",
+            _ => Self::POISON,
         }
     }
 }
@@ -104,37 +73,6 @@ pub enum Role {
     Test,
     /// That a check can fail: something is broken on purpose, and the check must notice.
     Control,
-}
-
-/// What the guest's root file system holds besides the guest program and busybox.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Pack {
-    /// The guest's own kernel, as `/boot/kernel`, and the root file system as it is without it, as
-    /// `/boot/initramfs`: for a second boot from inside. Twice: the second boot can do the same once more.
-    Kernel,
-    /// The kernel's own tests of VFIO and iommufd, in `/kselftest`.
-    Kselftest,
-    /// The programs of samples/, in `/samples`.
-    Samples,
-    /// The modules that measure, in `/bench`.
-    Bench,
-    /// The driver that maps what the attacks ask for, in `/attack`.
-    Attack,
-    /// The distribution's kexec and makedumpfile with their libraries, in `/kdump`.
-    Kdump,
-    /// DPDK's testpmd with its libraries and drivers, in `/dpdk`.
-    Dpdk,
-}
-
-impl Pack {
-    /// The set of the distribution's programs that it is.
-    pub fn fetched(self) -> Option<&'static str> {
-        match self {
-            Pack::Kdump => Some("kdump"),
-            Pack::Dpdk => Some("dpdk"),
-            Pack::Kernel | Pack::Kselftest | Pack::Samples | Pack::Bench | Pack::Attack => None,
-        }
-    }
 }
 
 /// What is new when the machine is switched on again.
@@ -323,7 +261,7 @@ impl Case {
     }
 
     /// Expects DMA faults that the guest program does not announce.
-    pub fn expect_faults(mut self, faults: Named) -> Case {
+    pub fn expect_faults(mut self, faults: Provoked) -> Case {
         self.demands.faults.push(faults);
         self
     }
@@ -424,6 +362,7 @@ impl Case {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use strum::IntoEnumIterator;
 
     #[test]
     fn what_goes_without_saying() {
@@ -451,7 +390,7 @@ mod tests {
     #[test]
     fn only_the_measured_kernel_is_not_poisoned() {
         let words = |variant| Case::new("suite", "name", "dma").variant(variant).command_line();
-        for variant in Variant::ALL {
+        for variant in Variant::iter() {
             assert_eq!(words(variant).contains("page_poison=1"), variant != Variant::Release, "{variant:?}");
         }
         assert_eq!(words(Variant::Release), "hvtest.scenario=dma");

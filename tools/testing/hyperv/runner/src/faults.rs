@@ -1,21 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 //! DMA faults: what minihv logged against what the case names and what the guest program announced.
 //!
-//! Every fault must have been named or announced, and every fault that was named or announced must have happened. The
-//! guest program announces a fault that it provokes in its report:
-//!
-//! ```text
-//! # fault expected dev=0x1ee76050 iova=0x2040009000 access=write
-//! # fault expected dev=0x1ee76050 iova=0x4000000000-0x403fffffff count=1-64
-//! ```
-//!
-//! Without `count=` it is one fault, without `access=` it is a read or a write.
+//! Every fault must have been named or announced, and every fault that was named or announced must have happened.
 
-use std::fmt;
-use std::ops::RangeInclusive;
+use hvcore::ids::{BusIndex, Guid, Iova, LogicalDeviceId};
+use hvprotocol::faults::{hex, Access, Provoked};
 
-/// What an announcement starts with.
-const ANNOUNCEMENT: &str = "fault expected ";
 /// What minihv logs of a fault.
 const FAULT: &str = "iommu: DMA fault: ";
 /// Lines by which minihv says that faults happened which it does not log.
@@ -25,60 +15,9 @@ const COUNTER: &str = "counter dma-faults ";
 /// Faults named in complaints.
 const SHOWN: usize = 5;
 
-/// What the device tried.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Access {
-    /// Read memory.
-    Read,
-    /// Write memory.
-    Write,
-}
-
-impl Access {
-    fn parse(word: &str) -> Option<Access> {
-        match word {
-            "read" => Some(Access::Read),
-            "write" => Some(Access::Write),
-            _ => None,
-        }
-    }
-}
-
-/// A guest's device, by its logical device id.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Device(pub u64);
-
-impl Device {
-    /// Function `function` of bus number `bus`, where no `guid=` says otherwise.
-    pub fn on_bus(bus: usize, function: u8) -> Device {
-        Device(hvcore::ids::Guid::default_instance(hvcore::ids::BusIndex(bus)).logical_device_id(function).0)
-    }
-}
-
-/// Faults that are part of a test.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Named {
-    /// Who does the DMA.
-    pub device: Device,
-    /// Where to.
-    pub addresses: RangeInclusive<u64>,
-    /// Read or write; either when `None`.
-    pub access: Option<Access>,
-    /// How many. The IOMMU merges faults of one device that nobody has read yet.
-    pub count: RangeInclusive<usize>,
-}
-
-impl fmt::Display for Named {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (first, last) = (self.addresses.start(), self.addresses.end());
-        write!(
-            f,
-            "device {:#x}, iova {first:#x}-{last:#x}, {} to {} times",
-            self.device.0,
-            self.count.start(),
-            self.count.end()
-        )
-    }
+/// Function `function` of bus number `bus`, where no `guid=` says otherwise.
+pub fn on_bus(bus: usize, function: u8) -> LogicalDeviceId {
+    Guid::default_instance(BusIndex(bus)).logical_device_id(function)
 }
 
 /// A fault that minihv logged.
@@ -86,47 +25,14 @@ impl fmt::Display for Named {
 struct Fault<'a> {
     line: &'a str,
     /// `None`: it is none of the guest's devices, or the line cannot be read.
-    fault: Option<(Device, Access, u64)>,
-}
-
-fn hex(text: &str) -> Option<u64> {
-    u64::from_str_radix(text.strip_prefix("0x")?, 16).ok()
+    fault: Option<(LogicalDeviceId, Access, Iova)>,
 }
 
 /// Reads `device 0x1ee76050 write iova 0x2040009000 reason 0x71`.
-fn parse_fault(text: &str) -> Option<(Device, Access, u64)> {
+fn parse_fault(text: &str) -> Option<(LogicalDeviceId, Access, Iova)> {
     let words: Vec<&str> = text.split_whitespace().collect();
     let ["device", device, access, "iova", iova, "reason", _] = words[..] else { return None };
-    Some((Device(hex(device)?), Access::parse(access)?, hex(iova)?))
-}
-
-/// `a-b` or `a`, both ends read by `number`.
-fn parse_range<T: Copy>(text: &str, number: impl Fn(&str) -> Option<T>) -> Option<RangeInclusive<T>> {
-    match text.split_once('-') {
-        Some((first, last)) => Some(number(first)?..=number(last)?),
-        None => number(text).map(|value| value..=value),
-    }
-}
-
-/// Reads a remark of the guest program's report (without `# `).
-///
-/// `None`: it is no announcement. An announcement that cannot be read is the error, with its text.
-pub fn announced(remark: &str) -> Option<Result<Named, String>> {
-    let words = remark.strip_prefix(ANNOUNCEMENT)?;
-    let parse = || -> Option<Named> {
-        let (mut device, mut addresses, mut access, mut count) = (None, None, None, 1..=1);
-        for word in words.split_whitespace() {
-            match word.split_once('=')? {
-                ("dev", id) => device = Some(Device(hex(id)?)),
-                ("iova", range) => addresses = Some(parse_range(range, hex)?),
-                ("access", word) => access = Some(Access::parse(word)?),
-                ("count", range) => count = parse_range(range, |digits| digits.parse().ok())?,
-                _ => return None,
-            }
-        }
-        Some(Named { device: device?, addresses: addresses?, access, count })
-    };
-    Some(parse().ok_or_else(|| format!("the guest program announced what cannot be read: {remark}")))
+    Some((LogicalDeviceId(hex(device)?), access.parse().ok()?, Iova(hex(iova)?)))
 }
 
 fn faults(hypervisor: &[String]) -> Vec<Fault<'_>> {
@@ -135,12 +41,12 @@ fn faults(hypervisor: &[String]) -> Vec<Fault<'_>> {
 }
 
 /// What is wrong with minihv's log as far as DMA faults go, one sentence each.
-pub fn judge(hypervisor: &[String], named: &[Named]) -> Vec<String> {
+pub fn judge(hypervisor: &[String], named: &[Provoked]) -> Vec<String> {
     let mut seen = vec![0_usize; named.len()];
     let mut strays = Vec::new();
     let faults = faults(hypervisor);
     for Fault { line, fault } in &faults {
-        let fits = |named: &Named| {
+        let fits = |named: &Provoked| {
             fault.is_some_and(|(device, access, iova)| {
                 named.device == device
                     && named.addresses.contains(&iova)
@@ -150,8 +56,8 @@ pub fn judge(hypervisor: &[String], named: &[Named]) -> Vec<String> {
         let open = (0..named.len()).filter(|&i| fits(&named[i]) && seen[i] < *named[i].count.end());
         // One that is owed before one that is only allowed, a narrow one before a wide one.
         let order = |&i: &usize| {
-            let Named { addresses, count, .. } = &named[i];
-            (seen[i] >= *count.start(), addresses.end() - addresses.start())
+            let Provoked { addresses, count, .. } = &named[i];
+            (seen[i] >= *count.start(), addresses.end().0 - addresses.start().0)
         };
         match open.min_by_key(order) {
             Some(i) => seen[i] += 1,
@@ -190,8 +96,8 @@ mod tests {
         lines.iter().map(|line| (*line).to_owned()).collect()
     }
 
-    fn named(texts: &[&str]) -> Vec<Named> {
-        texts.iter().map(|text| announced(&format!("{ANNOUNCEMENT}{text}")).unwrap().unwrap()).collect()
+    fn named(texts: &[&str]) -> Vec<Provoked> {
+        texts.iter().map(|text| Provoked::read(&format!("fault expected {text}")).unwrap().unwrap()).collect()
     }
 
     fn count(lines: &[&str], texts: &[&str]) -> usize {
@@ -249,16 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn announcements_that_make_no_sense_are_errors() {
-        assert_eq!(announced("waited 4.0 s for a disk"), None);
-        for bad in ["", "dev=0x1", "iova=0x1", "dev=1 iova=0x1", "dev=0x1 iova=0x1 access=both", "dev=0x1 iova=0x1 x=1"]
-        {
-            assert!(announced(&format!("{ANNOUNCEMENT}{bad}")).unwrap().is_err(), "{bad:?}");
-        }
-    }
-
-    #[test]
     fn devices_are_named_by_bus() {
-        assert_eq!([Device::on_bus(0, 0), Device::on_bus(1, 2)], [Device(0x1ee7_6050), Device(0x1fe7_6152)]);
+        assert_eq!([on_bus(0, 0), on_bus(1, 2)], [LogicalDeviceId(0x1ee7_6050), LogicalDeviceId(0x1fe7_6152)]);
     }
 }

@@ -10,9 +10,9 @@ use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Context, Result};
 
-use crate::boot::Tools;
-use crate::case::{Case, Pack};
+use crate::case::Case;
 use crate::image::Kernel;
+use crate::tools::Tools;
 
 /// Counted up when results of an earlier judge are not to be believed any longer.
 const JUDGE: u32 = 1;
@@ -31,14 +31,7 @@ impl Fingerprints {
         let mut hasher = DefaultHasher::new();
         // The whole definition, with what goes without saying.
         (JUDGE, format!("{case:?} {:?} {}", case.judged(), case.command_line()), machine).hash(&mut hasher);
-        let packed = case.packs.iter().filter_map(|pack| match pack {
-            Pack::Kernel => None,
-            Pack::Kselftest => tools.kselftest.clone(),
-            Pack::Samples => tools.samples.clone(),
-            Pack::Bench => tools.bench.clone(),
-            Pack::Attack => tools.attack.clone(),
-            Pack::Kdump | Pack::Dpdk => tools.fetched(*pack),
-        });
+        let packed = case.packs.iter().filter_map(|pack| tools.directory(*pack));
         let files =
             [Some(kernel.image.clone()), kernel.modules.clone(), tools.minihv.clone(), Some(tools.guest.clone())];
         for path in files.into_iter().flatten().chain(packed) {
@@ -81,6 +74,7 @@ fn hash_file(path: &Path, hasher: &mut DefaultHasher) -> std::io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::initramfs::Pack;
     use std::fs;
 
     #[test]

@@ -10,6 +10,7 @@ use std::process::Command;
 
 use anyhow::{bail, Context, Result};
 use cpio::newc::{trailer, Builder};
+use strum::IntoStaticStr;
 
 /// File type bits of a mode (stat(2)).
 mod kind {
@@ -43,6 +44,34 @@ pub enum Fio {
     Packed,
     /// Leave it out.
     Left,
+}
+
+/// What the guest's root file system holds besides the guest program and busybox.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, IntoStaticStr)]
+#[strum(serialize_all = "lowercase")]
+pub enum Pack {
+    /// The guest's own kernel, as `/boot/kernel`, and the root file system as it is without it, as
+    /// `/boot/initramfs`: for a second boot from inside. Twice: the second boot can do the same once more.
+    Kernel,
+    /// The kernel's own tests of VFIO and iommufd, in `/kselftest`.
+    Kselftest,
+    /// The programs of samples/, in `/samples`.
+    Samples,
+    /// The modules that measure, in `/bench`.
+    Bench,
+    /// The driver that maps what the attacks ask for, in `/attack`.
+    Attack,
+    /// The distribution's kexec and makedumpfile with their libraries, in `/kdump`.
+    Kdump,
+    /// DPDK's testpmd with its libraries and drivers, in `/dpdk`.
+    Dpdk,
+}
+
+impl Pack {
+    /// Whether it is a set of the distribution's programs.
+    pub fn is_fetched(self) -> bool {
+        matches!(self, Pack::Kdump | Pack::Dpdk)
+    }
 }
 
 impl Initramfs {

@@ -4,10 +4,12 @@
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
+use hvprotocol::report::PREFIX;
 use regex::Regex;
 
-use crate::boot::{Leftovers, Patience, Plan, Tools};
+use crate::boot::{Leftovers, Patience, Plan};
 use crate::console::message;
+use crate::demands::{Demands, HYPERVISOR_CHECKS};
 use crate::device::{Bus, Devices};
 use crate::expect::{self, Expectation};
 use crate::image::Kernel;
@@ -15,7 +17,8 @@ use crate::initramfs::Fio;
 use crate::ktap::Status;
 use crate::progress::{table, tail, Progress};
 use crate::qemu::{Clock, Console, Iommu, Logs, Threads, Trace};
-use crate::verdict::{verdict, Demands, Verdict};
+use crate::tools::Tools;
+use crate::verdict::{verdict, Verdict};
 
 /// Console lines that are shown of a failing boot.
 const TAIL: usize = 30;
@@ -86,7 +89,7 @@ impl Job {
         let driver = Regex::new(expect::DRIVER).context("the driver's lines")?;
         let mut watch = |line: &str, _| {
             let text = message(line);
-            match text.strip_prefix("hvtest: ") {
+            match text.strip_prefix(PREFIX) {
                 Some(report) => progress.stage("guest", report),
                 None if expect::counts(text) && driver.is_match(text) => progress.stage("driver", text),
                 None => {}
@@ -96,7 +99,7 @@ impl Job {
         // Without minihv there is no such driver, and what only minihv can tell is skipped.
         let (log, skippable): (Vec<Expectation>, Vec<String>) = match tools.minihv {
             Some(_) => (expect::ordinary(&[], 1), Vec::new()),
-            None => (Vec::new(), crate::HYPERVISOR_CHECKS.iter().map(|c| (*c).to_owned()).collect()),
+            None => (Vec::new(), HYPERVISOR_CHECKS.iter().map(|c| (*c).to_owned()).collect()),
         };
         let verdict = verdict(&record, &Demands { log, skippable, ..Demands::default() })?;
         let seconds = record.elapsed.as_secs_f64();

@@ -4,14 +4,13 @@
 
 use std::collections::BTreeMap;
 
+use hvprotocol::report;
 use regex::Regex;
 
 use crate::expect::{counts, Expectation, Times};
 
 /// Lines shown in complaints.
 const SHOWN: usize = 5;
-/// What the guest program's remark about a line starts with that it compared with what had to come.
-const ACCOUNTED: &str = "accounted for: ";
 
 /// Whether the driver, the registry, or the IOMMU core on the driver's behalf said this line (without time stamp).
 pub fn is_ours(message: &str) -> bool {
@@ -25,7 +24,7 @@ pub struct Accounted(BTreeMap<String, usize>);
 impl Accounted {
     /// Takes a remark of the guest program's report (without `# `), if it accounts for a line.
     pub fn take(&mut self, remark: &str) {
-        if let Some(line) = remark.strip_prefix(ACCOUNTED) {
+        if let Some(report::Accounted(line)) = report::Accounted::read(remark) {
             *self.0.entry(line.to_owned()).or_default() += 1;
         }
     }
@@ -114,12 +113,12 @@ mod tests {
 
     #[test]
     fn each_line_is_accounted_for_once() {
-        let remark = format!("{ACCOUNTED}{LINE}");
+        let remark = report::Accounted(LINE).to_string();
         assert_eq!(count(&[], &[&remark], &[LINE]), 0);
         assert_eq!(count(&[], &[&remark], &[LINE, LINE]), 1);
         assert_eq!(count(&[], &[&remark, &remark], &[LINE, LINE]), 0);
         assert_eq!(count(&[], &[&remark], &[]), 1, "the guest program saw what the console did not");
-        let warning = format!("{ACCOUNTED}WARNING: drivers/iommu/iommu.c:157 at f+0x0");
+        let warning = report::Accounted("WARNING: drivers/iommu/iommu.c:157 at f+0x0").to_string();
         assert_eq!(count(&[], &[&warning], &[]), 0, "warnings are judged elsewhere");
     }
 }

@@ -7,6 +7,7 @@ mod case;
 mod cases;
 mod cli;
 mod console;
+mod demands;
 mod device;
 mod expect;
 mod faults;
@@ -14,20 +15,22 @@ mod fingerprint;
 mod image;
 mod initramfs;
 mod job;
+mod known;
 mod ktap;
 mod ledger;
 mod lines;
+mod mode;
 mod monitor;
 mod pool;
 mod progress;
 mod qemu;
-mod remarks;
+mod record;
 mod report;
 mod self_test;
 mod single;
 mod splat;
 mod suite;
-mod trace;
+mod tools;
 mod verdict;
 
 use std::collections::BTreeMap;
@@ -37,8 +40,9 @@ use std::time::Duration;
 
 use anyhow::{bail, Context, Result};
 use clap::Parser;
+use strum::VariantNames;
 
-use crate::boot::{Failures, Leftovers, Patience, Tools};
+use crate::boot::{Failures, Leftovers, Patience};
 use crate::case::{Tier, Variant};
 use crate::cli::{Action, Cli, GuestArgs, RunArgs, TestArgs, ToolArgs};
 use crate::image::Kernel;
@@ -46,16 +50,7 @@ use crate::job::{Job, Outcome};
 use crate::ledger::Verdict;
 use crate::progress::Progress;
 use crate::suite::Selection;
-
-/// Checks of the guest program that only minihv makes possible.
-pub const HYPERVISOR_CHECKS: [&str; 6] = [
-    "nvme-queue-addresses-are-iovas",
-    "hypervisor-counters",
-    "no-stray-dma-faults",
-    "vfio-table-holds-physical-address",
-    "no-protocol-violations",
-    "unmaps-leave-nothing-cached",
-];
+use crate::tools::Tools;
 
 /// File with what came of the test cases, below the directory of what is left of a run.
 const LEDGER: &str = "ledger.json";
@@ -126,8 +121,8 @@ fn kernel(image: &std::path::Path, modules: Option<&std::path::Path>) -> Result<
 /// Reads `NAME=DIR`.
 fn variant(text: &str) -> Result<(Variant, Kernel)> {
     let (name, directory) = text.split_once('=').with_context(|| format!("{text:?} is not NAME=DIR"))?;
-    let Some(variant) = Variant::ALL.into_iter().find(|v| v.name() == name) else {
-        bail!("no kernel variant {name:?}; there are {}", Variant::ALL.map(Variant::name).join(", "));
+    let Ok(variant) = name.parse() else {
+        bail!("no kernel variant {name:?}; there are {}", Variant::VARIANTS.join(", "));
     };
     Ok((variant, Kernel::from_build(directory.as_ref())?))
 }

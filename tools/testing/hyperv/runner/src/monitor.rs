@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{bail, ensure, Context, Result};
-use hvcore::request::Request;
+use hvprotocol::request::Request;
 use serde_json::{json, Value};
 use tempfile::TempDir;
 

@@ -2,18 +2,19 @@
 //! `hvrun boot`: one guest, as asked for on the command line.
 
 use anyhow::{Context, Result};
+use hvprotocol::report::PREFIX;
 
 use crate::boot::Plan;
-use crate::case::Pack;
 use crate::cli::BootArgs;
 use crate::console::message;
+use crate::demands::{Demands, Unnamed, HYPERVISOR_CHECKS};
 use crate::device::Devices;
 use crate::initramfs::Fio;
+use crate::initramfs::Pack;
 use crate::job::Outcome;
 use crate::progress::{tail, Progress};
 use crate::qemu::{Clock, Console, Iommu, Logs, Trace};
-use crate::verdict::{verdict, Demands, Unnamed};
-use crate::HYPERVISOR_CHECKS;
+use crate::verdict::verdict;
 
 /// Scenarios that need fio.
 const WITH_FIO: [&str; 2] = ["main", "shell"];
@@ -54,7 +55,7 @@ pub fn boot(args: &BootArgs) -> Result<Outcome> {
     std::fs::create_dir_all(&directory).with_context(|| directory.display().to_string())?;
     let work = args.guest.leftovers().directory(&directory)?;
     let mut watch = |line: &str, _| {
-        if let (Console::Log, Some(report)) = (plan.console, message(line).strip_prefix("hvtest: ")) {
+        if let (Console::Log, Some(report)) = (plan.console, message(line).strip_prefix(PREFIX)) {
             progress.stage("guest", report);
         }
     };

@@ -10,18 +10,21 @@ use hvcore::cachelog::Strictness;
 use hvcore::identity::Identity;
 use hvcore::options::Options;
 
-use crate::boot::{self, Failures, Leftovers, Patience, Plan, Record, Tools};
+use crate::boot::{self, Failures, Leftovers, Patience, Plan};
 use crate::case::{Case, PowerCycle, Role, Tier, Variant};
-use crate::cases::{self, mode, SUITES};
+use crate::cases::{self, SUITES};
 use crate::device::{Bus, Devices};
 use crate::fingerprint::Fingerprints;
 use crate::image::Kernel;
 use crate::initramfs::Fio;
 use crate::ktap::Status;
 use crate::ledger::{Check, Entry, Ledger, Verdict as Ended};
+use crate::mode;
 use crate::pool;
 use crate::progress::tail;
 use crate::qemu::{Console, Iommu, Logs, Threads, Trace};
+use crate::record::Record;
+use crate::tools::Tools;
 use crate::verdict::{verdict, Verdict};
 
 /// Console lines that are shown of a failing boot.
@@ -252,11 +255,11 @@ impl Books<'_> {
 /// The kernel of a case; or what was not given that the case needs.
 fn what_is_there<'a>(case: &Case, selection: &'a Selection, tools: &Tools) -> Result<&'a Kernel, String> {
     for pack in &case.packs {
-        if let (Some(name), None) = (pack.fetched(), tools.fetched(*pack)) {
-            return Err(format!("no programs of {name} given"));
+        if pack.is_fetched() && tools.directory(*pack).is_none() {
+            return Err(format!("no programs of {} given", <&str>::from(pack)));
         }
     }
-    selection.kernels.get(&case.variant).ok_or_else(|| format!("no {} kernel given", case.variant.name()))
+    selection.kernels.get(&case.variant).ok_or_else(|| format!("no {} kernel given", case.variant))
 }
 
 /// Runs the chosen cases; a failing one does not stop the others.
@@ -315,7 +318,7 @@ pub fn list(selection: &Selection) -> Result<()> {
             Role::Test => "",
             Role::Control => "  (control)",
         };
-        println!("{:35} {:11} scenario {}{tier}{role}", case.path(), case.variant.name(), case.scenario);
+        println!("{:35} {:11} scenario {}{tier}{role}", case.path(), case.variant.to_string(), case.scenario);
     }
     Ok(())
 }

@@ -2,99 +2,27 @@
 //! From a guest's logs to passed or failed.
 
 use anyhow::{Context, Result};
+use hvprotocol::faults::Provoked;
+use hvprotocol::report::{remark, Wait, BAIL_OUT, PREFIX, TOTALS};
 use regex::Regex;
 
-use crate::boot::{End, Record};
 use crate::console::messages;
-use crate::expect::{judge, Expectation, KunitSuite};
-use crate::faults::{self, Named};
+use crate::demands::{Demands, Excuse, Failing, Reporter, Unnamed};
+use crate::expect::{judge, KunitSuite};
+use crate::faults;
+use crate::known::{without_known_cycles, without_known_warnings, without_reports_through};
 use crate::ktap::{Parser, Report, Status, Test};
 use crate::lines::{self, Accounted};
-use crate::remarks::{remark, Wait, GUEST};
+use crate::record::{End, Record};
 use crate::self_test;
 use crate::splat::Detector;
-use crate::trace::{without_known_cycles, without_known_warnings, without_reports_through, KnownCycle, KnownWarning};
 
-/// The guest program's last line.
-const TOTALS: &str = "# Totals: ";
 /// The kernel's last line.
 const POWER_DOWN: &str = "reboot: Power down";
 /// Splats named in a complaint.
 const SPLATS_SHOWN: usize = 3;
 /// Lines of minihv named in complaints.
 const VIOLATIONS_SHOWN: usize = 5;
-
-/// A check that may be skipped for a reason, as long as it gives that reason.
-#[derive(Clone, Debug)]
-pub struct Excuse {
-    /// Pattern for the check's whole name.
-    pub check: String,
-    /// Pattern for the reason.
-    pub reason: String,
-}
-
-/// A check that must fail.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Failing {
-    /// Its whole name.
-    pub check: String,
-    /// Pattern for what it says; a failure for another reason fails the case.
-    pub reason: String,
-}
-
-/// What lines of the driver mean that nothing names.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Unnamed {
-    /// They fail the boot.
-    #[default]
-    Fails,
-    /// They are no concern of the verdict: nobody knows what was tried.
-    Passes,
-}
-
-/// Who tells how a boot went.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Reporter {
-    /// The guest program and the kernel.
-    #[default]
-    Guest,
-    /// minihv, in a test of itself.
-    Hypervisor,
-}
-
-/// Which results are right.
-#[derive(Clone, Debug, Default)]
-pub struct Demands {
-    /// Whose report it is.
-    pub reporter: Reporter,
-    /// About the kernel log.
-    pub log: Vec<Expectation>,
-    /// What other lines of the driver and DMA faults mean.
-    pub unnamed: Unnamed,
-    /// DMA faults, besides those that the guest program announces.
-    pub faults: Vec<Named>,
-    /// Patterns of violations of the interface that are part of the test: each must match a line of minihv's log, from
-    /// behind `violation: ` on.
-    pub violations: Vec<String>,
-    /// Checks of the guest program that must fail; all others must not.
-    pub failing: Vec<Failing>,
-    /// Checks of the guest program that may be skipped; all others may not.
-    pub skippable: Vec<String>,
-    /// The same by pattern, for one reason each.
-    pub excuses: Vec<Excuse>,
-    /// Patterns of splats that are part of the test.
-    pub splats: Vec<String>,
-    /// Warnings of the kernel that are part of the test.
-    pub warnings: Vec<KnownWarning>,
-    /// Orders of locks whose reports are part of the test.
-    pub cycles: Vec<KnownCycle>,
-    /// Functions whose appearance in a report's call trace makes the report part of the test.
-    pub known_callers: Vec<String>,
-    /// Reports besides the first one: those of kernels that this one leaves for, in the same boot.
-    pub more_reports: usize,
-    /// Suites that the kernel's own tests must contain.
-    pub kunit_suites: Vec<KunitSuite>,
-}
 
 /// The verdict on one boot.
 #[derive(Clone, Debug, Default)]
@@ -122,7 +50,8 @@ impl Verdict {
 /// When one of the demands is no regular expression.
 pub fn verdict(record: &Record, demands: &Demands) -> Result<Verdict> {
     if demands.reporter == Reporter::Hypervisor {
-        return Ok(self_test::verdict(record));
+        let (guest, complaints) = self_test::judge(record);
+        return Ok(Verdict { guest, complaints, ..Verdict::default() });
     }
     let detector = Detector::new(&demands.splats).context("expected splats")?;
     let messages = messages(&record.serial);
@@ -138,15 +67,15 @@ pub fn verdict(record: &Record, demands: &Demands) -> Result<Verdict> {
     };
     let mut totals = 0;
     for text in &messages {
-        match text.strip_prefix(GUEST) {
+        match text.strip_prefix(PREFIX) {
             Some(line) => {
                 totals += usize::from(line.starts_with(TOTALS));
                 if let Some(remark) = remark(text) {
-                    if let Some(reason) = remark.strip_prefix("Bail out! ") {
+                    if let Some(reason) = remark.strip_prefix(BAIL_OUT) {
                         complaints.push(format!("the guest program gave up: {reason}"));
                     }
                     accounted.take(remark);
-                    match faults::announced(remark) {
+                    match Provoked::read(remark) {
                         Some(Ok(fault)) => named.push(fault),
                         Some(Err(error)) => complaints.push(error),
                         None => waits.extend(Wait::read(remark)),
@@ -275,6 +204,7 @@ fn splat_complaints(detector: &Detector, messages: &[&str]) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::known::KnownWarning;
     use crate::qemu::Logs;
     use std::path::Path;
     use std::time::Duration;

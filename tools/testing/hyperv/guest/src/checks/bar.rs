@@ -7,11 +7,11 @@
 use std::fs::File;
 
 use anyhow::{bail, Context as _, Result};
+use hvprotocol::faults::Access;
 use nix::errno::Errno;
 
 use crate::check::{Check, Context};
 use crate::edu::{self, Edu};
-use crate::faults::Access;
 use crate::memory::PAGE;
 use crate::pci::{self, PciFunction};
 use crate::report::Outcome;

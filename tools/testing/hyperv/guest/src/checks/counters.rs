@@ -6,8 +6,8 @@ use hvcore::control::Counter;
 use hvcore::hypercall::codes::CallCode;
 
 use crate::check::{Check, Context};
-use crate::options::DomainMode;
 use crate::report::Outcome;
+use hvprotocol::options::DomainMode;
 
 /// Why something is skipped that minihv counts.
 pub const NO_MINIHV: &str = "needs minihv";

@@ -15,9 +15,9 @@ use crate::checks::large::TYPE1_LARGE;
 use crate::checks::nvme::NVME_QUICK;
 use crate::checks::protection::{VFIO_MAPPED, VFIO_NEIGHBOUR, VFIO_REMAP, VFIO_STALE, VFIO_UNMAPPED, VFIO_WALK};
 use crate::minihv::{DeviceTranslation, Minihv};
-use crate::options::DomainMode;
 use crate::pci::{self, write_sysfs, PciFunction};
 use crate::report::Outcome;
+use hvprotocol::options::DomainMode;
 
 /// Types in an order in which each follows both of the others, and what the kernel chooses by itself in between.
 const TYPES: [DomainMode; 6] = [

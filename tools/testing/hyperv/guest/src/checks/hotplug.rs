@@ -7,6 +7,7 @@ use std::thread;
 
 use anyhow::{bail, Context as _, Result};
 use hvcore::ids::{BusIndex, Iova, LogicalDeviceId};
+use hvprotocol::faults::Provoked;
 use linkme::distributed_slice;
 
 use crate::census::Census;
@@ -17,7 +18,7 @@ use crate::checks::leaks::KMEMLEAK;
 use crate::checks::nvme::NVME_QUICK;
 use crate::checks::observe::DEBUGFS_DEVICES;
 use crate::disk;
-use crate::faults::Provoked;
+use crate::faults::announce;
 use crate::hotplug::{bind, eject, functions, namespace, offer, wait_until, withdraw};
 use crate::memory::DmaBuffer;
 use crate::minihv::{DeviceTranslation, Minihv, Plug};
@@ -152,7 +153,7 @@ const CUT_OFF: u64 = 64;
 /// Announces the faults of a device that was cut off in the middle of DMA so often.
 fn announce_cut_off(device: LogicalDeviceId, times: u64) -> Result<()> {
     let at_most = usize::try_from(times * CUT_OFF)?;
-    Provoked { device, first: Iova(0), last: Iova(u64::MAX), at_least: 0, at_most }.announce();
+    announce(&Provoked::some(device, Iova(0)..=Iova(u64::MAX), 0..=at_most));
     Ok(())
 }
 

@@ -8,13 +8,14 @@ use std::path::Path;
 
 use anyhow::{bail, ensure, Context as _, Result};
 use hvcore::ids::{Iova, LogicalDeviceId};
+use hvprotocol::faults::Provoked;
 use linkme::distributed_slice;
 
 use crate::check::{Check, Context, Scenario, SCENARIOS};
 use crate::checks::counters::VIOLATIONS;
 use crate::checks::groups::{DEVICES, GROUPS};
 use crate::checks::nvme::NVME_QUICK;
-use crate::faults::Provoked;
+use crate::faults::announce;
 use crate::kselftest;
 use crate::pci::{self, write_sysfs, PciFunction};
 use crate::report::Outcome;
@@ -55,7 +56,7 @@ fn nvme(context: &mut Context<'_>) -> Result<Outcome> {
     // By each interface: a page after its unmap, written and read, the physical address, and a page that never was mapped.
     // Faults of one device are merged that nobody has taken yet.
     let (first, last) = (Iova(0), Iova(OUTSIDE + OUTSIDE_BYTES - 1));
-    Provoked { device, first, last, at_least: 4, at_most: ATTEMPTS }.announce();
+    announce(&Provoked::some(device, first..=last, 4..=ATTEMPTS));
     let driver = nvme.driver();
     ensure!(driver.as_deref() == Some("nvme"), "{} was given back to {driver:?}", nvme.address);
     pci::wait_for_devices(context.options.devices)?;
@@ -146,7 +147,7 @@ fn dropped_flushes(context: &mut Context<'_>) -> Result<Outcome> {
     let outcome = kselftest::run(context.reporter, "selftest-dropped-flushes", USER, &[], Some(&nvme.address));
     write_sysfs(switch, "0")?;
     let (first, last) = (Iova(OUTSIDE), Iova(OUTSIDE + OUTSIDE_BYTES - 1));
-    Provoked { device, first, last, at_least: 1, at_most: ATTEMPTS }.announce();
+    announce(&Provoked::some(device, first..=last, 1..=ATTEMPTS));
     outcome
 }
 

@@ -3,6 +3,7 @@
 
 use anyhow::{bail, Result};
 use hvcore::ids::{Gpa, Iova};
+use hvprotocol::faults::Access;
 use linkme::distributed_slice;
 
 use crate::check::{Check, Context, Scenario, SCENARIOS};
@@ -12,7 +13,7 @@ use crate::checks::nvme::NVME_QUICK;
 use crate::checks::protection::{VFIO_MAPPED, VFIO_STALE, VFIO_UNMAPPED};
 use crate::checks::virtio::VIRTIO;
 use crate::edu::{Edu, BAR_BYTES};
-use crate::faults::{Access, Faults};
+use crate::faults::Faults;
 use crate::iomem;
 use crate::memory::DmaBuffer;
 use crate::minihv::DeviceTranslation;

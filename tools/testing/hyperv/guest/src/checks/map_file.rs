@@ -3,11 +3,11 @@
 //! changes nothing for the device, until they are unmapped.
 
 use anyhow::{bail, ensure, Context as _, Result};
+use hvprotocol::faults::Access;
 use nix::errno::Errno;
 
 use crate::census::Census;
 use crate::check::{Check, Context};
-use crate::faults::Access;
 use crate::hotplug::wait_until;
 use crate::memfd::{Backing, Memfd};
 use crate::memory::{DmaBuffer, PAGE};

@@ -5,6 +5,7 @@ use std::fs::File;
 use std::io::{Read as _, Write as _};
 
 use anyhow::{anyhow, bail, ensure, Context as _, Result};
+use hvprotocol::faults::Access;
 use linkme::distributed_slice;
 use nix::sys::signal::Signal;
 use nix::sys::wait::{waitpid, WaitStatus};
@@ -18,7 +19,7 @@ use crate::checks::map_file::{
     device_reads, device_writes, map, witness, FILE_HUGE, FILE_SHRUNK, FILE_SMALL, FILE_TRANSPARENT,
 };
 use crate::edu::{Edu, BAR_BYTES};
-use crate::faults::{Access, Faults};
+use crate::faults::Faults;
 use crate::memfd::{Backing, Memfd};
 use crate::report::Outcome;
 use crate::witness::{at, Witness, FROM_DEVICE, OTHER, SECRET};

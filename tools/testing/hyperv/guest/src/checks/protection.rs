@@ -3,6 +3,7 @@
 
 use anyhow::{bail, Context as _, Result};
 use hvcore::ids::Iova;
+use hvprotocol::faults::Access;
 use linkme::distributed_slice;
 
 use crate::check::{Check, Context, Scenario, SCENARIOS};
@@ -12,7 +13,7 @@ use crate::checks::groups::{DEVICES, GROUPS};
 use crate::checks::nvme::{NVME_FIO, NVME_IOVA, NVME_QUICK};
 use crate::checks::virtio::VIRTIO;
 use crate::edu::{Edu, BAR_BYTES};
-use crate::faults::{Access, Faults};
+use crate::faults::Faults;
 use crate::memory::DmaBuffer;
 use crate::pci::{self};
 use crate::report::Outcome;

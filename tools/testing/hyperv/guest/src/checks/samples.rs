@@ -7,6 +7,7 @@ use std::process::Command;
 
 use anyhow::{bail, Context as _, Result};
 use hvcore::ids::Iova;
+use hvprotocol::faults::Provoked;
 use linkme::distributed_slice;
 
 use crate::check::{Check, Context, Scenario, SCENARIOS};
@@ -14,7 +15,7 @@ use crate::checks::counters::{NO_FAULTS, VIOLATIONS};
 use crate::checks::groups::{DEVICES, GROUPS};
 use crate::checks::nvme::NVME_QUICK;
 use crate::disk::{pattern, Disk};
-use crate::faults::{Faults, Provoked};
+use crate::faults::{announce, Faults};
 use crate::pci::{self, write_sysfs, PciFunction};
 use crate::report::Outcome;
 use crate::session::{BackEnd, UnsafeInterrupts};
@@ -69,7 +70,7 @@ const ATTEMPTS: usize = 64;
 fn announce_attempts(edu: &PciFunction) -> Result<()> {
     let device = edu.logical_id().context("edu has no logical id")?;
     let (first, last) = (Iova(WINDOW), Iova(WINDOW + LARGEST - 1));
-    Provoked { device, first, last, at_least: 1, at_most: ATTEMPTS }.announce();
+    announce(&Provoked::some(device, first..=last, 1..=ATTEMPTS));
     Ok(())
 }
 

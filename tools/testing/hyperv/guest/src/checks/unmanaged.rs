@@ -3,6 +3,7 @@
 
 use anyhow::{bail, Context as _, Result};
 use hvcore::ids::Iova;
+use hvprotocol::faults::Access;
 use linkme::distributed_slice;
 
 use crate::check::{Check, Context, Scenario, SCENARIOS};
@@ -10,7 +11,7 @@ use crate::checks::counters::{NO_FAULTS, VIOLATIONS};
 use crate::checks::groups::DEVICES;
 use crate::checks::nvme::NVME_QUICK;
 use crate::edu::{Edu, BAR_BYTES};
-use crate::faults::{Access, Faults};
+use crate::faults::Faults;
 use crate::memory::DmaBuffer;
 use crate::minihv::{DeviceTranslation, Minihv};
 use crate::pci::{self, PciFunction};

@@ -12,6 +12,7 @@ use hvcore::ids::{BusIndex, Iova};
 use hvcore::inject::Occurrences;
 use hvcore::nt_status::NtStatus;
 use hvcore::vpci::{MessageKind, Refusal};
+use hvprotocol::faults::Access;
 use linkme::distributed_slice;
 
 use super::hotplug::{edu_works, is_managed, only};
@@ -22,7 +23,7 @@ use crate::checks::groups::{DEVICES, GROUPS};
 use crate::checks::leaks::KMEMLEAK;
 use crate::device_events::{Events, Source};
 use crate::edu::Edu;
-use crate::faults::{Access, Faults};
+use crate::faults::Faults;
 use crate::hotplug::{functions, offer, send_offer, wait_until, wait_until_empty};
 use crate::kernel_log::KernelLog;
 use crate::minihv::Minihv;

@@ -5,7 +5,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use anyhow::{bail, Context, Error, Result};
-pub use hvcore::figure::Unit;
+pub use hvprotocol::figure::Unit;
 
 /// A figure.
 #[derive(Clone, Debug, PartialEq, Eq)]

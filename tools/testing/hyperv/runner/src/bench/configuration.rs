@@ -4,8 +4,8 @@
 use anyhow::{bail, Result};
 
 use super::change::TOLERANCE;
-use crate::cases::mode;
 use crate::device::{Bus, Devices};
+use crate::mode;
 use crate::qemu::Iommu;
 
 /// What is below the kernel.

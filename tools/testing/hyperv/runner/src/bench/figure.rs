@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use anyhow::{bail, ensure, Context, Error, Result};
-pub use hvcore::figure::Unit;
-use hvcore::figure::{NoSuchUnit, PREFIX};
+pub use hvprotocol::figure::Unit;
+use hvprotocol::figure::PREFIX;
 use serde::{Deserialize, Serialize};
 
 /// A unit as files name it.
@@ -21,9 +21,9 @@ impl From<Word> for String {
 }
 
 impl TryFrom<String> for Word {
-    type Error = NoSuchUnit;
+    type Error = strum::ParseError;
 
-    fn try_from(word: String) -> Result<Word, NoSuchUnit> {
+    fn try_from(word: String) -> Result<Word, strum::ParseError> {
         word.parse().map(Word)
     }
 }

@@ -17,16 +17,18 @@ use super::configuration::{tolerance, Configuration, Host};
 use super::extrapolation;
 use super::figure::Figures;
 use super::variation::Variation;
-use crate::boot::{Leftovers, Patience, Plan, Record, Tools};
-use crate::case::Pack;
+use crate::boot::{Leftovers, Patience, Plan};
 use crate::console::message;
+use crate::demands::Demands;
 use crate::expect::ordinary;
 use crate::image::Kernel;
-use crate::initramfs::Fio;
+use crate::initramfs::{Fio, Pack};
 use crate::pool;
 use crate::progress::{tail, Progress};
 use crate::qemu::{Clock, Console, Iommu, Logs, Threads, Trace};
-use crate::verdict::{verdict, Demands};
+use crate::record::Record;
+use crate::tools::Tools;
+use crate::verdict::verdict;
 
 /// Boots of a configuration, by the bytes of the file that moves the guest's allocations.
 const BOOTS: [u32; 4] = [0, 0, (3 << 20) + 0x5000, (9 << 20) + 0x1b000];
@@ -193,7 +195,7 @@ fn agree(configuration: &str, mut boots: Vec<(usize, Boot)>) -> Result<Measured>
 mod tests {
     use super::super::configuration::ALL;
     use super::*;
-    use crate::boot::End;
+    use crate::record::End;
     use std::path::Path;
     use std::time::Duration;
 

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 //! ATS: a virtio disk that has it, behind an IOMMU that answers its requests.
 
-use super::{mode, with};
+use super::common::with;
 use crate::case::Case;
 use crate::expect::{self, Expectation, Times};
+use crate::mode;
 
 /// Switching ATS on and off is no news.
 fn quiet() -> Expectation {

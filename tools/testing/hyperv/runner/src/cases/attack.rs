@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 //! Attacks: what a device can reach and what not, row by row, and the same rows on machines without protection.
 
-use super::{mode, with};
-use crate::case::{Case, Pack};
+use super::common::with;
+use crate::case::Case;
 use crate::expect::{self, Times};
+use crate::initramfs::Pack;
+use crate::mode;
 
 /// Two edu, of which one attacks.
 fn attack(name: &'static str, scenario: &'static str) -> Case {

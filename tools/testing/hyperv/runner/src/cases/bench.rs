@@ -2,10 +2,12 @@
 //! What must not become slower unseen: hypercalls of unmaps, pages that are flushed, and the driver's own instructions
 //! for a flush. Instructions are counted, on the release kernel: no result depends on the machine.
 
-use super::{mode, with};
+use super::common::with;
 use crate::bench::{COUNTED, FLUSH_ALL, FLUSH_RANGE};
-use crate::case::{Case, Pack, Variant};
+use crate::case::{Case, Variant};
 use crate::expect;
+use crate::initramfs::Pack;
+use crate::mode;
 
 fn light(name: &'static str, scenario: &'static str, words: &[&str]) -> Case {
     with(Case::new("bench", name, scenario), words)

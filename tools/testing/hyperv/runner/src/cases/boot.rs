@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 //! Modes, hosts, widths and kernels.
 
-use super::{mode, with};
+use super::common::with;
 use crate::case::{Case, Variant};
 use crate::expect;
+use crate::mode;
 
 fn boot(name: &'static str, scenario: &'static str) -> Case {
     Case::new("boot", name, scenario)

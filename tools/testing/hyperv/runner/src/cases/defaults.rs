@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 //! The types of default domains that are built into kernels, and what overrides them: the command line, and sysfs.
 
-use super::{with, with_huge_pages};
+use super::common::{with, with_huge_pages};
 use crate::case::{Case, Variant};
 use crate::expect::{self, Expectation, Times};
 

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 //! Hypercalls that fail.
 
-use super::{mode, with};
+use super::common::with;
 use crate::case::Case;
 use crate::expect::{self, Times};
+use crate::mode;
 
 /// How many domains go wrong in each way in `undeletable-domains`.
 const DOMAINS: usize = 32;

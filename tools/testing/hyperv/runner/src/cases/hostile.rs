@@ -4,9 +4,10 @@
 //! The sequences of a case have seeds that follow each other, from the case's own on. A failing one prints its seed,
 //! and `hvtest.seed=SEED hvtest.rounds=1` in place of the case's words runs it alone.
 
-use super::{core_warns, mode, with, NUMBER_TAKEN};
+use super::common::{core_warns, with, NUMBER_TAKEN};
 use crate::case::Case;
 use crate::expect::{Expectation, Times};
+use crate::mode;
 
 /// What the driver may say when a host answers nonsense: one line for each thing that went wrong.
 const COMPLAINTS: [&str; 15] = [

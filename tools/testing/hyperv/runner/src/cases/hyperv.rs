@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 //! What a user runs in a real virtual machine, run here: the kernel tree's tests of this IOMMU, and the report.
 
-use super::{mode, with};
-use crate::case::{Case, Pack, Variant};
+use super::common::with;
+use crate::case::{Case, Variant};
 use crate::expect;
+use crate::initramfs::Pack;
+use crate::mode;
 
 /// What some device here lacks, or QEMU's NVMe controller does otherwise.
 mod missing {

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 //! The kernel's own tests of VFIO and iommufd, unmodified.
 
-use super::{mode, with, with_huge_pages};
-use crate::case::{Case, Pack};
+use super::common::{with, with_huge_pages};
+use crate::case::Case;
 use crate::expect;
+use crate::initramfs::Pack;
+use crate::mode;
 
 /// What the tests need that no device here has. Each of them says so, and nothing else is let pass.
 mod missing {

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 //! Devices that come, go, change hands and are reset.
 
-use super::{mode, with};
+use super::common::with;
 use crate::case::{Case, Variant};
 use crate::expect::{self, Expectation, Times};
+use crate::mode;
 
 fn lifecycle(name: &'static str, scenario: &'static str) -> Case {
     let nothing = |meaning: &str, pattern: &str| Expectation {

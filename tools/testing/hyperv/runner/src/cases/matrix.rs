@@ -4,9 +4,10 @@
 //! The calls that are made at run time share a boot, in which a program in the guest has the hypervisor fail them. Those
 //! that are made once, before any program runs, take a boot for each status.
 
-use super::{core_warns, mode, with};
+use super::common::{core_warns, with};
 use crate::case::Case;
 use crate::expect::{self, Expectation, Times};
+use crate::mode;
 
 /// What there is of each status of the matrix.
 struct Row {

@@ -2,7 +2,7 @@
 //! The hypervisor by itself.
 
 use crate::case::Case;
-use crate::verdict::Reporter;
+use crate::demands::Reporter;
 
 /// The cases.
 pub fn cases() -> Vec<Case> {

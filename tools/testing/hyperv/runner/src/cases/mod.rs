@@ -6,6 +6,7 @@ mod ats;
 mod attack;
 mod bench;
 mod boot;
+mod common;
 mod defaults;
 mod faults;
 mod hostile;
@@ -25,14 +26,6 @@ mod root;
 mod stress;
 
 use crate::case::Case;
-
-/// Words for the kernel and for the guest program's idea of what it should see.
-pub mod mode {
-    pub const STRICT: [&str; 2] = ["iommu.strict=1", "hvtest.mode=strict"];
-    pub const DEFERRED: [&str; 2] = ["iommu.strict=0", "hvtest.mode=deferred"];
-    pub const IDENTITY: [&str; 2] = ["iommu=pt", "hvtest.mode=identity"];
-    pub const UNMANAGED: [&str; 1] = ["hvtest.mode=unmanaged"];
-}
 
 /// Suites in the order in which they run.
 pub const SUITES: [&str; 21] = [
@@ -58,33 +51,6 @@ pub const SUITES: [&str; 21] = [
     "iommufd",
     "hyperv",
 ];
-
-/// A domain is created with a number that is in use. What is set up anew counts domains from 1, as if the kernel's own
-/// were not there; they have those numbers.
-const NUMBER_TAKEN: &str = "^0xb1 CREATE_DEVICE_DOMAIN: 0x65 HV_STATUS_KEY_ALREADY_EXISTS$";
-
-/// To minihv, and to the devices, the driver looks as if it made no flushes.
-const OMITTED: &str = "inject=d0:0:1:all:omitted inject=d1:0:1:all:omitted";
-
-/// Adds words to a case's kernel command line.
-fn with(case: Case, words: &[&str]) -> Case {
-    words.iter().fold(case, |case, word| case.append(word))
-}
-
-/// Where a driver may not refuse, the IOMMU core warns: when a program detaches the device, when it closes the device, and
-/// when the device appears. A warning from elsewhere is none of them.
-fn core_warns(case: Case) -> Case {
-    const CORE: &str = "drivers/iommu/iommu.c";
-    case.known_warning(CORE, "iommu_detach_group_handle", "iommufd_device_detach")
-        .known_warning(CORE, "iommu_device_release_dma_owner", "iommufd_device_destroy")
-        .known_warning(CORE, "iommu_setup_default_domain", "iommu_bus_notifier")
-}
-
-/// Huge pages of both sizes for user space. The machine has a hole below 4 GiB: it takes this much RAM for 1 GiB in one
-/// piece.
-fn with_huge_pages(case: Case) -> Case {
-    with(case.memory("4G"), &["hugepagesz=1G", "hugepages=1", "hugepagesz=2M", "hugepages=4"])
-}
 
 /// Every case, in the order of [`SUITES`].
 pub fn all() -> Vec<Case> {
@@ -117,9 +83,12 @@ pub fn all() -> Vec<Case> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::demands::{Reporter, HYPERVISOR_CHECKS};
     use crate::device::{Bus, Devices};
     use crate::expect;
     use hvcore::options::Options;
+    use hvguest::check::Scenario;
+    use hvprotocol::options::Options as Words;
     use std::collections::BTreeSet;
 
     #[test]
@@ -134,6 +103,42 @@ mod tests {
             let buses: Vec<Bus> = case.devices.iter().map(|d| d.parse().unwrap()).collect();
             assert!(Devices::new(&buses).is_ok(), "{}", case.path());
             assert!(expect::judge(&case.demands.log, &[]).is_ok(), "{}", case.path());
+        }
+    }
+
+    /// The scenarios of a case's kernels, one after the other.
+    fn scenarios(case: &Case) -> Vec<String> {
+        let words = Words::parse(&case.command_line()).unwrap();
+        Words::parse(&words.tell.join(" ")).unwrap();
+        let later = case.power_cycles.iter().filter_map(|cycle| cycle.scenario).map(str::to_owned);
+        [words.scenario].into_iter().chain(words.next).chain(later).collect()
+    }
+
+    /// What a case names must be there on the guest's side.
+    #[test]
+    fn the_guest_program_has_what_cases_name() {
+        for case in all().iter().filter(|case| case.demands.reporter == Reporter::Guest) {
+            let path = case.path();
+            let scenarios: Vec<&Scenario> = scenarios(case)
+                .iter()
+                .map(|name| hvguest::scenario::find(name).unwrap_or_else(|error| panic!("{path}: {error}")))
+                .collect();
+            assert_eq!(scenarios.len(), 1 + case.demands.more_reports, "{path}: reports");
+            let checks: Vec<&str> = scenarios.iter().flat_map(|s| s.checks).map(|check| check.name).collect();
+            for failing in &case.demands.failing {
+                let is_there = checks.iter().any(|check| {
+                    failing.check.strip_prefix(check).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+                });
+                assert!(is_there, "{path}: no check {:?} in {checks:?}", failing.check);
+            }
+        }
+    }
+
+    #[test]
+    fn the_guest_program_has_what_other_machines_lack() {
+        for name in HYPERVISOR_CHECKS {
+            let is_there = hvguest::scenario::all().iter().any(|s| s.checks.iter().any(|check| check.name == name));
+            assert!(is_there, "no scenario has the check {name}");
         }
     }
 

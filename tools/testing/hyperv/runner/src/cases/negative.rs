@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 //! Tests of the tests: something is broken on purpose, and the check that should see it must fail.
 
-use super::{mode, with, OMITTED};
+use super::common::{with, OMITTED};
 use crate::case::Case;
+use crate::mode;
 
 /// The cases.
 pub fn cases() -> Vec<Case> {

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 //! Allocations of the driver, the registry and the tables that fail, each once.
 
-use super::{mode, with, NUMBER_TAKEN};
+use super::common::{with, NUMBER_TAKEN};
 use crate::case::Case;
 use crate::expect;
+use crate::mode;
 
 /// The cases.
 pub fn cases() -> Vec<Case> {

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 //! Tracepoints and debugfs.
 
-use super::{mode, with, OMITTED};
+use super::common::{with, OMITTED};
 use crate::case::Case;
 use crate::expect::{self, Expectation, Times};
+use crate::mode;
 
 /// The attach that fails on purpose leaves the device blocked by other means.
 fn detached_instead() -> Expectation {

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 //! Devices in the hands of programs: VFIO with type 1 containers, and iommufd.
 
-use super::{mode, with, with_huge_pages};
-use crate::case::{Case, Pack};
+use super::common::{with, with_huge_pages};
+use crate::case::Case;
 use crate::expect;
+use crate::initramfs::Pack;
+use crate::mode;
 
 /// A guest with huge pages of both sizes.
 fn huge_pages(name: &'static str, scenario: &'static str) -> Case {

@@ -1,10 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0
 //! Other kernels after this one, sleep, processors that come and go, and partitions that are no ordinary guests.
 
-use super::{mode, with};
-use crate::case::{Case, Pack};
+use hvcore::ids::Iova;
+use hvprotocol::faults::Provoked;
+
+use super::common::with;
+use crate::case::Case;
 use crate::expect::{self, Expectation, Times};
-use crate::faults::{Device, Named};
+use crate::faults::on_bus;
+use crate::initramfs::Pack;
+use crate::mode;
 
 /// Makes the pauses of the kernel's own tests of sleep short.
 const SHORT_PAUSES: &str = "suspend.pm_test_delay=1";
@@ -47,8 +52,8 @@ fn not_hibernated(call: &str) -> Expectation {
 }
 
 /// A device of a blocked bus goes on asking.
-fn any_fault_of(bus: usize) -> Named {
-    Named { device: Device::on_bus(bus, 0), addresses: 0..=u64::MAX, access: None, count: 1..=64 }
+fn any_fault_of(bus: usize) -> Provoked {
+    Provoked::some(on_bus(bus, 0), Iova(0)..=Iova(u64::MAX), 1..=64)
 }
 
 /// A guest that hibernates to its NVMe disk, and wakes up in a machine whose minihv has these options.
@@ -115,40 +120,40 @@ fn dump_to_disk() -> Case {
         .thorough()
 }
 
+/// A crash in strict mode.
+fn strict(case: Case, scenarios: &[&'static str]) -> Case {
+    kernels(with(case, &mode::STRICT), scenarios)
+}
+
+/// A crash in deferred mode; the kernel after it flushes at once.
+fn deferred(case: Case, scenarios: &[&'static str]) -> Case {
+    kernels(with(case, &mode::DEFERRED), scenarios).append("hvtest.tell=hvtest.mode=strict")
+}
+
 fn crashes() -> Vec<Case> {
     vec![
-        kernels(with(crash("kdump", "crash"), &mode::STRICT), &["crashed"]),
-        kernels(with(crash_storing("kdump-host-keeps-devices", "unload=keep"), &mode::STRICT), &["crashed-stored"]),
-        kernels(with(crash_storing("kdump-host-resets-devices", "unload=reset"), &mode::DEFERRED), &["crashed-reset"])
-            .append("hvtest.tell=hvtest.mode=strict")
-            .thorough(),
-        kernels(with(crash_on("kdump-of-processor-1", 4, "hvtest.crash-cpu=1"), &mode::STRICT), &["crashed-kept"])
+        strict(crash("kdump", "crash"), &["crashed"]),
+        strict(crash_storing("kdump-host-keeps-devices", "unload=keep"), &["crashed-stored"]),
+        deferred(crash_storing("kdump-host-resets-devices", "unload=reset"), &["crashed-reset"]).thorough(),
+        strict(crash_on("kdump-of-processor-1", 4, "hvtest.crash-cpu=1"), &["crashed-kept"]).hypervisor("unload=keep"),
+        deferred(crash_on("kdump-of-processor-2", 4, "hvtest.crash-cpu=2"), &["crashed-kept"])
             .hypervisor("unload=keep"),
-        kernels(with(crash_on("kdump-of-processor-2", 4, "hvtest.crash-cpu=2"), &mode::DEFERRED), &["crashed-kept"])
-            .hypervisor("unload=keep")
-            .append("hvtest.tell=hvtest.mode=strict"),
-        kernels(with(crash_on("kdump-of-processor-3", 4, "hvtest.crash-cpu=3"), &mode::STRICT), &["crashed"]),
-        kernels(with(crash_on("kdump-of-processor-7-of-16", 16, "hvtest.crash-cpu=7"), &mode::STRICT), &["crashed"])
-            .minutes(20),
-        kernels(
-            with(crash_on("kdump-of-processor-15-of-16", 16, "hvtest.crash-cpu=15"), &mode::DEFERRED),
-            &["crashed"],
-        )
-        .append("hvtest.tell=hvtest.mode=strict")
-        .minutes(20),
+        strict(crash_on("kdump-of-processor-3", 4, "hvtest.crash-cpu=3"), &["crashed"]),
+        strict(crash_on("kdump-of-processor-7-of-16", 16, "hvtest.crash-cpu=7"), &["crashed"]).minutes(20),
+        deferred(crash_on("kdump-of-processor-15-of-16", 16, "hvtest.crash-cpu=15"), &["crashed"]).minutes(20),
         // The crash kernel has several processors, too; that takes a crash on the first one.
-        kernels(with(crash_on("kdump-to-four-processors", 4, "hvtest.crash-cpu=0"), &mode::STRICT), &["crashed"])
+        strict(crash_on("kdump-to-four-processors", 4, "hvtest.crash-cpu=0"), &["crashed"])
             .append("hvtest.tell=nr_cpus=4"),
-        kernels(with(crash_on("kdump-by-nmi", 4, "hvtest.crash-by=nmi"), &mode::STRICT), &["crashed"])
+        strict(crash_on("kdump-by-nmi", 4, "hvtest.crash-by=nmi"), &["crashed"])
             .append("unknown_nmi_panic")
             .splat("^Kernel panic - not syncing: NMI: Not continuing$"),
+        // The disk that was being removed is not there at first.
         kernels(
             with(crash_on("kdump-in-a-removal", 4, "hvtest.crash-by=removal"), &mode::DEFERRED),
             &["crashed-in-a-removal"],
         )
         .append("hvtest.tell=hvtest.mode=strict,hvtest.devices=2"),
-        kernels(with(crash_on("kdump-by-old-call", 2, "hvtest.load-by=segments"), &mode::STRICT), &["crashed"])
-            .pack(Pack::Kdump),
+        strict(crash_on("kdump-by-old-call", 2, "hvtest.load-by=segments"), &["crashed"]).pack(Pack::Kdump),
         dump_to_disk(),
         kernels(with(crash("kdump-identity", "crash-identity"), &mode::IDENTITY), &["crashed-identity"])
             .hypervisor("unload=keep")

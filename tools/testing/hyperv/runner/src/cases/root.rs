@@ -2,9 +2,11 @@
 //! Linux as the root partition: it owns the machine's devices, which all are in the hypervisor's identity domain, and has no
 //! driver of its own for the IOMMU.
 
-use super::{mode, power, with};
+use super::common::with;
+use super::power;
 use crate::case::Case;
 use crate::expect::{self, Expectation, Times};
+use crate::mode;
 
 /// The processors that the partition brings up: by hypercall first, then by start-up IPIs.
 fn processors(count: u32) -> Expectation {

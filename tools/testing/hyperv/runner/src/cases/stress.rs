@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 //! Many domains, several processors, a fully preemptible kernel.
 
-use super::{mode, with};
-use crate::case::{Case, Pack, Variant};
+use super::common::with;
+use crate::case::{Case, Variant};
 use crate::expect::{self, Expectation, Times};
+use crate::initramfs::Pack;
+use crate::mode;
 use crate::qemu::Threads;
 
 /// On a fully preemptible kernel. pci-hyperv composes interrupts under a raw lock, and its way to the host takes locks

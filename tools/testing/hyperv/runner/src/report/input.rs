@@ -11,7 +11,6 @@ use serde::Deserialize;
 use crate::cli::ReportArgs;
 use crate::console::message;
 use crate::ledger::Ledger;
-use crate::remarks;
 
 /// Name of a guest's console log.
 const CONSOLE: &str = "serial.log";
@@ -123,7 +122,7 @@ impl Input {
             let boot = directory.map(|directory| directory.display().to_string()).unwrap_or_default();
             let text = std::fs::read(item.path()).with_context(|| item.path().display().to_string())?;
             for line in String::from_utf8_lossy(&text).lines() {
-                if let Some(remark) = remarks::remark(message(line.trim_end())) {
+                if let Some(remark) = hvprotocol::report::remark(message(line.trim_end())) {
                     self.remark(&boot, remark);
                 }
             }

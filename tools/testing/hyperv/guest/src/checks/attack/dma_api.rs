@@ -16,9 +16,9 @@ use crate::checks::groups::{DEVICES, GROUPS};
 use crate::edu::{Edu, Length, BAR_BYTES};
 use crate::faults::Faults;
 use crate::memory::PAGE;
-use crate::options::DomainMode;
 use crate::pci::{self, PciFunction};
 use crate::report::Outcome;
+use hvprotocol::options::DomainMode;
 
 const MIB: usize = 1 << 20;
 /// Where the gate is in the arena.

@@ -9,6 +9,7 @@ use std::time::Instant;
 
 use anyhow::{ensure, Context as _, Result};
 use hvcore::ids::Iova;
+use hvprotocol::faults::Provoked;
 use linkme::distributed_slice;
 
 use super::module::{reserved, Module};
@@ -20,7 +21,7 @@ use crate::check::{Check, Context, Scenario, SCENARIOS};
 use crate::checks::groups::{DEVICES, GROUPS};
 use crate::checks::kexec::SUCCESSOR_LOADED;
 use crate::edu::{Edu, Length, BAR_BYTES};
-use crate::faults::{Faults, Provoked};
+use crate::faults::{announce, Faults};
 use crate::memory::{DmaBuffer, PAGE};
 use crate::pci;
 use crate::report::Outcome;
@@ -56,7 +57,7 @@ fn keep_firing(context: &mut Context<'_>) -> Result<Outcome> {
     module.window(NOTES..NOTES + PAGE).set_word(0, MAGIC);
     // Nobody counts those to come: the next kernel begins without a listener.
     let device = function.logical_id().context("edu has no logical id")?;
-    Provoked { device, first: target, last: target, at_least: 0, at_most: 1 << 20 }.announce();
+    announce(&Provoked::some(device, target..=target, 0..=1 << 20));
     // The device, its mapping and the thread stay to the very end.
     std::mem::forget((session, buffer));
     std::thread::spawn(move || {

@@ -4,8 +4,8 @@
 use anyhow::Result;
 
 use crate::check::Context;
-use crate::options::DomainMode;
 use crate::report::Outcome;
+use hvprotocol::options::DomainMode;
 
 /// Where a kind of thing can be measured, and is worth it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

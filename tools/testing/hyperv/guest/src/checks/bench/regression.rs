@@ -8,8 +8,8 @@ use crate::check::{Check, Context, Scenario, SCENARIOS};
 use crate::checks::counters::VIOLATIONS;
 use crate::checks::groups::{DEVICES, EDU_TYPE};
 use crate::instructions::{Binding, Figure, Module};
-use crate::options::DomainMode;
 use crate::report::Outcome;
+use hvprotocol::options::DomainMode;
 
 /// Mappings that are tried: some of each kind.
 const COMMANDS: [&str; 8] = [

@@ -4,13 +4,14 @@
 use anyhow::{bail, ensure, Context as _, Result};
 use hvcore::hostile::random::{Random, Seed};
 use hvcore::ids::Iova;
+use hvprotocol::faults::Provoked;
 use linkme::distributed_slice;
 
 use super::sequence::{each, Hostility};
 use crate::check::{Check, Context, Scenario, SCENARIOS};
 use crate::checks::groups::{DEVICES, GROUPS};
 use crate::checks::protection::{VFIO_MAPPED, VFIO_STALE};
-use crate::faults::Provoked;
+use crate::faults::announce;
 use crate::iommufd::{DeviceId, HwptId};
 use crate::kernel_log::{is_drivers, KernelLog};
 use crate::minihv::{DeviceTranslation, Minihv};
@@ -103,7 +104,7 @@ impl Program {
             let (device, first) =
                 (self.witness.function.logical_id().context("edu has no logical id")?, at(page as u64));
             // One that is kept off the bus causes none.
-            Provoked { device, first, last: Iova(first.0 + 0xfff), at_least: 0, at_most: 1 }.announce();
+            announce(&Provoked::some(device, first..=Iova(first.0 + 0xfff), 0..=1));
             self.witness.edu.store(first)?;
             self.witness.buffer.expect(page, CANARY, "STALE TRANSLATION: a page after its unmap")?;
         }

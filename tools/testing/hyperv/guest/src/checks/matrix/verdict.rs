@@ -4,6 +4,7 @@
 use anyhow::{bail, ensure, Context as _, Result};
 use hvcore::control::Counter;
 use hvcore::ids::DomainId;
+use hvprotocol::report::Accounted;
 
 use super::cells::{expected, undisturbed, Cell, Expected, Leftover};
 use super::drive::{Attention, Drive, Seen};
@@ -159,7 +160,7 @@ fn compare_lines(messages: &[String], warnings: usize, lines: &[String]) -> Resu
 /// fails the boot for every other one.
 fn account_for(lines: &[String]) {
     for line in lines.iter().filter(|line| (is_drivers(line) && !line.contains(SAID_ONCE)) || is_warning(line)) {
-        remark(&format!("accounted for: {line}"));
+        remark(&Accounted(line).to_string());
     }
 }
 

@@ -3,6 +3,7 @@
 
 use anyhow::{bail, ensure, Context as _, Result};
 use hvcore::control::Counter;
+use hvprotocol::report::Accounted;
 
 use super::injection::{Injection, Part, Shot};
 use crate::check::Context;
@@ -86,7 +87,7 @@ fn once(work: &mut dyn Work, minihv: Minihv, injection: &Injection, nth: u32, lo
         (Ok(()), Shot::Missed) => {}
     }
     for line in lines.iter().filter(|line| is_drivers(line) && line.contains(MESSAGE)) {
-        remark(&format!("accounted for: {line}"));
+        remark(&Accounted(line).to_string());
     }
     work.judge(minihv, &lines)?;
     work.undo().context("after it")?;

@@ -1,18 +1,24 @@
 // SPDX-License-Identifier: GPL-2.0
-//! What the runner asks of this boot: `hvtest.*` words on the kernel's command line.
+//! What the runner asks of a boot: `hvtest.*` words on the kernel's command line.
 
 use std::collections::BTreeMap;
+use std::fmt::Display;
+use std::str::FromStr;
 
-use anyhow::{Context, Result};
+use anyhow::{bail, Context, Error, Result};
 use hvcore::hostile::random::Seed;
 use hvcore::ids::DomainId;
+use strum::EnumString;
 
-use crate::kexec::{Cause, Loader};
+/// What each word begins with.
+const PREFIX: &str = "hvtest.";
 
 /// What the kernel calls the type of a device's default domain.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, EnumString)]
+#[strum(serialize_all = "lowercase")]
 pub enum DomainMode {
     /// Translated, each unmap flushed at once.
+    #[default]
     Strict,
     /// Translated, flushes deferred.
     Deferred,
@@ -32,6 +38,30 @@ impl DomainMode {
             DomainMode::Unmanaged => None,
         }
     }
+}
+
+/// How the next kernel is loaded.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, EnumString)]
+#[strum(serialize_all = "lowercase")]
+pub enum Loader {
+    /// By `kexec_file_load(2)`: the running kernel prepares everything.
+    #[default]
+    File,
+    /// By `kexec_load(2)`: the distribution's kexec does.
+    Segments,
+}
+
+/// How a crash comes about.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, EnumString)]
+#[strum(serialize_all = "lowercase")]
+pub enum Cause {
+    /// By the kernel's own key for it.
+    #[default]
+    Sysrq,
+    /// By an NMI from outside, which the kernel is told to panic upon (`unknown_nmi_panic`).
+    Nmi,
+    /// By the kernel's own key, while the NVMe controller is being removed because the host withdraws it.
+    Removal,
 }
 
 /// The parsed words.
@@ -79,79 +109,78 @@ pub struct Options {
     pub whole_flush: Option<u64>,
 }
 
+/// The words of a command line, by what stands before `=`.
+struct Words<'a>(BTreeMap<&'a str, &'a str>);
+
+impl<'a> Words<'a> {
+    /// Of words that come twice the last one counts.
+    fn new(command_line: &'a str) -> Words<'a> {
+        let own = command_line.split_whitespace().filter_map(|word| word.strip_prefix(PREFIX));
+        Words(own.map(|word| word.split_once('=').unwrap_or((word, ""))).collect())
+    }
+
+    /// A word that may be left out.
+    fn take<T: FromStr<Err: Display>>(&mut self, key: &str) -> Result<Option<T>> {
+        let Some(text) = self.0.remove(key) else { return Ok(None) };
+        text.parse().map(Some).map_err(|error: T::Err| Error::msg(format!("{PREFIX}{key}={text}: {error}")))
+    }
+
+    /// A word that stands for its type's default where it is left out.
+    fn take_or_default<T: FromStr<Err: Display> + Default>(&mut self, key: &str) -> Result<T> {
+        self.take(key).map(Option::unwrap_or_default)
+    }
+
+    /// The elements of a comma-separated list; none where the word is left out, or for the empty string.
+    fn take_list(&mut self, key: &str) -> Vec<String> {
+        self.0.remove(key).map_or_else(Vec::new, split_list)
+    }
+
+    /// No word is left that nobody asked for.
+    fn end(self) -> Result<()> {
+        match self.0.first_key_value() {
+            None => Ok(()),
+            Some((key, text)) => bail!("{PREFIX}{key}={text}: no such word"),
+        }
+    }
+}
+
 impl Options {
     /// Reads the words from a kernel command line.
     ///
     /// # Errors
-    /// A word with a value that makes no sense.
+    /// A word that is none, or has a value that makes no sense.
     pub fn parse(command_line: &str) -> Result<Options> {
-        let words: BTreeMap<&str, &str> = command_line
-            .split_whitespace()
-            .filter_map(|word| word.strip_prefix("hvtest."))
-            .filter_map(|word| word.split_once('='))
-            .collect();
-        let number = |key: &str| -> Result<Option<u64>> {
-            words.get(key).map(|v| v.parse().with_context(|| format!("hvtest.{key}={v}"))).transpose()
-        };
-        let list = |key: &str| words.get(key).map_or_else(Vec::new, |list| split_list(list));
+        let mut words = Words::new(command_line);
         let domain = |id: String| -> Result<DomainId> {
-            Ok(DomainId(id.parse().with_context(|| format!("hvtest.domains: {id}"))?))
+            Ok(DomainId(id.parse().with_context(|| format!("{PREFIX}domains: {id}"))?))
         };
-        let mode = match words.get("mode").copied() {
-            None | Some("strict") => DomainMode::Strict,
-            Some("deferred") => DomainMode::Deferred,
-            Some("identity") => DomainMode::Identity,
-            Some("unmanaged") => DomainMode::Unmanaged,
-            Some(other) => anyhow::bail!("hvtest.mode={other}: not known"),
+        let seed = |text: String| -> Result<Seed> {
+            text.parse().ok().with_context(|| format!("{PREFIX}seed={text}: no hexadecimal number above 0"))
         };
-        let crash_by = match words.get("crash-by").copied() {
-            None | Some("sysrq") => Cause::Sysrq,
-            Some("nmi") => Cause::Nmi,
-            Some("removal") => Cause::Removal,
-            Some(other) => anyhow::bail!("hvtest.crash-by={other}: not known"),
-        };
-        let load_by = match words.get("load-by").copied() {
-            None | Some("file") => Loader::File,
-            Some("segments") => Loader::Segments,
-            Some(other) => anyhow::bail!("hvtest.load-by={other}: not known"),
-        };
-        Ok(Options {
-            scenario: words.get("scenario").copied().unwrap_or("shell").to_owned(),
-            mode,
-            aperture_bits: number("aperture")?.map(u32::try_from).transpose()?,
+        let options = Options {
+            scenario: words.take("scenario")?.unwrap_or_else(|| "shell".to_owned()),
+            mode: words.take_or_default("mode")?,
+            aperture_bits: words.take("aperture")?,
             force_dac: command_line.split_whitespace().any(|word| word == "iommu.forcedac=1"),
-            levels: number("levels")?.unwrap_or(4),
-            devices: usize::try_from(number("devices")?.unwrap_or(0))?,
-            virtio: number("virtio")?.map(usize::try_from).transpose()?,
-            next: list("next"),
-            tell: list("tell"),
-            kernel: number("kernel")?.unwrap_or(1),
-            domains: list("domains").into_iter().map(domain).collect::<Result<_>>()?,
-            crash_cpu: number("crash-cpu")?,
-            crash_by,
-            load_by,
-            rounds: number("rounds")?.unwrap_or(3),
-            seed: words.get("seed").map(|text| seed(text)).transpose()?,
-            modules: list("modules"),
-            measure: list("measure"),
-            range_flush: number("range-flush")?,
-            whole_flush: number("whole-flush")?,
-        })
-    }
-
-    /// Reads the running kernel's command line.
-    ///
-    /// # Errors
-    /// See [`Options::parse`]; also when `/proc` is not mounted.
-    pub fn from_kernel() -> Result<Options> {
-        Options::parse(&std::fs::read_to_string("/proc/cmdline").context("/proc/cmdline")?)
-    }
-}
-
-fn seed(text: &str) -> Result<Seed> {
-    match text.parse() {
-        Ok(seed) => Ok(seed),
-        Err(_) => anyhow::bail!("hvtest.seed={text}: no hexadecimal number above 0"),
+            levels: words.take("levels")?.unwrap_or(4),
+            devices: words.take_or_default("devices")?,
+            virtio: words.take("virtio")?,
+            next: words.take_list("next"),
+            tell: words.take_list("tell"),
+            kernel: words.take("kernel")?.unwrap_or(1),
+            domains: words.take_list("domains").into_iter().map(domain).collect::<Result<_>>()?,
+            crash_cpu: words.take("crash-cpu")?,
+            crash_by: words.take_or_default("crash-by")?,
+            load_by: words.take_or_default("load-by")?,
+            rounds: words.take("rounds")?.unwrap_or(3),
+            seed: words.take::<String>("seed")?.map(seed).transpose()?,
+            modules: words.take_list("modules"),
+            measure: words.take_list("measure"),
+            range_flush: words.take("range-flush")?,
+            whole_flush: words.take("whole-flush")?,
+        };
+        words.end()?;
+        Ok(options)
     }
 }
 
@@ -200,6 +229,8 @@ mod tests {
         assert!(Options::parse("hvtest.crash-by=magic").is_err());
         assert!(Options::parse("hvtest.load-by=hand").is_err());
         assert!(Options::parse("hvtest.seed=0").is_err());
+        assert!(Options::parse("hvtest.aperture=4294967296").is_err());
+        assert!(Options::parse("hvtest.round=3").is_err() && Options::parse("hvtest.rounds").is_err());
         assert_eq!(Options::parse("quiet").unwrap().scenario, "shell");
     }
 }
