@@ -1,0 +1,176 @@
+// SPDX-License-Identifier: GPL-2.0
+//! The modules of the guest program and of the runner use one another in one direction: no two of them use each other,
+//! directly or by way of others.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use syn::visit::{self, Visit};
+use syn::{Attribute, ItemMod, ItemUse, UseTree};
+
+/// A module's path below its crate, `["checks", "ats"]`; empty for the root.
+type Name = Vec<String>;
+
+/// The modules that each module uses.
+type Uses = BTreeMap<Name, BTreeSet<Name>>;
+
+/// Every source file below a directory.
+fn files(directory: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
+    entries.flat_map(|path| if path.is_dir() { files(&path) } else { vec![path] }).collect()
+}
+
+/// The module that a file is.
+fn name(root: &Path, file: &Path) -> Name {
+    let path = file.strip_prefix(root).unwrap().with_extension("");
+    let mut name: Name = path.iter().map(|part| part.to_str().unwrap().to_owned()).collect();
+    // A directory's module has its name from the directory.
+    if name.last().is_some_and(|last| matches!(last.as_str(), "mod" | "lib" | "main")) {
+        name.pop();
+    }
+    name
+}
+
+/// Collects what a file uses, without its tests.
+struct Visitor<'a> {
+    own: &'a Name,
+    modules: &'a BTreeSet<Name>,
+    /// How many modules are open inside of the file.
+    inner: usize,
+    uses: BTreeSet<Name>,
+}
+
+impl Visitor<'_> {
+    /// Takes a path as it is written.
+    fn take(&mut self, path: &[String]) {
+        let mut base = match path.first().map(String::as_str) {
+            Some("crate") => Vec::new(),
+            Some("self" | "super") => self.own.clone(),
+            // One that starts with a module of this one's.
+            Some(first) if self.modules.contains(&[self.own.as_slice(), &[first.to_owned()]].concat()) => {
+                self.own.clone()
+            }
+            _ => return,
+        };
+        let supers = path.iter().filter(|part| *part == "super").count();
+        for _ in 0..supers.saturating_sub(self.inner) {
+            base.pop();
+        }
+        base.extend(path.iter().filter(|part| !matches!(part.as_str(), "crate" | "self" | "super")).cloned());
+        while !self.modules.contains(&base) {
+            base.pop();
+        }
+        if base != *self.own {
+            self.uses.insert(base);
+        }
+    }
+
+    fn take_tree(&mut self, mut path: Vec<String>, tree: &UseTree) {
+        match tree {
+            UseTree::Path(part) => {
+                path.push(part.ident.to_string());
+                self.take_tree(path, &part.tree);
+            }
+            UseTree::Name(last) => {
+                path.push(last.ident.to_string());
+                self.take(&path);
+            }
+            UseTree::Rename(last) => {
+                path.push(last.ident.to_string());
+                self.take(&path);
+            }
+            UseTree::Glob(_) => self.take(&path),
+            UseTree::Group(group) => group.items.iter().for_each(|tree| self.take_tree(path.clone(), tree)),
+        }
+    }
+}
+
+fn is_for_tests(attributes: &[Attribute]) -> bool {
+    attributes.iter().any(|attribute| {
+        attribute.path().is_ident("cfg") && attribute.parse_args::<syn::Path>().is_ok_and(|path| path.is_ident("test"))
+    })
+}
+
+impl<'ast> Visit<'ast> for Visitor<'_> {
+    fn visit_item_mod(&mut self, module: &'ast ItemMod) {
+        if !is_for_tests(&module.attrs) {
+            self.inner += 1;
+            visit::visit_item_mod(self, module);
+            self.inner -= 1;
+        }
+    }
+
+    fn visit_item_use(&mut self, item: &'ast ItemUse) {
+        self.take_tree(Vec::new(), &item.tree);
+    }
+
+    fn visit_path(&mut self, path: &'ast syn::Path) {
+        let parts: Vec<String> = path.segments.iter().map(|part| part.ident.to_string()).collect();
+        self.take(&parts);
+        visit::visit_path(self, path);
+    }
+}
+
+fn uses(root: &Path) -> Uses {
+    let files = files(root);
+    let modules: BTreeSet<Name> = files.iter().map(|file| name(root, file)).collect();
+    let mut uses = Uses::new();
+    for file in &files {
+        let own = name(root, file);
+        let text = fs::read_to_string(file).unwrap();
+        let mut visitor = Visitor { own: &own, modules: &modules, inner: 0, uses: BTreeSet::new() };
+        visitor.visit_file(&syn::parse_file(&text).unwrap());
+        let found = visitor.uses;
+        uses.entry(own).or_default().extend(found);
+    }
+    uses
+}
+
+/// A ring, if there is one: modules of which each uses the next one, and the last one the first.
+fn ring(uses: &Uses) -> Option<Vec<String>> {
+    /// Leaves the modules of a way back to `module` in `way`.
+    fn search(uses: &Uses, module: &Name, way: &mut Vec<Name>, done: &mut BTreeSet<Name>) -> bool {
+        if let Some(start) = way.iter().position(|earlier| earlier == module) {
+            way.drain(..start);
+            return true;
+        }
+        if done.contains(module) {
+            return false;
+        }
+        way.push(module.clone());
+        if uses[module].iter().any(|next| search(uses, next, way, done)) {
+            return true;
+        }
+        way.pop();
+        done.insert(module.clone());
+        false
+    }
+    let mut done = BTreeSet::new();
+    uses.keys().find_map(|module| {
+        let mut way = Vec::new();
+        search(uses, module, &mut way, &mut done).then(|| way.iter().map(|name| name.join("::")).collect())
+    })
+}
+
+#[test]
+fn modules_form_no_ring() {
+    for directory in ["src", "../runner/src"] {
+        let uses = uses(&Path::new(env!("CARGO_MANIFEST_DIR")).join(directory));
+        assert!(uses.len() > 50, "{directory} has {} modules", uses.len());
+        assert_eq!(ring(&uses), None, "{directory}");
+    }
+}
+
+#[test]
+fn a_ring_is_found() {
+    let name = |text: &str| vec![text.to_owned()];
+    let mut uses = Uses::from([
+        (name("a"), BTreeSet::from([name("b"), name("c")])),
+        (name("b"), BTreeSet::from([name("c")])),
+        (name("c"), BTreeSet::new()),
+    ]);
+    assert_eq!(ring(&uses), None);
+    uses.insert(name("c"), BTreeSet::from([name("b")]));
+    assert_eq!(ring(&uses), Some(vec!["b".to_owned(), "c".to_owned()]));
+}
