@@ -53,6 +53,7 @@ pub fn cases() -> Vec<Case> {
     let interfaces = vec![
         with(both_interfaces("both-interfaces"), &mode::STRICT),
         with(shared, &mode::STRICT),
+        with(Case::new("passthrough", "rights", "rights").devices(&["edu"]), &mode::STRICT),
         noiommu("noiommu-mode", "noiommu", 1, 1).devices(&["edu", "nvme", "edu"]).hypervisor("unmanaged=0").thorough(),
         noiommu("noiommu-mode-blocked", "noiommu-blocked", 2, 1)
             .expect(expect::taken_away(1))
