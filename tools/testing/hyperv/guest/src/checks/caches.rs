@@ -48,8 +48,11 @@ fn unmaps_leave_nothing(context: &mut Context<'_>) -> Result<Outcome> {
 
 pub const CACHES_CLEAN: Check = Check::new("unmaps-leave-nothing-cached", unmaps_leave_nothing);
 
-/// Has minihv do as if the driver made no flushes.
-fn omit_flushes(minihv: Minihv) -> Result<()> {
+/// Has minihv do as if the driver made no flushes, until its injections are cleared.
+///
+/// # Errors
+/// When minihv takes no more injections.
+pub fn omit_flushes(minihv: Minihv) -> Result<()> {
     for call in [CallCode::FLUSH_DEVICE_DOMAIN, CallCode::FLUSH_DEVICE_DOMAIN_LIST] {
         let injection = Injection { status: Status::SUCCESS, ..Injection::every(call) };
         minihv.inject_effect(injection, Effect::Omitted, None)?;

@@ -4,7 +4,6 @@
 
 use std::fs::OpenOptions;
 use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::Path;
 
 use anyhow::{bail, ensure, Context as _, Result};
 use hvcore::ids::{Iova, LogicalDeviceId};
@@ -12,12 +11,13 @@ use hvprotocol::faults::Provoked;
 use linkme::distributed_slice;
 
 use crate::check::{Check, Context, Scenario, SCENARIOS};
+use crate::checks::caches;
 use crate::checks::counters::VIOLATIONS;
 use crate::checks::groups::{DEVICES, GROUPS};
 use crate::checks::nvme::NVME_QUICK;
 use crate::faults::announce;
 use crate::kselftest;
-use crate::pci::{self, write_sysfs, PciFunction};
+use crate::pci::{self, PciFunction};
 use crate::report::Outcome;
 use crate::session::{BackEnd, UnsafeInterrupts};
 
@@ -137,15 +137,15 @@ const SELFTEST_WITHOUT_DEVICE: Check = Check::new("selftest-without-device", wit
 
 /// The driver drops flushes: the tests must see that the controller still reaches what was unmapped.
 fn dropped_flushes(context: &mut Context<'_>) -> Result<Outcome> {
-    let switch = Path::new("/sys/module/hv_pviommu/parameters/drop_flush");
+    let minihv = context.minihv()?;
     set_unsafe_interrupts(UnsafeInterrupts::Allowed)?;
     let nvme = context.nvme()?.remove(0);
     let device = logical_id(&nvme)?;
     // Its driver does not work without flushes.
     nvme.unbind()?;
-    write_sysfs(switch, "1")?;
+    caches::omit_flushes(minihv)?;
     let outcome = kselftest::run(context.reporter, "selftest-dropped-flushes", USER, &[], Some(&nvme.address));
-    write_sysfs(switch, "0")?;
+    minihv.clear_injections()?;
     let (first, last) = (Iova(OUTSIDE), Iova(OUTSIDE + OUTSIDE_BYTES - 1));
     announce(&Provoked::some(device, first..=last, 1..=ATTEMPTS));
     outcome
