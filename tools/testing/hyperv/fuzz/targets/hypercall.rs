@@ -29,7 +29,9 @@ fn control_word(source: &mut Source<'_>, spec: &Spec) -> u64 {
     match (source.below(8), spec.kind) {
         (0, _) => code | source.u64() & !0xffff,
         (1, _) => code | u64::from(source.u8() % 4) << 17 | 1 << 16,
-        (_, Kind::Rep | Kind::RepOfWords | Kind::Counted) => code | (1 + u64::from(source.u8() % 8)) << 32,
+        (_, Kind::Rep | Kind::RepOfWords | Kind::RepOfPairs | Kind::Counted) => {
+            code | (1 + u64::from(source.u8() % 8)) << 32
+        }
         (_, Kind::Simple) => code,
     }
 }

@@ -10,7 +10,7 @@ use crate::ids::{DeviceIndex, Gpa, Iova, Rid, VpIndex};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BadGpa(pub Gpa);
 
-/// A page cannot be watched.
+/// A page cannot be watched, or change its owner.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CannotWatch;
 
@@ -54,6 +54,31 @@ pub enum Translation {
         /// Number of levels, 4 or 5.
         levels: PagingLevels,
     },
+}
+
+/// What the DMA of a requester of a root partition's machine goes through.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RequesterTranslation {
+    /// Addresses are physical addresses, of the partition's memory only.
+    Identity,
+    /// Nothing gets through.
+    Blocked,
+    /// A second-stage table of four levels, which the hypervisor keeps.
+    SecondStage {
+        /// Its top table.
+        root: Gpa,
+    },
+}
+
+/// Who may use a page of memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PageOwner {
+    /// The partition: its processors, and devices in the identity domain.
+    Partition,
+    /// The hypervisor alone.
+    Hypervisor,
+    /// The hypervisor; the partition's processors may read it.
+    Shown,
 }
 
 /// Depth of a stage-1 table.
@@ -180,6 +205,19 @@ pub trait Platform {
 
     /// Guest processors write to the page as to any other.
     fn unwatch(&mut self, page: Gpa);
+
+    /// Gives a page of guest RAM to somebody else; complete on return, but for processors that run the guest at this moment.
+    ///
+    /// # Errors
+    /// [`CannotWatch`] when there is no memory left for the bookkeeping; nothing changes then.
+    fn set_owner(&mut self, page: Gpa, owner: PageOwner) -> Result<(), CannotWatch>;
+
+    /// Whether a root partition may let devices reach all of `len` bytes from `gpa`: memory or devices of its own.
+    fn is_mappable(&self, gpa: Gpa, len: u64) -> bool;
+
+    /// Switches the translation of a requester of the machine at once, wherever it was: the old one or the new one is in
+    /// force at any time. What is cached for this requester is invalidated.
+    fn set_requester(&mut self, rid: Rid, translation: RequesterTranslation, tag: CacheTag);
 
     /// Whether all of `len` bytes from `gpa` are guest RAM.
     fn is_guest_ram(&self, gpa: Gpa, len: u64) -> bool;

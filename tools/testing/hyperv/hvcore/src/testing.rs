@@ -9,8 +9,8 @@ use core::fmt;
 
 use crate::ids::{DeviceIndex, Gpa, Iova, Rid, VpIndex};
 use crate::platform::{
-    AccessSize, BadGpa, CacheTag, CannotWatch, DeviceTlb, DmaFault, Effort, FunctionInfo, LogLevel, Platform,
-    RemapHandle, Translation, Trigger,
+    AccessSize, BadGpa, CacheTag, CannotWatch, DeviceTlb, DmaFault, Effort, FunctionInfo, LogLevel, PageOwner,
+    Platform, RemapHandle, RequesterTranslation, Translation, Trigger,
 };
 
 /// Bytes of guest RAM of a [`MockPlatform`] by default, from address 0.
@@ -40,6 +40,8 @@ pub enum Event {
         /// New tag.
         tag: CacheTag,
     },
+    /// [`Platform::set_requester`].
+    SetRequester(Rid, RequesterTranslation, CacheTag),
     /// [`Platform::flush_domain`].
     FlushDomain(CacheTag),
     /// [`Platform::flush_pages`].
@@ -74,6 +76,8 @@ pub struct MockPlatform {
     pub watched: BTreeSet<u64>,
     /// Most of them.
     pub watch_limit: usize,
+    /// Pages that are not the partition's.
+    pub owners: BTreeMap<Gpa, PageOwner>,
     /// Number of virtual processors.
     pub vps: u32,
     /// What the hypervisor claims to have done.
@@ -117,6 +121,7 @@ impl MockPlatform {
             device_tlbs: BTreeSet::new(),
             watched: BTreeSet::new(),
             watch_limit: usize::MAX,
+            owners: BTreeMap::new(),
             vps: 2,
             effort: Effort::default(),
         }
@@ -228,6 +233,25 @@ impl Platform for MockPlatform {
 
     fn unwatch(&mut self, page: Gpa) {
         self.watched.remove(&page.0);
+    }
+
+    fn set_owner(&mut self, page: Gpa, owner: PageOwner) -> Result<(), CannotWatch> {
+        assert!(page.0 % 4096 == 0 && self.is_guest_ram(page, 4096), "given: {page:?}");
+        let before = match owner {
+            PageOwner::Partition => self.owners.remove(&page),
+            _ if self.owners.len() >= self.watch_limit => return Err(CannotWatch),
+            _ => self.owners.insert(page, owner),
+        };
+        assert_ne!(before.unwrap_or(PageOwner::Partition), owner, "{page:?}");
+        Ok(())
+    }
+
+    fn is_mappable(&self, gpa: Gpa, len: u64) -> bool {
+        self.is_guest_ram(gpa, len)
+    }
+
+    fn set_requester(&mut self, rid: Rid, translation: RequesterTranslation, tag: CacheTag) {
+        self.events.push(Event::SetRequester(rid, translation, tag));
     }
 
     fn is_guest_ram(&self, gpa: Gpa, len: u64) -> bool {

@@ -5,6 +5,7 @@ use core::arch::x86_64::__cpuid_count;
 
 use hvcore::control;
 use hvcore::identity::Identity;
+use hvcore::root::domains;
 
 use crate::{machine, msr, smp};
 
@@ -14,6 +15,7 @@ const VERSION: u32 = 0x4000_0002;
 const FEATURES: u32 = 0x4000_0003;
 const HINTS: u32 = 0x4000_0004;
 const LIMITS: u32 = 0x4000_0005;
+const HARDWARE: u32 = 0x4000_0006;
 const ISOLATION: u32 = 0x4000_000c;
 const LAST_HYPERVISOR_LEAF: u32 = 0x4000_ffff;
 /// Highest leaf that means anything.
@@ -40,6 +42,7 @@ mod feature_b {
 /// Features, EDX.
 mod feature_d {
     pub const FREQUENCY_MSRS: u32 = 1 << 8;
+    pub const DEVICE_DOMAINS: u32 = 1 << 24;
     pub const S1_DEVICE_DOMAINS: u32 = 1 << 25;
 }
 
@@ -118,7 +121,7 @@ fn high_privileges(identity: Identity) -> u32 {
 /// Features, EDX.
 fn misc_features(identity: Identity) -> u32 {
     let domains = match identity {
-        Identity::Root => 0,
+        Identity::Root => feature_d::DEVICE_DOMAINS,
         Identity::Guest | Identity::Isolated | Identity::L1vh => feature_d::S1_DEVICE_DOMAINS,
     };
     feature_d::FREQUENCY_MSRS | domains
@@ -153,6 +156,8 @@ fn hypervisor(leaf: u32) -> Answer {
             ..Answer::default()
         },
         LIMITS => Answer { eax: MAX_PROCESSORS, ebx: MAX_PROCESSORS, ..Answer::default() },
+        // The width of IOVAs.
+        HARDWARE if machine::identity() == Identity::Root => Answer { ebx: domains::IOVA_BITS, ..Answer::default() },
         ISOLATION => Answer { ebx: machine::identity().isolation(), ..Answer::default() },
         _ => Answer::default(),
     }

@@ -133,11 +133,17 @@ extern "C" fn boot_processor_main(start_info: u32) -> ! {
         Ok(partition) => partition,
         Err(error) => fatal!("{error}"),
     };
-    if self_test == Switch::On {
-        self_test::run(&mut hardware);
+    match (self_test, is_root) {
+        (Switch::On, false) => self_test::run(&mut hardware),
+        (Switch::On, true) => self_test::root::run(&mut partition, &mut hardware),
+        (Switch::Off, _) => {}
     }
     partition.start(&mut hardware);
     machine::init(partition, hardware, identity);
+    if self_test == Switch::On && is_root {
+        // The small guest of the self-test is none that owns the machine.
+        io::guest_power_off()
+    }
     log!("minihv", "starting the guest");
     smp::run(&mut Vcpu::new(VpIndex(0), &shared), Some(Start::Kernel(entry)))
 }

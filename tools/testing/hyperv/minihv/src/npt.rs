@@ -9,6 +9,7 @@ use spin::Mutex;
 
 use crate::memory::{self, HIGH_WINDOW, IOAPIC_BASE, LAPIC_BASE, LEGACY_HOLE, LOW_WINDOW};
 use crate::paging::{CannotSplit, EntryFlags, IdentityTable, PageSize, TablePage};
+use crate::smp::MAX_PROCESSORS;
 use crate::vtd::registers;
 
 const PRESENT_WRITABLE_USER: u64 = 7;
@@ -113,6 +114,41 @@ pub fn protect(address: u64) -> Result<(), CannotSplit> {
 pub fn unprotect(address: u64) {
     // It fails only for a page that was never protected.
     let _ = set_flags(address, PRESENT_WRITABLE_USER);
+}
+
+/// What guest processors may do with a page of their memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// Nothing.
+    None,
+    /// Read it.
+    Read,
+    /// All.
+    Full,
+}
+
+/// Guest processors have this access to the page around `address`, once each has noticed [`generation`].
+///
+/// # Errors
+/// [`CannotSplit`] when there is no memory left for that.
+pub fn set_access(address: u64, access: Access) -> Result<(), CannotSplit> {
+    let flags = match access {
+        Access::None => 0,
+        Access::Read => PRESENT_USER,
+        Access::Full => PRESENT_WRITABLE_USER,
+    };
+    set_flags(address, flags)
+}
+
+/// Whether a root partition may let devices reach all of `len` bytes from `gpa`: all that its processors address, but for
+/// what is the hypervisor's, and the local APICs, where a write is an interrupt.
+pub fn is_mappable(gpa: u64, len: u64) -> bool {
+    const INTERRUPTS: PhysRange = PhysRange { start: LAPIC_BASE, end: LAPIC_BASE + 0x10_0000 };
+    let Some(end) = gpa.checked_add(len) else { return false };
+    let range = PhysRange { start: gpa, end };
+    let overlays = memory::overlays().range(MAX_PROCESSORS as u64);
+    let taken = [memory::own_range(), memory::acpi_range(), overlays, registers::RANGE, INTERRUPTS];
+    MACHINE.contains(range) && !taken.iter().any(|other| other.overlaps(range))
 }
 
 fn set_flags(address: u64, flags: u64) -> Result<(), CannotSplit> {

@@ -96,8 +96,8 @@ impl IdentityTable {
         self.set_leaf(address, PageSize::Small, target & ADDRESS);
     }
 
-    /// Changes the flags of the 4-KiB leaf that maps the page around `address`. A larger leaf there is split as far as
-    /// `budget`, in tables, allows.
+    /// Changes the flags of the 4-KiB leaf that maps the page around `address`, or did before its flags were taken away. A
+    /// larger leaf there is split as far as `budget`, in tables, allows.
     ///
     /// # Errors
     /// [`CannotSplit`] when the budget is too small, or nothing is mapped there; nothing is changed then but for splits.
@@ -124,10 +124,10 @@ impl IdentityTable {
             table = unsafe { &mut *((table.0[index] & ADDRESS) as *mut TablePage) };
         }
         let index = index(address, 0);
-        if table.0[index] & PRESENT == 0 {
+        if table.0[index] == 0 {
             return Err(CannotSplit);
         }
-        table.store(index, table.0[index] & !FLAGS | flags);
+        table.store(index, address & ADDRESS | flags);
         Ok(())
     }
 

@@ -8,8 +8,8 @@ use core::sync::atomic::{fence, Ordering};
 use hvcore::ids::{DeviceIndex, Gpa, Iova, Rid, VpIndex};
 use hvcore::iommu::capabilities::Switch;
 use hvcore::platform::{
-    AccessSize, BadGpa, CacheTag, CannotWatch, DeviceTlb, DmaFault, Effort, FunctionInfo, LogLevel, Platform,
-    RemapHandle, Translation, Trigger,
+    AccessSize, BadGpa, CacheTag, CannotWatch, DeviceTlb, DmaFault, Effort, FunctionInfo, LogLevel, PageOwner,
+    Platform, RemapHandle, RequesterTranslation, Translation, Trigger,
 };
 
 use crate::console;
@@ -18,7 +18,7 @@ use crate::memory::GuestMemory;
 use crate::npt;
 use crate::pci::Function;
 use crate::svm;
-use crate::vtd::Vtd;
+use crate::vtd::{DeviceAccess, Vtd};
 
 /// Guest memory, the assigned functions and the IOMMU.
 pub struct Hardware {
@@ -92,6 +92,29 @@ impl Platform for Hardware {
 
     fn unwatch(&mut self, page: Gpa) {
         npt::unprotect(page.0);
+    }
+
+    fn set_owner(&mut self, page: Gpa, owner: PageOwner) -> Result<(), CannotWatch> {
+        let (processors, devices) = match owner {
+            PageOwner::Partition => (npt::Access::Full, DeviceAccess::Full),
+            PageOwner::Hypervisor => (npt::Access::None, DeviceAccess::None),
+            PageOwner::Shown => (npt::Access::Read, DeviceAccess::None),
+        };
+        npt::set_access(page.0, processors).map_err(|_| CannotWatch)?;
+        self.others = Others::Outdated;
+        self.vtd.set_identity_access(page, devices).map_err(|_| {
+            // What was split stays split, so that this cannot fail.
+            let _ = npt::set_access(page.0, npt::Access::Full);
+            CannotWatch
+        })
+    }
+
+    fn is_mappable(&self, gpa: Gpa, len: u64) -> bool {
+        npt::is_mappable(gpa.0, len)
+    }
+
+    fn set_requester(&mut self, rid: Rid, translation: RequesterTranslation, tag: CacheTag) {
+        self.vtd.set_requester(rid, translation, tag);
     }
 
     fn is_guest_ram(&self, gpa: Gpa, len: u64) -> bool {

@@ -17,7 +17,7 @@ use crate::platform::Hardware;
 use crate::time;
 
 /// Vendor and device id.
-const EDU: u32 = 0x11e8_1234;
+pub const EDU: u32 = 0x11e8_1234;
 const COMMAND: u16 = 0x04;
 const COMMAND_MEMORY_AND_MASTER: u32 = 6;
 const BAR_0: u16 = 0x10;
@@ -74,13 +74,17 @@ impl Target {
 }
 
 /// The device's registers. Its buffer is all zeroes as long as nothing was loaded into it.
-struct Edu {
-    bar: u64,
+pub struct Edu {
+    /// Where they are.
+    pub bar: u64,
 }
 
 impl Edu {
     /// The device writes eight bytes of its buffer to `to`.
-    fn store(&self, to: Iova) -> Result<(), Failure> {
+    ///
+    /// # Errors
+    /// [`Failure::Device`] when it does not finish.
+    pub fn store(&self, to: Iova) -> Result<(), Failure> {
         const SOURCE: u64 = 0x80;
         const DESTINATION: u64 = 0x88;
         const COUNT: u64 = 0x90;

@@ -52,6 +52,8 @@ pub enum Reporter {
     Guest,
     /// minihv, in a test of itself.
     Hypervisor,
+    /// The same of a host of a root partition.
+    RootHost,
 }
 
 /// Which results are right.

@@ -60,6 +60,8 @@ pub enum Kind {
     Rep,
     /// Behind the header follows a list of 32-bit elements.
     RepOfWords,
+    /// Behind the header follows a list of pairs of 64-bit words.
+    RepOfPairs,
     /// The elements are counted, but there is no list in the input.
     Counted,
 }
@@ -70,6 +72,7 @@ impl Kind {
             Kind::Simple | Kind::Counted => 0,
             Kind::RepOfWords => 4,
             Kind::Rep => 8,
+            Kind::RepOfPairs => 16,
         }
     }
 }
@@ -174,16 +177,28 @@ impl RepList {
         }
     }
 
-    /// Reads an element, zero-extended; 0 where the elements are only counted.
+    /// Reads an element, zero-extended; the first word of a pair, 0 where the elements are only counted.
     ///
     /// # Errors
     /// [`Status::INVALID_PARAMETER`] when it is not in guest RAM.
     pub fn element(self, platform: &impl Platform, index: u16) -> Result<u64, Status> {
+        self.word(platform, index, 0)
+    }
+
+    /// Reads the second word of a pair; 0 where the elements are no pairs.
+    ///
+    /// # Errors
+    /// [`Status::INVALID_PARAMETER`] when it is not in guest RAM.
+    pub fn second_word(self, platform: &impl Platform, index: u16) -> Result<u64, Status> {
+        self.word(platform, index, 8)
+    }
+
+    fn word(self, platform: &impl Platform, index: u16, within: usize) -> Result<u64, Status> {
         let mut bytes = [0; 8];
-        let offset = u64::from(index) * self.element_bytes as u64;
+        let offset = u64::from(index) * self.element_bytes as u64 + within as u64;
         let gpa = self.first.checked_add(offset).ok_or(Status::INVALID_PARAMETER)?;
-        let read = bytes.get_mut(..self.element_bytes).ok_or(Status::INVALID_PARAMETER)?;
-        platform.read(gpa, read).map_err(|_| Status::INVALID_PARAMETER)?;
+        let length = self.element_bytes.saturating_sub(within).min(bytes.len());
+        platform.read(gpa, &mut bytes[..length]).map_err(|_| Status::INVALID_PARAMETER)?;
         Ok(u64::from_le_bytes(bytes))
     }
 }
@@ -234,7 +249,7 @@ impl<'a> Request<'a> {
         let word = ControlWord::decode(control)?;
         let reps = match spec.kind {
             Kind::Simple => word.simple().map(|()| None)?,
-            Kind::Rep | Kind::RepOfWords | Kind::Counted => Some(word.reps()?),
+            Kind::Rep | Kind::RepOfWords | Kind::RepOfPairs | Kind::Counted => Some(word.reps()?),
         };
         let element_bytes = spec.kind.element_bytes();
         if word.variable_bytes() > spec.variable_max {

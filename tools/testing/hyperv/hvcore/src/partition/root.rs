@@ -92,6 +92,7 @@ impl Partition {
             ("virtual-processors", census.virtual_processors),
             ("deposited-pages", census.pages),
             ("mapped-interrupts", root.mapped_interrupts()),
+            ("root-domains", root.live_domains()),
         ] {
             platform.log(LogLevel::Report, format_args!("counter {name} {value}"));
         }

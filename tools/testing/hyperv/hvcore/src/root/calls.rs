@@ -41,10 +41,39 @@ pub enum RootCall {
     NotifyEvent,
     /// Which virtual processors have these local APICs.
     VpIndexFromApicId,
+    /// A call about device domains.
+    Domain(DomainCall),
+}
+
+/// A call about device domains.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DomainCall {
+    /// Creates one.
+    Create,
+    /// Puts a device into one.
+    Attach,
+    /// Maps pages at addresses that follow each other.
+    Map,
+    /// Unmaps such.
+    Unmap,
+    /// Takes a device out of its domain.
+    Detach,
+    /// Deletes one.
+    Delete,
+    /// What pages are mapped onto.
+    Query,
+    /// Maps pages at any addresses.
+    MapSparse,
+    /// Unmaps such.
+    UnmapSparse,
 }
 
 const fn root(code: CallCode, call: RootCall, input_bytes: usize, output_bytes: usize) -> Spec {
     simple(code, Call::Root(call), input_bytes, output_bytes)
+}
+
+const fn domain(code: CallCode, kind: Kind, call: DomainCall, input_bytes: usize, output_bytes: usize) -> Spec {
+    Spec { kind, ..root(code, RootCall::Domain(call), input_bytes, output_bytes) }
 }
 
 /// Bytes of the variable header: a mask of banks, and the banks.
@@ -72,6 +101,15 @@ pub const TABLE: &[Spec] = &[
         kind: Kind::RepOfWords,
         ..root(CallCode::GET_VP_INDEX_FROM_APIC_ID, RootCall::VpIndexFromApicId, 0x10, 0x04)
     },
+    domain(CallCode::CREATE_DEVICE_DOMAIN, Kind::Simple, DomainCall::Create, 0x1c, 0),
+    domain(CallCode::ATTACH_DEVICE_DOMAIN, Kind::Simple, DomainCall::Attach, 0x20, 0),
+    domain(CallCode::MAP_DEVICE_GPA_PAGES, Kind::Rep, DomainCall::Map, 0x28, 0),
+    domain(CallCode::UNMAP_DEVICE_GPA_PAGES, Kind::Counted, DomainCall::Unmap, 0x20, 0),
+    domain(CallCode::DETACH_DEVICE_DOMAIN, Kind::Simple, DomainCall::Detach, 0x10, 0),
+    domain(CallCode::DELETE_DEVICE_DOMAIN, Kind::Simple, DomainCall::Delete, 0x18, 0),
+    domain(CallCode::QUERY_DEVICE_DOMAIN, Kind::Rep, DomainCall::Query, 0x18, 0x08),
+    domain(CallCode::MAP_SPARSE_DEVICE_GPA_PAGES, Kind::RepOfPairs, DomainCall::MapSparse, 0x20, 0),
+    domain(CallCode::UNMAP_SPARSE_DEVICE_GPA_PAGES, Kind::Rep, DomainCall::UnmapSparse, 0x18, 0),
     root(CallCode::GET_PARTITION_PROPERTY_EX, RootCall::PartitionPropertyEx, 0x18, 0x10),
 ];
 

@@ -6,6 +6,9 @@
 //! wrong order, is a violation with a name; see [`refusal`].
 
 pub mod calls;
+mod domain_calls;
+pub mod domain_layout;
+pub mod domains;
 pub mod interrupts;
 pub mod layout;
 pub mod memory;
@@ -15,6 +18,7 @@ pub mod properties;
 pub mod reference_time;
 pub mod refusal;
 pub mod sleep;
+pub mod stage2;
 pub mod statistics;
 #[cfg(test)]
 mod tests;
@@ -26,6 +30,7 @@ use crate::ids::{Gpa, Rid, VpIndex};
 use crate::platform::Platform;
 use crate::status::Status;
 use calls::RootCall;
+use domains::Domains;
 use interrupts::{Interrupts, MapRequest};
 use memory::Pool;
 use overlay::{Fixed, Overlays};
@@ -66,6 +71,7 @@ pub struct RootHost {
     privileges: u64,
     processors: Processors,
     interrupts: Interrupts,
+    domains: Domains,
     pool: Pool,
     statistics: Statistics,
     sleep: Sleep,
@@ -82,6 +88,7 @@ impl RootHost {
             privileges,
             processors: Processors::new(processors),
             interrupts: Interrupts::new(),
+            domains: Domains::new(),
             pool: Pool::new(),
             statistics: Statistics::new(),
             sleep: Sleep::default(),
@@ -133,21 +140,32 @@ impl RootHost {
         self.interrupts.count()
     }
 
-    /// The partition's kernel gives up all hypercalls. Another one maps its own interrupts; it does not know of pages that
-    /// this one has deposited, and uses them as it likes.
-    pub fn kernel_left(&mut self, platform: &mut impl Platform) {
-        self.interrupts.unmap_all(platform);
-        self.statistics.unmap_all(&mut self.pool);
-        while self.pool.withdraw().is_some() {}
+    /// Domains that the partition has created.
+    pub fn live_domains(&self) -> u64 {
+        self.domains.count()
     }
 
-    /// What the test interface says of a requester: all are in the identity domain.
+    /// The partition's kernel gives up all hypercalls. Another one maps its own interrupts; it finds all devices in the
+    /// identity domain, and does not know of pages that this one has deposited, which it uses as it likes.
+    pub fn kernel_left(&mut self, platform: &mut impl Platform) {
+        self.interrupts.unmap_all(platform);
+        self.domains.reset(platform, &mut self.pool);
+        self.statistics.unmap_all(platform, &mut self.pool);
+        while self.pool.withdraw(platform).is_some() {}
+    }
+
+    /// What the test interface says of a requester.
     ///
     /// # Errors
     /// [`Reply::Refused`] for what a requester does not have.
     pub fn device_field(&self, rid: Rid, field: DeviceField) -> Result<u64, Reply> {
         match field {
-            DeviceField::Domain | DeviceField::Translation => Ok(0),
+            DeviceField::Domain => Ok(self.domains.whereabouts(rid).0.into()),
+            DeviceField::Translation => Ok(match self.domains.whereabouts(rid).0 {
+                0 => 0,
+                u32::MAX => 1,
+                _ => 4,
+            }),
             DeviceField::Rid => Ok(rid.0.into()),
             DeviceField::DeviceTlb => Err(Reply::Refused),
         }
@@ -156,7 +174,11 @@ impl RootHost {
     /// Carries out a call whose form is sound.
     pub fn call(&mut self, platform: &mut impl Platform, call: RootCall, request: &Request<'_>) -> Ended {
         let input = request.input;
+        if request.output.is_some_and(|gpa| self.pool.overlaps(gpa, 1)) {
+            return Err(Refusal::parameter("an output in memory that was deposited")).into();
+        }
         match call {
+            RootCall::Domain(call) => self.domain_call(platform, call, request),
             RootCall::Deposit => self.deposit(platform, request),
             RootCall::Withdraw => self.withdraw(platform, request),
             RootCall::VpIndexFromApicId => self.vp_indices(platform, request),
@@ -200,7 +222,8 @@ impl RootHost {
             }
             RootCall::MapStatistics => self.map_statistics(platform, request).into(),
             RootCall::UnmapStatistics => {
-                layout::statistics(input).and_then(|object| self.statistics.unmap(&mut self.pool, object)).into()
+                let RootHost { statistics, pool, .. } = self;
+                layout::statistics(input).and_then(|object| statistics.unmap(platform, pool, object)).into()
             }
         }
     }
@@ -245,7 +268,7 @@ impl RootHost {
         }
         each(request.list, |_, index| {
             let at = output_element(request, index, 8)?;
-            let Gpa(page) = self.pool.withdraw().ok_or(Status::NO_RESOURCES)?;
+            let Gpa(page) = self.pool.withdraw(platform).ok_or(Status::NO_RESOURCES)?;
             Ok(platform.write(at, &(page >> 12).to_le_bytes()).map_err(|_| Status::INVALID_PARAMETER)?)
         })
     }

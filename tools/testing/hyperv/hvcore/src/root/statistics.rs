@@ -7,7 +7,7 @@ use alloc::collections::BTreeMap;
 use super::memory::Pool;
 use super::refusal::Refusal;
 use crate::ids::Gpa;
-use crate::platform::Platform;
+use crate::platform::{PageOwner, Platform};
 use crate::status::Status;
 
 /// Counters of the hypervisor, by their index in its page.
@@ -67,7 +67,12 @@ impl Statistics {
     ) -> Result<Gpa, Refusal> {
         let page = match self.pages.get(&object) {
             Some(page) => *page,
-            None => pool.take()?,
+            None => {
+                let page = pool.take()?;
+                // The page is the hypervisor's already, so that nothing has to be split.
+                let _ = platform.set_owner(page, PageOwner::Shown);
+                page
+            }
         };
         self.pages.insert(object, page);
         platform.write(page, &[0; 4096]).map_err(|_| Status::INVALID_PARAMETER)?;
@@ -89,18 +94,24 @@ impl Statistics {
     ///
     /// # Errors
     /// A violation: it was not shown.
-    pub fn unmap(&mut self, pool: &mut Pool, object: Object) -> Result<(), Refusal> {
+    pub fn unmap(&mut self, platform: &mut impl Platform, pool: &mut Pool, object: Object) -> Result<(), Refusal> {
         let page = self.pages.remove(&object).ok_or(Refusal::parameter("statistics that are not mapped"))?;
-        pool.release(page);
+        hide(platform, pool, page);
         Ok(())
     }
 
     /// Shows no page any longer.
-    pub fn unmap_all(&mut self, pool: &mut Pool) {
+    pub fn unmap_all(&mut self, platform: &mut impl Platform, pool: &mut Pool) {
         for page in core::mem::take(&mut self.pages).into_values() {
-            pool.release(page);
+            hide(platform, pool, page);
         }
     }
+}
+
+fn hide(platform: &mut impl Platform, pool: &mut Pool, page: Gpa) {
+    // As above.
+    let _ = platform.set_owner(page, PageOwner::Hypervisor);
+    pool.release(page);
 }
 
 #[cfg(test)]
@@ -116,20 +127,22 @@ mod tests {
         let mut platform = MockPlatform::new(Vec::new());
         platform.put_u64(0x5800, 7);
         let (mut pool, mut statistics) = (Pool::new(), Statistics::new());
-        let mut map =
-            |statistics: &mut Statistics, pool: &mut Pool, object| statistics.map(&mut platform, pool, object, CENSUS);
-        assert_eq!(map(&mut statistics, &mut pool, Object::Hypervisor), Err(Status(0x0b).into()));
-        pool.deposit(&MockPlatform::new(Vec::new()), 5).unwrap();
-        assert_eq!(map(&mut statistics, &mut pool, Object::Hypervisor), Ok(Gpa(0x5000)));
-        assert_eq!(map(&mut statistics, &mut pool, Object::Hypervisor), Ok(Gpa(0x5000)));
-        assert_eq!(map(&mut statistics, &mut pool, Object::Vp(0)), Err(Status(0x0b).into()));
+        let hypervisor = Object::Hypervisor;
+        assert_eq!(statistics.map(&mut platform, &mut pool, hypervisor, CENSUS), Err(Status(0x0b).into()));
+        pool.deposit(&mut platform, 5).unwrap();
+        for _ in 0..2 {
+            assert_eq!(statistics.map(&mut platform, &mut pool, hypervisor, CENSUS), Ok(Gpa(0x5000)));
+        }
+        assert_eq!(platform.owners[&Gpa(0x5000)], PageOwner::Shown);
+        assert_eq!(statistics.map(&mut platform, &mut pool, Object::Vp(0), CENSUS), Err(Status(0x0b).into()));
         let words: Vec<u64> = (0..5).map(|index| platform.get_u64(0x5000 + 8 * index)).collect();
         assert_eq!((words, platform.get_u64(0x5800)), (vec![0, 4, 1, 2, 3], 0));
-        assert_eq!(statistics.unmap(&mut pool, Object::Hypervisor), Ok(()));
-        assert!(statistics.unmap(&mut pool, Object::Hypervisor).unwrap_err().violation.is_some());
+        assert_eq!(statistics.unmap(&mut platform, &mut pool, hypervisor), Ok(()));
+        assert_eq!(platform.owners[&Gpa(0x5000)], PageOwner::Hypervisor);
+        assert!(statistics.unmap(&mut platform, &mut pool, hypervisor).unwrap_err().violation.is_some());
         assert_eq!(pool.free(), 1);
         statistics.map(&mut platform, &mut pool, Object::Vp(1), CENSUS).unwrap();
-        statistics.unmap_all(&mut pool);
+        statistics.unmap_all(&mut platform, &mut pool);
         assert_eq!(pool.free(), 1);
     }
 }

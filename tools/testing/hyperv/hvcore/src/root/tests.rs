@@ -185,3 +185,74 @@ fn another_kernel_finds_the_processors_and_no_interrupts() {
     assert_eq!(root.call(0x04, &[1]), 0);
     assert!(root.violations().is_empty(), "{:?}", root.violations());
 }
+
+const DOMAIN: [u64; 3] = [u64::MAX, 0, 7 << 32];
+const DEVICE: u64 = 1 << 62 | 0x28;
+
+fn with(prefix: [u64; 3], rest: &[u64]) -> Vec<u64> {
+    [&prefix[..], rest].concat()
+}
+
+/// A domain from its creation to its deletion, by calls.
+#[test]
+fn a_device_domain() {
+    let mut root = Root::started();
+    assert_eq!(root.call(0xb1, &with(DOMAIN, &[1])), 0x0b);
+    assert_eq!(root.call(reps(0x48, 4), &[1, 0x80, 0x81, 0x82, 0x83]), 4 << 32);
+    assert_eq!(root.call(0xb1, &with(DOMAIN, &[1])), 0);
+    assert_eq!(root.call(0xb2, &with(DOMAIN, &[DEVICE])), 0);
+    assert_eq!(root.call(0xb2, &with(DOMAIN, &[DEVICE])), 0x66);
+    // Three pages from 0x7000 on, the last two later: in another order it is the same call.
+    assert_eq!(root.call(reps(0xb3, 1), &with(DOMAIN, &[3 << 32, 0x7000, 0x90])), 1 << 32);
+    assert_eq!(root.call(reps(0xb3, 3) | 1 << 48, &with(DOMAIN, &[3 << 32, 0x7000, 0x90, 0x91, 0x92])), 3 << 32);
+    assert_eq!(root.call(reps(0xc6, 4), &with(DOMAIN, &[0x7123, 0x8000, 0x9fff, 0xa000])), 4 << 32);
+    let found: Vec<u64> = (0..4).map(|index| root.platform.get_u64(OUTPUT + 8 * index)).collect();
+    assert_eq!(found, [0x9_0123, 0x9_1000, 0x9_2fff, u64::MAX]);
+    // There is no table for the next address, and no page to make one of.
+    assert_eq!(root.call(reps(0xb3, 2), &with(DOMAIN, &[3 << 32, 0x1f_f000, 0x93, 0x94])), 1 << 32 | 0x0b);
+    assert_eq!(root.call(reps(0x48, 1), &[1, 0x84]), 1 << 32);
+    assert_eq!(root.call(reps(0xb3, 2) | 1 << 48, &with(DOMAIN, &[3 << 32, 0x1f_f000, 0x93, 0x94])), 2 << 32);
+    // At other addresses, one of them twice.
+    assert_eq!(root.call(reps(0xc7, 2), &with(DOMAIN, &[1 << 32, 0xb000, 0x95, 0xb000, 0x96])), 1 << 32 | 5);
+    assert_eq!(root.call(reps(0xc8, 1), &with(DOMAIN, &[0xb000])), 1 << 32);
+    root.platform.take_events();
+    assert_eq!(root.call(reps(0xb4, 3), &with(DOMAIN, &[0x7000])), 3 << 32);
+    assert!(!root.platform.take_events().is_empty(), "flushed within the call");
+    // The first is there, the second is not: one is done.
+    assert_eq!(root.call(reps(0xb4, 4095), &with(DOMAIN, &[0x20_0000])), 1 << 32 | 5);
+    assert_eq!(root.call(0xc5, &DOMAIN), 0x19);
+    assert_eq!(root.call(0xc4, &[u64::MAX, DEVICE]), 0);
+    assert_eq!(root.call(0xb2, &with([u64::MAX, 0, 0], &[DEVICE])), 0);
+    assert_eq!(root.call(0xc5, &DOMAIN), 0);
+    assert_eq!(root.call(reps(0x49, 9), &[1, 0]), 5 << 32 | 0x1d);
+    assert_eq!(root.violations().len(), 3, "{:?}", root.violations());
+}
+
+/// Most pages that fit a call, and one more.
+#[test]
+fn a_full_call() {
+    let mut root = Root::started();
+    let pages: Vec<u64> = (0..4).map(|page| 0x40 + page).collect();
+    root.call(reps(0x48, 4), &[&[1][..], &pages[..]].concat());
+    root.call(0xb1, &with(DOMAIN, &[1]));
+    let list: Vec<u64> = (0..508).map(|page| 0x50 + page % 0x80).collect();
+    let words = |count: usize| [&with(DOMAIN, &[1 << 32, 0])[..], &list[..count]].concat();
+    assert_eq!(root.call(reps(0xb3, 507), &words(507)), 507 << 32);
+    assert_eq!(root.call(reps(0xb3, 508), &words(507)), 4);
+    assert_eq!(root.call(reps(0xb4, 507), &with(DOMAIN, &[0])), 507 << 32);
+}
+
+#[test]
+fn nobody_writes_to_what_was_deposited() {
+    let mut root = Root::started();
+    root.call(reps(0x48, 1), &[1, OUTPUT >> 12]);
+    root.platform.put_u64(OUTPUT, 7);
+    assert_eq!(root.call(0x46, &[]), 5);
+    assert_eq!(root.platform.get_u64(OUTPUT), 7);
+    assert_eq!(root.violations().len(), 1);
+    // The next kernel has it again.
+    root.write(HYPERCALL, OVERLAYS.hypercall().0);
+    root.write(HYPERCALL, OVERLAYS.hypercall().0 | 1);
+    assert!(root.platform.owners.is_empty());
+    assert_eq!(root.call(0x46, &[]), 0);
+}

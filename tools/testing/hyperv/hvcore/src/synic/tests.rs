@@ -255,8 +255,8 @@ mod racing {
     use super::{FreesSlotUnderWay, SLOT};
     use crate::ids::{DeviceIndex, Gpa, Iova, Rid, VpIndex};
     use crate::platform::{
-        AccessSize, BadGpa, CacheTag, CannotWatch, DeviceTlb, DmaFault, Effort, FunctionInfo, LogLevel, Platform,
-        RemapHandle, Translation, Trigger,
+        AccessSize, BadGpa, CacheTag, CannotWatch, DeviceTlb, DmaFault, Effort, FunctionInfo, LogLevel, PageOwner,
+        Platform, RemapHandle, RequesterTranslation, Translation, Trigger,
     };
 
     impl Platform for FreesSlotUnderWay {
@@ -287,6 +287,15 @@ mod racing {
         }
         fn unwatch(&mut self, page: Gpa) {
             self.0.unwatch(page)
+        }
+        fn set_owner(&mut self, page: Gpa, owner: PageOwner) -> Result<(), CannotWatch> {
+            self.0.set_owner(page, owner)
+        }
+        fn is_mappable(&self, gpa: Gpa, len: u64) -> bool {
+            self.0.is_mappable(gpa, len)
+        }
+        fn set_requester(&mut self, rid: Rid, translation: RequesterTranslation, tag: CacheTag) {
+            self.0.set_requester(rid, translation, tag)
         }
         fn is_guest_ram(&self, gpa: Gpa, len: u64) -> bool {
             self.0.is_guest_ram(gpa, len)

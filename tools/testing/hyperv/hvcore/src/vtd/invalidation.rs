@@ -32,6 +32,15 @@ fn source(rid: Rid) -> u64 {
     u64::from(rid.0) << 32
 }
 
+/// Whose translations an invalidation is about: each kind of table has descriptors of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// First-stage tables, for PASID 0.
+    First,
+    /// Second-stage tables.
+    Second,
+}
+
 /// A descriptor: four 64-bit words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Descriptor;
@@ -65,6 +74,17 @@ impl Descriptor {
     /// `am` must not exceed the IOMMU's limit ([`super::registers::Capabilities::max_address_mask`]) and 63.
     pub fn iotlb_pages(did: Did, iova: Iova, am: u8) -> [u64; 4] {
         [PASID_IOTLB | granularity(3) | domain(did), block_base(iova, am) | u64::from(am & 0x3f), 0, 0]
+    }
+
+    /// All second-stage translations under `did`, paging structures included.
+    pub fn iotlb_domain(did: Did) -> [u64; 4] {
+        [IOTLB | granularity(2) | domain(did), 0, 0, 0]
+    }
+
+    /// Second-stage translations of the aligned block of `1 << am` 4-KiB pages around `iova` under `did`, paging structures
+    /// included. Limits as for [`Descriptor::iotlb_pages`].
+    pub fn iotlb_domain_pages(did: Did, iova: Iova, am: u8) -> [u64; 4] {
+        [IOTLB | granularity(3) | domain(did), block_base(iova, am) | u64::from(am & 0x3f), 0, 0]
     }
 
     /// The device TLB's copies for the aligned block of `1 << shift` 4-KiB pages around `iova`; 52 and more: everything.
@@ -111,16 +131,19 @@ fn device_tlb_range(iova: Iova, shift: u8) -> u64 {
 ///
 /// A block that spans the whole of a 48-bit address space (`page_shift` 36 and more) is one descriptor for everything
 /// under `did`.
-pub fn iotlb_block(did: Did, iova: Iova, page_shift: u8, max_am: u8) -> impl Iterator<Item = [u64; 4]> {
+pub fn iotlb_block(stage: Stage, did: Did, iova: Iova, page_shift: u8, max_am: u8) -> impl Iterator<Item = [u64; 4]> {
     const WHOLE_SPACE: u8 = 36;
     let am = page_shift.min(max_am);
     let base = block_base(iova, page_shift);
     let whole = page_shift >= WHOLE_SPACE;
     let count = if whole { 1 } else { 1u64 << (page_shift - am) };
-    (0..count).map(move |i| match whole {
-        true => Descriptor::iotlb_pasid(did),
-        // In range: i < 1 << (page_shift - am), so the sum stays in the block.
-        false => Descriptor::iotlb_pages(did, Iova(base + (i << (12 + am))), am),
+    // In range: i < 1 << (page_shift - am), so the sum stays in the block.
+    let block = move |i: u64| Iova(base + (i << (12 + am)));
+    (0..count).map(move |i| match (stage, whole) {
+        (Stage::First, true) => Descriptor::iotlb_pasid(did),
+        (Stage::First, false) => Descriptor::iotlb_pages(did, block(i), am),
+        (Stage::Second, true) => Descriptor::iotlb_domain(did),
+        (Stage::Second, false) => Descriptor::iotlb_domain_pages(did, block(i), am),
     })
 }
 
@@ -167,6 +190,16 @@ mod tests {
         (word & u64::MAX.checked_shl(12 + shift).unwrap_or(0), shift)
     }
 
+    #[test]
+    fn second_stage() {
+        assert_eq!(Descriptor::iotlb_domain(Did(0x1234)), [0x1234_0022, 0, 0, 0]);
+        assert_eq!(Descriptor::iotlb_domain_pages(Did(5), Iova(0x7_5fff), 2), [0x0005_0032, 0x7_4002, 0, 0]);
+        let all: Vec<_> = iotlb_block(Stage::Second, Did(5), Iova(0x5000), 0, 18).collect();
+        assert_eq!(all, [[0x0005_0032, 0x5000, 0, 0]]);
+        let all: Vec<_> = iotlb_block(Stage::Second, Did(5), Iova(0), 52, 18).collect();
+        assert_eq!(all, [[0x0005_0022, 0, 0, 0]]);
+    }
+
     proptest! {
         #[test]
         fn device_tlb_range_decodes_to_itself(iova: u64, shift in 0u8..=52) {
@@ -179,7 +212,7 @@ mod tests {
         fn a_split_block_is_covered_exactly(page in 0u64..1 << 36, shift in 0u8..=26, max_am in 9u8..=18) {
             let base = (page << 12) & (u64::MAX << (12 + shift));
             let mut next = base;
-            for words in iotlb_block(DID, Iova(base), shift, max_am) {
+            for words in iotlb_block(Stage::First, DID, Iova(base), shift, max_am) {
                 prop_assert_eq!(words[0], 0x1234_0036);
                 let am = words[1] & 0x3f;
                 prop_assert!(am <= u64::from(max_am));
@@ -192,14 +225,14 @@ mod tests {
         #[test]
         fn arbitrary_values_never_panic(did: u16, iova: u64, am: u8) {
             Descriptor::iotlb_pages(Did(did), Iova(iova), am);
-            prop_assert!(iotlb_block(Did(did), Iova(iova), am, 18).next().is_some());
+            prop_assert!(iotlb_block(Stage::First, Did(did), Iova(iova), am, 18).next().is_some());
         }
     }
 
     #[test]
     fn the_whole_space_is_one_descriptor() {
         for shift in [36, 52, 255] {
-            let words: Vec<_> = iotlb_block(DID, Iova(0), shift, 18).collect();
+            let words: Vec<_> = iotlb_block(Stage::First, DID, Iova(0), shift, 18).collect();
             assert_eq!(words, [Descriptor::iotlb_pasid(DID)]);
         }
     }

@@ -14,6 +14,8 @@ use crate::memory::{self, GuestMemory};
 use crate::npt;
 use crate::platform::Hardware;
 
+pub mod root;
+
 global_asm!(include_str!("guest.s"));
 
 extern "C" {

@@ -7,8 +7,8 @@ use hvcore::ids::{DeviceIndex, Iova, Rid, VpIndex};
 use hvcore::platform::{CacheTag, DmaFault, PagingLevels, RemapHandle, Translation, Trigger};
 use hvcore::vtd::audit::{self, Expected};
 use hvcore::vtd::context::{TableOwner, TranslationRequests};
-use hvcore::vtd::did::Dids;
-use hvcore::vtd::invalidation::{self, Descriptor};
+use hvcore::vtd::did::{Did, Dids};
+use hvcore::vtd::invalidation::{self, Descriptor, Stage};
 use hvcore::vtd::registers::{self as reg, Capabilities};
 use hvcore::vtd::{pasid, PhysAddr};
 
@@ -24,10 +24,13 @@ pub mod registers;
 mod requesters;
 mod tables;
 
+pub use requesters::DeviceAccess;
+
 use faults::FaultLog;
 use interrupts::RemapTable;
 use queue::InvalidationQueue;
 use registers::Registers;
+use requesters::Requesters;
 use tables::Tables;
 
 /// The QEMU device that has everything minihv asks for.
@@ -79,6 +82,8 @@ pub struct Vtd {
     identity: PhysAddr,
     remap: RemapTable,
     faults: FaultLog,
+    /// Of a root partition.
+    requesters: Option<Requesters>,
 }
 
 impl Vtd {
@@ -128,7 +133,7 @@ impl Vtd {
         registers.command(reg::GCMD_TE);
 
         let faults = FaultLog::new(capabilities);
-        Ok(Vtd { registers, capabilities, queue, tables, dids, identity, remap, faults })
+        Ok(Vtd { registers, capabilities, queue, tables, dids, identity, remap, faults, requesters: None })
     }
 
     /// Switches a function's translation in one step and drops what is cached for the function. What is cached under
@@ -188,14 +193,21 @@ impl Vtd {
 
     /// Drops everything cached under `tag`.
     pub fn flush_domain(&mut self, tag: CacheTag) {
-        self.queue.submit(&mut self.registers, self.dids.under(tag).map(Descriptor::iotlb_pasid));
+        match self.requesters {
+            Some(_) => self.queue.submit(&mut self.registers, [Descriptor::iotlb_domain(Did(tag.0))]),
+            None => self.queue.submit(&mut self.registers, self.dids.under(tag).map(Descriptor::iotlb_pasid)),
+        }
     }
 
     /// Drops the aligned block of `1 << page_shift` pages at `iova` under `tag`.
     pub fn flush_pages(&mut self, tag: CacheTag, iova: Iova, page_shift: u8) {
         let max = self.capabilities.max_address_mask();
-        let blocks = self.dids.under(tag).flat_map(|did| invalidation::iotlb_block(did, iova, page_shift, max));
-        self.queue.submit(&mut self.registers, blocks);
+        if self.requesters.is_some() {
+            let blocks = invalidation::iotlb_block(Stage::Second, Did(tag.0), iova, page_shift, max);
+            return self.queue.submit(&mut self.registers, blocks);
+        }
+        let block = |did| invalidation::iotlb_block(Stage::First, did, iova, page_shift, max);
+        self.queue.submit(&mut self.registers, self.dids.under(tag).flat_map(block));
     }
 
     /// Drops the block from the function's own TLB.

@@ -18,6 +18,8 @@ const WORD_BYTES: usize = 8;
 /// The tables that the root pointer leads to.
 pub struct Tables {
     root: &'static mut TablePage,
+    /// What the context tables of a bus say of functions without tables of their own.
+    background: [u64; 4],
     buses: Vec<BusTables>,
     functions: Vec<FunctionTables>,
 }
@@ -56,25 +58,45 @@ impl Tables {
     /// Tables in which nothing gets through; `functions` in the order of their [`DeviceIndex`], with what becomes of
     /// their requests for translations while there is a table to answer from.
     pub fn new(functions: impl IntoIterator<Item = (Rid, TranslationRequests)>) -> Tables {
-        let mut tables = Tables { root: Box::leak(TablePage::new()), buses: Vec::new(), functions: Vec::new() };
+        let mut tables = Tables {
+            root: Box::leak(TablePage::new()),
+            background: context::Entry::ABSENT,
+            buses: Vec::new(),
+            functions: Vec::new(),
+        };
         for (rid, requests) in functions {
-            tables.add_bus(root::index(rid));
-            let sets = [PasidSet::new(), PasidSet::new()];
-            tables.functions.push(FunctionTables { rid, requests, sets, active: 0 });
+            tables.add(rid, requests);
         }
         tables
     }
 
+    fn add(&mut self, rid: Rid, requests: TranslationRequests) {
+        self.add_bus(root::index(rid));
+        let sets = [PasidSet::new(), PasidSet::new()];
+        self.functions.push(FunctionTables { rid, requests, sets, active: 0 });
+    }
+
+    /// Tables of its own for a requester, if it has none yet; what is in force for it stays so until they are set.
+    pub fn adopt(&mut self, rid: Rid) -> DeviceIndex {
+        let known = self.functions.iter().position(|function| function.rid == rid);
+        DeviceIndex(known.unwrap_or_else(|| {
+            self.add(rid, TranslationRequests::Refused);
+            self.functions.len() - 1
+        }))
+    }
+
     /// Tables in which every requester of the machine goes through this entry.
     pub fn of_every_requester(entry: [u64; 8]) -> Tables {
-        Tables { root: requesters::every_requester(entry), buses: Vec::new(), functions: Vec::new() }
+        let (root, background) = requesters::every_requester(entry);
+        Tables { root, background, buses: Vec::new(), functions: Vec::new() }
     }
 
     fn add_bus(&mut self, bus: usize) {
         if self.buses.iter().any(|tables| tables.bus == bus) {
             return;
         }
-        let tables = BusTables { bus, lower: Box::leak(TablePage::new()), upper: Box::leak(TablePage::new()) };
+        let half = || Box::leak(requesters::repeated(self.background));
+        let tables = BusTables { bus, lower: half(), upper: half() };
         let halves = [tables.lower.address(), tables.upper.address()].map(|address| Some(PhysAddr(address)));
         let first = bus * root::ENTRY_BYTES / WORD_BYTES;
         for (i, word) in root::Entry::to_tables(halves[0], halves[1]).into_iter().enumerate() {
@@ -126,11 +148,11 @@ impl Tables {
 pub fn identity(memory: &GuestMemory, largest: PageSize) -> PhysAddr {
     use hvcore::vtd::paging;
     let flags = EntryFlags { table: paging::table(PhysAddr(0)), leaf: paging::leaf_4k(PhysAddr(0)) };
-    identity_by(flags, memory, largest)
+    PhysAddr(identity_by(flags, memory, largest).root_address())
 }
 
 /// The same in entries with these flags.
-pub fn identity_by(flags: EntryFlags, memory: &GuestMemory, largest: PageSize) -> PhysAddr {
+pub fn identity_by(flags: EntryFlags, memory: &GuestMemory, largest: PageSize) -> IdentityTable {
     let mut table = IdentityTable::new(flags, largest);
     for range in memory.ranges() {
         table.map(*range);
@@ -139,5 +161,5 @@ pub fn identity_by(flags: EntryFlags, memory: &GuestMemory, largest: PageSize) -
     if let Some(address) = (own.start..own.end).step_by(size_of::<TablePage>()).find(|&address| table.maps(address)) {
         fatal!("bypassed devices would reach the hypervisor's memory at {address:#x}")
     }
-    PhysAddr(table.root_address())
+    table
 }

@@ -5,6 +5,7 @@
 use super::common::with;
 use super::power;
 use crate::case::Case;
+use crate::demands::Reporter;
 use crate::expect::{self, Expectation, Times};
 use crate::mode;
 
@@ -44,6 +45,10 @@ fn boot(name: &'static str, cpus: u32) -> Case {
 /// The cases.
 pub fn cases() -> Vec<Case> {
     vec![
+        Case::new("root", "selftest", "none")
+            .devices(&["edu"])
+            .hypervisor("partition=root selftest=on")
+            .reported_by(Reporter::RootHost),
         boot("boot-1", 1).thorough(),
         boot("boot-2", 2).expect(processors(2)),
         boot("boot-4", 4).expect(processors(4)).thorough(),

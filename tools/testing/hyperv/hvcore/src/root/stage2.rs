@@ -1,0 +1,402 @@
+// SPDX-License-Identifier: GPL-2.0
+//! The second-stage table of a device domain. It lies in pages that the partition has deposited, one for each table; the
+//! IOMMU walks it at any time.
+
+use super::memory::Pool;
+use super::refusal::Refusal;
+use crate::ids::{Gpa, Iova};
+use crate::paging::{index, PageSize, ENTRIES};
+use crate::platform::Platform;
+use crate::status::Status;
+use crate::vtd::second_stage::{self, LARGE, READ, WRITE};
+use crate::vtd::PhysAddr;
+
+const ADDRESS: u64 = 0x000f_ffff_ffff_f000;
+const PRESENT: u64 = READ | WRITE;
+const SMALL_PAGES: u64 = ENTRIES;
+
+/// What a device may do with a page. It may always read it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// Read it.
+    Read,
+    /// Read and write it.
+    ReadWrite,
+}
+
+impl Access {
+    const fn bits(self) -> u64 {
+        match self {
+            Access::Read => READ,
+            Access::ReadWrite => READ | WRITE,
+        }
+    }
+}
+
+/// The size of a mapping that is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Size {
+    /// 4 KiB.
+    Small,
+    /// 2 MiB.
+    Large,
+}
+
+impl Size {
+    /// Bytes.
+    pub const fn bytes(self) -> u64 {
+        match self {
+            Size::Small => PageSize::Small.bytes(),
+            Size::Large => PageSize::Large.bytes(),
+        }
+    }
+}
+
+/// What a page of a domain is mapped onto.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Leaf {
+    /// The 4-KiB page.
+    pub page: Gpa,
+    /// What the device may do with it.
+    pub access: Access,
+    /// The size of the entry that maps it.
+    pub size: Size,
+}
+
+/// A table of four levels.
+///
+/// # Invariants
+/// Every table in it is a page taken from the pool, and belongs to it alone.
+#[derive(Debug)]
+pub struct Table {
+    root: Gpa,
+}
+
+/// Where an address has its entry.
+struct Slot {
+    table: Gpa,
+    level: u32,
+    entry: u64,
+}
+
+impl Table {
+    /// An empty table.
+    ///
+    /// # Errors
+    /// [`Status::INSUFFICIENT_MEMORY`].
+    pub fn new(platform: &mut impl Platform, pool: &mut Pool) -> Result<Table, Refusal> {
+        Ok(Table { root: empty_table(platform, pool)? })
+    }
+
+    /// Where the IOMMU begins.
+    pub fn root(&self) -> Gpa {
+        self.root
+    }
+
+    /// Maps `size` bytes at `iova`, which is aligned to them, onto those at `target`, which is, too.
+    ///
+    /// # Errors
+    /// [`Status::INSUFFICIENT_MEMORY`] when a table is missing; tables that were added before that stay. A violation where
+    /// something is mapped.
+    pub fn map(
+        &self,
+        platform: &mut impl Platform,
+        pool: &mut Pool,
+        iova: Iova,
+        target: Gpa,
+        size: Size,
+        access: Access,
+    ) -> Result<(), Refusal> {
+        const MAPPED: Refusal = Refusal::parameter("an address that is mapped");
+        let level = match size {
+            Size::Small => PageSize::Small.level(),
+            Size::Large => PageSize::Large.level(),
+        };
+        let slot = self.slot_at(platform, pool, iova, level)?;
+        let leaf = target.0 & ADDRESS | access.bits();
+        match (size, slot.entry & PRESENT) {
+            (Size::Small, 0) => store(platform, slot.table, index(iova.0, level), leaf),
+            (Size::Large, 0) => store(platform, slot.table, index(iova.0, level), leaf | LARGE),
+            (Size::Large, _) if slot.entry & LARGE == 0 => {
+                // A table is left over. It is filled instead: what points at it may be cached, and needs no flush so.
+                let table = Gpa(slot.entry & ADDRESS);
+                for part in 0..ENTRIES as usize {
+                    if load(platform, table, part)? & PRESENT != 0 {
+                        return Err(MAPPED);
+                    }
+                }
+                for part in 0..ENTRIES as usize {
+                    store(platform, table, part, leaf + part as u64 * PageSize::Small.bytes())?;
+                }
+                Ok(())
+            }
+            _ => Err(MAPPED),
+        }
+    }
+
+    /// Unmaps the page at `iova`, or with it all that the entry maps if that is no more than `most` pages. Tells how many
+    /// pages that were. A larger entry is split.
+    ///
+    /// # Errors
+    /// [`Status::INSUFFICIENT_MEMORY`] when a table for the split is missing; nothing changes then. A violation where
+    /// nothing is mapped.
+    pub fn unmap(&self, platform: &mut impl Platform, pool: &mut Pool, iova: Iova, most: u64) -> Result<u64, Refusal> {
+        let Some(slot) = self.leaf_slot(platform, iova)? else {
+            return Err(Refusal::parameter("an address that is not mapped"));
+        };
+        let at = index(iova.0, slot.level);
+        if slot.level == PageSize::Small.level() {
+            store(platform, slot.table, at, 0)?;
+            return Ok(1);
+        }
+        let is_first = iova.0 % PageSize::Large.bytes() == 0;
+        if is_first && most >= SMALL_PAGES {
+            store(platform, slot.table, at, 0)?;
+            return Ok(SMALL_PAGES);
+        }
+        let parts = pool.take()?;
+        let first = slot.entry & ADDRESS & !(PageSize::Large.bytes() - 1) | slot.entry & PRESENT;
+        for part in 0..ENTRIES as usize {
+            store(platform, parts, part, first + part as u64 * PageSize::Small.bytes())?;
+        }
+        // Until here the IOMMU goes by the large entry, from here on by the small ones, which say the same.
+        store(platform, slot.table, at, second_stage::table(PhysAddr(parts.0)))?;
+        store(platform, parts, index(iova.0, PageSize::Small.level()), 0)?;
+        Ok(1)
+    }
+
+    /// What the page at `iova` is mapped onto.
+    ///
+    /// # Errors
+    /// None that a sound table could give.
+    pub fn query(&self, platform: &impl Platform, iova: Iova) -> Result<Option<Leaf>, Refusal> {
+        let Some(Slot { level, entry, .. }) = self.leaf_slot(platform, iova)? else { return Ok(None) };
+        let access = if entry & WRITE == 0 { Access::Read } else { Access::ReadWrite };
+        let (size, offset) = match level {
+            0 => (Size::Small, 0),
+            _ => (Size::Large, iova.0 % Size::Large.bytes() & !(Size::Small.bytes() - 1)),
+        };
+        Ok(Some(Leaf { page: Gpa((entry & ADDRESS) + offset), access, size }))
+    }
+
+    /// Gives all tables back. The IOMMU must not use them any more.
+    pub fn release(self, platform: &impl Platform, pool: &mut Pool) {
+        release_below(platform, pool, self.root, PageSize::TOP_LEVEL);
+    }
+
+    /// The entry for `iova` in a table of `level`; tables above it are added. A large entry above is an error.
+    fn slot_at(&self, platform: &mut impl Platform, pool: &mut Pool, iova: Iova, level: u32) -> Result<Slot, Refusal> {
+        let mut table = self.root;
+        let mut now = PageSize::TOP_LEVEL;
+        loop {
+            let at = index(iova.0, now);
+            let entry = load(platform, table, at)?;
+            if now == level {
+                return Ok(Slot { table, level, entry });
+            }
+            table = match entry {
+                entry if entry & PRESENT == 0 => {
+                    let next = empty_table(platform, pool)?;
+                    store(platform, table, at, second_stage::table(PhysAddr(next.0)))?;
+                    next
+                }
+                entry if entry & LARGE != 0 => return Err(Refusal::parameter("an address that is mapped")),
+                entry => Gpa(entry & ADDRESS),
+            };
+            now -= 1;
+        }
+    }
+
+    /// The leaf that maps `iova`.
+    fn leaf_slot(&self, platform: &impl Platform, iova: Iova) -> Result<Option<Slot>, Refusal> {
+        let mut table = self.root;
+        for level in (0..=PageSize::TOP_LEVEL).rev() {
+            let entry = load(platform, table, index(iova.0, level))?;
+            if entry & PRESENT == 0 {
+                return Ok(None);
+            }
+            if level == 0 || entry & LARGE != 0 {
+                return Ok(Some(Slot { table, level, entry }));
+            }
+            table = Gpa(entry & ADDRESS);
+        }
+        Ok(None)
+    }
+}
+
+fn release_below(platform: &impl Platform, pool: &mut Pool, table: Gpa, level: u32) {
+    if level > 0 {
+        for at in 0..ENTRIES as usize {
+            let entry = load(platform, table, at).unwrap_or(0);
+            if entry & PRESENT != 0 && entry & LARGE == 0 {
+                release_below(platform, pool, Gpa(entry & ADDRESS), level - 1);
+            }
+        }
+    }
+    pool.release(table);
+}
+
+fn empty_table(platform: &mut impl Platform, pool: &mut Pool) -> Result<Gpa, Refusal> {
+    let table = pool.take()?;
+    platform.write(table, &[0; 4096]).map_err(|_| Status::INVALID_PARAMETER)?;
+    Ok(table)
+}
+
+fn load(platform: &impl Platform, table: Gpa, at: usize) -> Result<u64, Refusal> {
+    let mut bytes = [0; 8];
+    platform.read(Gpa(table.0 + 8 * at as u64), &mut bytes).map_err(|_| Status::INVALID_PARAMETER)?;
+    Ok(u64::from_le_bytes(bytes))
+}
+
+fn store(platform: &mut impl Platform, table: Gpa, at: usize, entry: u64) -> Result<(), Refusal> {
+    platform.exchange_u64(Gpa(table.0 + 8 * at as u64), entry).map_err(|_| Status::INVALID_PARAMETER)?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::MockPlatform;
+    use alloc::collections::BTreeMap;
+    use alloc::vec::Vec;
+    use proptest::prelude::*;
+
+    const LARGE_BYTES: u64 = 2 << 20;
+
+    fn start(pages: u64) -> (MockPlatform, Pool, Table) {
+        let mut platform = MockPlatform::new(Vec::new());
+        let mut pool = Pool::new();
+        for page in 0x40..0x40 + pages {
+            pool.deposit(&mut platform, page).unwrap();
+        }
+        // What was in the pages before means nothing.
+        platform.ram.fill(0xff);
+        let table = Table::new(&mut platform, &mut pool).unwrap();
+        (platform, pool, table)
+    }
+
+    fn page(platform: &MockPlatform, table: &Table, iova: u64) -> Option<(u64, Access)> {
+        table.query(platform, Iova(iova)).unwrap().map(|leaf| (leaf.page.0, leaf.access))
+    }
+
+    #[test]
+    fn a_page_is_mapped_with_the_tables_that_it_needs() {
+        let (mut platform, mut pool, table) = start(4);
+        let iova = Iova(0x7fff_ffff_f000);
+        assert_eq!(table.map(&mut platform, &mut pool, iova, Gpa(0x9000), Size::Small, Access::Read), Ok(()));
+        assert_eq!((pool.free(), page(&platform, &table, iova.0)), (0, Some((0x9000, Access::Read))));
+        // The next one in the same table needs none, another one does.
+        let next = Iova(iova.0 - 0x1000);
+        assert_eq!(table.map(&mut platform, &mut pool, next, Gpa(0xa000), Size::Small, Access::ReadWrite), Ok(()));
+        let far = table.map(&mut platform, &mut pool, Iova(0), Gpa(0xa000), Size::Small, Access::Read);
+        assert_eq!(far, Err(Status::INSUFFICIENT_MEMORY.into()));
+        assert_eq!(page(&platform, &table, 0), None);
+        assert!(table.map(&mut platform, &mut pool, iova, Gpa(0x9000), Size::Small, Access::Read).is_err(), "twice");
+        assert_eq!(table.unmap(&mut platform, &mut pool, iova, 1), Ok(1));
+        assert_eq!(page(&platform, &table, iova.0), None);
+        assert!(table.unmap(&mut platform, &mut pool, iova, 1).unwrap_err().violation.is_some());
+        assert_eq!(page(&platform, &table, next.0), Some((0xa000, Access::ReadWrite)));
+        table.release(&platform, &mut pool);
+        assert_eq!(pool.free(), 4);
+    }
+
+    #[test]
+    fn an_entry_is_what_the_iommu_reads() {
+        let (mut platform, mut pool, table) = start(4);
+        table.map(&mut platform, &mut pool, Iova(0x1000), Gpa(0x9000), Size::Small, Access::Read).unwrap();
+        assert_eq!(table.root(), Gpa(0x4_0000));
+        let entries = [0x4_0000, 0x4_1000, 0x4_2000, 0x4_3008].map(|address| platform.get_u64(address));
+        assert_eq!(entries, [0x4_1003, 0x4_2003, 0x4_3003, 0x9001]);
+    }
+
+    #[test]
+    fn a_large_page_is_split_where_it_must_be() {
+        let (mut platform, mut pool, table) = start(3);
+        let target = Gpa(5 * LARGE_BYTES);
+        table.map(&mut platform, &mut pool, Iova(LARGE_BYTES), target, Size::Large, Access::ReadWrite).unwrap();
+        assert_eq!(pool.free(), 0);
+        let inside = Iova(LARGE_BYTES + 0x3000);
+        assert_eq!(page(&platform, &table, inside.0 + 0x123), Some((target.0 + 0x3000, Access::ReadWrite)));
+        // Neither a small nor another large one fits over it.
+        for size in [Size::Small, Size::Large] {
+            let over = table.map(&mut platform, &mut pool, Iova(LARGE_BYTES), target, size, Access::Read);
+            assert_eq!(over.unwrap_err().status, Status(5));
+        }
+        assert_eq!(table.unmap(&mut platform, &mut pool, inside, 1), Err(Status::INSUFFICIENT_MEMORY.into()));
+        assert!(page(&platform, &table, inside.0).is_some());
+        pool.deposit(&mut platform, 0x50).unwrap();
+        assert_eq!(table.unmap(&mut platform, &mut pool, inside, 600), Ok(1));
+        assert_eq!(page(&platform, &table, inside.0), None);
+        for (number, offset) in (0..LARGE_BYTES).step_by(0x1000).enumerate() {
+            let expected = (number != 3).then_some((target.0 + offset, Access::ReadWrite));
+            assert_eq!(page(&platform, &table, LARGE_BYTES + offset), expected);
+        }
+    }
+
+    #[test]
+    fn a_large_page_goes_at_once_or_into_the_table_that_is_left() {
+        let (mut platform, mut pool, table) = start(4);
+        let map = |platform: &mut MockPlatform, pool: &mut Pool| {
+            table.map(platform, pool, Iova(0), Gpa(3 * LARGE_BYTES), Size::Large, Access::Read)
+        };
+        map(&mut platform, &mut pool).unwrap();
+        assert_eq!(table.unmap(&mut platform, &mut pool, Iova(0), 511), Ok(1));
+        assert!(map(&mut platform, &mut pool).unwrap_err().violation.is_some(), "511 pages are there");
+        for number in 1..512 {
+            assert_eq!(table.unmap(&mut platform, &mut pool, Iova(number << 12), 1), Ok(1));
+        }
+        map(&mut platform, &mut pool).unwrap();
+        let leaf = table.query(&platform, Iova(0x1f_f000)).unwrap().unwrap();
+        assert_eq!((leaf.page.0, leaf.size), (3 * LARGE_BYTES + 0x1f_f000, Size::Small));
+        let (mut platform, mut pool, table) = start(3);
+        table.map(&mut platform, &mut pool, Iova(0), Gpa(0), Size::Large, Access::Read).unwrap();
+        assert_eq!(table.unmap(&mut platform, &mut pool, Iova(0), 512), Ok(512));
+        assert_eq!(page(&platform, &table, 0x1000), None);
+    }
+
+    proptest! {
+        /// Against a map from page to page, with memory for few tables.
+        #[test]
+        fn any_sequence(operations in prop::collection::vec((0u64..6, 0u64..1100, 0u64..4), 1..60), pages in 4u64..8) {
+            let (mut platform, mut pool, table) = start(pages);
+            let mut model: BTreeMap<u64, u64> = BTreeMap::new();
+            for (what, at, target) in operations {
+                match what {
+                    0..3 => {
+                        let free = !model.contains_key(&at);
+                        let result = table.map(&mut platform, &mut pool, Iova(at << 12), Gpa(target << 12), Size::Small, Access::Read);
+                        match result.map_err(|refusal| refusal.status.0) {
+                            Ok(()) => { prop_assert!(free); model.insert(at, target); }
+                            Err(0x0b) => prop_assert!(pool.free() == 0),
+                            Err(status) => { prop_assert_eq!(status, 5); prop_assert!(!free); }
+                        }
+                    }
+                    3 => {
+                        let (first, target) = (at & !511, target << 9);
+                        let free = model.range(first..first + 512).next().is_none();
+                        let result = table.map(&mut platform, &mut pool, Iova(first << 12), Gpa(target << 12), Size::Large, Access::Read);
+                        match result.map_err(|refusal| refusal.status.0) {
+                            Ok(()) => { prop_assert!(free); model.extend((0..512).map(|part| (first + part, target + part))); }
+                            Err(0x0b) => prop_assert!(pool.free() == 0),
+                            Err(status) => { prop_assert_eq!(status, 5); prop_assert!(!free); }
+                        }
+                    }
+                    _ => {
+                        let most = if what == 4 { 1 } else { 600 };
+                        match table.unmap(&mut platform, &mut pool, Iova(at << 12), most).map_err(|refusal| refusal.status.0) {
+                            Ok(done) => for part in 0..done { prop_assert!(model.remove(&(at + part)).is_some()); },
+                            Err(0x0b) => prop_assert!(pool.free() == 0),
+                            Err(status) => { prop_assert_eq!(status, 5); prop_assert!(!model.contains_key(&at)); }
+                        }
+                    }
+                }
+            }
+            for at in 0..1600 {
+                let found = page(&platform, &table, at << 12).map(|(page, _)| page >> 12);
+                prop_assert_eq!(found, model.get(&at).copied());
+            }
+            table.release(&platform, &mut pool);
+            prop_assert_eq!(pool.free(), pages);
+        }
+    }
+}
