@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 //! The root partition as its kernel meets it: registers, calls, and the order of both.
 
+use super::calls::TABLE;
 use super::overlay::Overlays;
+use crate::hypercall::dispatch::Kind;
 use crate::hypercall::schedule::Registers;
 use crate::ids::{Gpa, VpIndex};
 use crate::options::Options;
@@ -10,6 +12,7 @@ use crate::synic::MsrOutcome;
 use crate::testing::MockPlatform;
 use alloc::string::String;
 use alloc::vec::Vec;
+use proptest::prelude::*;
 
 const OVERLAYS: Overlays = Overlays::new(Gpa(0x2_0000));
 const PRIVILEGES: u64 = 0x1007 << 32 | 0x1234;
@@ -255,4 +258,46 @@ fn nobody_writes_to_what_was_deposited() {
     root.write(HYPERCALL, OVERLAYS.hypercall().0 | 1);
     assert!(root.platform.owners.is_empty());
     assert_eq!(root.call(0x46, &[]), 0);
+}
+
+/// Words that mean something more often than random ones.
+fn any_word() -> impl Strategy<Value = u64> {
+    prop_oneof![
+        4 => Just(u64::MAX),
+        3 => Just(0u64),
+        4 => (0u64..4).prop_map(|number| number << 32),
+        2 => Just(DEVICE),
+        2 => Just(3u64 << 32),
+        2 => 0u64..16,
+        3 => 0x40u64..0x80,
+        2 => (0u64..64).prop_map(|page| page << 12),
+        1 => any::<u64>(),
+    ]
+}
+
+proptest! {
+    /// No panic, an answer of sound form, and every page either the partition's or the hypervisor's.
+    #[test]
+    fn any_calls(calls in prop::collection::vec(
+        (prop::sample::select(TABLE), 0u64..5, 0u64..3, 0u64..3, prop::collection::vec(any_word(), 0..14)),
+        1..80,
+    )) {
+        let mut root = Root::started();
+        root.call(reps(0x48, 4), &[1, 0x80, 0x81, 0x82, 0x83]);
+        for (spec, count, start, variable, words) in calls {
+            let (count, start) = if spec.kind == Kind::Simple { (0, 0) } else { (count, start) };
+            let control = u64::from(spec.code.0) | variable << 17 | count << 32 | start << 48;
+            for (index, word) in words.iter().enumerate() {
+                root.platform.put_u64(INPUT + 8 * index as u64, *word);
+            }
+            let registers = Registers { control, rdx: INPUT, r8: OUTPUT };
+            let Progress::Done(word) = root.partition.vmmcall(&mut root.platform, VP, registers) else { return Ok(()) };
+            prop_assert_eq!(word.0 & 0xffff_f000_ffff_0000, 0, "{:#x}", control);
+            prop_assert!(word.0 >> 32 <= count);
+            // Success without progress would hang the partition.
+            prop_assert!(count == 0 || word.0 as u16 != 0 || word.0 >> 32 > start);
+        }
+        root.write(HYPERCALL, OVERLAYS.hypercall().0);
+        prop_assert!(root.platform.owners.is_empty() && root.platform.requester_remap.is_empty());
+    }
 }

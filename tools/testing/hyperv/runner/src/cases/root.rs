@@ -7,6 +7,7 @@ use super::power;
 use crate::case::Case;
 use crate::demands::Reporter;
 use crate::expect::{self, Expectation, Times};
+use crate::initramfs::Pack;
 use crate::mode;
 
 /// The processors that the partition brings up: by hypercall first, then by start-up IPIs.
@@ -27,19 +28,26 @@ fn hypervisor_stays() -> Expectation {
     Expectation { meaning: "a crash does not take the hypervisor away".to_owned(), pattern, times: Times::Once }
 }
 
-/// The emulator's clocks drift against each other when its host is busy: the kernel is told to trust the counter.
-fn boot(name: &'static str, cpus: u32) -> Case {
-    let case = with(Case::new("root", name, "unmanaged"), &mode::UNMANAGED);
+/// Boots of so many kernels, one after the other. The emulator's clocks drift against each other when its host is busy: the
+/// kernel is told to trust the counter.
+fn kernels(name: &'static str, scenario: &'static str, cpus: u32, count: usize) -> Case {
+    let case = with(Case::new("root", name, scenario), &mode::UNMANAGED);
+    let each = |expectation: Expectation| expectation.times(Times::Exactly(count));
     case.hypervisor("partition=root")
         .append("tsc=reliable")
         .cpus(cpus)
-        .expect(power::runs_as("root"))
+        .expect(each(power::runs_as("root")))
         .expect(expect::driver_down())
         .expect(expect::driver_silent())
-        .expect(manager())
-        .expect(hypervisor_stays())
+        .expect(each(manager()))
+        .expect(each(hypervisor_stays()))
+        .expect(each(processors(cpus)))
         // The kernel allocates memory with a raw spinlock held. Lockdep says so once, and nothing afterwards.
         .known_caller("hv_irq_compose_msi_msg")
+}
+
+fn boot(name: &'static str, cpus: u32) -> Case {
+    kernels(name, "unmanaged", cpus, 1)
 }
 
 /// The cases.
@@ -50,7 +58,9 @@ pub fn cases() -> Vec<Case> {
             .hypervisor("partition=root selftest=on")
             .reported_by(Reporter::RootHost),
         boot("boot-1", 1).thorough(),
-        boot("boot-2", 2).expect(processors(2)),
-        boot("boot-4", 4).expect(processors(4)).thorough(),
+        boot("boot-2", 2),
+        boot("boot-4", 4).thorough(),
+        // The second kernel finds the processors started.
+        kernels("kexec", "kexec", 2, 2).pack(Pack::Kernel).followed_by(&["unmanaged"]).thorough(),
     ]
 }
