@@ -5,6 +5,12 @@
 .NOTPARALLEL:
 MAKEFLAGS += --no-print-directory
 
+# Here OUT is where the patches go.
+ifneq ($(filter series,$(MAKECMDGOALS)),)
+SERIES := $(OUT)
+override OUT := build
+endif
+
 # O or OUT: where everything that is generated goes.
 OUT ?= build
 ifneq ($(O),)
@@ -28,6 +34,7 @@ help:
 	@echo 'make lint               style and static checks'
 	@echo 'make apply KDIR=tree    lay the driver over your kernel tree (Linux 7.3)'
 	@echo 'make unapply KDIR=tree  take it away again'
+	@echo 'make series OUT=dir     the same as a series of patches for mailing lists, checked'
 	@echo 'make setup              install what is missing (Debian 12 or 13, as root)'
 	@echo 'make vendor             fetch all that a build needs, for OFFLINE=1'
 	@echo 'make build              everything that make run needs, without running it'
@@ -81,6 +88,10 @@ vendor:
 .PHONY: apply unapply
 apply unapply:
 	@scripts/apply.sh $@ "$$KDIR"
+
+.PHONY: series
+series:
+	@scripts/series.sh $(SERIES)
 
 .PHONY: clean distclean
 clean:

@@ -1,0 +1,398 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0
+# Makes a series of patches for mailing lists of what is laid over a kernel tree (scripts/series-table), and checks it.
+# Last line: "N passed, N failed".
+set -euo pipefail
+# shellcheck source=scripts/lib.sh
+. "${BASH_SOURCE[0]%/*}/lib.sh"
+
+readonly TABLE=$HV_TOP/scripts/series-table
+readonly COVER=$HV_TOP/scripts/series-cover
+readonly MAINTAINED='Hyper-V PARA-VIRTUALIZED IOMMU'	# the name of the entry in MAINTAINERS
+readonly NEXT='Hyper-V/Azure CORE AND DRIVERS'	# the entry that comes after it
+readonly LAID=(Documentation arch drivers include kernel lib mm rust samples tools/hv tools/testing/selftests)
+
+usage() {
+	cat <<-END
+	usage: scripts/series.sh [DIRECTORY]
+
+	Writes the patches and a cover letter to DIRECTORY (build/series/patches), which is made, and may hold an older
+	series. They are signed off by the committer that git is configured with, who becomes the maintainer.
+
+	Checked is that "git am" takes them on a clean tree, that the tree is then the one that is built and tested here, and
+	what checkpatch --strict says of each patch.
+	END
+}
+
+# part_of PATCH PART: of a patch in parts, those lines that belong to one of them. Lines of the parts before it are there
+# already, lines of those after it are not there yet. "git apply --recount" counts them; it knows the end of a file by the
+# line that git puts before the next one.
+part_of() {
+	awk -v wanted="$2" -v name="${1##*/}" '
+		FNR == NR {
+			if ($1 == "part" && $2 == name) {
+				parts[++count] = $3
+				if ($3 == wanted) number = count
+				$1 = $2 = $3 = ""
+				sub(/^ +/, "")
+				regex[count] = $0
+			}
+			next
+		}
+		# Only hunks in which something is left are passed on, and only files with such hunks.
+		function end_hunk() {
+			if (used) {
+				printf "%s%s", file, hunk
+				file = ""
+			}
+			hunk = ""
+			used = 0
+		}
+		function part(line, i) {
+			for (i = 1; i <= count; i++) if (line ~ regex[i]) return i
+			return last
+		}
+		/^--- a\// {
+			end_hunk()
+			path = substr($0, 7)
+			file = "diff --git a/" path " b/" path "\n" $0 "\n"
+			within = 0
+			next
+		}
+		/^\+\+\+ b\// { file = file $0 "\n"; next }
+		/^@@/ { end_hunk(); hunk = $0 "\n"; last = count; within = 1; next }
+		!within { next }
+		/^[-+]/ {
+			last = part(substr($0, 2))
+			if (last == number) {
+				hunk = hunk $0 "\n"
+				used = 1
+			} else if (/^\+/ ? last < number : last > number) {
+				hunk = hunk " " substr($0, 2) "\n"
+			}
+			next
+		}
+		{ hunk = hunk $0 "\n" }
+		END { end_hunk() }
+	' "$TABLE" "$1"
+}
+
+# message_of PATCH: its text, without the subject.
+message_of() {
+	sed -n '2,/^---$/p' "$1" | sed '1{/^$/d};$d'
+}
+
+subject_of() {
+	sed -n '1s/^Subject: \[PATCH\] //p' "$1"
+}
+
+declare -A sent=()	# by path
+g() {
+	git -C "$tree" "$@"
+}
+
+# take_patch FILE [PART]
+take_patch() {
+	local file=$HV_TOP/patches/$1
+	[[ -f $file ]] || die "$TABLE names patches/$1, which is not there"
+	local -a options=()
+	if [[ -n ${2:-} ]]; then
+		part_of "$file" "$2" >"$work/part"
+		options=(--recount)
+	else
+		cp -- "$file" "$work/part"
+	fi
+	g apply --index "${options[@]}" "$work/part" 2>"$work/complaint" || {
+		cat "$work/complaint" >&2
+		die "patches/$1${2:+ ($2)} does not apply at this place of the series"
+	}
+	if [[ -n ${2:-} ]]; then sent[patches/$1/$2]=1; else sent[patches/$1]=1; fi
+}
+
+# take_files PATH...
+take_files() {
+	local path found=0
+	while IFS= read -r -d '' path; do
+		if [[ -n ${left_out[$path]:-} ]]; then continue; fi
+		[[ -z ${sent[$path]:-} ]] || die "$TABLE names $path twice"
+		mkdir -p -- "$tree/$(dirname -- "$path")"
+		cp -- "$HV_TOP/$path" "$tree/$path"
+		sent[$path]=1
+		found=1
+		g add -f -- "$path"
+		new+=("$path")
+	done < <(project_files "$@")
+	((found)) || die "$TABLE names $*, where nothing is"
+}
+
+# commit_step: what was taken since the last one.
+commit_step() {
+	[[ -n $subject ]] || return 0
+	{
+		printf '%s\n\n' "$subject"
+		printf '%s\n' "$message"
+	} >"$work/message"
+	if g diff --cached --quiet; then die "nothing is left of \"$subject\""; fi
+	g commit -q -s -F "$work/message"
+	subject='' message=''
+}
+
+# Every edit of the kernel's files starts from these.
+original_files() {
+	sed -n 's|^+++ b/||p' "$HV_TOP"/patches/*.patch | sort -u
+	echo MAINTAINERS
+}
+
+make_tree() {
+	local path
+	git init -q "$tree"
+	g config user.name "$name"
+	g config user.email "$email"
+	while IFS= read -r path; do
+		mkdir -p -- "$tree/$(dirname -- "$path")"
+		cp -- "$HV_SRC/$path" "$tree/$path"
+	done < <(original_files)
+	g add -A
+	g commit -q -m "Linux $(kernel_version "$HV_SRC")"
+	g tag base
+}
+
+# read_table: makes a commit of each step.
+read_table() {
+	local word rest own='' step=0
+	local -a words=()
+	subject='' message=''
+	while IFS= read -r line || [[ -n $line ]]; do
+		case $line in '' | '#'*) continue ;; esac
+		word=${line%%[[:space:]]*} rest=${line#"$word"}
+		rest=${rest# }
+		case $word in
+		step)
+			commit_step
+			own=
+			step=$((step + 1))
+			;;
+		subject) subject=$rest ;;
+		'|')
+			own=1
+			message+=${message:+$'\n'}$rest
+			;;
+		patch)
+			read -ra words <<<"$rest"
+			if [[ -z $subject ]]; then subject=$(subject_of "$HV_TOP/patches/${words[0]}"); fi
+			if [[ -z $own && -z $message ]]; then message=$(message_of "$HV_TOP/patches/${words[0]}"); fi
+			take_patch "${words[@]}"
+			;;
+		files)
+			read -ra words <<<"$rest"
+			take_files "${words[@]}"
+			;;
+		allow) allowed[step]+=${allowed[step]:+,}$rest ;;
+		part | out | maintain) ;;
+		*) die "$TABLE: unknown word $word" ;;
+		esac
+	done <"$TABLE"
+	commit_step
+}
+
+# Nothing may be forgotten: neither a file that is laid over the tree, nor a patch, nor a part of one.
+check_complete() {
+	local path lost=0 word file part
+	while IFS= read -r -d '' path; do
+		if [[ -z ${sent[$path]:-} && -z ${left_out[$path]:-} ]]; then
+			printf '    %s\n' "$path" >&2
+			lost=1
+		fi
+	done < <(project_files "${laid[@]}")
+	for path in "$HV_TOP"/patches/*.patch; do
+		path=patches/${path##*/}
+		if [[ -n ${sent[$path]:-} ]]; then continue; fi
+		part=
+		while read -r word file name_of_part _; do
+			if [[ $word == part && patches/$file == "$path" ]]; then
+				part=1
+				if [[ -z ${sent[$path/$name_of_part]:-} ]]; then part='' && break; fi
+			fi
+		done <"$TABLE"
+		if [[ -z $part ]]; then
+			printf '    %s\n' "$path" >&2
+			lost=1
+		fi
+	done
+	((lost == 0)) || die "$TABLE does not say where these go"
+}
+
+# maintained_by PATH: whether the entry in MAINTAINERS names a file.
+maintained_by() {
+	local pattern
+	for pattern in "${maintained[@]}"; do
+		case $pattern in
+		*/) [[ $1 != "$pattern"* ]] || return 0 ;;
+		# An asterisk stands for no slash there.
+		*)
+			# shellcheck disable=SC2053
+			if [[ $1 == $pattern && ${1%/*} == "${pattern%/*}" ]]; then return 0; fi
+			;;
+		esac
+	done
+	return 1
+}
+
+add_maintainer() {
+	local entry=$work/entry path lost=0
+	for path in "${new[@]}"; do
+		if ! maintained_by "$path"; then
+			printf '    %s\n' "$path" >&2
+			lost=1
+		fi
+	done
+	((lost == 0)) || die "no line \"maintain\" of $TABLE names these"
+	{
+		printf '%s\nM:\t%s <%s>\n' "$MAINTAINED" "$name" "$email"
+		printf 'L:\t%s\n' linux-hyperv@vger.kernel.org iommu@lists.linux.dev rust-for-linux@vger.kernel.org
+		printf 'S:\tMaintained\n'
+		printf 'F:\t%s\n' "${maintained[@]}" | LC_ALL=C sort
+		echo
+	} >"$entry"
+	grep -qx "$NEXT" "$tree/MAINTAINERS" || die "MAINTAINERS has no entry \"$NEXT\", before which this one belongs"
+	awk -v next_name="$NEXT" -v entry="$entry" '
+		$0 == next_name { while ((getline line <entry) > 0) print line }
+		{ print }
+	' "$tree/MAINTAINERS" >"$work/MAINTAINERS"
+	cp -- "$work/MAINTAINERS" "$tree/MAINTAINERS"
+	g add MAINTAINERS
+	subject="MAINTAINERS: add Hyper-V's para-virtualized IOMMU"
+	message='Somebody has to answer for the driver, its abstractions and their tests.'
+	commit_step
+}
+
+write_patches() {
+	local letter
+	mkdir -p -- "$out"
+	rm -f -- "$out"/[0-9][0-9][0-9][0-9]-*.patch
+	g format-patch -q -o "$out" --cover-letter --no-signature base..HEAD
+	letter=$out/0000-cover-letter.patch
+	awk -v cover="$COVER" '
+		/\*\*\* SUBJECT HERE \*\*\*/ { getline subject <cover; sub(/\*\*\* SUBJECT HERE \*\*\*/, subject); print; getline line <cover; next }
+		/\*\*\* BLURB HERE \*\*\*/ {
+			while ((getline line <cover) > 0) print line
+			print ""
+			print "Fixes: tags are missing. What the fixes repair is older than the source that"
+			print "this series was made from, and its history was not at hand."
+			next
+		}
+		{ print }
+	' "$letter" >"$work/letter"
+	cp -- "$work/letter" "$letter"
+}
+
+# try NAME COMMAND...
+try() {
+	local what=$1
+	shift
+	if "$@" >"$work/log" 2>&1; then
+		echo "ok    $what"
+		passed=$((passed + 1))
+	else
+		echo "FAIL  $what"
+		sed 's/^/          /' "$work/log"
+		failed=$((failed + 1))
+	fi
+}
+
+# A tree that has seen none of this.
+check_am() {
+	git clone -q "$tree" "$work/clean"
+	git -C "$work/clean" config user.name "$name"
+	git -C "$work/clean" config user.email "$email"
+	git -C "$work/clean" reset -q --hard base
+	git -C "$work/clean" am -q "$out"/000[1-9]-*.patch "$out"/00[1-9][0-9]-*.patch
+	[[ $(git -C "$work/clean" rev-parse 'HEAD^{tree}') == $(g rev-parse 'HEAD^{tree}') ]]
+}
+
+# What was sent is what is laid over the tree that is built and tested. MAINTAINERS alone is not laid.
+check_same() {
+	local path rc=0
+	while IFS= read -r path; do
+		if [[ $path != MAINTAINERS ]] && ! cmp -- "$tree/$path" "$HV_LINUX/$path"; then rc=1; fi
+	done < <(g ls-files)
+	return $rc
+}
+
+# No new file is in the way of one that the kernel has.
+check_new() {
+	local path rc=0
+	for path in "${new[@]}"; do
+		if [[ -e $HV_SRC/$path ]]; then
+			echo "$path is there already"
+			rc=1
+		fi
+	done
+	return $rc
+}
+
+# Errors and warnings fail. What else --strict says is a matter of taste, and shown.
+check_patch() {
+	local said
+	# The series has a patch of MAINTAINERS: no other one has to.
+	said=$(cd "$HV_LINUX" && scripts/checkpatch.pl --strict --no-summary --terse --show-types \
+		--ignore "FILE_PATH_CHANGES${2:+,$2}" "$1") || true
+	remarks=$(sed -n "s|^${1//|/\\|}:||p" <<<"$said" | grep ' CHECK:' || true)
+	said=$(grep -v ': CHECK:' <<<"$said" || true)
+	if [[ -n $said ]]; then
+		printf '%s\n' "${said//"$1":/line }"
+		return 1
+	fi
+}
+
+check_signed() {
+	grep -q "^Signed-off-by: $name <$email>$" "$1"
+}
+
+case ${1:-} in
+-h | --help)
+	usage
+	exit 0
+	;;
+-*) die "unknown option $1; scripts/series.sh --help" ;;
+esac
+out=${1:-$HV_BUILD/series/patches}
+[[ $out == /* ]] || out=$PWD/$out
+name=$(git -C "$HV_TOP" config user.name || true)
+email=$(git -C "$HV_TOP" config user.email || true)
+[[ -n $name && -n $email ]] || die "git does not know who you are: git config user.name, user.email"
+lock_build
+"$HV_TOP/scripts/source.sh"
+work='' remarks='' passed=0 failed=0
+scratch work "${TMPDIR:-/tmp}"
+tree=$work/tree
+new=() laid=() maintained=() allowed=()
+declare -A left_out=()
+for path in "${LAID[@]}"; do
+	if [[ -d $HV_TOP/$path ]]; then laid+=("$path"); fi
+done
+while read -r word rest; do
+	read -ra words <<<"$rest"
+	case $word in
+	maintain) maintained+=("${words[@]}") ;;
+	out) while IFS= read -r -d '' path; do left_out[$path]=1; done < <(project_files "${words[@]}") ;;
+	esac
+done <"$TABLE"
+make_tree
+read_table
+check_complete
+add_maintainer
+write_patches
+try "git am on a clean tree" check_am
+try "the result is the tree that is tested" check_same
+try "no file is in another one's way" check_new
+for patch in "$out"/000[1-9]-*.patch "$out"/00[1-9][0-9]-*.patch; do
+	try "signed off: ${patch##*/}" check_signed "$patch"
+	remarks=
+	number=${patch##*/} number=$((10#${number%%-*}))
+	try "checkpatch: ${patch##*/}" check_patch "$patch" "${allowed[number]:-}"
+	if [[ -n $remarks ]]; then printf '%s\n' "$remarks" | sed 's/^/          line /'; fi
+done
+echo "$(g rev-list --count base..HEAD) patches and a cover letter in $out"
+echo "$passed passed, $failed failed"
+((failed == 0))
