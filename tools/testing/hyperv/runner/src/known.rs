@@ -4,7 +4,7 @@
 /// How many lines before its call trace a report may start: those of two processors come mixed.
 const HEAD: usize = 120;
 /// How long a call trace may be.
-const TRACE: usize = 80;
+const TRACE: usize = 160;
 
 /// Leaves out each report with a call trace in which one of `functions` appears: the line with `BUG: ` that starts it,
 /// and the trace. One that is not complete stays.
