@@ -75,8 +75,10 @@ impl Capability {
 /// How devices are sorted into groups.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Grouping {
-    /// By PCI topology and access control.
+    /// By PCI topology and access control. All devices are PCI's.
     Pci,
+    /// PCI's devices in that way, and others each by itself.
+    ByBus,
     /// Each device by itself.
     PerDevice,
     /// All devices behind one IOMMU together.

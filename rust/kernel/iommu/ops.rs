@@ -93,9 +93,11 @@ impl<D: Driver> Ops<D> {
         raw.device_group = Some(match D::GROUPING {
             #[cfg(CONFIG_PCI)]
             Grouping::Pci => bindings::pci_device_group,
+            #[cfg(CONFIG_PCI)]
+            Grouping::ByBus => Self::device_group,
             // There are no devices to be sorted in this way.
             #[cfg(not(CONFIG_PCI))]
-            Grouping::Pci => bindings::generic_device_group,
+            Grouping::Pci | Grouping::ByBus => bindings::generic_device_group,
             Grouping::PerDevice => bindings::generic_device_group,
             Grouping::PerInstance => bindings::generic_single_device_group,
         });
@@ -209,6 +211,22 @@ impl<D: Driver> Ops<D> {
         drop(unsafe { Arc::from_raw(bindings::dev_iommu_priv_get(dev).cast::<D::Endpoint>()) });
         // SAFETY: The device was counted in `probe_device`.
         unsafe { device::count_released::<D>((*(*dev).iommu).iommu_dev) };
+    }
+
+    /// # Safety
+    ///
+    /// To be called by the IOMMU core as `device_group` only.
+    #[cfg(CONFIG_PCI)]
+    unsafe extern "C" fn device_group(dev: *mut bindings::device) -> *mut bindings::iommu_group {
+        // SAFETY: The core passes a valid device, which it is about to put into a group; the functions
+        // are made for that.
+        unsafe {
+            if bindings::dev_is_pci(dev) {
+                bindings::pci_device_group(dev)
+            } else {
+                bindings::generic_device_group(dev)
+            }
+        }
     }
 
     /// # Safety
