@@ -11,7 +11,8 @@
 #include <linux/uaccess.h>
 
 #ifdef CONFIG_IOMMU_API
-/* Page-table pages are freed by a function that only IOMMU drivers may use. */
+/* Functions that only IOMMU drivers may use. */
+#include "../../drivers/iommu/dma-iommu.h"
 #include "../../drivers/iommu/iommu-pages.h"
 #endif
 
@@ -69,6 +70,14 @@ __rust_helper bool
 rust_helper_iommu_iotlb_gather_queued(struct iommu_iotlb_gather *gather)
 {
 	return iommu_iotlb_gather_queued(gather);
+}
+#endif
+
+#ifdef CONFIG_IOMMU_API
+__rust_helper void rust_helper_iommu_get_described_regions(struct device *dev,
+							   struct list_head *head)
+{
+	iommu_dma_get_resv_regions(dev, head);
 }
 #endif
 

@@ -6,10 +6,13 @@
 
 use super::{
     domain::Prot,
+    driver::Driver,
+    probed::Probed,
     Iova, //
 };
 use crate::{
     bindings,
+    device::Device,
     prelude::*, //
 };
 
@@ -40,6 +43,14 @@ impl ReservedRegions {
     /// the object lives.
     pub(super) unsafe fn from_raw(head: *mut bindings::list_head) -> ReservedRegions {
         ReservedRegions { head }
+    }
+
+    /// Adds what firmware says of the device besides its IOMMU: memory that the device uses all the time,
+    /// where its interrupts go.
+    ///
+    /// Context: may sleep.
+    pub fn add_described<D: Driver>(&mut self, device: &Probed<'_, D>) {
+        add_described(self.head, device.dev());
     }
 
     /// Adds the `length` bytes from `start` on; `prot` is what the device may do there when they are
@@ -75,5 +86,18 @@ impl ReservedRegions {
         // core frees the regions.
         unsafe { bindings::list_add_tail(&raw mut (*region).list, self.head) };
         Ok(())
+    }
+}
+
+// Once, not in each driver's crate.
+#[inline(never)]
+fn add_described(head: *mut bindings::list_head, dev: &Device) {
+    let dev = dev.as_raw();
+    // SAFETY: The device was probed and not released: its `iommu` is there, and its fwspec, if it has
+    // one, does not change. The list is valid by the construction of `ReservedRegions`.
+    unsafe {
+        if !(*(*dev).iommu).fwspec.is_null() {
+            bindings::iommu_get_described_regions(dev, head);
+        }
     }
 }
