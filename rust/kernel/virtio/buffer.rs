@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Memory that a device reads and writes.
+
+use crate::{
+    alloc::Flags,
+    prelude::*, //
+};
+use zerocopy::Immutable;
+
+/// Memory of which the device reads the first part and writes the second, with what the driver keeps
+/// beside it.
+///
+/// The memory is an allocation of its own, so that it shares no cache line with anything else. A queue
+/// owns the whole buffer for as long as the device may use it.
+///
+/// # Invariants
+///
+/// `readable + writable` is at most the length of `memory`, and at most `u32::MAX`.
+pub struct Buffer<C> {
+    memory: KVec<u8>,
+    readable: usize,
+    writable: usize,
+    /// What the driver keeps beside it.
+    pub context: C,
+}
+
+impl<C> Buffer<C> {
+    /// A buffer with room for `bytes`, all zero, of which the device uses nothing yet.
+    ///
+    /// Context: as `flags` say.
+    ///
+    /// # Errors
+    ///
+    /// [`ENOMEM`].
+    pub fn new(bytes: usize, context: C, flags: Flags) -> Result<KBox<Buffer<C>>> {
+        // INVARIANT: Both parts are empty.
+        let buffer = Buffer {
+            memory: KVec::from_elem(0, bytes, flags)?,
+            readable: 0,
+            writable: 0,
+            context,
+        };
+        Ok(KBox::new(buffer, flags)?)
+    }
+
+    /// Makes `message` what the device reads, and the `reply` bytes behind it what the device writes.
+    ///
+    /// # Errors
+    ///
+    /// [`ENOSPC`]: there is less room.
+    pub fn prepare<M>(&mut self, message: &M, reply: usize) -> Result
+    where
+        M: IntoBytes + Immutable + ?Sized,
+    {
+        let message = message.as_bytes();
+        let end = message.len().checked_add(reply).ok_or(ENOSPC)?;
+        if end > self.memory.len() || u32::try_from(end).is_err() {
+            return Err(ENOSPC);
+        }
+        self.memory
+            .get_mut(..message.len())
+            .ok_or(ENOSPC)?
+            .copy_from_slice(message);
+        // INVARIANT: The sum was compared with the length and with `u32::MAX`.
+        self.readable = message.len();
+        self.writable = reply;
+        Ok(())
+    }
+
+    /// What the device reads.
+    pub fn readable(&self) -> &[u8] {
+        self.memory.get(..self.readable).unwrap_or(&[])
+    }
+
+    /// What the device writes.
+    pub fn writable(&self) -> &[u8] {
+        self.memory
+            .get(self.readable..self.readable + self.writable)
+            .unwrap_or(&[])
+    }
+
+    /// Start of the memory, and the lengths of the two parts, for the C side.
+    pub(super) fn as_raw_parts(&mut self) -> (*mut u8, u32, u32) {
+        // By the invariant both fit.
+        (
+            self.memory.as_mut_ptr(),
+            self.readable as u32,
+            self.writable as u32,
+        )
+    }
+}
