@@ -1,0 +1,169 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A device behind the IOMMU.
+
+use super::{
+    domain::Shared,
+    protocol::{
+        EndpointId,
+        Property, //
+    }, //
+};
+use kernel::{
+    device::Device,
+    iommu::{
+        domain::Prot,
+        fwspec,
+        resv::{
+            ReservedKind,
+            ReservedRegions, //
+        },
+        Iova,
+    },
+    new_mutex,
+    prelude::*,
+    sync::{
+        Arc,
+        Mutex, //
+    }, //
+};
+
+/// Where software maps the doorbells of interrupts, when the device does not take interrupts itself.
+/// Nobody allocates IOVAs as low as that.
+const DOORBELLS: Iova = Iova::new(0x800_0000);
+/// Its length in bytes.
+const DOORBELLS_BYTES: usize = 0x10_0000;
+/// What a device does at a doorbell.
+const DOORBELL: Prot = Prot::WRITE.with(Prot::NOEXEC).with(Prot::MMIO);
+
+/// The numbers by which the IOMMU knows a device.
+pub(crate) struct EndpointIds(KVec<EndpointId>);
+
+impl EndpointIds {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = EndpointId> + '_ {
+        self.0.iter().copied()
+    }
+}
+
+/// Which domain a device is in.
+#[derive(Clone)]
+pub(crate) enum Place {
+    /// In none: what it may do is the machine's policy.
+    Nowhere,
+    /// In that which blocks.
+    Blocking,
+    /// In that which does not translate.
+    Identity,
+    /// In one with mappings.
+    Mapped(Arc<Shared>),
+}
+
+/// What the device has said of a device's IOVAs.
+pub(crate) enum Properties {
+    /// All of it.
+    Known(KVec<Property>),
+    /// It could not be asked.
+    Unknown,
+}
+
+/// A device behind the IOMMU.
+#[pin_data]
+pub(crate) struct Endpoint {
+    ids: Arc<EndpointIds>,
+    properties: Properties,
+    #[pin]
+    place: Mutex<Place>,
+}
+
+impl Endpoint {
+    /// The device `dev`, by the numbers that firmware says. `ask` finds out the properties of the first
+    /// one: the others are taken to have the same.
+    ///
+    /// Context: may sleep.
+    ///
+    /// # Errors
+    ///
+    /// [`ENODEV`]: firmware says none. [`ENOMEM`].
+    pub(crate) fn new(
+        dev: &Device,
+        ask: impl FnOnce(EndpointId) -> Result<KVec<Property>>,
+    ) -> Result<Arc<Endpoint>> {
+        let mut ids = KVec::new();
+        for id in fwspec::ids(dev) {
+            ids.push(EndpointId(*id), GFP_KERNEL)?;
+        }
+        let first = *ids.first().ok_or(ENODEV)?;
+        let ids = Arc::new(EndpointIds(ids), GFP_KERNEL)?;
+        let properties = match ask(first) {
+            Ok(properties) => Properties::Known(properties),
+            Err(error) => {
+                dev_err!(
+                    dev,
+                    "IOMMU: not used, its properties are not known: errno {}\n",
+                    error.to_errno()
+                );
+                Properties::Unknown
+            }
+        };
+        Arc::pin_init(
+            pin_init!(Endpoint {
+                ids,
+                properties,
+                place <- new_mutex!(Place::Nowhere),
+            }),
+            GFP_KERNEL,
+        )
+    }
+
+    pub(crate) fn ids(&self) -> &Arc<EndpointIds> {
+        &self.ids
+    }
+
+    /// Where the device is.
+    pub(super) fn place(&self) -> &Mutex<Place> {
+        &self.place
+    }
+
+    /// Whether the device may be attached to anything that lets DMA through.
+    pub(crate) fn is_admitted(&self) -> bool {
+        matches!(self.properties, Properties::Known(_))
+    }
+
+    /// Adds the IOVAs that must not be used.
+    ///
+    /// Context: may sleep.
+    pub(crate) fn reserve(&self, regions: &mut ReservedRegions) -> Result {
+        let Properties::Known(properties) = &self.properties else {
+            return Ok(());
+        };
+        let mut has_doorbells = false;
+        for property in properties {
+            let (first, last, prot, kind) = match *property {
+                Property::Reserved { first, last } => {
+                    (first, last, Prot::NONE, ReservedKind::Reserved)
+                }
+                Property::Msi { first, last } => {
+                    has_doorbells = true;
+                    (first, last, DOORBELL, ReservedKind::Msi)
+                }
+                Property::Unknown(_) => continue,
+            };
+            let bytes = last.as_u64().checked_sub(first.as_u64());
+            // `usize` cannot tell how long all of the address space is.
+            let Some(bytes) = bytes.and_then(|bytes| usize::try_from(bytes).ok()?.checked_add(1))
+            else {
+                continue;
+            };
+            regions.add(first, bytes, prot, kind)?;
+        }
+        if !has_doorbells {
+            regions.add(
+                DOORBELLS,
+                DOORBELLS_BYTES,
+                DOORBELL,
+                ReservedKind::SoftwareMsi,
+            )?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,101 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What the IOMMU core calls.
+
+use super::{
+    domain::Domain,
+    endpoint::{
+        Endpoint,
+        Place, //
+    },
+    iommu::Iommu,
+    statics::{
+        BLOCKING,
+        IDENTITY, //
+    }, //
+};
+use kernel::{
+    device::Device,
+    iommu::{
+        self,
+        domain::NewDomain,
+        driver::{
+            Capability,
+            DefaultDomain,
+            Driver,
+            Grouping, //
+        },
+        fwspec::{
+            self,
+            PhandleArgs, //
+        },
+        ops::Ops,
+        probed::{
+            AttachTarget,
+            Probed, //
+        },
+        resv::ReservedRegions, //
+    },
+    prelude::*,
+    sync::Arc,
+};
+
+/// The driver.
+pub(crate) struct VirtioIommu;
+
+/// The driver's operations.
+pub(crate) static OPS: Ops<VirtioIommu> =
+    Ops::new().with_identity(&IDENTITY).with_blocking(&BLOCKING);
+
+#[vtable]
+impl Driver for VirtioIommu {
+    type Instance = Arc<Iommu>;
+    type Endpoint = Endpoint;
+
+    const GROUPING: Grouping = Grouping::ByBus;
+
+    fn capable(_: &Probed<'_, VirtioIommu>, capability: Capability) -> bool {
+        // Whoever offers a virtual IOMMU gives its devices the caches' view.
+        matches!(
+            capability,
+            Capability::CACHE_COHERENCY | Capability::DEFERRED_FLUSH
+        )
+    }
+
+    fn probe_device(instance: &Arc<Iommu>, dev: &Device) -> Result<Arc<Endpoint>> {
+        Endpoint::new(dev, |endpoint| instance.properties(endpoint))
+    }
+
+    fn release_device(target: &AttachTarget<'_, VirtioIommu>) {
+        // There is a message if that fails.
+        let _ = target.instance().put(target.endpoint(), Place::Blocking);
+    }
+
+    fn default_domain(device: &Probed<'_, VirtioIommu>) -> DefaultDomain {
+        let lacks_identity = iommu::default_is_identity() && !device.instance().has_identity();
+        if !device.endpoint().is_admitted() || lacks_identity {
+            // `alloc_domain` refuses the former.
+            DefaultDomain::Translating
+        } else {
+            DefaultDomain::Any
+        }
+    }
+
+    fn alloc_domain(device: &Probed<'_, VirtioIommu>) -> Result<NewDomain<VirtioIommu>> {
+        if !device.endpoint().is_admitted() {
+            // The core blocks the device then, and lets go of it.
+            return Err(ENODEV);
+        }
+        Domain::allocate(device.instance())
+    }
+
+    fn reserved_regions(device: &Probed<'_, VirtioIommu>, regions: &mut ReservedRegions) -> Result {
+        regions.add_described(device);
+        device.endpoint().reserve(regions)
+    }
+
+    fn of_xlate(dev: &Device, args: &PhandleArgs) -> Result {
+        let ids = args.args().get(..1).ok_or(EINVAL)?;
+        fwspec::add_ids(dev, ids)
+    }
+}

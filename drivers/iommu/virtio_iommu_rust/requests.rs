@@ -1,0 +1,280 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The queue of requests.
+//!
+//! Requests that nobody waits for yet are added only, and answered later. Whoever waits tells the device
+//! and takes all answers, with the queue locked: so at any time one at most waits. The buffers of such
+//! requests are made once, and go round.
+
+use super::{
+    endpoint::EndpointIds,
+    protocol::{
+        self,
+        Attach,
+        DomainId,
+        Probe,
+        Translation,
+        REQUEST_BYTES,
+        TAIL_BYTES, //
+    },
+    refusals::{
+        Change,
+        Refusals, //
+    }, //
+};
+use kernel::{
+    prelude::*,
+    processor::cpu_relax,
+    sync::Arc,
+    virtio::{
+        buffer::Buffer,
+        queue::{
+            Answer,
+            Locked,
+            Queue,
+            QueueRef,
+            State, //
+        },
+    },
+};
+use zerocopy::Immutable;
+
+/// Who is to know the answer.
+pub(crate) enum Asker {
+    /// Nobody: the buffer is not in use.
+    Nobody,
+    /// Whoever waits.
+    Waiter,
+    /// A domain, if it is a refusal.
+    Domain(Change, Arc<Refusals>),
+}
+
+/// A buffer for a request and its answer.
+type Request = Buffer<Asker>;
+
+/// What is kept for the queue.
+pub(crate) struct Pool {
+    /// Buffers that are not in use, with room for all.
+    idle: KVec<KBox<Request>>,
+    /// Requests that were not answered yet.
+    in_flight: usize,
+}
+
+#[vtable]
+impl State for Pool {
+    type Context = Asker;
+}
+
+/// The queue of requests.
+pub(crate) struct Requests(Arc<Queue<Pool>>);
+
+impl Requests {
+    /// A queue to be opened.
+    pub(crate) fn new() -> Result<Requests> {
+        let pool = Pool {
+            idle: KVec::new(),
+            in_flight: 0,
+        };
+        Ok(Requests(Queue::new(c"request", pool)?))
+    }
+
+    /// The queue, to be opened.
+    pub(crate) fn queue(&self) -> QueueRef {
+        self.0.clone().into()
+    }
+
+    /// Makes as many buffers as the queue has room for; once, after it was opened.
+    ///
+    /// Context: may sleep.
+    pub(crate) fn fill(&self) -> Result {
+        let room = self.0.lock().room();
+        let mut idle = KVec::with_capacity(room, GFP_KERNEL)?;
+        for _ in 0..room {
+            idle.push(
+                Buffer::new(REQUEST_BYTES, Asker::Nobody, GFP_KERNEL)?,
+                GFP_KERNEL,
+            )?;
+        }
+        self.0.lock().state().idle = idle;
+        Ok(())
+    }
+
+    /// Makes a request that a domain hears of only if it is refused.
+    ///
+    /// Context: any.
+    ///
+    /// # Errors
+    ///
+    /// The request was not made: the device is gone or broken.
+    #[inline]
+    pub(crate) fn add<M>(&self, message: &M, change: Change, domain: &Arc<Refusals>) -> Result
+    where
+        M: IntoBytes + Immutable,
+    {
+        let mut queue = self.0.lock();
+        let request = prepare(&mut queue, message)?;
+        add(&mut queue, request, Asker::Domain(change, domain.clone()))
+    }
+
+    /// Waits until all requests are answered that were made before.
+    ///
+    /// Context: any.
+    ///
+    /// # Errors
+    ///
+    /// [`EIO`]: they will not be.
+    #[inline]
+    pub(crate) fn sync(&self) -> Result {
+        let mut queue = self.0.lock();
+        if queue.state().in_flight == 0 {
+            return Ok(());
+        }
+        drain(&mut queue).map(|_| ())
+    }
+
+    /// Makes a request, and waits for its answer.
+    fn ask(&self, request: KBox<Request>, queue: &mut Locked<'_, Pool>) -> Result<Answer<Asker>> {
+        add(queue, request, Asker::Waiter)?;
+        drain(queue)?.ok_or(EIO)
+    }
+
+    /// Puts all endpoints into a domain.
+    ///
+    /// Context: any.
+    ///
+    /// # Errors
+    ///
+    /// What the device answers. Some may be in the domain then, and some in none.
+    pub(crate) fn attach(
+        &self,
+        endpoints: &EndpointIds,
+        domain: DomainId,
+        translation: Translation,
+    ) -> Result {
+        let mut queue = self.0.lock();
+        for endpoint in endpoints.iter() {
+            let request = prepare(&mut queue, &Attach::new(domain, translation, endpoint))?;
+            let mut answer = self.ask(request, &mut queue)?;
+            let outcome = protocol::outcome(answer.written(), TAIL_BYTES);
+            answer.buffer.context = Asker::Nobody;
+            put_back(queue.state(), answer.buffer);
+            outcome?;
+        }
+        Ok(())
+    }
+
+    /// Asks for an endpoint's properties, `bytes` at most, and hands them to `read`.
+    ///
+    /// Context: may sleep.
+    ///
+    /// # Errors
+    ///
+    /// [`ENOMEM`], what the device answers, or what `read` does.
+    pub(crate) fn probe<R>(
+        &self,
+        probe: &Probe,
+        bytes: usize,
+        read: impl FnOnce(&[u8]) -> Result<R>,
+    ) -> Result<R> {
+        let reply = bytes.checked_add(TAIL_BYTES).ok_or(EINVAL)?;
+        let room = reply.checked_add(size_of::<Probe>()).ok_or(EINVAL)?;
+        let mut request = Buffer::new(room, Asker::Nobody, GFP_KERNEL)?;
+        request.prepare(probe, reply)?;
+        let answer = self.ask(request, &mut self.0.lock())?;
+        protocol::outcome(answer.written(), reply)?;
+        read(answer.written().get(..bytes).unwrap_or(&[]))
+    }
+}
+
+/// A buffer with a message in it. Waits for one if need be.
+#[inline]
+fn prepare<M>(queue: &mut Locked<'_, Pool>, message: &M) -> Result<KBox<Request>>
+where
+    M: IntoBytes + Immutable,
+{
+    let mut request = match queue.state().idle.pop() {
+        Some(request) => request,
+        None => {
+            drain(queue)?;
+            queue.state().idle.pop().ok_or(ENODEV)?
+        }
+    };
+    match request.prepare(message, TAIL_BYTES) {
+        Ok(()) => Ok(request),
+        Err(error) => {
+            put_back(queue.state(), request);
+            Err(error)
+        }
+    }
+}
+
+/// Gives a request to the device. If there is no room, waits for it.
+#[inline]
+fn add(queue: &mut Locked<'_, Pool>, mut request: KBox<Request>, asker: Asker) -> Result {
+    request.context = asker;
+    let refused = match queue.add(request) {
+        Ok(()) => {
+            queue.state().in_flight += 1;
+            return Ok(());
+        }
+        Err(refused) => refused,
+    };
+    add_again(queue, refused.error, refused.buffer)
+}
+
+#[cold]
+fn add_again(queue: &mut Locked<'_, Pool>, error: Error, request: KBox<Request>) -> Result {
+    let (error, mut request) = if error == ENOSPC && drain(queue).is_ok() {
+        match queue.add(request) {
+            Ok(()) => {
+                queue.state().in_flight += 1;
+                return Ok(());
+            }
+            Err(refused) => (refused.error, refused.buffer),
+        }
+    } else {
+        (error, request)
+    };
+    request.context = Asker::Nobody;
+    put_back(queue.state(), request);
+    Err(error)
+}
+
+/// Puts a buffer back to those that are not in use. One that is not of them is freed.
+#[inline]
+fn put_back(pool: &mut Pool, request: KBox<Request>) {
+    // There is room for all that there are; the others are too many.
+    let _ = pool.idle.push_within_capacity(request);
+}
+
+/// Waits until all requests are answered, and gives back the answer that somebody waits for.
+///
+/// # Errors
+///
+/// [`EIO`]: not all are answered, nor will they be.
+fn drain(queue: &mut Locked<'_, Pool>) -> Result<Option<Answer<Asker>>> {
+    let mut wanted = None;
+    queue.kick();
+    while queue.state().in_flight > 0 {
+        let Some(mut answer) = queue.take() else {
+            if queue.is_broken() {
+                return Err(EIO);
+            }
+            cpu_relax();
+            continue;
+        };
+        queue.state().in_flight -= 1;
+        if let Asker::Waiter = answer.buffer.context {
+            wanted = Some(answer);
+            continue;
+        }
+        if let Asker::Domain(change, refusals) = &answer.buffer.context {
+            if protocol::outcome(answer.written(), TAIL_BYTES).is_err() {
+                refusals.note(*change, answer.buffer.readable());
+            }
+        }
+        answer.buffer.context = Asker::Nobody;
+        put_back(queue.state(), answer.buffer);
+    }
+    Ok(wanted)
+}

@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The identity and the blocking domain.
+
+use super::{
+    endpoint::Place,
+    ops::VirtioIommu, //
+};
+use kernel::{
+    iommu::{
+        domain::{
+            StaticDomain,
+            StaticDomainOps,
+            StaticKind, //
+        },
+        probed::AttachTarget, //
+    },
+    prelude::*,
+};
+
+/// DMA addresses are physical addresses. Not all devices have it.
+pub(crate) struct Identity;
+
+#[vtable]
+impl StaticDomainOps for Identity {
+    type Driver = VirtioIommu;
+
+    const KIND: StaticKind = StaticKind::Identity;
+
+    fn attach(target: &AttachTarget<'_, VirtioIommu>) -> Result {
+        target.instance().put(target.endpoint(), Place::Identity)
+    }
+}
+
+/// Nothing gets through.
+pub(crate) struct Blocking;
+
+#[vtable]
+impl StaticDomainOps for Blocking {
+    type Driver = VirtioIommu;
+
+    const KIND: StaticKind = StaticKind::Blocking;
+
+    fn attach(target: &AttachTarget<'_, VirtioIommu>) -> Result {
+        target.instance().put(target.endpoint(), Place::Blocking)
+    }
+}
+
+pub(crate) static IDENTITY: StaticDomain<Identity> = StaticDomain::new();
+pub(crate) static BLOCKING: StaticDomain<Blocking> = StaticDomain::new();
