@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
-//! DMA faults, from whoever reports them: minihv, or the kernel's Intel driver on a machine without it.
+//! DMA faults, from whoever reports them: minihv, or the kernel's driver of the machine's own IOMMU.
 
 use std::fs::{File, OpenOptions};
 use std::io::Read;
 use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{bail, Context, Result};
@@ -13,6 +14,7 @@ use hvprotocol::faults::{Access, Provoked};
 use crate::minihv::Minihv;
 use crate::pci::PciFunction;
 use crate::report::{remark, remark_wait};
+use crate::virtio_faults;
 
 /// Announces faults that a check provokes to the runner, before or after the device tries.
 ///
@@ -25,12 +27,16 @@ pub fn announce(faults: &Provoked) {
 pub enum Faults {
     /// minihv's queue.
     Minihv(Minihv),
-    /// `DMAR:` lines of the kernel log.
-    KernelLog(File),
+    /// Lines of the kernel log: `DMAR:`, or those of virtio-iommu.
+    KernelLog(Printed),
 }
 
 /// The Intel driver prints about three faults in 5 seconds and drops the others.
 const KERNEL_LOG_PAUSE: Duration = Duration::from_secs(2);
+/// That of virtio-iommu prints ten in 5 seconds, and one transfer may cause more than that.
+const VIRTIO_PAUSE: Duration = Duration::from_millis(5500);
+/// What the machine's IOMMU is called where it is virtio-iommu.
+const VIRTIO_DRIVER: &str = "/sys/bus/virtio/drivers/virtio_iommu_rust";
 
 /// How long a fault may take to show up after the transfer ended.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -46,7 +52,7 @@ impl Faults {
             None => {
                 let mut options = OpenOptions::new();
                 let log = options.read(true).custom_flags(libc::O_NONBLOCK).open("/dev/kmsg").context("/dev/kmsg")?;
-                Faults::KernelLog(log)
+                Faults::KernelLog(Printed { log, last: None, ahead: None })
             }
         };
         faults.take_all()?;
@@ -60,26 +66,18 @@ impl Faults {
                 access: if fault.is_read { Access::Read } else { Access::Write },
                 source: fault.device.map(|id| format!("{:#x}", id.0)),
             })),
-            Faults::KernelLog(log) => loop {
-                let mut record = [0; 8192];
-                let text = match log.read(&mut record) {
-                    Ok(length) => String::from_utf8_lossy(&record[..length]).into_owned(),
-                    Err(e) if e.kind() == std::io::ErrorKind::WouldBlock => return Ok(None),
-                    // The reader was overtaken: the next read goes on with what is left.
-                    Err(e) if e.raw_os_error() == Some(libc::EPIPE) => continue,
-                    Err(e) => return Err(e).context("/dev/kmsg"),
-                };
-                if let Some(report) = parse_dmar(&text) {
-                    return Ok(Some(report));
-                }
-            },
+            Faults::KernelLog(printed) => printed.next(),
         }
     }
 
     /// To be called before a fault is provoked, so that its source will not leave it out.
-    pub fn prepare(&self) {
-        if let Faults::KernelLog(_) = self {
-            std::thread::sleep(KERNEL_LOG_PAUSE);
+    ///
+    /// # Errors
+    /// When the source cannot be read.
+    pub fn prepare(&mut self) -> Result<()> {
+        match self {
+            Faults::Minihv(_) => Ok(()),
+            Faults::KernelLog(printed) => printed.prepare(),
         }
     }
 
@@ -156,16 +154,65 @@ impl Faults {
     fn name(&self, function: &PciFunction) -> String {
         match self {
             Faults::Minihv(_) => function.logical_id().map_or_else(String::new, |id| format!("{:#x}", id.0)),
-            Faults::KernelLog(_) => function.address.trim_start_matches("0000:").to_owned(),
+            Faults::KernelLog(..) => function.address.trim_start_matches("0000:").to_owned(),
         }
     }
 }
 
+/// Faults in the kernel log.
+pub struct Printed {
+    log: File,
+    /// The last one: virtio-iommu reports each part of a transfer, which is one fault here.
+    last: Option<Report>,
+    /// One that was read already.
+    ahead: Option<Report>,
+}
+
+impl Printed {
+    fn next(&mut self) -> Result<Option<Report>> {
+        if let Some(report) = self.ahead.take() {
+            return Ok(Some(report));
+        }
+        loop {
+            let mut record = [0; 8192];
+            let text = match self.log.read(&mut record) {
+                Ok(length) => String::from_utf8_lossy(&record[..length]).into_owned(),
+                Err(e) if e.kind() == std::io::ErrorKind::WouldBlock => return Ok(None),
+                // The reader was overtaken: the next read goes on with what is left.
+                Err(e) if e.raw_os_error() == Some(libc::EPIPE) => continue,
+                Err(e) => return Err(e).context("/dev/kmsg"),
+            };
+            let report = parse_dmar(&text).or_else(|| virtio_faults::parse(&text).map(Report::from));
+            if report.is_some() && report != self.last {
+                self.last.clone_from(&report);
+                return Ok(report);
+            }
+        }
+    }
+
+    /// Waits until the driver prints everything again, and passes over what is left of the last fault: the same transfer
+    /// once more is another one.
+    fn prepare(&mut self) -> Result<()> {
+        let is_virtio = Path::new(VIRTIO_DRIVER).exists();
+        std::thread::sleep(if is_virtio { VIRTIO_PAUSE } else { KERNEL_LOG_PAUSE });
+        self.ahead = self.next()?;
+        self.last = None;
+        Ok(())
+    }
+}
+
+/// A fault that was reported.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Report {
+pub struct Report {
     iova: Iova,
     access: Access,
     source: Option<String>,
+}
+
+impl From<virtio_faults::Printed> for Report {
+    fn from(printed: virtio_faults::Printed) -> Report {
+        Report { iova: printed.iova, access: printed.access, source: Some(printed.source) }
+    }
 }
 
 /// Reads `DMAR: [DMA Write NO_PASID] Request device [00:04.0] fault addr 0x12345000 [fault reason ...`.

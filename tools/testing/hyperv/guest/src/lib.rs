@@ -42,6 +42,7 @@ mod tracing;
 mod type1;
 mod usb;
 mod vfio;
+mod virtio_faults;
 mod witness;
 mod xhci;
 

@@ -33,6 +33,9 @@ pub const VIRTIO_VENDOR: u16 = 0x1af4;
 /// Modern virtio network interface.
 pub const VIRTIO_NET: PciId = PciId { vendor: VIRTIO_VENDOR, device: 0x1041 };
 
+/// The machine's IOMMU, where that is a device: none of those that are behind it.
+const VIRTIO_IOMMU: PciId = PciId { vendor: VIRTIO_VENDOR, device: 0x1057 };
+
 /// A PCI function.
 #[derive(Clone, Debug)]
 pub struct PciFunction {
@@ -59,7 +62,7 @@ pub fn write_sysfs(path: &Path, text: &str) -> Result<()> {
     fs::write(path, text).with_context(|| format!("writing {text:?} to {}", path.display()))
 }
 
-/// Every PCI function, by address, without the bridges of the physical machine.
+/// Every PCI function, by address, without the bridges and the IOMMU of the physical machine.
 ///
 /// # Errors
 /// When sysfs is not there.
@@ -124,7 +127,7 @@ impl PciFunction {
     fn appearing(entry: &Path) -> Result<Option<PciFunction>> {
         match PciFunction::read(entry) {
             Err(_) if !entry.exists() => Ok(None),
-            Ok(function) if function.base_class() == 0x06 => Ok(None),
+            Ok(function) if function.base_class() == 0x06 || function.id == VIRTIO_IOMMU => Ok(None),
             function => function.map(Some),
         }
     }

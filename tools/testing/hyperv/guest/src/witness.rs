@@ -139,7 +139,7 @@ impl Witness {
     /// When it does not, or no fault is reported.
     pub fn blocked_write(&mut self, iova: Iova, page: usize, what: &str) -> Result<()> {
         self.buffer.fill(page, CANARY);
-        self.faults.prepare();
+        self.faults.prepare()?;
         self.edu.store(iova)?;
         self.buffer.expect(page, CANARY, what)?;
         self.faults.expect(&self.function, iova, Access::Write)
@@ -153,7 +153,7 @@ impl Witness {
     pub fn blocked_read(&mut self, iova: Iova, page: usize, back: Iova, back_page: usize) -> Result<()> {
         self.arm(back, back_page, OTHER)?;
         self.buffer.fill(page, SECRET);
-        self.faults.prepare();
+        self.faults.prepare()?;
         self.edu.load(iova)?;
         self.faults.expect(&self.function, iova, Access::Read)?;
         self.buffer.fill(back_page, CANARY);

@@ -6,10 +6,11 @@ use std::time::Duration;
 use hvprotocol::faults::Provoked;
 use strum::{Display, EnumIter, EnumString, VariantNames};
 
+use crate::bench::Host;
 use crate::demands::{Demands, Excuse, Failing, Reporter};
 use crate::device::{Bus, Devices};
 use crate::expect::{self, Expectation, KunitSuite};
-use crate::initramfs::Pack;
+use crate::initramfs::{Fio, Pack};
 use crate::known::{KnownCycle, KnownWarning};
 use crate::mode;
 use crate::qemu::{Clock, Threads};
@@ -96,12 +97,16 @@ pub struct Case {
     pub tier: Tier,
     /// Kernel.
     pub variant: Variant,
+    /// What is below it.
+    pub host: Host,
     /// Number of processors, where the case is about it.
     pub cpus: Option<u32>,
     /// RAM with QEMU's suffix, where the case needs its own amount.
     pub memory: Option<&'static str>,
     /// More files for the guest.
     pub packs: Vec<Pack>,
+    /// Whether fio is packed.
+    pub fio: Fio,
     /// Devices, as on the command line.
     pub devices: Vec<&'static str>,
     /// What drives the guest's clocks.
@@ -132,9 +137,11 @@ impl Case {
             name,
             tier: Tier::Quick,
             variant: Variant::Debug,
+            host: Host::Minihv,
             cpus: None,
             memory: None,
             packs: Vec::new(),
+            fio: Fio::Left,
             devices: vec!["nvme", "edu", "virtio-blk"],
             clock: Clock::Host,
             threads: None,
@@ -156,6 +163,11 @@ impl Case {
     /// Needs this build of the kernel.
     pub fn variant(self, variant: Variant) -> Case {
         Case { variant, ..self }
+    }
+
+    /// Runs on this, in place of minihv.
+    pub fn on(self, host: Host) -> Case {
+        Case { host, ..self }
     }
 
     /// Number of processors.
@@ -182,6 +194,11 @@ impl Case {
     pub fn pack(mut self, pack: Pack) -> Case {
         self.packs.push(pack);
         self
+    }
+
+    /// Adds fio to the guest.
+    pub fn with_fio(self) -> Case {
+        Case { fio: Fio::Packed, ..self }
     }
 
     /// Other devices.
@@ -307,7 +324,7 @@ impl Case {
 
     /// Whether the driver is to bring the IOMMU up.
     fn is_managed(&self) -> bool {
-        !mode::UNMANAGED.iter().any(|word| self.append.iter().any(|own| own == word))
+        self.host == Host::Minihv && !mode::UNMANAGED.iter().any(|word| self.append.iter().any(|own| own == word))
     }
 
     /// Whether one of the devices is virtio's.

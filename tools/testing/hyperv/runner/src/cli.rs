@@ -220,8 +220,8 @@ pub struct TestArgs {
     /// Guests at the same time [default: 2, or 1 on a machine with one processor].
     #[arg(long, value_name = "N")]
     pub parallel: Option<usize>,
-    /// A kernel's build directory: debug, module, pviommu-off, rust-off, rt, strict, compat, kcsan or release; modules
-    /// are taken from `modules` in it.
+    /// A kernel's build directory: debug, module, pviommu-off, rust-off, rt, strict, compat, virtio, kcsan or release;
+    /// modules are taken from `modules` in it.
     /// Cases whose kernel is not given are left out.
     #[arg(long = "kernel-variant", value_name = "NAME=DIR")]
     pub variants: Vec<String>,

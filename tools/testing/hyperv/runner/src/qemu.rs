@@ -132,6 +132,8 @@ pub enum Iommu {
     IntelSecondStage,
     /// virtio-iommu.
     Virtio,
+    /// The same with addresses of 48 bits.
+    VirtioFortyEight,
     /// There is none.
     Absent,
 }
@@ -145,6 +147,7 @@ impl Iommu {
             Iommu::IntelSecondStage => Some("intel-iommu,x-scalable-mode=on,intremap=on,device-iotlb=on,aw-bits=48"),
             // Below the first slot that devices are put into.
             Iommu::Virtio => Some("virtio-iommu-pci,addr=3.0"),
+            Iommu::VirtioFortyEight => Some("virtio-iommu-pci,addr=3.0,aw-bits=48"),
             Iommu::Absent => None,
         }
     }
@@ -153,7 +156,7 @@ impl Iommu {
     pub fn words(self) -> &'static str {
         match self {
             Iommu::Intel | Iommu::IntelSecondStage => "intel_iommu=on,sm_on",
-            Iommu::Virtio | Iommu::Absent => "",
+            Iommu::Virtio | Iommu::VirtioFortyEight | Iommu::Absent => "",
         }
     }
 }

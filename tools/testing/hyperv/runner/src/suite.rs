@@ -10,13 +10,13 @@ use hvcore::cachelog::Strictness;
 use hvcore::identity::Identity;
 use hvcore::options::Options;
 
+use crate::bench::Host;
 use crate::boot::{self, Failures, Leftovers, Patience, Plan};
 use crate::case::{Case, PowerCycle, Role, Tier, Variant};
 use crate::cases::{self, SUITES};
 use crate::device::{Bus, Devices};
 use crate::fingerprint::Fingerprints;
 use crate::image::Kernel;
-use crate::initramfs::Fio;
 use crate::ktap::Status;
 use crate::ledger::{Check, Entry, Ledger, Verdict as Ended};
 use crate::mode;
@@ -133,19 +133,30 @@ fn plan(case: &Case, kernel: &Kernel, selection: &Selection) -> Result<Plan> {
         cpus: case.cpus.unwrap_or(selection.cpus),
         memory: case.memory.unwrap_or(&selection.memory).to_owned(),
         devices: Devices::new(&buses)?,
-        iommu,
+        iommu: match case.host {
+            Host::Minihv => iommu,
+            Host::Machine(iommu) => iommu,
+        },
         clock: case.clock,
         threads: case.threads.unwrap_or(selection.threads),
         append: case.command_line(),
         hypervisor: options,
         power_cycles: case.power_cycles.iter().map(|cycle| again(case, *cycle)).collect::<Result<_>>()?,
-        fio: Fio::Left,
+        fio: case.fio,
         packs: case.packs.clone(),
         padding: 0,
         console: Console::Log,
         trace: Trace::Off,
         patience: patience(case, selection),
     })
+}
+
+/// The programs for a case: without the hypervisor where the kernel runs on the machine itself.
+fn tools_for(case: &Case, tools: &Tools) -> Tools {
+    match case.host {
+        Host::Minihv => tools.clone(),
+        Host::Machine(_) => Tools { minihv: None, ..tools.clone() },
+    }
 }
 
 /// One case, finished.
@@ -158,7 +169,8 @@ fn run_case(case: &Case, kernel: &Kernel, tools: &Tools, selection: &Selection) 
     let directory = log_directory(&selection.logs, case);
     std::fs::create_dir_all(&directory).with_context(|| directory.display().to_string())?;
     let work = selection.leftovers.directory(&directory)?;
-    let record = plan(case, kernel, selection)?.boot(tools, work.path(), Logs::new(&directory), &mut |_, _| {})?;
+    let plan = plan(case, kernel, selection)?;
+    let record = plan.boot(&tools_for(case, tools), work.path(), Logs::new(&directory), &mut |_, _| {})?;
     Ok(Finished { verdict: verdict(&record, &case.judged())?, record })
 }
 

@@ -79,7 +79,7 @@ fn write_register(witness: &Witness, value: u32) -> Result<()> {
 /// The first edu no longer gets at the peer's registers.
 fn out_of_reach(witness: &mut Witness, peer: &Peer) -> Result<()> {
     peer.edu.set_scratch(BY_PROCESSOR);
-    witness.faults.prepare();
+    witness.faults.prepare()?;
     write_register(witness, LAST)?;
     witness.faults.expect(&witness.function, at(REGISTERS), Access::Write)?;
     let seen = peer.edu.scratch();
@@ -165,7 +165,7 @@ fn by_dma_buf(context: &mut Context<'_>) -> Result<Outcome> {
     both_ways(&witness, &peer)?;
     // Closed, the device takes its memory back, mapped as it is.
     drop(peer);
-    witness.faults.prepare();
+    witness.faults.prepare()?;
     write_register(&witness, LAST)?;
     witness.faults.expect(&witness.function, at(REGISTERS), Access::Write)?;
     in_table(context, &witness, Entry::Absent)?;

@@ -46,7 +46,7 @@ fn unsafe_interrupts(_: &mut Context<'_>, back_end: BackEnd) -> Result<Outcome> 
 }
 
 pub const TYPE1_UNSAFE: Check = Check::new("vfio-needs-permission", |c| unsafe_interrupts(c, BackEnd::Type1));
-const CDEV_UNSAFE: Check = Check::new("cdev-needs-permission", |c| unsafe_interrupts(c, BackEnd::Iommufd));
+pub const CDEV_UNSAFE: Check = Check::new("cdev-needs-permission", |c| unsafe_interrupts(c, BackEnd::Iommufd));
 
 /// The ranges that user space is told are the aperture without the interrupt window, and just these can be mapped.
 fn limits(context: &mut Context<'_>, back_end: BackEnd) -> Result<Outcome> {
@@ -84,7 +84,7 @@ fn limits(context: &mut Context<'_>, back_end: BackEnd) -> Result<Outcome> {
 }
 
 pub const TYPE1_LIMITS: Check = Check::new("vfio-iova-limits", |c| limits(c, BackEnd::Type1));
-const CDEV_LIMITS: Check = Check::new("cdev-iova-limits", |c| limits(c, BackEnd::Iommufd));
+pub const CDEV_LIMITS: Check = Check::new("cdev-iova-limits", |c| limits(c, BackEnd::Iommufd));
 
 /// iommufd can take a device out of its address space and put it into another one. Out of all, it reaches nothing;
 /// back again, it reaches what is mapped there, and that alone.
@@ -111,7 +111,7 @@ fn detach(context: &mut Context<'_>) -> Result<Outcome> {
     Ok(Outcome::Pass("detached, attached again, moved to another IOAS".to_owned()))
 }
 
-const CDEV_DETACH: Check = Check::new("cdev-detach-and-move", detach);
+pub const CDEV_DETACH: Check = Check::new("cdev-detach-and-move", detach);
 
 /// A mapping that was there before the device is in force for it as soon as it is attached.
 fn map_before_attach(context: &mut Context<'_>) -> Result<Outcome> {
@@ -129,7 +129,7 @@ fn map_before_attach(context: &mut Context<'_>) -> Result<Outcome> {
     Ok(Outcome::Pass(format!("IOVA {:#x}, 2 pages", base())))
 }
 
-const CDEV_EARLY_MAP: Check = Check::new("cdev-map-before-attach", map_before_attach);
+pub const CDEV_EARLY_MAP: Check = Check::new("cdev-map-before-attach", map_before_attach);
 
 /// The scenarios.
 #[distributed_slice(SCENARIOS)]

@@ -147,10 +147,10 @@ fn raw_unmapped(context: &mut Context<'_>) -> Result<Outcome> {
     let physical = Iova(buffer.physical(0)?.0);
     for iova in [physical, at(0)] {
         buffer.fill(0, CANARY);
-        faults.prepare();
+        faults.prepare()?;
         edu.load(iova)?;
         faults.expect(&function, iova, Access::Read)?;
-        faults.prepare();
+        faults.prepare()?;
         edu.store(iova)?;
         faults.expect(&function, iova, Access::Write)?;
         buffer.expect(0, CANARY, "memory that was never mapped for the device")?;

@@ -25,7 +25,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 
-pub use self::configuration::COUNTED;
+pub use self::configuration::{Host, COUNTED};
 pub use self::targets::{FLUSH_ALL, FLUSH_RANGE};
 
 use self::configuration::Configuration;

@@ -24,11 +24,12 @@ mod passthrough;
 mod power;
 mod root;
 mod stress;
+mod virtio_iommu;
 
 use crate::case::Case;
 
 /// Suites in the order in which they run.
-pub const SUITES: [&str; 21] = [
+pub const SUITES: [&str; 22] = [
     "minihv",
     "kunit",
     "mock",
@@ -46,6 +47,7 @@ pub const SUITES: [&str; 21] = [
     "ats",
     "attack",
     "observe",
+    "virtio-iommu",
     "bench",
     "vfio",
     "iommufd",
@@ -73,6 +75,7 @@ pub fn all() -> Vec<Case> {
         ats::cases(),
         attack::cases(),
         observe::cases(),
+        virtio_iommu::cases(),
         bench::cases(),
         kselftest::cases(),
         hyperv::cases(),

@@ -1,0 +1,131 @@
+// SPDX-License-Identifier: GPL-2.0
+//! The kernel's own driver of virtio-iommu, on a machine without minihv.
+
+use anyhow::{bail, Context as _, Result};
+use hvcore::ids::Iova;
+use hvprotocol::options::DomainMode;
+use linkme::distributed_slice;
+
+use crate::check::{Check, Context, Scenario, SCENARIOS};
+use crate::checks::bar::{CDEV_BAR_REFUSED, CDEV_DMA_BUF, TYPE1_BAR};
+use crate::checks::cdev::{CDEV_DETACH, CDEV_EARLY_MAP, CDEV_LIMITS, CDEV_UNSAFE, TYPE1_LIMITS, TYPE1_UNSAFE};
+use crate::checks::groups::{DEVICES, GROUPS};
+use crate::checks::identity::IDENTITY_EDU;
+use crate::checks::nvme::{NVME_FIO, NVME_QUICK};
+use crate::checks::ownership::{INTERFACES_EXCLUDE, ONE_USER};
+use crate::checks::protection::{
+    CDEV_MAPPED, CDEV_NEIGHBOUR, CDEV_REMAP, CDEV_STALE, CDEV_UNMAPPED, RAW_BLOCKED, VFIO_MAPPED, VFIO_NEIGHBOUR,
+    VFIO_REMAP, VFIO_STALE, VFIO_UNMAPPED,
+};
+use crate::checks::virtio::VIRTIO;
+use crate::edu::{Edu, BAR_BYTES};
+use crate::kernel_log::KernelLog;
+use crate::memory::DmaBuffer;
+use crate::pci::{self, write_sysfs};
+use crate::report::Outcome;
+use crate::virtio_faults::is_fault;
+use crate::witness::{CANARY, FROM_DEVICE};
+
+/// Domain types, so that each follows each other one.
+const TYPES: [DomainMode; 7] = [
+    DomainMode::Identity,
+    DomainMode::Strict,
+    DomainMode::Identity,
+    DomainMode::Deferred,
+    DomainMode::Strict,
+    DomainMode::Deferred,
+    DomainMode::Identity,
+];
+
+/// What devices did so far has caused no fault.
+fn no_faults(_: &mut Context<'_>) -> Result<Outcome> {
+    match KernelLog::records()?.iter().find(|record| is_fault(&record.text)) {
+        Some(record) => bail!("a DMA fault happened: {}", record.text),
+        None => Ok(Outcome::Pass(String::new())),
+    }
+}
+
+/// The administrator changes the type of edu's domain: in the identity domain the device reaches memory by its physical
+/// address, in the others it does not.
+fn reach_follows_type(_: &mut Context<'_>) -> Result<Outcome> {
+    let function = pci::find(pci::EDU)?;
+    function.unbind()?;
+    function.enable_bus_master()?;
+    let edu = Edu::new(function.map_bar0(BAR_BYTES)?)?;
+    let buffer = DmaBuffer::new(2)?;
+    let (source, target) = (Iova(buffer.physical(0)?.0), Iova(buffer.physical(1)?.0));
+    let file = function.file("iommu_group/type");
+    for kind in TYPES {
+        let word = kind.group_type().context("this mode has no groups")?;
+        write_sysfs(&file, word)?;
+        buffer.fill(0, FROM_DEVICE);
+        buffer.fill(1, CANARY);
+        edu.load(source)?;
+        edu.store(target)?;
+        let expected = if kind == DomainMode::Identity { FROM_DEVICE } else { CANARY };
+        buffer.expect(1, expected, &format!("the page that the device wrote in a domain of type {word}"))?;
+    }
+    write_sysfs(&file, "auto")?;
+    Ok(Outcome::Pass(format!("{} changes", TYPES.len())))
+}
+
+const VIRTIO_IOMMU_NO_FAULTS: Check = Check::new("no-stray-dma-faults", no_faults);
+const VIRTIO_IOMMU_REACH: Check = Check::new("edu-reach-follows-domain-type", reach_follows_type);
+
+/// The scenarios. The fault check comes before those that cause faults on purpose.
+#[distributed_slice(SCENARIOS)]
+static OURS: &[Scenario] = &[
+    Scenario {
+        name: "virtio-iommu-dma",
+        summary: "groups, fio on NVMe, and that edu reaches what its domain lets it reach",
+        checks: &[
+            DEVICES,
+            GROUPS,
+            NVME_FIO,
+            VIRTIO,
+            VIRTIO_IOMMU_NO_FAULTS,
+            RAW_BLOCKED,
+            VIRTIO_IOMMU_REACH,
+            VFIO_MAPPED,
+            VFIO_STALE,
+            VFIO_REMAP,
+            VFIO_NEIGHBOUR,
+        ],
+    },
+    Scenario {
+        name: "virtio-iommu-identity",
+        summary: "bypass: devices use physical addresses; VFIO still translates",
+        checks: &[DEVICES, GROUPS, NVME_QUICK, VIRTIO, VIRTIO_IOMMU_NO_FAULTS, IDENTITY_EDU, VFIO_MAPPED, VFIO_STALE],
+    },
+    Scenario {
+        name: "virtio-iommu-passthrough",
+        summary: "devices in the hands of programs, by type 1 and by iommufd",
+        checks: &[
+            DEVICES,
+            GROUPS,
+            NVME_QUICK,
+            VIRTIO_IOMMU_NO_FAULTS,
+            TYPE1_UNSAFE,
+            CDEV_UNSAFE,
+            VFIO_MAPPED,
+            VFIO_UNMAPPED,
+            VFIO_STALE,
+            VFIO_REMAP,
+            VFIO_NEIGHBOUR,
+            CDEV_MAPPED,
+            CDEV_UNMAPPED,
+            CDEV_STALE,
+            CDEV_REMAP,
+            CDEV_NEIGHBOUR,
+            CDEV_DETACH,
+            CDEV_EARLY_MAP,
+            TYPE1_LIMITS,
+            CDEV_LIMITS,
+            TYPE1_BAR,
+            CDEV_BAR_REFUSED,
+            CDEV_DMA_BUF,
+            INTERFACES_EXCLUDE,
+            ONE_USER,
+        ],
+    },
+];

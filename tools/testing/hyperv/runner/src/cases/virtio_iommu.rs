@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: GPL-2.0
+//! virtio-iommu's driver in Rust, on QEMU's model of the device, without minihv.
+
+use super::common::with;
+use crate::bench::Host;
+use crate::case::Case;
+use crate::expect::{Expectation, Times};
+use crate::mode;
+use crate::qemu::Iommu;
+
+/// The driver came up.
+fn driver_up() -> Expectation {
+    Expectation {
+        meaning: "the boot line of virtio-iommu's driver".to_owned(),
+        pattern: r"^virtio_iommu_rust virtio\d+: aperture 0x0-0xffffffffffff, page sizes 0x".to_owned(),
+        times: Times::Once,
+    }
+}
+
+/// No device is blocked for a request that was refused.
+fn nothing_refused() -> Expectation {
+    Expectation {
+        meaning: "the device refuses nothing".to_owned(),
+        pattern: r"^virtio_iommu_rust .*(did not unmap|cannot be blocked|not used)".to_owned(),
+        times: Times::Never,
+    }
+}
+
+fn on_virtio_iommu(name: &'static str, scenario: &'static str, words: &[&str]) -> Case {
+    with(Case::new("virtio-iommu", name, scenario), words)
+        .on(Host::Machine(Iommu::VirtioFortyEight))
+        .expect(driver_up())
+        .expect(nothing_refused())
+        // Checks pause between faults, so that each is printed.
+        .minutes(8)
+}
+
+/// The cases.
+pub fn cases() -> Vec<Case> {
+    vec![
+        on_virtio_iommu("strict", "virtio-iommu-dma", &mode::STRICT).with_fio(),
+        on_virtio_iommu("deferred", "virtio-iommu-dma", &mode::DEFERRED).with_fio(),
+        on_virtio_iommu("identity", "virtio-iommu-identity", &mode::IDENTITY),
+        on_virtio_iommu("passthrough", "virtio-iommu-passthrough", &mode::STRICT)
+            .devices(&["edu", "edu", "nvme"])
+            .append("hvtest.aperture=48"),
+    ]
+}
