@@ -35,14 +35,19 @@
 static struct expendable device;
 static pid_t owner;
 
-FIXTURE(user)
-{
+/* What a test works with. */
+struct bench {
 	struct space space;
 	struct nvme nvme;
 	unsigned long long width;
 	__u64 base;		/* of all addresses that are used */
 	unsigned char *victim;	/* a page that is mapped at times */
 	unsigned char *saved;	/* what was on the medium */
+};
+
+FIXTURE(user)
+{
+	struct bench b;
 };
 
 FIXTURE_VARIANT(user)
@@ -67,49 +72,49 @@ FIXTURE_SETUP(user)
 {
 	int ret;
 
-	self->space = (struct space){ .iommu = -1, .group = -1, .device = -1 };
+	self->b.space = (struct space){ .iommu = -1, .group = -1, .device = -1 };
 	if (variant->back_end == TYPE1 && !exists("/dev/vfio/vfio"))
 		SKIP(return, "the kernel has no VFIO containers (CONFIG_VFIO_IOMMU_TYPE1)");
 	if (variant->back_end == IOMMUFD && !exists("/dev/iommu"))
 		SKIP(return, "the kernel has no iommufd (CONFIG_IOMMUFD)");
 	if (variant->back_end == IOMMUFD && !exists("/dev/vfio/devices"))
 		SKIP(return, "VFIO has no character devices (CONFIG_VFIO_DEVICE_CDEV)");
-	ret = space_open(&self->space, variant->back_end, device.address, device.group);
+	ret = space_open(&self->b.space, variant->back_end, device.address, device.group);
 	if (ret == -EPERM)
 		SKIP(return, "interrupts are not isolated: see allow_unsafe_interrupts of %s",
 		     exists("/sys/module/%s", variant->module) ? variant->module : "iommufd");
 	ASSERT_EQ(0, ret) {
-		TH_LOG("%s: %s", self->space.step, strerror(-ret));
+		TH_LOG("%s: %s", self->b.space.step, strerror(-ret));
 	}
 
-	ASSERT_EQ(0, read_number(&self->width, PVIOMMU "/hyperv/aperture_width"));
+	ASSERT_EQ(0, read_number(&self->b.width, PVIOMMU "/hyperv/aperture_width"));
 	/* Far from what a physical address may look like, where there is room. */
-	self->base = 1ULL << (self->width - 2);
-	self->victim = mmap(NULL, PAGE, PROT_READ | PROT_WRITE,
-			    MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
-	ASSERT_NE(MAP_FAILED, self->victim);
-	ASSERT_EQ(0, mlock(self->victim, PAGE));
+	self->b.base = 1ULL << (self->b.width - 2);
+	self->b.victim = mmap(NULL, PAGE, PROT_READ | PROT_WRITE,
+			      MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+	ASSERT_NE(MAP_FAILED, self->b.victim);
+	ASSERT_EQ(0, mlock(self->b.victim, PAGE));
 }
 
 FIXTURE_TEARDOWN(user)
 {
-	if (self->saved && self->nvme.memory) {
-		memcpy(nvme_data(&self->nvme, 0), self->saved, PAGE);
-		EXPECT_EQ(0, nvme_transfer(&self->nvme, NVME_WRITE, 1,
-					   nvme_data_iova(&self->nvme, 0), 0));
+	if (self->b.saved && self->b.nvme.memory) {
+		memcpy(nvme_data(&self->b.nvme, 0), self->b.saved, PAGE);
+		EXPECT_EQ(0, nvme_transfer(&self->b.nvme, NVME_WRITE, 1,
+					   nvme_data_iova(&self->b.nvme, 0), 0));
 	}
-	free(self->saved);
-	nvme_stop(&self->nvme);
-	space_close(&self->space);
+	free(self->b.saved);
+	nvme_stop(&self->b.nvme);
+	space_close(&self->b.space);
 }
 
 TEST_F(user, addresses_are_the_aperture_without_the_interrupt_window)
 {
-	__u64 last = (1ULL << self->width) - 1, end = 0;
+	__u64 last = (1ULL << self->b.width) - 1, end = 0;
 	struct iova_range ranges[16];
 	int count;
 
-	count = space_ranges(&self->space, ranges, 16);
+	count = space_ranges(&self->b.space, ranges, 16);
 	ASSERT_GT(count, 0);
 	for (int i = 0; i < count; i++) {
 		TH_LOG("usable: %#llx-%#llx", ranges[i].first, ranges[i].last);
@@ -119,10 +124,10 @@ TEST_F(user, addresses_are_the_aperture_without_the_interrupt_window)
 	}
 	EXPECT_EQ(last, end);
 
-	EXPECT_NE(0, space_map(&self->space, self->victim, PAGE, MSI_WINDOW_FIRST));
-	EXPECT_NE(0, space_map(&self->space, self->victim, PAGE, last + 1));
-	EXPECT_EQ(0, space_map(&self->space, self->victim, PAGE, last + 1 - PAGE));
-	EXPECT_EQ(0, space_unmap(&self->space, last + 1 - PAGE, PAGE));
+	EXPECT_NE(0, space_map(&self->b.space, self->b.victim, PAGE, MSI_WINDOW_FIRST));
+	EXPECT_NE(0, space_map(&self->b.space, self->b.victim, PAGE, last + 1));
+	EXPECT_EQ(0, space_map(&self->b.space, self->b.victim, PAGE, last + 1 - PAGE));
+	EXPECT_EQ(0, space_unmap(&self->b.space, last + 1 - PAGE, PAGE));
 }
 
 static bool is_nvme(void)
@@ -133,7 +138,7 @@ static bool is_nvme(void)
 }
 
 /* Starts the controller; false where the test cannot be made with this device. */
-static bool start_nvme(struct __test_metadata *_metadata, FIXTURE_DATA(user) *self)
+static bool start_nvme(struct __test_metadata *_metadata, struct bench *self)
 {
 	int ret;
 
@@ -149,7 +154,7 @@ static bool start_nvme(struct __test_metadata *_metadata, FIXTURE_DATA(user) *se
 }
 
 /* Makes a controller work again that has given up. */
-static void revive_nvme(struct __test_metadata *_metadata, FIXTURE_DATA(user) *self, int end)
+static void revive_nvme(struct __test_metadata *_metadata, struct bench *self, int end)
 {
 	if (end >= 0)
 		return;
@@ -167,7 +172,7 @@ static bool is_filled_with(const unsigned char *page, unsigned char value)
 }
 
 /* The controller writes about itself to the page, which it may. */
-static void expect_written(struct __test_metadata *_metadata, FIXTURE_DATA(user) *self)
+static void expect_written(struct __test_metadata *_metadata, struct bench *self)
 {
 	__u16 vendor;
 
@@ -201,13 +206,13 @@ TEST_F(user, nvme_writes_what_is_mapped)
 {
 	unsigned long long vendor;
 
-	if (!start_nvme(_metadata, self))
+	if (!start_nvme(_metadata, &self->b))
 		return;
-	TH_LOG("%s", self->nvme.model);
+	TH_LOG("%s", self->b.nvme.model);
 	ASSERT_EQ(0, read_number(&vendor, PCI_DEVICES "/%s/vendor", device.address));
-	EXPECT_EQ(vendor, self->nvme.vendor);
-	ASSERT_EQ(0, space_map(&self->space, self->victim, PAGE, self->base + WINDOW));
-	expect_written(_metadata, self);
+	EXPECT_EQ(vendor, self->b.nvme.vendor);
+	ASSERT_EQ(0, space_map(&self->b.space, self->b.victim, PAGE, self->b.base + WINDOW));
+	expect_written(_metadata, &self->b);
 }
 
 TEST_F_TIMEOUT(user, nvme_write_outside_changes_nothing, 120)
@@ -215,42 +220,42 @@ TEST_F_TIMEOUT(user, nvme_write_outside_changes_nothing, 120)
 	__u64 physical;
 	int end;
 
-	if (!start_nvme(_metadata, self))
+	if (!start_nvme(_metadata, &self->b))
 		return;
-	ASSERT_EQ(0, space_map(&self->space, self->victim, PAGE, self->base + WINDOW));
-	expect_written(_metadata, self);
+	ASSERT_EQ(0, space_map(&self->b.space, self->b.victim, PAGE, self->b.base + WINDOW));
+	expect_written(_metadata, &self->b);
 
 	/* The translation was just used: it is in whatever cache there is. */
-	memset(self->victim, 0xa5, PAGE);
-	ASSERT_EQ(0, space_unmap(&self->space, self->base + WINDOW, PAGE));
-	end = nvme_identify(&self->nvme, self->base + WINDOW);
-	ASSERT_TRUE(is_filled_with(self->victim, 0xa5)) {
+	memset(self->b.victim, 0xa5, PAGE);
+	ASSERT_EQ(0, space_unmap(&self->b.space, self->b.base + WINDOW, PAGE));
+	end = nvme_identify(&self->b.nvme, self->b.base + WINDOW);
+	ASSERT_TRUE(is_filled_with(self->b.victim, 0xa5)) {
 		TH_LOG("STALE TRANSLATION: the device wrote a page after its unmap");
 	}
 	TH_LOG("to a page after its unmap: %s", nvme_end_name(end));
 
 	/* What a device reaches that is not translated. */
-	physical = physical_address(self->victim);
+	physical = physical_address(self->b.victim);
 	if (!physical) {
 		TH_LOG("by its physical address: not tried, the kernel does not tell it");
-	} else if (physical >= self->base && physical < self->base + NOTHING) {
+	} else if (physical >= self->b.base && physical < self->b.base + NOTHING) {
 		TH_LOG("by its physical address: not tried, something may be mapped there");
 	} else if (end >= 0) {
-		end = nvme_identify(&self->nvme, physical);
-		ASSERT_TRUE(is_filled_with(self->victim, 0xa5)) {
+		end = nvme_identify(&self->b.nvme, physical);
+		ASSERT_TRUE(is_filled_with(self->b.victim, 0xa5)) {
 			TH_LOG("UNTRANSLATED: the device wrote memory by its physical address");
 		}
 		TH_LOG("to its physical address: %s", nvme_end_name(end));
 	}
 
 	/* Neither a broken controller nor a broken mapping was the reason. */
-	revive_nvme(_metadata, self, end);
-	ASSERT_EQ(0, space_map(&self->space, self->victim, PAGE, self->base + WINDOW));
-	expect_written(_metadata, self);
+	revive_nvme(_metadata, &self->b, end);
+	ASSERT_EQ(0, space_map(&self->b.space, self->b.victim, PAGE, self->b.base + WINDOW));
+	expect_written(_metadata, &self->b);
 }
 
 /* Starts a controller with a namespace, and keeps what is on its first page for the end. */
-static bool start_disk(struct __test_metadata *_metadata, FIXTURE_DATA(user) *self)
+static bool start_disk(struct __test_metadata *_metadata, struct bench *self)
 {
 	if (!start_nvme(_metadata, self))
 		return false;
@@ -296,25 +301,27 @@ TEST_F_TIMEOUT(user, nvme_read_outside_leaks_nothing, 120)
 	unsigned char *read_back;
 	int end;
 
-	if (!start_disk(_metadata, self))
+	if (!start_disk(_metadata, &self->b))
 		return;
-	read_back = nvme_data(&self->nvme, 1);
-	ASSERT_EQ(0, space_map(&self->space, self->victim, PAGE, self->base + WINDOW));
-	ASSERT_EQ(0, keep_secret((__u64 *)self->victim));
-	ASSERT_EQ(0, nvme_transfer(&self->nvme, NVME_WRITE, 1, self->base + WINDOW, 0));
-	ASSERT_EQ(0, nvme_transfer(&self->nvme, NVME_READ, 1, nvme_data_iova(&self->nvme, 1), 0));
-	ASSERT_EQ(0, memcmp(read_back, self->victim, PAGE)) {
+	read_back = nvme_data(&self->b.nvme, 1);
+	ASSERT_EQ(0, space_map(&self->b.space, self->b.victim, PAGE, self->b.base + WINDOW));
+	ASSERT_EQ(0, keep_secret((__u64 *)self->b.victim));
+	ASSERT_EQ(0, nvme_transfer(&self->b.nvme, NVME_WRITE, 1, self->b.base + WINDOW, 0));
+	ASSERT_EQ(0, nvme_transfer(&self->b.nvme, NVME_READ, 1,
+				   nvme_data_iova(&self->b.nvme, 1), 0));
+	ASSERT_EQ(0, memcmp(read_back, self->b.victim, PAGE)) {
 		TH_LOG("what is mapped did not reach the medium");
 	}
 
-	ASSERT_EQ(0, keep_secret((__u64 *)self->victim));
-	ASSERT_EQ(0, space_unmap(&self->space, self->base + WINDOW, PAGE));
-	end = nvme_transfer(&self->nvme, NVME_WRITE, 1, self->base + WINDOW, 0);
+	ASSERT_EQ(0, keep_secret((__u64 *)self->b.victim));
+	ASSERT_EQ(0, space_unmap(&self->b.space, self->b.base + WINDOW, PAGE));
+	end = nvme_transfer(&self->b.nvme, NVME_WRITE, 1, self->b.base + WINDOW, 0);
 	TH_LOG("from a page after its unmap: %s", nvme_end_name(end));
-	revive_nvme(_metadata, self, end);
-	read_back = nvme_data(&self->nvme, 1);
-	ASSERT_EQ(0, nvme_transfer(&self->nvme, NVME_READ, 1, nvme_data_iova(&self->nvme, 1), 0));
-	ASSERT_FALSE(has_word_of(read_back, self->victim)) {
+	revive_nvme(_metadata, &self->b, end);
+	read_back = nvme_data(&self->b.nvme, 1);
+	ASSERT_EQ(0, nvme_transfer(&self->b.nvme, NVME_READ, 1,
+				   nvme_data_iova(&self->b.nvme, 1), 0));
+	ASSERT_FALSE(has_word_of(read_back, self->b.victim)) {
 		TH_LOG("STALE TRANSLATION: the device read a page after its unmap");
 	}
 }
@@ -323,15 +330,15 @@ TEST_F_TIMEOUT(user, nvme_reports_data_outside, 60)
 {
 	int end;
 
-	if (!start_disk(_metadata, self))
+	if (!start_disk(_metadata, &self->b))
 		return;
-	end = nvme_transfer(&self->nvme, NVME_WRITE, 1, self->base + NOTHING, 0);
+	end = nvme_transfer(&self->b.nvme, NVME_WRITE, 1, self->b.base + NOTHING, 0);
 	TH_LOG("%s", nvme_end_name(end));
-	if (end == NVME_SUCCESS && !strcmp(self->nvme.model, "QEMU NVMe Ctrl"))
+	if (end == NVME_SUCCESS && !strcmp(self->b.nvme.model, "QEMU NVMe Ctrl"))
 		SKIP(return, "QEMU's controller reports success for data that it could not read");
 	EXPECT_NE(NVME_SUCCESS, end);
 	EXPECT_NE(NVME_NO_ANSWER, end);
-	revive_nvme(_metadata, self, end);
+	revive_nvme(_metadata, &self->b, end);
 }
 
 TEST_F_TIMEOUT(user, nvme_reports_list_outside, 60)
@@ -339,16 +346,16 @@ TEST_F_TIMEOUT(user, nvme_reports_list_outside, 60)
 	__u64 first;
 	int end;
 
-	if (!start_disk(_metadata, self))
+	if (!start_disk(_metadata, &self->b))
 		return;
-	if (self->nvme.transfer_max < 3 * PAGE)
-		SKIP(return, "%s takes no list of pages", self->nvme.model);
-	first = nvme_data_iova(&self->nvme, 0);
-	end = nvme_transfer(&self->nvme, NVME_READ, 3, first, self->base + NOTHING);
+	if (self->b.nvme.transfer_max < 3 * PAGE)
+		SKIP(return, "%s takes no list of pages", self->b.nvme.model);
+	first = nvme_data_iova(&self->b.nvme, 0);
+	end = nvme_transfer(&self->b.nvme, NVME_READ, 3, first, self->b.base + NOTHING);
 	TH_LOG("%s", nvme_end_name(end));
 	EXPECT_NE(NVME_SUCCESS, end);
 	EXPECT_NE(NVME_NO_ANSWER, end);
-	revive_nvme(_metadata, self, end);
+	revive_nvme(_metadata, &self->b, end);
 }
 
 /* The types that a group can be given while no kernel driver uses its device. */
