@@ -291,9 +291,11 @@ fn user_space_and_hibernation() {
 fn odd_texts_are_data() {
     let machine = Machine::with_iommu();
     machine.device("0000:00:01.0", Some("a\"b\\c*"), Some("hv-iommu"), Some("DMA"));
+    machine.device("0000:00:02.0", Some("*"), Some("hv-iommu"), Some("DMA"));
     machine.write("proc/cmdline", "iommu=\"$(id)\" vfio.x=* iommu.y=\\n %s\n");
     let report = machine.report();
     assert_eq!(report.json["devices"][0]["driver"], "a\"b\\c*");
+    assert_eq!(report.json["devices"][1]["driver"], "*");
     assert_eq!(report.json["command_line"], json!(["iommu=\"$(id)\"", "vfio.x=*", "iommu.y=\\n"]));
 }
 
