@@ -272,7 +272,9 @@ write_patches() {
 	rm -f -- "$out"/[0-9][0-9][0-9][0-9]-*.patch
 	g format-patch -q -o "$out" --cover-letter --no-signature base..HEAD
 	letter=$out/0000-cover-letter.patch
-	awk -v cover="$COVER" '
+	# The first line of the cover names its licence.
+	sed 1d "$COVER" >"$work/cover"
+	awk -v cover="$work/cover" '
 		/\*\*\* SUBJECT HERE \*\*\*/ { getline subject <cover; sub(/\*\*\* SUBJECT HERE \*\*\*/, subject); print; getline line <cover; next }
 		/\*\*\* BLURB HERE \*\*\*/ {
 			while ((getline line <cover) > 0) print line
