@@ -275,7 +275,8 @@ mod tests {
         assert_eq!(Command::try_from(42), Err(()));
         assert_eq!(StaleField::try_from(3), Err(()));
         assert_eq!(Qualifier::try_from(8), Ok(Qualifier::Resume));
-        assert_eq!(Qualifier::try_from(9), Err(()));
+        assert_eq!(Qualifier::try_from(9), Ok(Qualifier::Omitted));
+        assert_eq!(Qualifier::try_from(10), Err(()));
         assert_eq!(Counter::try_from(13), Ok(Counter::DeviceTlbPages));
         assert_eq!(Counter::try_from(15), Ok(Counter::HypervisorTicks));
         assert_eq!(Counter::try_from(16), Ok(Counter::Overtakes));
