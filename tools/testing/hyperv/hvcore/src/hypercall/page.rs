@@ -54,6 +54,7 @@ pub struct HypercallPage {
 
 impl HypercallPage {
     /// Not in force, both MSRs zero.
+    #[allow(clippy::new_without_default)]
     pub const fn new() -> Self {
         HypercallPage { place: Place::Anywhere, guest_os_id: 0, register: 0, covered: None }
     }
