@@ -47,7 +47,9 @@ impl Events {
     ///
     /// Context: may sleep.
     pub(crate) fn fill(queue: &Queue<Events>) -> Result {
-        for _ in 0..queue.lock().room() {
+        // The lock is let go of before the loop.
+        let room = queue.lock().room();
+        for _ in 0..room {
             let mut buffer = Buffer::new(EVENT_BYTES, (), GFP_KERNEL)?;
             buffer.prepare(&NO_REQUEST, EVENT_BYTES)?;
             queue.lock().add(buffer).map_err(|refused| refused.error)?;

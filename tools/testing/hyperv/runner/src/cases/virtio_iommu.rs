@@ -31,6 +31,7 @@ fn on_virtio_iommu(name: &'static str, scenario: &'static str, words: &[&str]) -
         .on(Host::Machine(Iommu::VirtioFortyEight))
         .expect(driver_up())
         .expect(nothing_refused())
+        .thorough()
         // Checks pause between faults, so that each is printed.
         .minutes(8)
 }
