@@ -80,6 +80,7 @@ use kernel::{
 /// Prefix of the driver's messages.
 const __LOG_PREFIX: &[u8] = b"hv_pviommu\0";
 
+#[allow(unsafe_code)]
 // SAFETY:
 // - The hypervisor takes a device out of its domain when it puts the device into another one, and says
 //   when it does not: `protocol::attach` believes nothing else. What is said of PASIDs holds, as there are
@@ -95,7 +96,6 @@ const __LOG_PREFIX: &[u8] = b"hv_pviommu\0";
 // - `flush_range` says that it has flushed when the hypervisor has flushed the blocks of a list, which
 //   cover the range (`flush_range`), or the whole domain.
 // - No domain maps by itself.
-#[allow(unsafe_code)]
 unsafe impl kernel::iommu::driver::SoundDriver for ops::PvIommu {}
 
 /// Looks for the IOMMU and, when the host has one, takes it into service.

@@ -133,9 +133,8 @@ impl<D: SoundDriver> Registration<D> {
         unsafe { registry::add(&instance.entry, raw, parent) };
         // SAFETY: `raw` was added to sysfs, and stays where it is until it is unregistered; `ops` lives
         // for ever.
-        let registered =
-            to_result(unsafe { bindings::iommu_device_register(raw, ops.as_raw(), parent) });
-        if let Err(error) = registered {
+        let registered = unsafe { bindings::iommu_device_register(raw, ops.as_raw(), parent) };
+        if let Err(error) = to_result(registered) {
             // The core has released all devices and forgotten the instance.
             // SAFETY: The entry and the sysfs part were added above.
             unsafe {

@@ -60,8 +60,10 @@ impl HwInfo {
             kind,
             length: size_of::<T>() as u32,
             data: KBox::into_raw(KBox::new(data, GFP_KERNEL)?).cast(),
-            // SAFETY: The pointer comes from a box of this type.
-            free: |data| drop(unsafe { KBox::<T>::from_raw(data.cast()) }),
+            free: |data| {
+                // SAFETY: The pointer comes from a box of this type.
+                drop(unsafe { KBox::<T>::from_raw(data.cast()) })
+            },
         })
     }
 

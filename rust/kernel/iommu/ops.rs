@@ -302,7 +302,7 @@ impl<D: Driver> Ops<D> {
         // SAFETY: The core responds to devices that were probed, with a valid message.
         let (device, response) =
             unsafe { (Probed::from_raw(dev), PageResponse::from_raw(message)) };
-        D::page_response(&device, &response);
+        D::page_response(&device, response);
     }
 
     /// # Safety

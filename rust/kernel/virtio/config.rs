@@ -32,7 +32,7 @@ pub trait Field: private::Sealed + Copy {
     #[doc(hidden)]
     const ZERO: Self;
     #[doc(hidden)]
-    fn from_le(self) -> Self;
+    fn as_little_endian(self) -> Self;
 }
 
 mod private {
@@ -50,7 +50,7 @@ macro_rules! fields {
         impl Field for $number {
             const ZERO: $number = 0;
 
-            fn from_le(self) -> $number {
+            fn as_little_endian(self) -> $number {
                 <$number>::from_le(self)
             }
         }
@@ -90,6 +90,6 @@ impl<'a, L: Layout> Config<'a, L> {
                 size_of::<F>(),
             )
         };
-        value.from_le()
+        value.as_little_endian()
     }
 }
