@@ -2,6 +2,7 @@
 //! What cases of several suites have in common.
 
 use crate::case::Case;
+use crate::expect::{Expectation, Times};
 
 /// A domain is created with a number that is in use. What is set up anew counts domains from 1, as if the kernel's own
 /// were not there; they have those numbers.
@@ -28,4 +29,10 @@ pub fn core_warns(case: Case) -> Case {
 /// piece.
 pub fn with_huge_pages(case: Case) -> Case {
     with(case.memory("4G"), &["hugepagesz=1G", "hugepages=1", "hugepagesz=2M", "hugepages=4"])
+}
+
+/// What the kernel takes itself for.
+pub fn runs_as(kind: &str) -> Expectation {
+    let pattern = format!("^Hyper-V: running as {kind} partition");
+    Expectation { meaning: format!("the kernel runs as {kind}"), pattern, times: Times::Once }
 }

@@ -4,7 +4,7 @@
 use hvcore::ids::Iova;
 use hvprotocol::faults::Provoked;
 
-use super::common::with;
+use super::common::{runs_as, with};
 use crate::case::Case;
 use crate::expect::{self, Expectation, Times};
 use crate::faults::on_bus;
@@ -66,12 +66,6 @@ fn hibernation(name: &'static str, scenario: &'static str, hypervisor: &'static 
 fn confidential() -> Expectation {
     let pattern = r"^hv_pviommu: not used: .*confidential".to_owned();
     Expectation { meaning: "that the IOMMU is not used is one line".to_owned(), pattern, times: Times::Once }
-}
-
-/// What the kernel takes itself for.
-pub(super) fn runs_as(kind: &str) -> Expectation {
-    let pattern = format!("^Hyper-V: running as {kind} partition");
-    Expectation { meaning: format!("the kernel runs as {kind}"), pattern, times: Times::Once }
 }
 
 /// A boot of several kernels, one after the other; each announces the IOMMU.

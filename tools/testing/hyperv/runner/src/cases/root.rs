@@ -2,8 +2,7 @@
 //! Linux as the root partition: it owns the machine's devices, which all are in the hypervisor's identity domain, and has no
 //! driver of its own for the IOMMU.
 
-use super::common::with;
-use super::power;
+use super::common::{runs_as, with};
 use crate::case::Case;
 use crate::demands::Reporter;
 use crate::expect::{self, Expectation, Times};
@@ -36,7 +35,7 @@ fn kernels(name: &'static str, scenario: &'static str, cpus: u32, count: usize) 
     case.hypervisor("partition=root")
         .append("tsc=reliable")
         .cpus(cpus)
-        .expect(each(power::runs_as("root")))
+        .expect(each(runs_as("root")))
         .expect(expect::driver_down())
         .expect(expect::driver_silent())
         .expect(each(manager()))
