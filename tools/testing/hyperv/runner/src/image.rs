@@ -23,6 +23,17 @@ pub struct Kernel {
 }
 
 impl Kernel {
+    /// A kernel from its parts.
+    ///
+    /// # Errors
+    /// When there is no such image.
+    pub fn from_parts(image: &Path, modules: Option<&Path>) -> Result<Kernel> {
+        if !image.is_file() {
+            bail!("{} does not exist: the kernel is not built", image.display());
+        }
+        Ok(Kernel { image: image.to_owned(), modules: modules.map(Path::to_owned) })
+    }
+
     /// A kernel from its build directory, with its modules where they were installed.
     ///
     /// # Errors

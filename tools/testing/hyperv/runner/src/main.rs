@@ -110,14 +110,6 @@ impl GuestArgs {
     }
 }
 
-/// A kernel from its parts, both of which must exist.
-fn kernel(image: &std::path::Path, modules: Option<&std::path::Path>) -> Result<Kernel> {
-    if !image.is_file() {
-        bail!("{} does not exist: the kernel is not built", image.display());
-    }
-    Ok(Kernel { image: image.to_owned(), modules: modules.map(std::path::Path::to_owned) })
-}
-
 /// Reads `NAME=DIR`.
 fn variant(text: &str) -> Result<(Variant, Kernel)> {
     let (name, directory) = text.split_once('=').with_context(|| format!("{text:?} is not NAME=DIR"))?;
@@ -133,7 +125,7 @@ fn run(args: RunArgs) -> Result<Outcome> {
     }
     let progress = Progress::new();
     let job = Job {
-        kernel: kernel(&args.kernel, args.modules.as_deref())?,
+        kernel: Kernel::from_parts(&args.kernel, args.modules.as_deref())?,
         cpus: args.cpus,
         threads: args.guest.threads,
         memory: args.guest.memory.clone(),

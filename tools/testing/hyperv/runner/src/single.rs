@@ -9,6 +9,7 @@ use crate::cli::BootArgs;
 use crate::console::message;
 use crate::demands::{Demands, Unnamed, HYPERVISOR_CHECKS};
 use crate::device::Devices;
+use crate::image::Kernel;
 use crate::initramfs::Fio;
 use crate::initramfs::Pack;
 use crate::job::Outcome;
@@ -25,7 +26,7 @@ fn plan(args: &BootArgs) -> Result<Plan> {
     let scenario = if args.shell { "shell" } else { &args.scenario };
     Ok(Plan {
         name: scenario.to_owned(),
-        kernel: crate::kernel(&args.kernel, args.modules.as_deref())?,
+        kernel: Kernel::from_parts(&args.kernel, args.modules.as_deref())?,
         cpus: args.cpus,
         memory: args.guest.memory.clone(),
         devices: Devices::new(&args.devices)?,
