@@ -6,7 +6,7 @@ use super::domain_layout as layout;
 use super::domains::Mapping;
 use super::refusal::Refusal;
 use super::stage2::Size;
-use super::{each, output_element, Ended, RootHost};
+use super::{each, output_element, Ended, RootHost, PAGE_SHIFT};
 use crate::hypercall::control_word::Outcome;
 use crate::hypercall::dispatch::Request;
 use crate::ids::{Gpa, Iova};
@@ -46,12 +46,8 @@ impl RootHost {
 
     /// Each element is the number of a page; addresses follow each other.
     fn map_pages(&mut self, platform: &mut impl Platform, request: &Request<'_>) -> Ended {
-        let (map, first) = match layout::map_from(request.input) {
-            Ok(parts) => parts,
-            Err(refusal) => return Err(refusal).into(),
-        };
         let RootHost { domains, pool, .. } = self;
-        each(request.list, |list, index| {
+        each(layout::map_from(request.input), request.list, |&(map, first), list, index| {
             let target = page(list.element(platform, index)?)?;
             let iova = further(first, u64::from(index) * map.size.bytes())?;
             let mapping = Mapping { target, size: map.size, access: map.access };
@@ -61,12 +57,8 @@ impl RootHost {
 
     /// Each element is an address and the number of a page.
     fn map_sparse(&mut self, platform: &mut impl Platform, request: &Request<'_>) -> Ended {
-        let map = match layout::map(request.input) {
-            Ok(map) => map,
-            Err(refusal) => return Err(refusal).into(),
-        };
         let RootHost { domains, pool, .. } = self;
-        each(request.list, |list, index| {
+        each(layout::map(request.input), request.list, |map, list, index| {
             let target = page(list.second_word(platform, index)?)?;
             let iova = Iova(list.element(platform, index)?);
             let mapping = Mapping { target, size: map.size, access: map.access };
@@ -93,12 +85,8 @@ impl RootHost {
 
     /// Each element is an address.
     fn unmap_sparse(&mut self, platform: &mut impl Platform, request: &Request<'_>) -> Ended {
-        let domain = match layout::addresses(request.input) {
-            Ok(domain) => domain,
-            Err(refusal) => return Err(refusal).into(),
-        };
         let RootHost { domains, pool, .. } = self;
-        each(request.list, |list, index| {
+        each(layout::addresses(request.input), request.list, |&domain, list, index| {
             let iova = Iova(list.element(platform, index)?);
             domains.unmap(platform, pool, domain, iova, 1, &mut 0)
         })
@@ -106,12 +94,8 @@ impl RootHost {
 
     /// Each element is an address; the output has the address in memory, or all ones.
     fn query_pages(&mut self, platform: &mut impl Platform, request: &Request<'_>) -> Ended {
-        let domain = match layout::addresses(request.input) {
-            Ok(domain) => domain,
-            Err(refusal) => return Err(refusal).into(),
-        };
         let domains = &mut self.domains;
-        each(request.list, |list, index| {
+        each(layout::addresses(request.input), request.list, |&domain, list, index| {
             let at = output_element(request, index, 8)?;
             let iova = Iova(list.element(platform, index)?);
             let leaf = domains.query(platform, domain, iova)?;
@@ -123,7 +107,6 @@ impl RootHost {
 
 /// The page with this number.
 fn page(number: u64) -> Result<Gpa, Refusal> {
-    const PAGE_SHIFT: u32 = 12;
     match number >> (u64::BITS - PAGE_SHIFT) {
         0 => Ok(Gpa(number << PAGE_SHIFT)),
         _ => Err(Refusal::parameter("the number of no page")),

@@ -9,6 +9,7 @@ use alloc::collections::BTreeMap;
 use super::memory::Pool;
 use super::refusal::Refusal;
 use super::stage2::{Access, Leaf, Size, Table};
+use super::PAGE_BYTES;
 use crate::ids::{DomainId, Gpa, Iova, Rid};
 use crate::iommu::tags::{self, Tags};
 use crate::platform::{CacheTag, LogLevel, Platform, RequesterTranslation};
@@ -18,7 +19,6 @@ use crate::status::Status;
 const REQUESTERS_MAX: usize = 64;
 /// IOVAs have this many bits.
 pub const IOVA_BITS: u32 = 48;
-const PAGE_BYTES: u64 = 4096;
 
 /// A domain as a call names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

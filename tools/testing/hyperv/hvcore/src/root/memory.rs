@@ -4,12 +4,10 @@
 use alloc::collections::BTreeSet;
 
 use super::refusal::Refusal;
+use super::{PAGE_BYTES, PAGE_SHIFT};
 use crate::ids::Gpa;
 use crate::platform::{PageOwner, Platform};
 use crate::status::Status;
-
-const PAGE_BYTES: u64 = 4096;
-const PAGE_SHIFT: u32 = 12;
 
 /// The pages, used or not.
 #[derive(Debug, Default)]

@@ -42,6 +42,10 @@ use statistics::{Census, Object, Statistics};
 
 use alloc::vec::Vec;
 
+/// A page has so many bytes, this power of two.
+const PAGE_SHIFT: u32 = 12;
+const PAGE_BYTES: u64 = 1 << PAGE_SHIFT;
+
 /// `HV_X64_MSR_VP_ASSIST_PAGE`.
 pub const VP_ASSIST_PAGE: u32 = 0x4000_0073;
 /// `HV_X64_MSR_REFERENCE_TSC`.
@@ -252,10 +256,7 @@ impl RootHost {
     }
 
     fn deposit(&mut self, platform: &mut impl Platform, request: &Request<'_>) -> Ended {
-        if let Err(refusal) = layout::own_partition(request.input, 0x00) {
-            return Err(refusal).into();
-        }
-        each(request.list, |list, index| {
+        each(layout::own_partition(request.input, 0x00), request.list, |(), list, index| {
             let page = list.element(platform, index)?;
             self.pool.deposit(platform, page)
         })
@@ -263,10 +264,7 @@ impl RootHost {
 
     /// Page numbers go to the output, as many as are asked for and there are.
     fn withdraw(&mut self, platform: &mut impl Platform, request: &Request<'_>) -> Ended {
-        if let Err(refusal) = layout::own_partition(request.input, 0x00) {
-            return Err(refusal).into();
-        }
-        each(request.list, |_, index| {
+        each(layout::own_partition(request.input, 0x00), request.list, |(), _, index| {
             let at = output_element(request, index, 8)?;
             let Gpa(page) = self.pool.withdraw(platform).ok_or(Status::NO_RESOURCES)?;
             Ok(platform.write(at, &(page >> 12).to_le_bytes()).map_err(|_| Status::INVALID_PARAMETER)?)
@@ -274,10 +272,7 @@ impl RootHost {
     }
 
     fn vp_indices(&mut self, platform: &mut impl Platform, request: &Request<'_>) -> Ended {
-        if let Err(refusal) = layout::own_partition(request.input, 0x00) {
-            return Err(refusal).into();
-        }
-        each(request.list, |list, index| {
+        each(layout::own_partition(request.input, 0x00), request.list, |(), list, index| {
             let at = output_element(request, index, 4)?;
             let VpIndex(vp) = self.processors.with_apic(list.element(platform, index)?)?;
             Ok(platform.write(at, &vp.to_le_bytes()).map_err(|_| Status::INVALID_PARAMETER)?)
@@ -287,7 +282,6 @@ impl RootHost {
 
 /// Where an element of a call's output goes.
 fn output_element(request: &Request<'_>, index: u16, bytes: u64) -> Result<Gpa, Refusal> {
-    const PAGE_BYTES: u64 = 4096;
     let output = request.output.ok_or(Status::INVALID_PARAMETER)?;
     let offset = u64::from(index) * bytes;
     if output.page_offset() + offset + bytes > PAGE_BYTES {
@@ -296,13 +290,21 @@ fn output_element(request: &Request<'_>, index: u16, bytes: u64) -> Result<Gpa, 
     Ok(output.checked_add(offset).ok_or(Status::INVALID_PARAMETER)?)
 }
 
-/// Carries out a call for each element of its list, until one fails.
-fn each(list: Option<RepList>, mut work: impl FnMut(RepList, u16) -> Result<(), Refusal>) -> Ended {
+/// Carries out a call for each element of its list, until one fails; for none, if its header is refused.
+fn each<T>(
+    header: Result<T, Refusal>,
+    list: Option<RepList>,
+    mut work: impl FnMut(&T, RepList, u16) -> Result<(), Refusal>,
+) -> Ended {
+    let header = match header {
+        Ok(header) => header,
+        Err(refusal) => return Err(refusal).into(),
+    };
     let Some(list) = list else {
         return Err(Refusal::violation(Status::INVALID_HYPERCALL_INPUT, "a call without a list")).into();
     };
     for index in list.indices() {
-        if let Err(Refusal { status, violation }) = work(list, index) {
+        if let Err(Refusal { status, violation }) = work(&header, list, index) {
             return Ended { outcome: Outcome { status, reps_completed: index }, violation };
         }
     }
