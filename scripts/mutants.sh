@@ -306,7 +306,7 @@ set_aside() {
 	kernel=$SEED_VARIANT minihv=$MINIHV
 	if [[ $1 == kernel ]]; then
 		install -D -- "$M/objects/arch/x86/boot/bzImage" "$directory/arch/x86/boot/bzImage"
-		cp -r -- "$M/objects/modules" "$directory/"
+		[[ ! -d $M/objects/modules ]] || cp -r -- "$M/objects/modules" "$directory/"
 		kernel=$directory
 	else
 		install -D -t "$directory" -- "$M/cargo/minihv/$HV_TARGET/hypervisor/minihv"
@@ -361,7 +361,7 @@ try_mutant() {
 		done
 	fi
 	if [[ $status == unnoticed ]] && ((${#boots[@]})); then
-		if "build_mutant_$kind" "$log-build.log"; then
+		if "build_mutant_$kind" "$log-build.log" "${boots[@]}"; then
 			set_aside "$kind"
 			await_boots
 			run_boots "$kind" "$name" "$key" "$start" "$kernel" "$minihv" "${boots[@]}" 9>&- &

@@ -42,7 +42,11 @@ use kernel::{
         self,
         lock, //
     },
-    hyperv::{hypercall::Call, logical_device::LogicalDeviceId, status::HypercallError},
+    hyperv::{
+        hypercall::Call,
+        logical_device::LogicalDeviceId,
+        status::HypercallError, //
+    },
     iommu::probed::Demand,
     list::{
         impl_list_arc_safe,

@@ -6,9 +6,10 @@
 //! hypervisor their roots, and calls it only to attach devices and to flush. Data flows one way
 //! through the modules:
 //!
-//! - [`abi`]: the hypercalls' layouts, generated from the C header;
+//! - [`device_domain`]: the hypercalls with their layouts, which are generated from the C header;
 //! - [`capabilities`], [`aperture`], [`flush_range`], [`translation`]: arithmetic and rules without
 //!   kernel types, which are tested outside the kernel, too;
+//! - [`trace`]: what the tracepoints tell;
 //! - [`calls`]: one function per hypercall;
 //! - [`readings`]: what the driver takes undocumented statuses and states to mean;
 //! - [`domain_ids`], [`instance`]: the state of the one IOMMU;

@@ -40,7 +40,10 @@ use crate::{
     },
     types::Opaque, //
 };
-use core::ptr;
+use core::{
+    mem::ManuallyDrop,
+    ptr, //
+};
 
 /// What the core is told about an IOMMU.
 #[derive(Clone, Copy)]
@@ -73,8 +76,8 @@ struct Instance<D: Driver> {
 
 /// An IOMMU that the core knows.
 pub struct Registration<D: SoundDriver> {
-    /// [`None`] only while it is dropped.
-    instance: Option<Pin<KBox<Instance<D>>>>,
+    /// Not dropped when the core keeps it.
+    instance: ManuallyDrop<Pin<KBox<Instance<D>>>>,
 }
 
 // SAFETY: The core serialises its own accesses; the data can be shared between threads.
@@ -144,21 +147,19 @@ impl<D: SoundDriver> Registration<D> {
             return Err(error);
         }
         Ok(Registration {
-            instance: Some(instance),
+            instance: ManuallyDrop::new(instance),
         })
     }
 
-    /// What the driver keeps for the IOMMU; [`None`] never.
-    pub fn data(&self) -> Option<&D::Instance> {
-        self.instance.as_ref().map(|instance| &instance.data)
+    /// What the driver keeps for the IOMMU.
+    pub fn data(&self) -> &D::Instance {
+        &self.instance.data
     }
 }
 
 impl<D: SoundDriver> Drop for Registration<D> {
     fn drop(&mut self) {
-        let Some(instance) = self.instance.take() else {
-            return;
-        };
+        let instance = &self.instance;
         let raw = instance.raw.get();
         // Nothing is probed meanwhile.
         let is_gone = registry::locked(|| {
@@ -174,11 +175,14 @@ impl<D: SoundDriver> Drop for Registration<D> {
             true
         });
         if is_gone {
-            // SAFETY: The instance was added to sysfs.
-            unsafe { bindings::iommu_device_sysfs_remove(raw) };
+            // SAFETY: The instance was added to sysfs. The core has forgotten it, and nothing uses the
+            // registration any more.
+            unsafe {
+                bindings::iommu_device_sysfs_remove(raw);
+                ManuallyDrop::drop(&mut self.instance);
+            }
         } else {
             pr_err!("IOMMU: devices are behind it; it stays registered\n");
-            core::mem::forget(instance);
         }
     }
 }

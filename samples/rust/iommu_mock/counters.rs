@@ -2,6 +2,7 @@
 
 //! What was asked of an IOMMU.
 
+use core::ops::Deref;
 use kernel::{
     debugfs::Writer,
     fmt,
@@ -77,6 +78,31 @@ impl Counters {
         self.flushes.count();
         self.first.store(first.as_u64(), Relaxed);
         self.last.store(last.as_u64(), Relaxed);
+    }
+}
+
+/// Counts a paging domain as long as it is there.
+pub(crate) struct CountedDomain(Arc<Counters>);
+
+impl CountedDomain {
+    /// Counts one more.
+    pub(crate) fn new(counters: &Arc<Counters>) -> CountedDomain {
+        counters.domains.count();
+        CountedDomain(counters.clone())
+    }
+}
+
+impl Deref for CountedDomain {
+    type Target = Counters;
+
+    fn deref(&self) -> &Counters {
+        &self.0
+    }
+}
+
+impl Drop for CountedDomain {
+    fn drop(&mut self) {
+        self.domains.discount();
     }
 }
 

@@ -3,7 +3,10 @@
 //! Domains of the IOMMU that is told of each page.
 
 use super::{
-    counters::Counters,
+    counters::{
+        CountedDomain,
+        Counters, //
+    },
     driver::Mock, //
 };
 use kernel::{
@@ -40,12 +43,12 @@ use kernel::{
 const PAGE_BYTES: u64 = 4096;
 
 /// The driver's part of a domain.
-#[pin_data(PinnedDrop)]
+#[pin_data]
 pub(crate) struct MappedDomain {
     /// Which page is where, both by their first byte.
     #[pin]
     pages: SpinLockIrq<RBTree<u64, PhysAddr>>,
-    counters: Arc<Counters>,
+    counters: CountedDomain,
 }
 
 impl MappedDomain {
@@ -54,13 +57,11 @@ impl MappedDomain {
             aperture: Iova::new(0)..=Iova::new((1 << 40) - 1),
             page_sizes: PAGE_BYTES as usize,
         };
-        let counters = counters.clone();
         SelfMapped::allocate(
             config,
             pin_init!(MappedDomain {
                 pages <- new_spinlock_irq!(RBTree::new()),
-                _: { counters.domains.count() },
-                counters,
+                counters: CountedDomain::new(counters),
             }),
         )
     }
@@ -149,12 +150,5 @@ impl PagingDomain for MappedDomain {
         let pages = self.pages.lock();
         let page = pages.get(&(iova.as_u64() - inside))?;
         Some(*page + inside)
-    }
-}
-
-#[pinned_drop]
-impl PinnedDrop for MappedDomain {
-    fn drop(self: Pin<&mut Self>) {
-        self.counters.domains.discount();
     }
 }

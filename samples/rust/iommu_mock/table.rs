@@ -3,7 +3,10 @@
 //! Domains of the IOMMU that walks tables.
 
 use super::{
-    counters::Counters,
+    counters::{
+        CountedDomain,
+        Counters, //
+    },
     driver::Mock, //
 };
 use kernel::{
@@ -35,7 +38,7 @@ use kernel::{
 
 /// The driver's part of a domain.
 pub(crate) struct TableDomain {
-    counters: Arc<Counters>,
+    counters: CountedDomain,
 }
 
 impl TableDomain {
@@ -53,9 +56,8 @@ impl TableDomain {
             if info.mode != Sv::Sv48 || info.ppn == 0 {
                 return Err(EIO);
             }
-            counters.domains.count();
             Ok(TableDomain {
-                counters: counters.clone(),
+                counters: CountedDomain::new(counters),
             })
         })
     }
@@ -91,11 +93,5 @@ impl pt::TableDomain for TableDomain {
 
     fn release(&self) -> TableFate {
         TableFate::Free
-    }
-}
-
-impl Drop for TableDomain {
-    fn drop(&mut self) {
-        self.counters.domains.discount();
     }
 }

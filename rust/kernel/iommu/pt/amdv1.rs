@@ -47,11 +47,10 @@ unsafe impl Format for AmdV1 {
     type Info = AmdV1Info;
 
     // The C side is compiled for tables that have all of these.
-    const FEATURES: Features = Features::of_format(bindings::pt_features_PT_FEAT_DYNAMIC_TOP).with(
+    const FEATURES: Features = Features::DYNAMIC_TOP.with(
         Features::of_format(bindings::PT_FEAT_AMDV1_ENCRYPT_TABLES)
             .with(Features::of_format(bindings::PT_FEAT_AMDV1_FORCE_COHERENCE)),
     );
-    const DYNAMIC_TOP: bool = true;
 
     format_functions!(
         pt_iommu_amdv1,
@@ -72,17 +71,14 @@ unsafe impl Format for AmdV1 {
     }
 
     #[inline(always)]
-    unsafe fn info(table: *mut Self::Table) -> AmdV1Info {
+    unsafe fn top(table: *mut Self::Table) -> (PhysAddr, u32) {
         let mut info = bindings::pt_iommu_amdv1_hw_info::default();
         // SAFETY: By the caller's promise; `info` is valid for a write.
         unsafe { bindings::pt_iommu_amdv1_hw_info(table, &mut info) };
-        AmdV1Info {
-            root: info.host_pt_root,
-            mode: info.mode,
-        }
+        (info.host_pt_root, u32::from(info.mode).saturating_sub(1))
     }
 
-    fn info_of_top(root: PhysAddr, level: u32) -> AmdV1Info {
+    fn info(root: PhysAddr, level: u32) -> AmdV1Info {
         AmdV1Info {
             root,
             // At most 6.

@@ -3,12 +3,11 @@
 //! What tells the formats apart.
 
 use super::Features;
-#[cfg(CONFIG_IOMMU_DEBUGFS)]
-use crate::io::PhysAddr;
 use crate::{
     bindings,
     error::Result,
-    ffi::c_int, //
+    ffi::c_int,
+    io::PhysAddr, //
 };
 
 /// A format of generic page tables.
@@ -35,10 +34,6 @@ pub unsafe trait Format: 'static {
     /// Features that every table of the format has.
     #[doc(hidden)]
     const FEATURES: Features;
-
-    /// Whether the top of a table can change while the table is in use.
-    #[doc(hidden)]
-    const DYNAMIC_TOP: bool;
 
     /// The C side's `iova_to_phys`.
     #[doc(hidden)]
@@ -74,17 +69,17 @@ pub unsafe trait Format: 'static {
     #[doc(hidden)]
     unsafe fn init(table: *mut Self::Table, config: &Self::RawConfig) -> c_int;
 
-    /// What an IOMMU is told about a table.
+    /// Where a table's top is, and the level of that, counted from 0.
     ///
     /// # Safety
     ///
     /// `table` must be initialised.
     #[doc(hidden)]
-    unsafe fn info(table: *mut Self::Table) -> Self::Info;
+    unsafe fn top(table: *mut Self::Table) -> (PhysAddr, u32);
 
-    /// What it will be told about a table with this top.
+    /// What an IOMMU is told about a table with this top.
     #[doc(hidden)]
-    fn info_of_top(root: bindings::phys_addr_t, level: u32) -> Self::Info;
+    fn info(root: PhysAddr, level: u32) -> Self::Info;
 }
 
 /// Implements what the formats write in the same way. The functions are inlined: they are to be compiled

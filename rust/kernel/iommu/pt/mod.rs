@@ -97,6 +97,14 @@ impl Features {
         Features(self.0 | other.0)
     }
 
+    /// The top of a table can change while the table is in use.
+    const DYNAMIC_TOP: Features = Features::of_format(bindings::pt_features_PT_FEAT_DYNAMIC_TOP);
+
+    /// Whether all of `other` is in it.
+    const fn contains(self, other: Features) -> bool {
+        self.0 & other.0 == other.0
+    }
+
     /// A feature that no driver can ask for: a format decides on it.
     const fn of_format(bit: u32) -> Features {
         Features(1 << bit)

@@ -4,6 +4,7 @@
 
 use super::{
     Config,
+    Features,
     Format, //
 };
 use crate::{
@@ -109,7 +110,7 @@ impl<T: TableDomain> Paging<T> {
         assert!(offset_of!(Self, table) == 0);
         assert!(offset_of!(bindings::pt_iommu, domain) == 0);
         assert!(
-            <T::Format as Format>::DYNAMIC_TOP == T::HAS_CHANGE_TOP,
+            <T::Format as Format>::FEATURES.contains(Features::DYNAMIC_TOP) == T::HAS_CHANGE_TOP,
             "tables of this format grow, or they do not"
         );
     };
@@ -178,8 +179,9 @@ impl<T: TableDomain> Paging<T> {
         let domain = NonNull::from(domain);
 
         // SAFETY: The table is initialised.
-        let made = has_pages.then(|| unsafe { <T::Format as Format>::info(table) });
-        let made = made.ok_or(EINVAL).and_then(make).and_then(|data| {
+        let (root, level) = unsafe { <T::Format as Format>::top(table) };
+        let info = has_pages.then(|| <T::Format as Format>::info(root, level));
+        let made = info.ok_or(EINVAL).and_then(make).and_then(|data| {
             // SAFETY: The place is ours and has no value yet; it does not move before it is freed. If
             // the initialiser fails, the value is not used.
             unsafe { pin_init::raw_try_init(&raw mut (*this).data, data) }.map_err(Error::from)
@@ -291,8 +293,9 @@ impl<T: TableDomain> Paging<T> {
         // SAFETY: These ops belong to tables made by `allocate`. The table may grow while the driver's
         // part of the domain is made, as nothing is mapped before.
         let domain = unsafe { Self::from_raw(iommu.cast()) };
-        let info = <T::Format as Format>::info_of_top(root, level);
-        domain.data.change_top(info);
+        domain
+            .data
+            .change_top(<T::Format as Format>::info(root, level));
     }
 
     /// # Safety

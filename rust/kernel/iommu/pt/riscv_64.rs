@@ -42,7 +42,6 @@ unsafe impl Format for Riscv64 {
     type Info = Riscv64Info;
 
     const FEATURES: Features = Features::of_format(bindings::pt_features_PT_FEAT_DETAILED_GATHER);
-    const DYNAMIC_TOP: bool = false;
 
     format_functions!(
         pt_iommu_riscv_64,
@@ -68,16 +67,16 @@ unsafe impl Format for Riscv64 {
     }
 
     #[inline(always)]
-    unsafe fn info(table: *mut Self::Table) -> Riscv64Info {
+    unsafe fn top(table: *mut Self::Table) -> (PhysAddr, u32) {
         let mut info = bindings::pt_iommu_riscv_64_hw_info::default();
         // SAFETY: By the caller's promise; `info` is valid for a write.
         unsafe { bindings::pt_iommu_riscv_64_hw_info(table, &mut info) };
         // The mode of three levels, whose top table is at level 2, is 8.
         let level = u32::from(info.fsc_iosatp_mode).saturating_sub(6);
-        Self::info_of_top(info.ppn << 12, level)
+        (info.ppn << 12, level)
     }
 
-    fn info_of_top(root: PhysAddr, level: u32) -> Riscv64Info {
+    fn info(root: PhysAddr, level: u32) -> Riscv64Info {
         Riscv64Info {
             ppn: root >> 12,
             mode: match level {

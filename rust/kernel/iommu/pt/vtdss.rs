@@ -57,7 +57,6 @@ unsafe impl Format for VtdSs {
     type Info = VtdSsInfo;
 
     const FEATURES: Features = Features::NONE;
-    const DYNAMIC_TOP: bool = false;
 
     format_functions!(
         pt_iommu_vtdss,
@@ -82,17 +81,14 @@ unsafe impl Format for VtdSs {
     }
 
     #[inline(always)]
-    unsafe fn info(table: *mut Self::Table) -> VtdSsInfo {
+    unsafe fn top(table: *mut Self::Table) -> (PhysAddr, u32) {
         let mut info = bindings::pt_iommu_vtdss_hw_info::default();
         // SAFETY: By the caller's promise; `info` is valid for a write.
         unsafe { bindings::pt_iommu_vtdss_hw_info(table, &mut info) };
-        VtdSsInfo {
-            root: info.ssptptr,
-            address_width: info.aw,
-        }
+        (info.ssptptr, u32::from(info.aw).saturating_add(1))
     }
 
-    fn info_of_top(root: PhysAddr, level: u32) -> VtdSsInfo {
+    fn info(root: PhysAddr, level: u32) -> VtdSsInfo {
         VtdSsInfo {
             root,
             // At most 4, as it is less than the number of levels.

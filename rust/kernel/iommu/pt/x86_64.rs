@@ -66,7 +66,6 @@ unsafe impl Format for X86_64 {
     type Info = X86_64Info;
 
     const FEATURES: Features = Features::NONE;
-    const DYNAMIC_TOP: bool = false;
 
     format_functions!(
         pt_iommu_x86_64,
@@ -94,14 +93,14 @@ unsafe impl Format for X86_64 {
     }
 
     #[inline(always)]
-    unsafe fn info(table: *mut Self::Table) -> X86_64Info {
+    unsafe fn top(table: *mut Self::Table) -> (PhysAddr, u32) {
         let mut info = bindings::pt_iommu_x86_64_hw_info::default();
         // SAFETY: By the caller's promise; `info` is valid for a write.
         unsafe { bindings::pt_iommu_x86_64_hw_info(table, &mut info) };
-        Self::info_of_top(info.gcr3_pt, u32::from(info.levels).saturating_sub(1))
+        (info.gcr3_pt, u32::from(info.levels).saturating_sub(1))
     }
 
-    fn info_of_top(root: PhysAddr, level: u32) -> X86_64Info {
+    fn info(root: PhysAddr, level: u32) -> X86_64Info {
         X86_64Info {
             root,
             levels: if level > 3 {
