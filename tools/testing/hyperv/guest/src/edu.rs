@@ -115,6 +115,21 @@ impl Edu {
         Ok(())
     }
 
+    /// The same without sleeping.
+    ///
+    /// # Errors
+    /// When the device does not finish.
+    pub fn finish_awake(&self) -> Result<()> {
+        let start = Instant::now();
+        while self.is_busy() {
+            if start.elapsed() > PATIENCE {
+                bail!("edu does not finish its transfer in {} s", PATIENCE.as_secs());
+            }
+            std::hint::spin_loop();
+        }
+        Ok(())
+    }
+
     /// The device begins to write the start of its buffer to `to`.
     pub fn start_store(&self, to: Iova, length: Length) {
         self.start(BUFFER, to.0, length, TO_MEMORY);

@@ -1,11 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0
-//! Processors that are switched off and on.
+//! Processors that are switched off and on, and the one that a check has for itself.
 
 use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{bail, Context as _, Result};
+use nix::errno::Errno;
+use nix::sched::{sched_getaffinity, sched_getcpu, sched_setaffinity, CpuSet};
+use nix::unistd::Pid;
 
 const CPUS: &str = "/sys/devices/system/cpu";
 /// How often a processor is asked to go that the kernel keeps because an event is on its way to it.
@@ -85,6 +88,47 @@ impl Drop for Alone {
             let _ = switch(cpu, State::Online);
         }
     }
+}
+
+/// A processor on which no kernel thread of ordinary priority runs while the calling thread does not sleep: a work item
+/// that it queues there waits. This ends when it is dropped.
+pub struct Undisturbed {
+    /// Where the thread may run otherwise.
+    cpus: CpuSet,
+}
+
+impl Undisturbed {
+    /// Takes the processor that the calling thread runs on.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn new() -> Result<Undisturbed> {
+        let cpus = sched_getaffinity(Pid::from_raw(0)).context("which processors the thread may run on")?;
+        let mut here = CpuSet::new();
+        here.set(sched_getcpu().context("the thread's processor")?)?;
+        sched_setaffinity(Pid::from_raw(0), &here).context("staying on a processor")?;
+        let undisturbed = Undisturbed { cpus };
+        set_policy(libc::SCHED_FIFO, 1).context("a priority above that of kernel threads")?;
+        Ok(undisturbed)
+    }
+}
+
+impl Drop for Undisturbed {
+    fn drop(&mut self) {
+        // Neither can be refused: the thread had both before.
+        let _ = set_policy(libc::SCHED_OTHER, 0);
+        let _ = sched_setaffinity(Pid::from_raw(0), &self.cpus);
+    }
+}
+
+/// Sets the calling thread's scheduling policy.
+fn set_policy(policy: libc::c_int, priority: libc::c_int) -> Result<()> {
+    let parameters = libc::sched_param { sched_priority: priority };
+    // Straight to the kernel: musl's own function refuses.
+    // SAFETY: the parameters are valid for the length of the call, which reads them only.
+    let result = unsafe { libc::syscall(libc::SYS_sched_setscheduler, 0, policy, &parameters) };
+    Errno::result(result)?;
+    Ok(())
 }
 
 #[cfg(test)]

@@ -9,10 +9,12 @@ use crate::check::{Check, Context, Scenario, SCENARIOS};
 use crate::checks::counters::{NO_FAULTS, VIOLATIONS};
 use crate::checks::groups::{DEVICES, GROUPS};
 use crate::dma_map_benchmark;
+use crate::edu::Length;
 use crate::iommufd::Space;
 use crate::memory::DmaBuffer;
 use crate::minihv::{DeviceTranslation, Injection};
 use crate::pci::{self, PciFunction};
+use crate::processors::Undisturbed;
 use crate::report::Outcome;
 use crate::session::{BackEnd, UnsafeInterrupts};
 use crate::witness::{at, Witness, CANARY, FROM_DEVICE};
@@ -94,7 +96,14 @@ fn unblockable(context: &mut Context<'_>) -> Result<Outcome> {
     for call in failing {
         minihv.inject(Injection::every(call))?;
     }
+    // What the driver leaves to a work item comes too late: the caller may use the memory as soon as the unmap returns.
+    let undisturbed = Undisturbed::new()?;
     witness.session.unmap(at(80), 1)?;
+    witness.buffer.fill(0, CANARY);
+    witness.edu.start_store(at(80), Length::PAGE);
+    witness.edu.finish_awake()?;
+    drop(undisturbed);
+    witness.buffer.expect(0, CANARY, "STALE TRANSLATION: a page right after its unmap")?;
     // Nothing is reported either: what the device asks for does not get as far as the IOMMU.
     for (page, what) in ["STALE TRANSLATION: a page after its unmap", "a page of a domain that could not be flushed"]
         .into_iter()
