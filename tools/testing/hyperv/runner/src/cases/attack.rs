@@ -17,7 +17,7 @@ const OFFERED_ANEW: usize = 2;
 
 /// Huge pages for an arena of 2 GiB in one piece, between pages of which there is room for a mapping of 1 GiB.
 fn with_arena(case: Case) -> Case {
-    with(case.memory("6G"), &["hugepagesz=1G", "hugepages=2", "hugepagesz=2M", "hugepages=2"])
+    with(case.memory("5G"), &["hugepagesz=1G", "hugepages=2", "hugepagesz=2M", "hugepages=2"])
 }
 
 /// The module that makes DMA API mappings.

@@ -28,7 +28,7 @@ pub fn core_warns(case: Case) -> Case {
 /// Huge pages of both sizes for user space. The machine has a hole below 4 GiB: it takes this much RAM for 1 GiB in one
 /// piece.
 pub fn with_huge_pages(case: Case) -> Case {
-    with(case.memory("4G"), &["hugepagesz=1G", "hugepages=1", "hugepagesz=2M", "hugepages=4"])
+    with(case.memory("3584M"), &["hugepagesz=1G", "hugepages=1", "hugepagesz=2M", "hugepages=4"])
 }
 
 /// What the kernel takes itself for.
