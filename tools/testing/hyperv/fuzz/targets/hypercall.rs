@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 //! Any hypercall.
 
-use hvcore::hypercall::dispatch::{Kind, Spec, TABLE};
+use hvcore::hypercall::table::{Kind, Spec, GUEST_TABLE};
 
 use crate::machine::{Machine, DEVICES, ROOTS, SELF};
 use crate::source::Source;
@@ -60,13 +60,13 @@ pub fn run(bytes: &[u8]) {
                 return;
             }
             2 => {
-                let spec = TABLE[source.below(TABLE.len())];
+                let spec = GUEST_TABLE[source.below(GUEST_TABLE.len())];
                 let control = control_word(source, &spec);
                 let (rdx, r8) = (u64::from(source.u16()) << 3, u64::from(source.u16()) << 3);
                 (control, machine.raw(control, rdx, r8))
             }
             _ => {
-                let spec = TABLE[source.below(TABLE.len())];
+                let spec = GUEST_TABLE[source.below(GUEST_TABLE.len())];
                 let control = control_word(source, &spec);
                 let words: Vec<u64> = (0..spec.input_bytes.div_ceil(8)).map(|_| word(source)).collect();
                 let list: Vec<u64> = (0..control >> 32 & 7).map(|_| word(source)).collect();

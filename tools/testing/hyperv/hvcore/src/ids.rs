@@ -41,6 +41,14 @@ pub struct LogicalDeviceId(pub u64);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct DomainId(pub u32);
 
+/// A message or event connection, as the guest names it in a hypercall.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ConnectionId(pub u32);
+
+/// A logical processor's number, equal to its local APIC id under minihv.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LpIndex(pub u32);
+
 /// A VMBus instance GUID, in `guid_t` byte order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Guid(pub [u8; 16]);

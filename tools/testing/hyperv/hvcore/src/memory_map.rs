@@ -43,7 +43,7 @@ pub enum RangeKind {
     Ram,
     /// Memory that holds ACPI tables.
     AcpiTables,
-    /// Memory that holds pages which the hypervisor shows a root partition ([`crate::root::overlay`]).
+    /// Memory that holds pages which the hypervisor shows a root partition ([`crate::overlay`]).
     Overlays,
     /// Anything else, with its e820 number.
     Reserved(u32),

@@ -17,7 +17,7 @@ use crate::ids::{BusIndex, DeviceIndex, Guid};
 use crate::inject::{self, Rule};
 use crate::iommu::capabilities::{Capabilities, Presence, Switch};
 use crate::iommu::domains::Start;
-use crate::iommu::flush::Invalidation;
+use crate::iommu::flush::Flushes;
 use crate::platform::LogLevel;
 use crate::status::Status;
 use crate::vmbus::{self, Ids, Unload};
@@ -49,7 +49,7 @@ pub struct Options {
     /// `guid=BUS:GUID`, repeatable: instance GUID of a vPCI bus.
     pub guids: Vec<(BusIndex, Guid)>,
     /// `drop-flush=on|off|device-tlb`: whether flushes invalidate nothing, or nothing in the devices.
-    pub invalidation: Invalidation,
+    pub flushes: Flushes,
     /// `cache=strict|deferred|off`: whether it is logged, and held against the guest, what caches may still hold; with
     /// `deferred`, the guest may defer flushes.
     pub cache: Strictness,
@@ -96,7 +96,7 @@ impl Default for Options {
             quota: 4096,
             assign: Vec::new(),
             guids: Vec::new(),
-            invalidation: Invalidation::Performed,
+            flushes: Flushes::Performed,
             cache: Strictness::Off,
             firmware_iommu: FirmwareIommu::None,
             taken: Status::KEY_ALREADY_EXISTS,
@@ -200,7 +200,7 @@ impl Options {
             "quota" => self.quota = parsed(value, "a number")?,
             "assign" => self.assign = list(value, bus)?,
             "guid" => self.guids.push(bus_guid(value)?),
-            "drop-flush" => self.invalidation = choice(value, "on, off or device-tlb", &DROP_FLUSH)?,
+            "drop-flush" => self.flushes = choice(value, "on, off or device-tlb", &DROP_FLUSH)?,
             "cache" => self.cache = choice(value, "strict, deferred or off", &CACHE)?,
             "firmware-iommu" => self.firmware_iommu = choice(value, "none or broken", &FIRMWARE_IOMMU)?,
             "taken" => self.taken = status(value)?,
@@ -227,8 +227,8 @@ const IDENTITY: [(&str, Identity); 4] =
 const PRESENCE: [(&str, Presence); 3] =
     [("present", Presence::Present), ("absent", Presence::Absent), ("off", Presence::Off)];
 const SWITCH: [(&str, Switch); 2] = [("on", Switch::On), ("off", Switch::Off)];
-const DROP_FLUSH: [(&str, Invalidation); 3] =
-    [("on", Invalidation::Dropped), ("off", Invalidation::Performed), ("device-tlb", Invalidation::DeviceTlbsDropped)];
+const DROP_FLUSH: [(&str, Flushes); 3] =
+    [("on", Flushes::Dropped), ("off", Flushes::Performed), ("device-tlb", Flushes::DeviceTlbsDropped)];
 const CACHE: [(&str, Strictness); 3] =
     [("strict", Strictness::Strict), ("deferred", Strictness::Deferred), ("off", Strictness::Off)];
 const FIRMWARE_IOMMU: [(&str, FirmwareIommu); 2] = [("none", FirmwareIommu::None), ("broken", FirmwareIommu::Broken)];
@@ -331,8 +331,8 @@ impl fmt::Display for Options {
         for (bus, guid) in &self.guids {
             words.add("guid", &format_args!("{}:{guid}", bus.0))?;
         }
-        let drop_flush = name(&self.invalidation, &DROP_FLUSH);
-        words.changed("drop-flush", &self.invalidation, &default.invalidation, &drop_flush)?;
+        let drop_flush = name(&self.flushes, &DROP_FLUSH);
+        words.changed("drop-flush", &self.flushes, &default.flushes, &drop_flush)?;
         words.changed("cache", &self.cache, &default.cache, &name(&self.cache, &CACHE))?;
         let firmware_iommu = name(&self.firmware_iommu, &FIRMWARE_IOMMU);
         words.changed("firmware-iommu", &self.firmware_iommu, &default.firmware_iommu, &firmware_iommu)?;
@@ -425,7 +425,7 @@ mod tests {
         assert_eq!(slots, [(3, 0), (4, 0), (4, 1), (0x1f, 7)]);
         assert_eq!(options.assign.iter().map(Vec::len).collect::<Vec<_>>(), [1, 2, 1]);
         assert_eq!(options.guids, [(BusIndex(1), Guid::VPCI)]);
-        assert_eq!((options.invalidation, options.log), (Invalidation::Dropped, LogLevel::Trace));
+        assert_eq!((options.flushes, options.log), (Flushes::Dropped, LogLevel::Trace));
         assert_eq!(options.cache, Strictness::Strict);
         assert_eq!(options.firmware_iommu, FirmwareIommu::Broken);
         assert_eq!((options.taken, options.unload, options.ids), (Status(0x71), Unload::Keep, Ids::Shared));
@@ -506,7 +506,7 @@ mod tests {
                     quota,
                     assign,
                     guids: guids.into_iter().map(|(bus, guid)| (BusIndex(bus), Guid(guid))).collect(),
-                    invalidation: DROP_FLUSH[quota as usize % DROP_FLUSH.len()].1,
+                    flushes: DROP_FLUSH[quota as usize % DROP_FLUSH.len()].1,
                     cache: CACHE[quota as usize % CACHE.len()].1,
                     firmware_iommu: FIRMWARE_IOMMU[quota as usize / 19 % FIRMWARE_IOMMU.len()].1,
                     taken: Status(quota as u16 | 1),

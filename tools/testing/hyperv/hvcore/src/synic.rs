@@ -8,8 +8,8 @@ use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
 use crate::ids::{Gpa, VpIndex};
+use crate::overlay::{Overlays, Place};
 use crate::platform::{BadGpa, LogLevel, Platform};
-use crate::root::overlay::{Overlays, Place};
 
 /// Longest payload of a message, in bytes.
 pub const MESSAGE_PAYLOAD_MAX: usize = 240;

@@ -19,7 +19,7 @@ use hvcore::identity::Identity;
 use hvcore::ids::Gpa;
 use hvcore::memory_map::{PhysRange, RangeKind, Region};
 use hvcore::platform::BadGpa;
-use hvcore::root::overlay::Overlays;
+use hvcore::overlay::Overlays;
 
 use crate::smp::MAX_PROCESSORS;
 

@@ -16,7 +16,7 @@ pub mod random;
 
 use core::ops::Range;
 
-use crate::hypercall::dispatch::IommuCall;
+use crate::hypercall::calls::IommuCall;
 use crate::status::Status;
 use random::{Random, Seed};
 

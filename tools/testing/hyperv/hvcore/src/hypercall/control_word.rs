@@ -116,6 +116,16 @@ impl ResultWord {
     pub const fn status(self) -> Status {
         Status(self.0 as u16)
     }
+
+    /// The elements done, 0..=4095.
+    pub const fn reps(self) -> u16 {
+        (self.0 >> 32 & 0xfff) as u16
+    }
+
+    /// The outcome that it tells of, without reserved bits.
+    pub const fn outcome(self) -> Outcome {
+        Outcome { status: self.status(), reps_completed: self.reps() }
+    }
 }
 
 /// How a call ended.
@@ -204,6 +214,8 @@ mod tests {
         assert_eq!(Outcome::from(Ok(())).word(), ResultWord(0));
         assert_eq!(Outcome::from(Err(Status(0x66))).word(), ResultWord(0x66));
         assert_eq!(ResultWord(0xffff_ffff_0001_0066).status(), Status(0x66));
+        assert_eq!(ResultWord(0xffff_f123_0001_0066).reps(), 0x123);
+        assert_eq!(ResultWord(u64::MAX).outcome(), Outcome { status: Status(0xffff), reps_completed: 0xfff });
     }
 
     proptest! {

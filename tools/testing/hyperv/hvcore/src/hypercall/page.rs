@@ -9,8 +9,8 @@ use alloc::boxed::Box;
 use alloc::vec;
 
 use crate::ids::Gpa;
+use crate::overlay::Place;
 use crate::platform::{BadGpa, Platform};
-use crate::root::overlay::Place;
 
 /// `HV_X64_MSR_GUEST_OS_ID`.
 pub const GUEST_OS_ID: u32 = 0x4000_0000;

@@ -1,17 +1,18 @@
 // SPDX-License-Identifier: GPL-2.0
 //! The state of device domains and of the devices in them.
 //!
-//! Everything is checked before anything changes: a call that fails leaves all as it was.
+//! Everything is checked before anything changes: a call that fails leaves all as it was. What the hardware has to do so
+//! that it agrees is returned, and is the caller's to have done.
 
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 use core::fmt;
 
 use super::capabilities::{Capabilities, Presence, Switch};
-use super::layout::{Attach, Configure, Create, DeviceProperty, FlushRange};
+use super::invalidation::Invalidation;
 use super::tags::{self, Tags};
 use crate::counters::Counters;
-use crate::ids::{DeviceIndex, DomainId, Gpa, Iova, LogicalDeviceId};
+use crate::ids::{DeviceIndex, DomainId, Gpa, LogicalDeviceId};
 use crate::platform::{CacheTag, LogLevel, PagingLevels, Platform, Translation};
 use crate::status::Status;
 
@@ -115,15 +116,15 @@ impl Domains {
     ///
     /// # Errors
     /// [`Status::KEY_ALREADY_EXISTS`], [`Status::INSUFFICIENT_DEVICE_DOMAINS`].
-    pub fn create(&mut self, create: Create) -> Result<(), Status> {
-        if self.domains.contains_key(&create.domain) {
+    pub fn create(&mut self, id: DomainId) -> Result<(), Status> {
+        if self.domains.contains_key(&id) {
             return Err(Status::KEY_ALREADY_EXISTS);
         }
         if self.domains.len() >= self.quota as usize {
             return Err(Status::INSUFFICIENT_DEVICE_DOMAINS);
         }
         let tag = self.tags.allocate().ok_or(Status::INSUFFICIENT_DEVICE_DOMAINS)?;
-        self.domains.insert(create.domain, Domain { tag, creator: self.kernel, translation: None });
+        self.domains.insert(id, Domain { tag, creator: self.kernel, translation: None });
         Ok(())
     }
 
@@ -153,14 +154,19 @@ impl Domains {
     /// # Errors
     /// [`Status::INVALID_PARAMETER`] for an unknown domain, a root outside guest RAM, or five levels that were not
     /// offered; [`Status::OPERATION_DENIED`] when it has a translation.
-    pub fn configure(&mut self, platform: &mut impl Platform, configure: Configure) -> Result<(), Status> {
+    pub fn configure(
+        &mut self,
+        platform: &mut impl Platform,
+        id: DomainId,
+        translation: Translation,
+    ) -> Result<(), Status> {
         const TABLE_BYTES: u64 = 4096;
         let five_levels = self.capabilities.five_levels;
-        let domain = self.domains.get_mut(&configure.domain).ok_or(Status::INVALID_PARAMETER)?;
+        let domain = self.domains.get_mut(&id).ok_or(Status::INVALID_PARAMETER)?;
         if domain.translation.is_some() {
             return Err(Status::OPERATION_DENIED);
         }
-        if let Translation::Stage1 { root, levels } = configure.translation {
+        if let Translation::Stage1 { root, levels } = translation {
             if !platform.is_guest_ram(root, TABLE_BYTES) {
                 return Err(Status::INVALID_PARAMETER);
             }
@@ -168,8 +174,8 @@ impl Domains {
                 return Err(Status::INVALID_PARAMETER);
             }
         }
-        domain.translation = Some(configure.translation);
-        let (id, tag, translation) = (configure.domain.0, domain.tag.0, Describe(configure.translation));
+        domain.translation = Some(translation);
+        let (id, tag, translation) = (id.0, domain.tag.0, Describe(translation));
         platform.log(LogLevel::Info, format_args!("iommu: domain {id} configured ({translation}), cache tag {tag}"));
         Ok(())
     }
@@ -184,24 +190,26 @@ impl Domains {
         &mut self,
         platform: &mut impl Platform,
         counters: &mut Counters,
-        attach: Attach,
-    ) -> Result<(), Status> {
-        let (place, device) = self.reachable(attach.device)?;
+        id: DomainId,
+        device_id: LogicalDeviceId,
+    ) -> Result<Invalidation, Status> {
+        let (place, device) = self.reachable(device_id)?;
         if device.config.managed == Managed::No {
             return Err(Status::ACCESS_DENIED);
         }
-        let domain = self.domains.get(&attach.domain).ok_or(Status::INVALID_PARAMETER)?;
+        let domain = self.domains.get(&id).ok_or(Status::INVALID_PARAMETER)?;
         let (tag, translation) = (domain.tag, domain.translation.ok_or(Status::INVALID_PARAMETER)?);
-        if device.attachment == Attachment::Domain(attach.domain) {
+        if device.attachment == Attachment::Domain(id) {
             return Err(Status::DEVICE_ALREADY_IN_DOMAIN);
         }
         if self.in_force(device.attachment) != translation {
             Counters::add(&mut counters.switches, 1);
         }
-        self.switch(platform, place, Attachment::Domain(attach.domain), translation, tag);
-        let (id, domain, translation) = (attach.device.0, attach.domain.0, Describe(translation));
-        platform.log(LogLevel::Info, format_args!("iommu: device {id:#x} attached to domain {domain} ({translation})"));
-        Ok(())
+        let switch = self.switch(place, Attachment::Domain(id), translation, tag);
+        let (device, domain, translation) = (device_id.0, id.0, Describe(translation));
+        platform
+            .log(LogLevel::Info, format_args!("iommu: device {device:#x} attached to domain {domain} ({translation})"));
+        Ok(switch)
     }
 
     /// Takes a device out of its domain; its DMA is blocked from then on.
@@ -209,41 +217,38 @@ impl Domains {
     /// # Errors
     /// [`Status::INVALID_DEVICE_ID`] for an unknown or unplugged device; [`Status::INVALID_DEVICE_STATE`] for one that
     /// is in no domain of the guest.
-    pub fn detach(&mut self, platform: &mut impl Platform, device: LogicalDeviceId) -> Result<(), Status> {
+    pub fn detach(&mut self, platform: &mut impl Platform, device: LogicalDeviceId) -> Result<Invalidation, Status> {
         let (place, found) = self.reachable(device)?;
         match found.attachment {
             Attachment::Domain(_) => {
-                self.block(platform, place);
                 platform.log(LogLevel::Info, format_args!("iommu: device {:#x} detached", device.0));
-                Ok(())
+                Ok(self.block(place))
             }
             Attachment::Default | Attachment::Detached => Err(Status::INVALID_DEVICE_STATE),
         }
     }
 
-    /// Deletes a domain. Nothing stays cached under its tag.
+    /// Deletes a domain. Nothing may stay cached under its tag: the tag's next owner must not hit what this one left.
     ///
     /// # Errors
     /// [`Status::INVALID_PARAMETER`] for an unknown domain; [`Status::OBJECT_IN_USE`] for one with devices.
-    pub fn delete(&mut self, platform: &mut impl Platform, id: DomainId) -> Result<(), Status> {
+    pub fn delete(&mut self, id: DomainId) -> Result<Invalidation, Status> {
         let domain = *self.domains.get(&id).ok_or(Status::INVALID_PARAMETER)?;
         if self.attached(id).next().is_some() {
             return Err(Status::OBJECT_IN_USE);
         }
-        // The tag's next owner must not hit what this one left.
-        platform.flush_domain(domain.tag);
         self.domains.remove(&id);
         self.tags.release(domain.tag);
-        Ok(())
+        Ok(Invalidation::Domain(domain.tag))
     }
 
     /// Output of GET_LOGICAL_DEVICE_PROPERTY.
     ///
     /// # Errors
     /// [`Status::INVALID_DEVICE_ID`] for an unknown or unplugged device.
-    pub fn property(&self, property: DeviceProperty, capabilities: Capabilities) -> Result<[u8; 16], Status> {
+    pub fn property(&self, device: LogicalDeviceId, capabilities: Capabilities) -> Result<[u8; 16], Status> {
         const ENABLED: u8 = 1 << 0;
-        let (_, device) = self.reachable(property.device)?;
+        let (_, device) = self.reachable(device)?;
         let mut block = [0; 16];
         if (device.config.managed, capabilities.presence) == (Managed::Yes, Presence::Present) {
             block[0] = ENABLED;
@@ -304,11 +309,10 @@ impl Domains {
     }
 
     /// A device vanishes: it leaves its domain, its DMA is blocked and calls about it fail. Unknown ones are ignored.
-    pub fn unplug(&mut self, platform: &mut impl Platform, index: DeviceIndex) {
-        if let Some(place) = self.place(index) {
-            self.block(platform, place);
-            self.set_reach(place, Reach::Unplugged);
-        }
+    pub fn unplug(&mut self, index: DeviceIndex) -> Invalidation {
+        let Some(place) = self.place(index) else { return Invalidation::None };
+        self.set_reach(place, Reach::Unplugged);
+        self.block(place)
     }
 
     /// An unplugged device answers again; its DMA stays blocked. Unknown ones are ignored.
@@ -319,43 +323,47 @@ impl Domains {
     }
 
     /// Puts a device into the default domain's translation for the first time. Unknown ones are ignored.
-    pub fn start(&mut self, platform: &mut impl Platform, index: DeviceIndex) {
-        if let Some(place) = self.place(index) {
-            let translation = self.in_force(Attachment::Default);
-            self.switch(platform, place, Attachment::Default, translation, tags::DEFAULT);
+    pub fn start(&mut self, index: DeviceIndex) -> Invalidation {
+        match self.place(index) {
+            Some(place) => self.to_default(place),
+            None => Invalidation::None,
         }
     }
 
     /// A device returns to its state before the first attach. Unknown ones are ignored.
-    pub fn reset(&mut self, platform: &mut impl Platform, index: DeviceIndex) {
-        let Some(place) = self.place(index) else { return };
+    pub fn reset(&mut self, index: DeviceIndex) -> Invalidation {
+        let Some(place) = self.place(index) else { return Invalidation::None };
         self.set_reach(place, Reach::Plugged);
-        if self.devices.get(place.0).is_some_and(|device| device.attachment != Attachment::Default) {
-            let translation = self.in_force(Attachment::Default);
-            self.switch(platform, place, Attachment::Default, translation, tags::DEFAULT);
+        match self.devices.get(place.0).map(|device| device.attachment) {
+            None | Some(Attachment::Default) => Invalidation::None,
+            Some(Attachment::Detached | Attachment::Domain(_)) => self.to_default(place),
         }
     }
 
-    fn block(&mut self, platform: &mut impl Platform, place: Place) {
-        if self.devices.get(place.0).is_some_and(|device| device.attachment != Attachment::Detached) {
-            self.switch(platform, place, Attachment::Detached, Translation::Blocked, tags::DETACHED);
+    fn to_default(&mut self, place: Place) -> Invalidation {
+        let translation = self.in_force(Attachment::Default);
+        self.switch(place, Attachment::Default, translation, tags::DEFAULT)
+    }
+
+    fn block(&mut self, place: Place) -> Invalidation {
+        match self.devices.get(place.0).map(|device| device.attachment) {
+            None | Some(Attachment::Detached) => Invalidation::None,
+            Some(Attachment::Default | Attachment::Domain(_)) => {
+                self.switch(place, Attachment::Detached, Translation::Blocked, tags::DETACHED)
+            }
         }
     }
 
     fn switch(
         &mut self,
-        platform: &mut impl Platform,
         place: Place,
         attachment: Attachment,
         translation: Translation,
         tag: CacheTag,
-    ) {
-        if let Some(device) = self.devices.get_mut(place.0) {
-            platform.set_translation(device.config.index, translation, tag);
-            // A device's own TLB knows no tags: what it holds of the old domain must go.
-            platform.flush_device_tlb(device.config.index, Iova(0), FlushRange::EVERYTHING);
-            device.attachment = attachment;
-        }
+    ) -> Invalidation {
+        let Some(device) = self.devices.get_mut(place.0) else { return Invalidation::None };
+        device.attachment = attachment;
+        Invalidation::Switch { device: device.config.index, translation, tag }
     }
 
     fn in_force(&self, attachment: Attachment) -> Translation {

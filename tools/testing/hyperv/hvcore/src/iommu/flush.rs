@@ -2,18 +2,21 @@
 //! Flushes: each becomes exactly the invalidation that was asked for, so that one too small shows up in the hardware.
 
 use super::domains::Domains;
-use super::layout::{self, FlushRange};
+use super::invalidation::Invalidation;
 use crate::cachelog::{CacheLog, IovaRange};
 use crate::counters::Counters;
 use crate::hypercall::control_word::Outcome;
-use crate::hypercall::dispatch::{RepList, Request};
-use crate::ids::{DomainId, Iova};
+use crate::hypercall::list::Span;
+use crate::ids::DomainId;
 use crate::platform::{CacheTag, DeviceTlb, Platform};
+use crate::request::iommu::FlushRange;
+use crate::request::list::List;
+use crate::request::refusal::Ended;
 use crate::status::Status;
 
 /// Whether flushes do what they say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Invalidation {
+pub enum Flushes {
     /// They do.
     Performed,
     /// They leave the devices' own TLBs as they are.
@@ -22,89 +25,77 @@ pub enum Invalidation {
     Dropped,
 }
 
-/// Carries out one flush call.
+/// Carries out one flush.
 pub struct Flusher<'a> {
     domains: &'a Domains,
     cache_log: &'a mut CacheLog,
-    invalidation: Invalidation,
+    counters: &'a mut Counters,
+    flushes: Flushes,
 }
 
 impl<'a> Flusher<'a> {
     /// A flush of one of `domains`. `cache_log` learns what the guest asked for, whether it is done or not.
-    pub fn new(domains: &'a Domains, cache_log: &'a mut CacheLog, invalidation: Invalidation) -> Self {
-        Flusher { domains, cache_log, invalidation }
+    pub fn new(
+        domains: &'a Domains,
+        cache_log: &'a mut CacheLog,
+        counters: &'a mut Counters,
+        flushes: Flushes,
+    ) -> Self {
+        Flusher { domains, cache_log, counters, flushes }
     }
 
-    /// FLUSH_DEVICE_DOMAIN, or FLUSH_DEVICE_DOMAIN_LIST when the call has a list.
+    /// Flushes all of a domain.
     ///
-    /// Fails as the layout of the header says, for an unknown or unconfigured domain, and at the first bad element;
-    /// the elements before it are flushed then, and the outcome tells how many.
-    pub fn call(mut self, platform: &mut impl Platform, counters: &mut Counters, request: &Request<'_>) -> Outcome {
-        match request.list {
-            None => layout::flush(request.input).and_then(|id| self.whole(platform, counters, id)).into(),
-            Some(list) => match self.target(layout::flush_list(request.input)) {
-                Ok((id, tag)) => self.list(platform, counters, id, tag, list),
-                Err(status) => Outcome { status, reps_completed: list.indices().start },
-            },
-        }
-    }
-
-    fn target(&self, header: Result<DomainId, Status>) -> Result<(DomainId, CacheTag), Status> {
-        let id = header?;
-        Ok((id, self.domains.tag(id)?))
-    }
-
-    fn whole(&mut self, platform: &mut impl Platform, counters: &mut Counters, id: DomainId) -> Result<(), Status> {
+    /// # Errors
+    /// [`Status::INVALID_PARAMETER`] for an unknown or unconfigured domain.
+    pub fn whole(mut self, platform: &mut impl Platform, id: DomainId) -> Result<(), Status> {
         let tag = self.domains.tag(id)?;
-        if self.invalidation != Invalidation::Dropped {
-            platform.flush_domain(tag);
-        }
+        self.perform(platform, Invalidation::Domain(tag));
         self.cache_log.flushed_all(platform, id, self.domains.attached(id).count());
-        self.device_tlbs(platform, counters, id, Iova(0), FlushRange::EVERYTHING);
+        self.device_tlbs(platform, id, FlushRange::ALL);
         Ok(())
     }
 
-    fn list(
-        &mut self,
-        platform: &mut impl Platform,
-        counters: &mut Counters,
-        id: DomainId,
-        tag: CacheTag,
-        list: RepList,
-    ) -> Outcome {
-        for index in list.indices() {
-            let range = match list.element(platform, index).and_then(FlushRange::decode) {
-                Ok(range) => range,
-                Err(status) => return Outcome { status, reps_completed: index },
-            };
-            Counters::add(&mut counters.flush_descriptors, 1);
-            Counters::add(&mut counters.flush_pages, range.pages());
-            if self.invalidation != Invalidation::Dropped {
-                platform.flush_pages(tag, range.iova(), range.page_shift());
+    /// Flushes ranges of a domain. It fails for an unknown or unconfigured domain, and at the first bad element; the
+    /// elements before it are flushed then.
+    pub fn list(mut self, platform: &mut impl Platform, id: DomainId, ranges: List<FlushRange>, span: Span) -> Ended {
+        let tag = match self.domains.tag(id) {
+            Ok(tag) => tag,
+            Err(status) => return Ended::at(span.start(), status.into()),
+        };
+        for index in span.indices() {
+            match ranges.get(platform, index) {
+                Ok(range) => self.range(platform, id, tag, range),
+                Err(refusal) => return Ended::at(index, refusal),
             }
-            self.cache_log.flushed(platform, id, IovaRange::block(range.iova(), range.page_shift()));
-            self.device_tlbs(platform, counters, id, range.iova(), range.page_shift());
         }
-        Outcome { status: Status::SUCCESS, reps_completed: list.indices().end }
+        Ended { outcome: Outcome { status: Status::SUCCESS, reps_completed: span.end() }, violation: None }
+    }
+
+    fn range(&mut self, platform: &mut impl Platform, id: DomainId, tag: CacheTag, range: FlushRange) {
+        Counters::add(&mut self.counters.flush_descriptors, 1);
+        Counters::add(&mut self.counters.flush_pages, range.pages());
+        self.perform(platform, Invalidation::Range(tag, range));
+        self.cache_log.flushed(platform, id, IovaRange::block(range.iova(), range.page_shift()));
+        self.device_tlbs(platform, id, range);
+    }
+
+    fn perform(&self, platform: &mut impl Platform, invalidation: Invalidation) {
+        if self.flushes != Flushes::Dropped {
+            invalidation.perform(platform);
+        }
     }
 
     /// The guest has no call of its own for the devices' TLBs: both kinds of flush imply them, for the same range.
-    fn device_tlbs(
-        &self,
-        platform: &mut impl Platform,
-        counters: &mut Counters,
-        id: DomainId,
-        iova: Iova,
-        page_shift: u8,
-    ) {
-        if self.invalidation != Invalidation::Performed {
+    fn device_tlbs(&mut self, platform: &mut impl Platform, id: DomainId, range: FlushRange) {
+        if self.flushes != Flushes::Performed {
             return;
         }
         for device in self.domains.attached(id) {
             if platform.device_tlb(device) == DeviceTlb::Enabled {
-                platform.flush_device_tlb(device, iova, page_shift);
-                Counters::add(&mut counters.device_tlb_flushes, 1);
-                Counters::add(&mut counters.device_tlb_pages, 1 << page_shift);
+                Invalidation::DeviceTlb(device, range).perform(platform);
+                Counters::add(&mut self.counters.device_tlb_flushes, 1);
+                Counters::add(&mut self.counters.device_tlb_pages, range.pages());
             }
         }
     }

@@ -8,19 +8,22 @@ pub mod capabilities;
 pub mod domains;
 pub mod entry;
 pub mod flush;
-pub mod layout;
+pub mod invalidation;
 pub mod tags;
 pub mod walk;
 
 use crate::cachelog::{self, CacheLog};
 use crate::counters::Counters;
-use crate::hypercall::control_word::Outcome;
-use crate::hypercall::dispatch::{IommuCall, Request};
+use crate::hypercall::calls::IommuCall;
+use crate::hypercall::list::Span;
+use crate::ids::{DomainId, LogicalDeviceId};
 use crate::platform::{Platform, Translation};
+use crate::request::iommu::{IommuRequest, Subject};
+use crate::request::refusal::{Ended, Refusal};
 use crate::status::Status;
 use capabilities::{Capabilities, Presence};
 use domains::{DeviceConfig, Domains, Start};
-use flush::{Flusher, Invalidation};
+use flush::{Flusher, Flushes};
 
 /// How the IOMMU presents itself and how much of it there is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,7 +33,7 @@ pub struct Config {
     /// Most domains that can exist at once.
     pub quota: u32,
     /// Whether flushes do what they say.
-    pub invalidation: Invalidation,
+    pub flushes: Flushes,
     /// Whether it is logged what caches may still hold.
     pub cache: cachelog::Strictness,
     /// Where devices are before the guest attaches them.
@@ -76,19 +79,53 @@ impl Iommu {
         &mut self.cache_log
     }
 
-    /// Carries out a call whose form is sound.
-    pub fn call(
+    /// Checks what is to be checked before the input of a call is looked at.
+    ///
+    /// # Errors
+    /// [`Status::INVALID_HYPERCALL_CODE`] from a host that does not know the calls at all; as
+    /// [`Capabilities::stage1_usable`] for a call about domains.
+    pub fn admit(&self, call: IommuCall) -> Result<(), Status> {
+        match (self.presence(), call) {
+            (Presence::Absent, _) => Err(Status::INVALID_HYPERCALL_CODE),
+            (_, IommuCall::GetCapabilities | IommuCall::GetDeviceProperty) => Ok(()),
+            _ => self.config.capabilities.stage1_usable(),
+        }
+    }
+
+    /// Does what is asked for; of a list the elements of `span`.
+    pub fn carry_out(
         &mut self,
         platform: &mut impl Platform,
         counters: &mut Counters,
-        call: IommuCall,
-        request: &Request<'_>,
-    ) -> Outcome {
-        match self.config.capabilities.presence {
-            // A host that does not know the calls at all.
-            Presence::Absent => Status::INVALID_HYPERCALL_CODE.into(),
-            Presence::Present | Presence::Off => self.known_call(platform, counters, call, request),
-        }
+        request: IommuRequest,
+        span: Option<Span>,
+    ) -> Ended {
+        let Iommu { config, domains, cache_log } = self;
+        let result = match request {
+            IommuRequest::GetCapabilities(output) => output.write(platform, &config.capabilities.encode()),
+            IommuRequest::GetDeviceProperty(device, output) => {
+                domains.property(device, config.capabilities).and_then(|block| output.write(platform, &block))
+            }
+            IommuRequest::Create(id) => self.create(id),
+            IommuRequest::Configure(id, translation) => self.configure(platform, id, translation),
+            IommuRequest::Attach(id, device) => self.attach(platform, counters, id, device),
+            IommuRequest::Detach(device) => {
+                domains.detach(platform, device).map(|invalidation| invalidation.perform(platform))
+            }
+            IommuRequest::Delete(id) => domains.delete(id).map(|invalidation| {
+                invalidation.perform(platform);
+                cache_log.deleted(platform, id);
+            }),
+            IommuRequest::Flush(id) => Flusher::new(domains, cache_log, counters, config.flushes).whole(platform, id),
+            IommuRequest::FlushList(id, ranges) => match span {
+                Some(span) => {
+                    let flusher = Flusher::new(domains, cache_log, counters, config.flushes);
+                    return flusher.list(platform, id, ranges, span);
+                }
+                None => Err(Status::INVALID_HYPERCALL_INPUT),
+            },
+        };
+        result.map_err(Refusal::from).into()
     }
 
     /// Whether there is an IOMMU.
@@ -100,13 +137,11 @@ impl Iommu {
     ///
     /// Not among them: what a guest cannot know beforehand (ids that an earlier kernel left, the quota, a device that
     /// has just been withdrawn, whether there is an IOMMU before it asked) and attaching twice.
-    pub fn is_violation(&self, call: IommuCall, request: &Request<'_>, status: Status) -> bool {
+    pub fn is_violation(&self, call: IommuCall, subject: Subject, status: Status) -> bool {
         match status {
-            Status::INVALID_DEVICE_ID => {
-                layout::named_device(call, request.input).is_none_or(|id| self.domains.device(id).is_none())
-            }
+            Status::INVALID_DEVICE_ID => subject.device.is_none_or(|id| self.domains.device(id).is_none()),
             status if call == IommuCall::Create && status == self.config.taken => {
-                layout::named_domain(call, request.input).is_none_or(|id| !self.domains.is_inherited(id))
+                subject.domain.is_none_or(|id| !self.domains.is_inherited(id))
             }
             // Whoever was told that there are no such calls makes no more of them.
             Status::INVALID_HYPERCALL_CODE => call != IommuCall::GetCapabilities,
@@ -115,54 +150,20 @@ impl Iommu {
         }
     }
 
-    fn create(&mut self, create: layout::Create) -> Result<(), Status> {
-        self.domains.create(create).map_err(|status| match status {
+    fn create(&mut self, id: DomainId) -> Result<(), Status> {
+        self.domains.create(id).map_err(|status| match status {
             Status::KEY_ALREADY_EXISTS => self.config.taken,
             status => status,
         })
     }
 
-    fn known_call(
+    /// As [`Domains::configure`]; also refuses a root that is a table of another domain, or may still be taken for one.
+    fn configure(
         &mut self,
         platform: &mut impl Platform,
-        counters: &mut Counters,
-        call: IommuCall,
-        request: &Request<'_>,
-    ) -> Outcome {
-        let input = request.input;
-        match call {
-            IommuCall::GetCapabilities => layout::partition(input, 0x08)
-                .and_then(|()| write_output(platform, request, &self.config.capabilities.encode()))
-                .into(),
-            IommuCall::GetDeviceProperty => layout::DeviceProperty::decode(input)
-                .and_then(|property| self.domains.property(property, self.config.capabilities))
-                .and_then(|output| write_output(platform, request, &output))
-                .into(),
-            IommuCall::Flush | IommuCall::FlushList => match self.config.capabilities.stage1_usable() {
-                Err(status) => status.into(),
-                Ok(()) => Flusher::new(&self.domains, &mut self.cache_log, self.config.invalidation)
-                    .call(platform, counters, request),
-            },
-            IommuCall::Create => self.domain_call(|iommu| iommu.create(layout::Create::decode(input)?)),
-            IommuCall::Configure => {
-                self.domain_call(|iommu| iommu.configure(platform, layout::Configure::decode(input)?))
-            }
-            IommuCall::Attach => {
-                self.domain_call(|iommu| iommu.attach(platform, counters, layout::Attach::decode(input)?))
-            }
-            IommuCall::Detach => self.domain_call(|iommu| iommu.domains.detach(platform, layout::detach(input)?)),
-            IommuCall::Delete => self.domain_call(|iommu| {
-                let id = layout::delete(input)?;
-                iommu.domains.delete(platform, id)?;
-                iommu.cache_log.deleted(platform, id);
-                Ok(())
-            }),
-        }
-    }
-
-    /// As [`Domains::configure`]; also refuses a root that is a table of another domain, or may still be taken for one.
-    fn configure(&mut self, platform: &mut impl Platform, configure: layout::Configure) -> Result<(), Status> {
-        let (id, translation) = (configure.domain, configure.translation);
+        id: DomainId,
+        translation: Translation,
+    ) -> Result<(), Status> {
         let root = match translation {
             Translation::Stage1 { root, levels } => Some((root, levels)),
             Translation::Bypass | Translation::Blocked => None,
@@ -170,7 +171,7 @@ impl Iommu {
         if root.is_some_and(|(root, _)| self.cache_log.owner(root).is_some()) {
             return Err(Status::INVALID_PARAMETER);
         }
-        self.domains.configure(platform, configure)?;
+        self.domains.configure(platform, id, translation)?;
         if let Some((root, levels)) = root {
             self.cache_log.configured(platform, id, root, levels);
         }
@@ -181,21 +182,12 @@ impl Iommu {
         &mut self,
         platform: &mut impl Platform,
         counters: &mut Counters,
-        attach: layout::Attach,
+        id: DomainId,
+        device: LogicalDeviceId,
     ) -> Result<(), Status> {
-        let domain = attach.domain;
-        let others = self.domains.attached(domain).count();
-        self.domains.attach(platform, counters, attach)?;
-        self.cache_log.attached(domain, others);
+        let others = self.domains.attached(id).count();
+        self.domains.attach(platform, counters, id, device)?.perform(platform);
+        self.cache_log.attached(id, others);
         Ok(())
     }
-
-    fn domain_call(&mut self, call: impl FnOnce(&mut Iommu) -> Result<(), Status>) -> Outcome {
-        self.config.capabilities.stage1_usable().and_then(|()| call(self)).into()
-    }
-}
-
-fn write_output(platform: &mut impl Platform, request: &Request<'_>, bytes: &[u8]) -> Result<(), Status> {
-    let gpa = request.output.ok_or(Status::INVALID_PARAMETER)?;
-    platform.write(gpa, bytes).map_err(|_| Status::INVALID_PARAMETER)
 }

@@ -4,10 +4,10 @@
 use super::Partition;
 use crate::cachelog::{Operation, WriteOutcome};
 use crate::control::StaleField;
-use crate::hypercall::dispatch::{IommuCall, Request};
+use crate::hypercall::calls::IommuCall;
 use crate::ids::{DomainId, Gpa};
-use crate::iommu::layout;
 use crate::platform::Platform;
+use crate::request::iommu::Subject;
 
 impl Partition {
     /// The guest, at `rip`, writes the 64-bit word at `gpa`, which [`Platform::watch`] kept from it.
@@ -56,8 +56,8 @@ impl Partition {
     }
 
     /// A rule answered a call with success that was not carried out: the guest goes by that.
-    pub(super) fn believed(&mut self, platform: &mut impl Platform, call: IommuCall, request: &Request<'_>) {
-        let Some(domain) = layout::named_domain(call, request.input) else { return };
+    pub(super) fn believed(&mut self, platform: &mut impl Platform, call: IommuCall, subject: Subject) {
+        let Some(domain) = subject.domain else { return };
         match call {
             IommuCall::Flush | IommuCall::FlushList => {
                 let devices = self.iommu.domains().attached(domain).count();

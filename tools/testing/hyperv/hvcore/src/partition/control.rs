@@ -14,8 +14,9 @@ use crate::hypercall::control_word::ResultWord;
 use crate::ids::{BusIndex, DeviceIndex, DomainId, Gpa, Iova, LogicalDeviceId, Rid};
 use crate::inject::{Action, Effect, Occurrences, OutputBlock, Qualifiers, Rule};
 use crate::iommu::domains::Attachment;
-use crate::iommu::{layout, walk};
+use crate::iommu::walk;
 use crate::platform::{DeviceTlb, DmaFault, LogLevel, PagingLevels, Platform, Translation};
+use crate::request::iommu::configure_flags;
 use crate::status::Status;
 use crate::vmbus::OfferError;
 use crate::vpci::{Plug, Refusal, Slot};
@@ -223,7 +224,7 @@ impl Partition {
         let translation = self.iommu.domains().translation(id).ok_or(Reply::NoSuchObject)?;
         match field {
             DomainField::Devices => Ok(self.iommu.domains().attached(id).count() as u64),
-            DomainField::Flags => translation.map(layout::configure_flags).ok_or(Reply::Refused),
+            DomainField::Flags => translation.map(configure_flags).ok_or(Reply::Refused),
             DomainField::Root => match translation.ok_or(Reply::Refused)? {
                 Translation::Stage1 { root, .. } => Ok(root.0),
                 Translation::Bypass | Translation::Blocked => Ok(0),

@@ -5,10 +5,10 @@
 
 use alloc::collections::{BTreeMap, BTreeSet};
 
-use crate::hypercall::dispatch::{IommuCall, Request};
+use crate::hypercall::calls::IommuCall;
 use crate::ids::{DomainId, LogicalDeviceId};
 use crate::iommu::domains::Domains;
-use crate::iommu::layout;
+use crate::request::iommu::Subject;
 use crate::status::Status;
 
 /// Bounds the memory that a guest can make us spend; what is beyond it is judged as if no rule had answered.
@@ -35,9 +35,8 @@ pub(super) struct Doubt {
 
 impl Doubt {
     /// A rule answers the call with this status.
-    pub(super) fn answered(&mut self, call: IommuCall, request: &Request<'_>, status: Status) {
-        let domain = layout::named_domain(call, request.input);
-        let device = layout::named_device(call, request.input);
+    pub(super) fn answered(&mut self, call: IommuCall, subject: Subject, status: Status) {
+        let Subject { domain, device } = subject;
         match (call, domain, device) {
             (IommuCall::Create, Some(domain), _) if !status.is_success() => self.note(domain, Reason::CreateFailed),
             (IommuCall::Create | IommuCall::Configure | IommuCall::Delete, Some(domain), _) if status.is_success() => {
@@ -52,28 +51,27 @@ impl Doubt {
     }
 
     /// The hypervisor carried out the call, with this status: the guest knows where it is again.
-    pub(super) fn carried_out(&mut self, call: IommuCall, request: &Request<'_>, status: Status) {
+    pub(super) fn carried_out(&mut self, call: IommuCall, subject: Subject, status: Status) {
         if !status.is_success() {
             return;
         }
         match call {
             IommuCall::Create | IommuCall::Delete => {
-                layout::named_domain(call, request.input).and_then(|domain| self.domains.remove(&domain));
+                subject.domain.and_then(|domain| self.domains.remove(&domain));
             }
             IommuCall::Attach => {
-                layout::named_device(call, request.input).map(|device| self.devices.remove(&device));
+                subject.device.map(|device| self.devices.remove(&device));
             }
             IommuCall::GetDeviceProperty => {
-                layout::named_device(call, request.input).map(|device| self.properties.remove(&device));
+                subject.device.map(|device| self.properties.remove(&device));
             }
             _ => {}
         }
     }
 
     /// Whether a sound guest may have made the call, which got a status that it otherwise never gets.
-    pub(super) fn excuses(&self, call: IommuCall, request: &Request<'_>, domains: &Domains) -> bool {
-        let domain = layout::named_domain(call, request.input);
-        let device = layout::named_device(call, request.input);
+    pub(super) fn excuses(&self, call: IommuCall, subject: Subject, domains: &Domains) -> bool {
+        let Subject { domain, device } = subject;
         let about_domain = match domain.and_then(|domain| self.domains.get(&domain)) {
             Some(Reason::Lie) => true,
             Some(Reason::CreateFailed) => matches!(call, IommuCall::Flush | IommuCall::Delete),

@@ -3,14 +3,14 @@
 
 mod buses;
 mod caches;
-mod calls;
 mod control;
 mod device_tlb;
 mod doubt;
 mod faults;
 mod hostility;
-mod hypercalls;
 mod injection;
+mod plan;
+mod road;
 mod root;
 mod summary;
 #[cfg(test)]
@@ -20,18 +20,18 @@ use alloc::vec::Vec;
 use core::fmt;
 
 use crate::counters::Counters;
-use crate::hypercall::control_word::Outcome;
-use crate::hypercall::dispatch::{Call, IommuCall, Request};
+use crate::hypercall::calls::IommuCall;
 use crate::hypercall::fields::InputBuffer;
 use crate::hypercall::page::{self, Change, HypercallPage};
 use crate::hypercall::schedule::Schedule;
 use crate::ids::{BusIndex, DeviceIndex, DomainId, Rid, VpIndex};
 use crate::inject::{Injector, Qualifiers, TableFull};
 use crate::iommu::domains::{DeviceConfig, Managed};
-use crate::iommu::{self, layout, Iommu};
+use crate::iommu::{self, Iommu};
 use crate::options::Options;
 use crate::platform::{BadGpa, FunctionInfo, LogLevel, Platform};
 use crate::report::{Event, ResetCause};
+use crate::request::Hypercall;
 use crate::root::RootHost;
 use crate::status::Status;
 use crate::synic::{MsrOutcome, Synic};
@@ -40,7 +40,7 @@ use doubt::Doubt;
 use faults::FaultLog;
 use hostility::Hostility;
 
-pub use hypercalls::Progress;
+pub use road::Progress;
 
 /// Why a partition cannot be made of these options.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -143,7 +143,7 @@ impl Partition {
         let iommu_config = iommu::Config {
             capabilities: options.capabilities,
             quota: options.quota,
-            invalidation: options.invalidation,
+            flushes: options.flushes,
             cache: options.cache,
             start: options.start,
             taken: options.taken,
@@ -172,7 +172,7 @@ impl Partition {
     pub fn start(&mut self, platform: &mut impl Platform) {
         for index in (0..self.devices.len()).map(DeviceIndex) {
             platform.reset_function(index);
-            self.iommu.domains_mut().start(platform, index);
+            self.iommu.domains_mut().start(index).perform(platform);
         }
     }
 
@@ -216,31 +216,20 @@ impl Partition {
         MsrOutcome::Handled
     }
 
-    fn carry_out(&mut self, platform: &mut impl Platform, vp: VpIndex, request: &Request<'_>) -> Outcome {
-        match request.spec.call {
-            Call::PostMessage => self.post_message(platform, vp, request.input).into(),
-            Call::SignalEvent => self.signal_event(platform, request.input).into(),
-            Call::RetargetInterrupt => self.retarget(platform, request.input).into(),
-            Call::MmioRead => self.mmio_read(platform, request).into(),
-            Call::MmioWrite => self.mmio_write(platform, request.input).into(),
-            Call::Root(call) => self.root_call(platform, call, request),
-            Call::Iommu(call) => {
-                let outcome = self.iommu.call(platform, &mut self.counters, call, request);
-                self.report_caches(platform);
-                if self.iommu.is_violation(call, request, outcome.status)
-                    && !self.doubt.excuses(call, request, self.iommu.domains())
-                    && !self.hostility.confuses()
-                {
-                    self.violation(platform, format_args!("{}: {}", request.spec.code, outcome.status));
-                }
-                self.doubt.carried_out(call, request, outcome.status);
-                if let (IommuCall::Attach | IommuCall::Detach, Status::SUCCESS) = (call, outcome.status) {
-                    let device = layout::named_device(call, request.input);
-                    if let Some((_, _, index)) = device.and_then(|id| self.iommu.domains().device(id)) {
-                        self.check_device_tlb(platform, index);
-                    }
-                }
-                outcome
+    /// What a call of the IOMMU, which ended with this status, says about the guest.
+    fn judge(&mut self, platform: &mut impl Platform, which: IommuCall, call: &Hypercall<'_>, status: Status) {
+        let subject = call.subject;
+        self.report_caches(platform);
+        if self.iommu.is_violation(which, subject, status)
+            && !self.doubt.excuses(which, subject, self.iommu.domains())
+            && !self.hostility.confuses()
+        {
+            self.violation(platform, format_args!("{}: {status}", call.spec.code));
+        }
+        self.doubt.carried_out(which, subject, status);
+        if let (IommuCall::Attach | IommuCall::Detach, Status::SUCCESS) = (which, status) {
+            if let Some((_, _, index)) = subject.device.and_then(|id| self.iommu.domains().device(id)) {
+                self.check_device_tlb(platform, index);
             }
         }
     }
@@ -261,7 +250,7 @@ impl Partition {
         for event in self.vmbus.take_events() {
             match event {
                 Event::FunctionReset { device, cause } => self.follow_reset(platform, device, cause),
-                Event::FunctionReturned { device } => self.iommu.domains_mut().reset(platform, device),
+                Event::FunctionReturned { device } => self.iommu.domains_mut().reset(device).perform(platform),
                 Event::ExtendedConfigWritten { device } => self.check_device_tlb(platform, device),
                 Event::BusMasterEnabled { device } => self.check_bus_master(platform, device),
             }
@@ -296,7 +285,7 @@ impl Partition {
     /// Takes a device from the guest: it leaves its domain, its DMA is blocked, attach calls answer
     /// [`Status::INVALID_DEVICE_ID`]. Unknown devices are ignored.
     pub fn drop_device(&mut self, platform: &mut impl Platform, device: DeviceIndex) {
-        self.iommu.domains_mut().unplug(platform, device);
+        self.iommu.domains_mut().unplug(device).perform(platform);
         platform.log(LogLevel::Info, format_args!("iommu: device {} withdrawn, DMA blocked", device.0));
     }
 

@@ -2,14 +2,12 @@
 //! What a root partition has and other partitions do not: its calls, and pages that the hypervisor placed.
 
 use super::{Partition, PartitionError};
-use crate::hypercall::control_word::Outcome;
-use crate::hypercall::dispatch::{Request, Spec, TABLE};
 use crate::hypercall::page::HypercallPage;
+use crate::hypercall::table::{Spec, GUEST_TABLE, ROOT_TABLE};
 use crate::ids::VpIndex;
 use crate::options::Options;
+use crate::overlay::{Moved, Overlays};
 use crate::platform::{LogLevel, Platform};
-use crate::root::calls::{self, RootCall};
-use crate::root::overlay::{Moved, Overlays};
 use crate::root::sleep::Wish;
 use crate::root::RootHost;
 use crate::synic::{MsrOutcome, Synic};
@@ -48,19 +46,9 @@ impl Partition {
     /// The calls that the partition may make.
     pub(super) fn offered(&self) -> &'static [Spec] {
         match self.root {
-            Some(_) => calls::TABLE,
-            None => TABLE,
+            Some(_) => ROOT_TABLE,
+            None => GUEST_TABLE,
         }
-    }
-
-    pub(super) fn root_call(&mut self, platform: &mut impl Platform, call: RootCall, request: &Request<'_>) -> Outcome {
-        let code = request.spec.code;
-        let Some(root) = &mut self.root else { return crate::status::Status::INVALID_HYPERCALL_CODE.into() };
-        let ended = root.call(platform, call, request);
-        if let Some(what) = ended.violation {
-            self.violation(platform, format_args!("{code}: {what}: {}", ended.outcome.status));
-        }
-        ended.outcome
     }
 
     /// A write to a register that only differs for a root partition; `None` for any other.

@@ -1,78 +1,77 @@
 // SPDX-License-Identifier: GPL-2.0
-//! The calls about device domains, from their inputs to [`super::domains`].
+//! What is asked for about device domains, done by [`super::domains`].
 
-use super::calls::DomainCall;
-use super::domain_layout as layout;
 use super::domains::Mapping;
-use super::refusal::Refusal;
-use super::stage2::Size;
-use super::{each, output_element, Ended, RootHost, PAGE_SHIFT};
+use super::{each, output_element, RootHost};
 use crate::hypercall::control_word::Outcome;
-use crate::hypercall::dispatch::Request;
+use crate::hypercall::frame::Output;
+use crate::hypercall::list::Span;
 use crate::ids::{Gpa, Iova};
 use crate::platform::Platform;
+use crate::request::list::{List, PageNumber, Placement};
+use crate::request::refusal::{Ended, Refusal};
+use crate::request::root_domains::{DomainRequest, Map, Name, Size};
 use crate::status::Status;
 
 /// What a query says of a page that is not mapped.
 const NOT_MAPPED: u64 = u64::MAX;
 
 impl RootHost {
-    pub(super) fn domain_call(
+    pub(super) fn domain_request(
         &mut self,
         platform: &mut impl Platform,
-        call: DomainCall,
-        request: &Request<'_>,
+        request: DomainRequest,
+        span: Option<Span>,
     ) -> Ended {
         let RootHost { domains, pool, .. } = self;
-        let input = request.input;
-        match call {
-            DomainCall::Create => {
-                layout::create(input).and_then(|domain| domains.create(platform, pool, domain)).into()
-            }
-            DomainCall::Delete => {
-                layout::delete(input).and_then(|domain| domains.delete(platform, pool, domain)).into()
-            }
-            DomainCall::Attach => {
-                layout::attach(input).and_then(|(domain, rid)| domains.attach(platform, domain, rid)).into()
-            }
-            DomainCall::Detach => layout::detach(input).and_then(|rid| domains.detach(platform, rid)).into(),
-            DomainCall::Map => self.map_pages(platform, request),
-            DomainCall::Unmap => self.unmap_pages(platform, request),
-            DomainCall::MapSparse => self.map_sparse(platform, request),
-            DomainCall::UnmapSparse => self.unmap_sparse(platform, request),
-            DomainCall::Query => self.query_pages(platform, request),
+        match request {
+            DomainRequest::Create(domain) => domains.create(platform, pool, domain).into(),
+            DomainRequest::Delete(domain) => domains.delete(platform, pool, domain).into(),
+            DomainRequest::Attach(domain, rid) => domains.attach(platform, domain, rid).into(),
+            DomainRequest::Detach(rid) => domains.detach(platform, rid).into(),
+            DomainRequest::Map(map, first, pages) => self.map_pages(platform, map, first, pages, span),
+            DomainRequest::MapSparse(map, pages) => self.map_sparse(platform, map, pages, span),
+            DomainRequest::Unmap(domain, first) => self.unmap_pages(platform, domain, first, span),
+            DomainRequest::UnmapSparse(domain, iovas) => self.unmap_sparse(platform, domain, iovas, span),
+            DomainRequest::Query(domain, iovas, output) => self.query_pages(platform, domain, iovas, output, span),
         }
     }
 
-    /// Each element is the number of a page; addresses follow each other.
-    fn map_pages(&mut self, platform: &mut impl Platform, request: &Request<'_>) -> Ended {
+    fn map_pages(
+        &mut self,
+        platform: &mut impl Platform,
+        map: Map,
+        first: Iova,
+        pages: List<PageNumber>,
+        span: Option<Span>,
+    ) -> Ended {
         let RootHost { domains, pool, .. } = self;
-        each(layout::map_from(request.input), request.list, |&(map, first), list, index| {
-            let target = page(list.element(platform, index)?)?;
+        each(span, |index| {
+            let target = page(pages.get(platform, index)?)?;
             let iova = further(first, u64::from(index) * map.size.bytes())?;
             let mapping = Mapping { target, size: map.size, access: map.access };
             domains.map(platform, pool, map.domain, iova, mapping)
         })
     }
 
-    /// Each element is an address and the number of a page.
-    fn map_sparse(&mut self, platform: &mut impl Platform, request: &Request<'_>) -> Ended {
+    fn map_sparse(
+        &mut self,
+        platform: &mut impl Platform,
+        map: Map,
+        pages: List<Placement>,
+        span: Option<Span>,
+    ) -> Ended {
         let RootHost { domains, pool, .. } = self;
-        each(layout::map(request.input), request.list, |map, list, index| {
-            let target = page(list.second_word(platform, index)?)?;
-            let iova = Iova(list.element(platform, index)?);
-            let mapping = Mapping { target, size: map.size, access: map.access };
-            domains.map(platform, pool, map.domain, iova, mapping)
+        each(span, |index| {
+            let placement = pages.get(platform, index)?;
+            let mapping = Mapping { target: page(placement.page)?, size: map.size, access: map.access };
+            domains.map(platform, pool, map.domain, placement.iova, mapping)
         })
     }
 
     /// The elements are pages that follow each other, and there is no list.
-    fn unmap_pages(&mut self, platform: &mut impl Platform, request: &Request<'_>) -> Ended {
-        let parts = layout::unmap_from(request.input);
-        let (Ok((domain, first)), Some(list)) = (parts, request.list) else {
-            return parts.map(|_| ()).into();
-        };
-        let (indices, mut done) = (list.indices(), 0);
+    fn unmap_pages(&mut self, platform: &mut impl Platform, domain: Name, first: Iova, span: Option<Span>) -> Ended {
+        let (indices, mut done) = (span.map_or(0..0, Span::indices), 0);
         let pages = u64::from(indices.end - indices.start);
         let start = further(first, u64::from(indices.start) * Size::Small.bytes());
         let RootHost { domains, pool, .. } = self;
@@ -83,21 +82,33 @@ impl RootHost {
         Ended { outcome: Outcome { reps_completed, ..outcome }, violation }
     }
 
-    /// Each element is an address.
-    fn unmap_sparse(&mut self, platform: &mut impl Platform, request: &Request<'_>) -> Ended {
+    fn unmap_sparse(
+        &mut self,
+        platform: &mut impl Platform,
+        domain: Name,
+        iovas: List<Iova>,
+        span: Option<Span>,
+    ) -> Ended {
         let RootHost { domains, pool, .. } = self;
-        each(layout::addresses(request.input), request.list, |&domain, list, index| {
-            let iova = Iova(list.element(platform, index)?);
+        each(span, |index| {
+            let iova = iovas.get(platform, index)?;
             domains.unmap(platform, pool, domain, iova, 1, &mut 0)
         })
     }
 
-    /// Each element is an address; the output has the address in memory, or all ones.
-    fn query_pages(&mut self, platform: &mut impl Platform, request: &Request<'_>) -> Ended {
+    /// The output has the addresses in memory, or all ones.
+    fn query_pages(
+        &mut self,
+        platform: &mut impl Platform,
+        domain: Name,
+        iovas: List<Iova>,
+        output: Output,
+        span: Option<Span>,
+    ) -> Ended {
         let domains = &mut self.domains;
-        each(layout::addresses(request.input), request.list, |&domain, list, index| {
-            let at = output_element(request, index, 8)?;
-            let iova = Iova(list.element(platform, index)?);
+        each(span, |index| {
+            let at = output_element(output, index, 8)?;
+            let iova = iovas.get(platform, index)?;
             let leaf = domains.query(platform, domain, iova)?;
             let found = leaf.map_or(NOT_MAPPED, |leaf| leaf.page.0 + iova.0 % Size::Small.bytes());
             Ok(platform.write(at, &found.to_le_bytes()).map_err(|_| Status::INVALID_PARAMETER)?)
@@ -105,12 +116,8 @@ impl RootHost {
     }
 }
 
-/// The page with this number.
-fn page(number: u64) -> Result<Gpa, Refusal> {
-    match number >> (u64::BITS - PAGE_SHIFT) {
-        0 => Ok(Gpa(number << PAGE_SHIFT)),
-        _ => Err(Refusal::parameter("the number of no page")),
-    }
+fn page(number: PageNumber) -> Result<Gpa, Refusal> {
+    number.address().ok_or(Refusal::parameter("the number of no page"))
 }
 
 fn further(iova: Iova, bytes: u64) -> Result<Iova, Refusal> {

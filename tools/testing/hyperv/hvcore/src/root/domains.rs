@@ -7,29 +7,19 @@
 use alloc::collections::BTreeMap;
 
 use super::memory::Pool;
-use super::refusal::Refusal;
-use super::stage2::{Access, Leaf, Size, Table};
+use super::stage2::{Leaf, Table};
 use super::PAGE_BYTES;
 use crate::ids::{DomainId, Gpa, Iova, Rid};
 use crate::iommu::tags::{self, Tags};
 use crate::platform::{CacheTag, LogLevel, Platform, RequesterTranslation};
+use crate::request::refusal::Refusal;
+use crate::request::root_domains::{Access, Name, Size};
 use crate::status::Status;
 
 /// Most requesters that are kept track of: each costs tables of its own.
 const REQUESTERS_MAX: usize = 64;
 /// IOVAs have this many bits.
 pub const IOVA_BITS: u32 = 48;
-
-/// A domain as a call names it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Name {
-    /// The partition's memory onto itself.
-    Identity,
-    /// Nothing gets through.
-    Blocked,
-    /// One that the partition creates.
-    Own(DomainId),
-}
 
 /// Where a requester is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -294,6 +284,7 @@ fn blocks(iova: Iova, pages: u64) -> impl Iterator<Item = (Iova, u8)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::request::list::PageNumber;
     use crate::testing::{Event, MockPlatform};
     use alloc::vec;
     use alloc::vec::Vec;
@@ -313,7 +304,7 @@ mod tests {
         fn new(pages: u64) -> World {
             let (mut platform, mut pool) = (MockPlatform::new(Vec::new()), Pool::new());
             for page in 0x40..0x40 + pages {
-                pool.deposit(&mut platform, page).unwrap();
+                pool.deposit(&mut platform, PageNumber(page)).unwrap();
             }
             World { platform, pool, domains: Domains::new() }
         }

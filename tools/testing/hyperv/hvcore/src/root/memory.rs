@@ -3,10 +3,11 @@
 
 use alloc::collections::BTreeSet;
 
-use super::refusal::Refusal;
-use super::{PAGE_BYTES, PAGE_SHIFT};
+use super::PAGE_BYTES;
 use crate::ids::Gpa;
 use crate::platform::{PageOwner, Platform};
+use crate::request::list::PageNumber;
+use crate::request::refusal::Refusal;
 use crate::status::Status;
 
 /// The pages, used or not.
@@ -27,9 +28,8 @@ impl Pool {
     /// # Errors
     /// [`Status::NO_RESOURCES`] when the hypervisor cannot keep track of it. A violation: no memory of the partition's, or
     /// given already.
-    pub fn deposit(&mut self, platform: &mut impl Platform, page: u64) -> Result<(), Refusal> {
-        let address = page.checked_shl(PAGE_SHIFT).filter(|address| address >> PAGE_SHIFT == page).map(Gpa);
-        let address = address.filter(|&address| platform.is_guest_ram(address, PAGE_BYTES));
+    pub fn deposit(&mut self, platform: &mut impl Platform, page: PageNumber) -> Result<(), Refusal> {
+        let address = page.address().filter(|&address| platform.is_guest_ram(address, PAGE_BYTES));
         let address = address.ok_or(Refusal::parameter("a page that is no memory of the partition's"))?;
         if self.contains(address) {
             return Err(Refusal::parameter("a page that has been deposited"));
@@ -101,10 +101,10 @@ mod tests {
         let mut pool = Pool::new();
         assert_eq!(pool.take(), Err(Status(0x0b).into()));
         for page in [7, 5, 6] {
-            assert_eq!(pool.deposit(&mut platform, page), Ok(()));
+            assert_eq!(pool.deposit(&mut platform, PageNumber(page)), Ok(()));
         }
         assert!(platform.owners.values().all(|owner| *owner == PageOwner::Hypervisor) && platform.owners.len() == 3);
-        assert!(pool.deposit(&mut platform, 5).unwrap_err().violation.is_some());
+        assert!(pool.deposit(&mut platform, PageNumber(5)).unwrap_err().violation.is_some());
         for (gpa, bytes, expected) in
             [(0x4fff, 1, false), (0x4fff, 2, true), (0x7fff, 1, true), (0x8000, 9, false), (0, 0x9000, true)]
         {
@@ -112,7 +112,7 @@ mod tests {
         }
         let page = pool.take().unwrap();
         assert_eq!((page, pool.free(), pool.total()), (Gpa(0x5000), 2, 3));
-        assert!(pool.contains(page) && pool.deposit(&mut platform, 5).is_err());
+        assert!(pool.contains(page) && pool.deposit(&mut platform, PageNumber(5)).is_err());
         pool.release(page);
         pool.release(page);
         assert_eq!(pool.free(), 3);
@@ -120,8 +120,8 @@ mod tests {
         assert_eq!(core::iter::from_fn(|| pool.withdraw(&mut platform)).count(), 3);
         assert_eq!((pool.total(), platform.owners.len(), platform.get_u64(0x6000)), (0, 0, 0));
         platform.watch_limit = 1;
-        assert_eq!(pool.deposit(&mut platform, 5), Ok(()));
-        assert_eq!(pool.deposit(&mut platform, 6), Err(Status::NO_RESOURCES.into()));
+        assert_eq!(pool.deposit(&mut platform, PageNumber(5)), Ok(()));
+        assert_eq!(pool.deposit(&mut platform, PageNumber(6)), Err(Status::NO_RESOURCES.into()));
         assert_eq!(pool.total(), 1);
     }
 
@@ -130,8 +130,8 @@ mod tests {
         let mut platform = MockPlatform::new(Vec::new());
         let mut pool = Pool::new();
         for page in [RAM_BYTES as u64 >> 12, u64::MAX, 1 << 52, 1 << 63] {
-            assert_eq!(pool.deposit(&mut platform, page).unwrap_err().status, Status(5), "{page:#x}");
+            assert_eq!(pool.deposit(&mut platform, PageNumber(page)).unwrap_err().status, Status(5), "{page:#x}");
         }
-        assert_eq!(pool.deposit(&mut platform, (RAM_BYTES as u64 >> 12) - 1), Ok(()));
+        assert_eq!(pool.deposit(&mut platform, PageNumber((RAM_BYTES as u64 >> 12) - 1)), Ok(()));
     }
 }

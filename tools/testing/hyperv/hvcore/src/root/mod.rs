@@ -3,20 +3,15 @@
 //! partitions (none here).
 //!
 //! It sees the machine's own PCI, firmware tables and memory, but not the hypervisor's. What it may not do, or does in the
-//! wrong order, is a violation with a name; see [`refusal`].
+//! wrong order, is a violation with a name; see [`crate::request::refusal`].
 
-pub mod calls;
 mod domain_calls;
-pub mod domain_layout;
 pub mod domains;
 pub mod interrupts;
-pub mod layout;
 pub mod memory;
-pub mod overlay;
 pub mod processors;
 pub mod properties;
 pub mod reference_time;
-pub mod refusal;
 pub mod sleep;
 pub mod stage2;
 pub mod statistics;
@@ -25,20 +20,22 @@ mod tests;
 
 use crate::control::{DeviceField, Reply};
 use crate::hypercall::control_word::Outcome;
-use crate::hypercall::dispatch::{RepList, Request};
-use crate::ids::{Gpa, Rid, VpIndex};
+use crate::hypercall::frame::Output;
+use crate::hypercall::list::Span;
+use crate::ids::{Gpa, LpIndex, Rid, VpIndex};
+use crate::overlay::{Fixed, Moved, Overlays};
 use crate::platform::Platform;
+use crate::request::interrupts::MapInterrupt;
+use crate::request::list::{ApicId, List, PageNumber};
+use crate::request::refusal::{Ended, Refusal};
+use crate::request::root::{Object, PartitionProperty, RootRequest, ROOT};
 use crate::status::Status;
-use calls::RootCall;
 use domains::Domains;
-use interrupts::{Interrupts, MapRequest};
+use interrupts::Interrupts;
 use memory::Pool;
-use overlay::{Fixed, Overlays};
-use processors::{LpIndex, Processors};
-use properties::SystemProperty;
-use refusal::Refusal;
+use processors::Processors;
 use sleep::{Sleep, Wish};
-use statistics::{Census, Object, Statistics};
+use statistics::{Census, Statistics};
 
 use alloc::vec::Vec;
 
@@ -50,24 +47,6 @@ const PAGE_BYTES: u64 = 1 << PAGE_SHIFT;
 pub const VP_ASSIST_PAGE: u32 = 0x4000_0073;
 /// `HV_X64_MSR_REFERENCE_TSC`.
 pub const REFERENCE_TSC: u32 = 0x4000_0021;
-
-/// How a call ended, and what was wrong with it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Ended {
-    /// What the caller is told.
-    pub outcome: Outcome,
-    /// The violation's name.
-    pub violation: Option<&'static str>,
-}
-
-impl From<Result<(), Refusal>> for Ended {
-    fn from(result: Result<(), Refusal>) -> Self {
-        match result {
-            Ok(()) => Ended { outcome: Status::SUCCESS.into(), violation: None },
-            Err(Refusal { status, violation }) => Ended { outcome: status.into(), violation },
-        }
-    }
-}
 
 /// The host.
 pub struct RootHost {
@@ -112,7 +91,7 @@ impl RootHost {
     }
 
     /// Writes such a register; `None` for any other.
-    pub fn msr_write(&mut self, vp: VpIndex, msr: u32, value: u64) -> Option<Result<(), overlay::Moved>> {
+    pub fn msr_write(&mut self, vp: VpIndex, msr: u32, value: u64) -> Option<Result<(), Moved>> {
         match msr {
             VP_ASSIST_PAGE => self.assist_pages.get_mut(vp.0 as usize).map(|page| page.set(value)),
             REFERENCE_TSC => Some(self.reference_tsc.set(value)),
@@ -175,143 +154,140 @@ impl RootHost {
         }
     }
 
-    /// Carries out a call whose form is sound.
-    pub fn call(&mut self, platform: &mut impl Platform, call: RootCall, request: &Request<'_>) -> Ended {
-        let input = request.input;
-        if request.output.is_some_and(|gpa| self.pool.overlaps(gpa, 1)) {
-            return Err(Refusal::parameter("an output in memory that was deposited")).into();
+    /// Checks what is to be checked before the input of a call is looked at.
+    ///
+    /// # Errors
+    /// A violation.
+    pub fn admit(&self, output: Option<Output>) -> Result<(), Refusal> {
+        match output.is_some_and(|output| self.pool.overlaps(output.gpa(), 1)) {
+            true => Err(Refusal::parameter("an output in memory that was deposited")),
+            false => Ok(()),
         }
-        match call {
-            RootCall::Domain(call) => self.domain_call(platform, call, request),
-            RootCall::Deposit => self.deposit(platform, request),
-            RootCall::Withdraw => self.withdraw(platform, request),
-            RootCall::VpIndexFromApicId => self.vp_indices(platform, request),
-            RootCall::PartitionId => write(platform, request, &layout::ROOT.to_le_bytes()).into(),
-            RootCall::PartitionProperty => layout::own_partition(input, 0x00)
-                .and_then(|()| properties::partition(input.u32(0x08), self.privileges))
-                .and_then(|value| write(platform, request, &value.to_le_bytes()))
-                .into(),
-            RootCall::PartitionPropertyEx => layout::own_partition(input, 0x00)
-                .and_then(|()| properties::partition_ex(input.u32(0x08)))
-                .and_then(|value| write(platform, request, &value))
-                .into(),
-            RootCall::SystemProperty => SystemProperty::decode(input.u32(0x00))
-                .and_then(|property| write(platform, request, &property.value().to_le_bytes()))
-                .into(),
-            RootCall::SetSystemProperty => {
-                layout::set_system_property(input).and_then(|(state, types)| self.sleep.define(state, types)).into()
+    }
+
+    /// Does what is asked for; of a list the elements of `span`.
+    pub fn carry_out(&mut self, platform: &mut impl Platform, request: RootRequest, span: Option<Span>) -> Ended {
+        match request {
+            RootRequest::Domain(request) => self.domain_request(platform, request, span),
+            RootRequest::Deposit(pages) => self.deposit(platform, pages, span),
+            RootRequest::Withdraw(output) => self.withdraw(platform, output, span),
+            RootRequest::VpIndexFromApicId(apics, output) => self.vp_indices(platform, apics, output, span),
+            RootRequest::PartitionId(output) => tell(platform, output, &ROOT.to_le_bytes()).into(),
+            RootRequest::PartitionProperty(PartitionProperty::PrivilegeFlags, output) => {
+                tell(platform, output, &self.privileges.to_le_bytes()).into()
             }
-            RootCall::EnterSleepState => self.sleep.enter(input.u32(0x00)).map(|wish| self.wish = wish).into(),
-            RootCall::LogicalProcessorRunTime => self
-                .processors
-                .check_started(LpIndex(input.u32(0x00)))
-                .and_then(|()| {
-                    // Times of the partition are not kept apart.
-                    let mut times = [0; 0x20];
-                    times[0x18..].copy_from_slice(&platform.effort().ticks.to_le_bytes());
-                    write(platform, request, &times)
-                })
-                .into(),
-            RootCall::AddLogicalProcessor => {
-                let (lp, apic_id) = layout::logical_processor(input);
-                self.processors.add(lp, apic_id).and_then(|()| write(platform, request, &[0; 0x38])).into()
+            RootRequest::PartitionProperty(PartitionProperty::VmmCapabilities, output) => {
+                tell(platform, output, &properties::VMM_CAPABILITIES).into()
             }
-            RootCall::NotifyEvent => {
-                layout::all_processors_started(input).map(|()| self.processors.all_started()).into()
+            RootRequest::SystemProperty(property, output) => {
+                tell(platform, output, &properties::system(property).to_le_bytes()).into()
             }
-            RootCall::CreateVp => layout::create_vp(input).and_then(|(vp, lp)| self.processors.create(vp, lp)).into(),
-            RootCall::MapInterrupt => self.map_interrupt(platform, request).into(),
-            RootCall::UnmapInterrupt => {
-                layout::own_partition(input, 0x00).and_then(|()| self.interrupts.unmap(platform, input)).into()
+            RootRequest::DefineSleepState(state, types) => self.sleep.define(state, types).into(),
+            RootRequest::EnterSleepState(state) => self.sleep.enter(state).map(|wish| self.wish = wish).into(),
+            RootRequest::LogicalProcessorRunTime(lp, output) => self.run_time(platform, lp, output).into(),
+            RootRequest::AddLogicalProcessor(lp, apic, output) => {
+                self.processors.add(lp, apic).and_then(|()| tell(platform, output, &[0; 0x38])).into()
             }
-            RootCall::MapStatistics => self.map_statistics(platform, request).into(),
-            RootCall::UnmapStatistics => {
+            RootRequest::AllProcessorsStarted => {
+                self.processors.all_started();
+                Status::SUCCESS.into()
+            }
+            RootRequest::CreateVp(vp, lp) => self.processors.create(vp, lp).into(),
+            RootRequest::MapInterrupt(map, output) => self.map_interrupt(platform, &map, output).into(),
+            RootRequest::UnmapInterrupt(unmap) => self.interrupts.unmap(platform, unmap).into(),
+            RootRequest::MapStatistics(object, output) => self.map_statistics(platform, object, output).into(),
+            RootRequest::UnmapStatistics(object) => {
                 let RootHost { statistics, pool, .. } = self;
-                layout::statistics(input).and_then(|object| statistics.unmap(platform, pool, object)).into()
+                statistics.unmap(platform, pool, object).into()
             }
         }
     }
 
-    fn map_interrupt(&mut self, platform: &mut impl Platform, request: &Request<'_>) -> Result<(), Refusal> {
-        let input = request.input;
-        layout::own_partition(input, 0x00)?;
-        let wanted = MapRequest::decode(input, &self.processors)?;
-        let entry = self.interrupts.map(platform, input.u64(0x08), &wanted)?;
-        let mut output = [0; 0x38];
-        output[..0x10].copy_from_slice(&entry.encode());
-        write(platform, request, &output)
+    fn run_time(&self, platform: &mut impl Platform, lp: LpIndex, output: Output) -> Result<(), Refusal> {
+        self.processors.check_started(lp)?;
+        // Times of the partition are not kept apart.
+        let mut times = [0; 0x20];
+        times[0x18..].copy_from_slice(&platform.effort().ticks.to_le_bytes());
+        tell(platform, output, &times)
     }
 
-    fn map_statistics(&mut self, platform: &mut impl Platform, request: &Request<'_>) -> Result<(), Refusal> {
-        let object = layout::statistics(request.input)?;
+    fn map_interrupt(
+        &mut self,
+        platform: &mut impl Platform,
+        map: &MapInterrupt,
+        output: Output,
+    ) -> Result<(), Refusal> {
+        if !self.processors.exists(map.vp) {
+            return Err(Refusal::violation(Status::INVALID_VP_INDEX, "a processor that was not created"));
+        }
+        let entry = self.interrupts.map(platform, map)?;
+        let mut bytes = [0; 0x38];
+        bytes[..0x10].copy_from_slice(&entry.encode());
+        tell(platform, output, &bytes)
+    }
+
+    fn map_statistics(&mut self, platform: &mut impl Platform, object: Object, output: Output) -> Result<(), Refusal> {
         match object {
             Object::Hypervisor | Object::Partition => {}
-            Object::LogicalProcessor(lp) => self.processors.check_started(LpIndex(lp))?,
-            Object::Vp(vp) if self.processors.exists(VpIndex(vp)) => {}
+            Object::LogicalProcessor(lp) => self.processors.check_started(lp)?,
+            Object::Vp(vp) if self.processors.exists(vp) => {}
             Object::Vp(_) => return Err(Refusal::violation(Status::INVALID_VP_INDEX, "statistics of no processor")),
         }
         let census = self.census();
         let Gpa(page) = self.statistics.map(platform, &mut self.pool, object, census)?;
-        write(platform, request, &(page >> 12).to_le_bytes())
+        tell(platform, output, &(page >> PAGE_SHIFT).to_le_bytes())
     }
 
-    fn deposit(&mut self, platform: &mut impl Platform, request: &Request<'_>) -> Ended {
-        each(layout::own_partition(request.input, 0x00), request.list, |(), list, index| {
-            let page = list.element(platform, index)?;
+    fn deposit(&mut self, platform: &mut impl Platform, pages: List<PageNumber>, span: Option<Span>) -> Ended {
+        each(span, |index| {
+            let page = pages.get(platform, index)?;
             self.pool.deposit(platform, page)
         })
     }
 
     /// Page numbers go to the output, as many as are asked for and there are.
-    fn withdraw(&mut self, platform: &mut impl Platform, request: &Request<'_>) -> Ended {
-        each(layout::own_partition(request.input, 0x00), request.list, |(), _, index| {
-            let at = output_element(request, index, 8)?;
+    fn withdraw(&mut self, platform: &mut impl Platform, output: Output, span: Option<Span>) -> Ended {
+        each(span, |index| {
+            let at = output_element(output, index, 8)?;
             let Gpa(page) = self.pool.withdraw(platform).ok_or(Status::NO_RESOURCES)?;
-            Ok(platform.write(at, &(page >> 12).to_le_bytes()).map_err(|_| Status::INVALID_PARAMETER)?)
+            Ok(platform.write(at, &(page >> PAGE_SHIFT).to_le_bytes()).map_err(|_| Status::INVALID_PARAMETER)?)
         })
     }
 
-    fn vp_indices(&mut self, platform: &mut impl Platform, request: &Request<'_>) -> Ended {
-        each(layout::own_partition(request.input, 0x00), request.list, |(), list, index| {
-            let at = output_element(request, index, 4)?;
-            let VpIndex(vp) = self.processors.with_apic(list.element(platform, index)?)?;
+    fn vp_indices(
+        &mut self,
+        platform: &mut impl Platform,
+        apics: List<ApicId>,
+        output: Output,
+        span: Option<Span>,
+    ) -> Ended {
+        each(span, |index| {
+            let at = output_element(output, index, 4)?;
+            let VpIndex(vp) = self.processors.with_apic(apics.get(platform, index)?)?;
             Ok(platform.write(at, &vp.to_le_bytes()).map_err(|_| Status::INVALID_PARAMETER)?)
         })
     }
 }
 
-/// Where an element of a call's output goes.
-fn output_element(request: &Request<'_>, index: u16, bytes: u64) -> Result<Gpa, Refusal> {
-    let output = request.output.ok_or(Status::INVALID_PARAMETER)?;
-    let offset = u64::from(index) * bytes;
-    if output.page_offset() + offset + bytes > PAGE_BYTES {
-        return Err(Refusal::violation(Status::INVALID_ALIGNMENT, "an output that crosses a page"));
-    }
-    Ok(output.checked_add(offset).ok_or(Status::INVALID_PARAMETER)?)
+fn tell(platform: &mut impl Platform, output: Output, bytes: &[u8]) -> Result<(), Refusal> {
+    Ok(output.write(platform, bytes)?)
 }
 
-/// Carries out a call for each element of its list, until one fails; for none, if its header is refused.
-fn each<T>(
-    header: Result<T, Refusal>,
-    list: Option<RepList>,
-    mut work: impl FnMut(&T, RepList, u16) -> Result<(), Refusal>,
-) -> Ended {
-    let header = match header {
-        Ok(header) => header,
-        Err(refusal) => return Err(refusal).into(),
-    };
-    let Some(list) = list else {
-        return Err(Refusal::violation(Status::INVALID_HYPERCALL_INPUT, "a call without a list")).into();
-    };
-    for index in list.indices() {
-        if let Err(Refusal { status, violation }) = work(&header, list, index) {
-            return Ended { outcome: Outcome { status, reps_completed: index }, violation };
+/// Where an element of a call's output goes.
+fn output_element(output: Output, index: u16, bytes: u64) -> Result<Gpa, Refusal> {
+    output.element(index, bytes).map_err(|status| match status {
+        Status::INVALID_ALIGNMENT => Refusal::violation(status, "an output that crosses a page"),
+        status => status.into(),
+    })
+}
+
+/// Does something for each element, until one fails.
+fn each(span: Option<Span>, mut work: impl FnMut(u16) -> Result<(), Refusal>) -> Ended {
+    let indices = span.map_or(0..0, Span::indices);
+    for index in indices.clone() {
+        if let Err(refusal) = work(index) {
+            return Ended::at(index, refusal);
         }
     }
-    Ended { outcome: Outcome { status: Status::SUCCESS, reps_completed: list.indices().end }, violation: None }
-}
-
-fn write(platform: &mut impl Platform, request: &Request<'_>, bytes: &[u8]) -> Result<(), Refusal> {
-    let gpa = request.output.ok_or(Status::INVALID_PARAMETER)?;
-    Ok(platform.write(gpa, bytes).map_err(|_| Status::INVALID_PARAMETER)?)
+    Ended { outcome: Outcome { status: Status::SUCCESS, reps_completed: indices.end }, violation: None }
 }

@@ -5,13 +5,10 @@
 use alloc::vec;
 use alloc::vec::Vec;
 
-use super::refusal::Refusal;
-use crate::ids::VpIndex;
+use crate::ids::{LpIndex, VpIndex};
+use crate::request::list::ApicId;
+use crate::request::refusal::Refusal;
 use crate::status::Status;
-
-/// A logical processor's number, equal to its local APIC id under minihv.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct LpIndex(pub u32);
 
 /// A processor of the machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,9 +71,9 @@ impl Processors {
     ///
     /// # Errors
     /// A violation: another processor's APIC, a processor that has been started, or after all have been.
-    pub fn add(&mut self, lp: LpIndex, apic_id: u32) -> Result<(), Refusal> {
+    pub fn add(&mut self, lp: LpIndex, apic: ApicId) -> Result<(), Refusal> {
         let now = self.get(lp)?;
-        if apic_id != lp.0 {
+        if apic.0 != lp.0 {
             return Err(Refusal::parameter("the processor has another local APIC"));
         }
         match (self.phase, now) {
@@ -134,8 +131,8 @@ impl Processors {
     ///
     /// # Errors
     /// [`Status::INVALID_PARAMETER`] when there is none.
-    pub fn with_apic(&self, apic_id: u64) -> Result<VpIndex, Refusal> {
-        let vp = u32::try_from(apic_id).ok().map(VpIndex).filter(|vp| self.exists(*vp));
+    pub fn with_apic(&self, ApicId(id): ApicId) -> Result<VpIndex, Refusal> {
+        let vp = Some(VpIndex(id)).filter(|vp| self.exists(*vp));
         vp.ok_or(Refusal::from(Status::INVALID_PARAMETER))
     }
 
@@ -166,7 +163,7 @@ mod tests {
         assert_eq!(processors.check_started(LpIndex(0)), Ok(()));
         assert_eq!(processors.check_started(LpIndex(1)), Err(Status::INVALID_LP_INDEX.into()));
         for number in 1..3 {
-            assert_eq!(processors.add(LpIndex(number), number), Ok(()));
+            assert_eq!(processors.add(LpIndex(number), ApicId(number)), Ok(()));
             assert!(!processors.exists(VpIndex(number)));
         }
         processors.all_started();
@@ -177,22 +174,22 @@ mod tests {
         assert_eq!((processors.started(), processors.created()), (3, 3));
         // The next kernel finds them.
         assert_eq!(processors.check_started(LpIndex(2)), Ok(()));
-        assert_eq!(processors.with_apic(2), Ok(VpIndex(2)));
-        assert_eq!(processors.with_apic(3), Err(Status::INVALID_PARAMETER.into()));
-        assert_eq!(processors.with_apic(1 << 32), Err(Status::INVALID_PARAMETER.into()));
+        assert_eq!(processors.with_apic(ApicId(2)), Ok(VpIndex(2)));
+        assert_eq!(processors.with_apic(ApicId(3)), Err(Status::INVALID_PARAMETER.into()));
+        assert_eq!(processors.with_apic(ApicId(u32::MAX)), Err(Status::INVALID_PARAMETER.into()));
     }
 
     #[test]
     fn whatever_else_is_a_violation() {
         let mut processors = Processors::new(3);
-        assert_eq!(status(processors.add(LpIndex(3), 3)), 0x41);
-        assert_eq!(status(processors.add(LpIndex(1), 2)), 5);
-        assert_eq!(status(processors.add(LpIndex(0), 0)), 0x19);
+        assert_eq!(status(processors.add(LpIndex(3), ApicId(3))), 0x41);
+        assert_eq!(status(processors.add(LpIndex(1), ApicId(2))), 5);
+        assert_eq!(status(processors.add(LpIndex(0), ApicId(0))), 0x19);
         assert_eq!(status(processors.create(VpIndex(1), LpIndex(1))), 7);
-        assert_eq!(processors.add(LpIndex(1), 1), Ok(()));
-        assert_eq!(status(processors.add(LpIndex(1), 1)), 0x19);
+        assert_eq!(processors.add(LpIndex(1), ApicId(1)), Ok(()));
+        assert_eq!(status(processors.add(LpIndex(1), ApicId(1))), 0x19);
         processors.all_started();
-        assert_eq!(status(processors.add(LpIndex(2), 2)), 7);
+        assert_eq!(status(processors.add(LpIndex(2), ApicId(2))), 7);
         assert_eq!(status(processors.create(VpIndex(2), LpIndex(2))), 0x41);
         assert_eq!(status(processors.create(VpIndex(2), LpIndex(1))), 0x0e);
         assert_eq!(status(processors.create(VpIndex(0), LpIndex(0))), 0x19);

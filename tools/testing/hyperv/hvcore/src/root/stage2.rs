@@ -3,10 +3,11 @@
 //! IOMMU walks it at any time.
 
 use super::memory::Pool;
-use super::refusal::Refusal;
 use crate::ids::{Gpa, Iova};
 use crate::paging::{index, PageSize, ENTRIES};
 use crate::platform::Platform;
+use crate::request::refusal::Refusal;
+use crate::request::root_domains::{Access, Size};
 use crate::status::Status;
 use crate::vtd::second_stage::{self, LARGE, READ, WRITE};
 use crate::vtd::PhysAddr;
@@ -15,40 +16,10 @@ const ADDRESS: u64 = 0x000f_ffff_ffff_f000;
 const PRESENT: u64 = READ | WRITE;
 const SMALL_PAGES: u64 = ENTRIES;
 
-/// What a device may do with a page. It may always read it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Access {
-    /// Read it.
-    Read,
-    /// Read and write it.
-    ReadWrite,
-}
-
-impl Access {
-    const fn bits(self) -> u64 {
-        match self {
-            Access::Read => READ,
-            Access::ReadWrite => READ | WRITE,
-        }
-    }
-}
-
-/// The size of a mapping that is asked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Size {
-    /// 4 KiB.
-    Small,
-    /// 2 MiB.
-    Large,
-}
-
-impl Size {
-    /// Bytes.
-    pub const fn bytes(self) -> u64 {
-        match self {
-            Size::Small => PageSize::Small.bytes(),
-            Size::Large => PageSize::Large.bytes(),
-        }
+const fn bits(access: Access) -> u64 {
+    match access {
+        Access::Read => READ,
+        Access::ReadWrite => READ | WRITE,
     }
 }
 
@@ -113,7 +84,7 @@ impl Table {
             Size::Large => PageSize::Large.level(),
         };
         let slot = self.slot_at(platform, pool, iova, level)?;
-        let leaf = target.0 & ADDRESS | access.bits();
+        let leaf = target.0 & ADDRESS | bits(access);
         match (size, slot.entry & PRESENT) {
             (Size::Small, 0) => store(platform, slot.table, index(iova.0, level), leaf),
             (Size::Large, 0) => store(platform, slot.table, index(iova.0, level), leaf | LARGE),
@@ -256,6 +227,7 @@ fn store(platform: &mut impl Platform, table: Gpa, at: usize, entry: u64) -> Res
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::request::list::PageNumber;
     use crate::testing::MockPlatform;
     use alloc::collections::BTreeMap;
     use alloc::vec::Vec;
@@ -267,7 +239,7 @@ mod tests {
         let mut platform = MockPlatform::new(Vec::new());
         let mut pool = Pool::new();
         for page in 0x40..0x40 + pages {
-            pool.deposit(&mut platform, page).unwrap();
+            pool.deposit(&mut platform, PageNumber(page)).unwrap();
         }
         // What was in the pages before means nothing.
         platform.ram.fill(0xff);
@@ -324,7 +296,7 @@ mod tests {
         }
         assert_eq!(table.unmap(&mut platform, &mut pool, inside, 1), Err(Status::INSUFFICIENT_MEMORY.into()));
         assert!(page(&platform, &table, inside.0).is_some());
-        pool.deposit(&mut platform, 0x50).unwrap();
+        pool.deposit(&mut platform, PageNumber(0x50)).unwrap();
         assert_eq!(table.unmap(&mut platform, &mut pool, inside, 600), Ok(1));
         assert_eq!(page(&platform, &table, inside.0), None);
         for (number, offset) in (0..LARGE_BYTES).step_by(0x1000).enumerate() {

@@ -5,9 +5,10 @@
 use alloc::collections::BTreeMap;
 
 use super::memory::Pool;
-use super::refusal::Refusal;
 use crate::ids::Gpa;
 use crate::platform::{PageOwner, Platform};
+use crate::request::refusal::Refusal;
+use crate::request::root::Object;
 use crate::status::Status;
 
 /// Counters of the hypervisor, by their index in its page.
@@ -16,19 +17,6 @@ mod counter {
     pub const PARTITIONS: usize = 2;
     pub const TOTAL_PAGES: usize = 3;
     pub const VIRTUAL_PROCESSORS: usize = 4;
-}
-
-/// Whose statistics.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Object {
-    /// The hypervisor's.
-    Hypervisor,
-    /// A logical processor's.
-    LogicalProcessor(u32),
-    /// A partition's.
-    Partition,
-    /// A virtual processor's.
-    Vp(u32),
 }
 
 /// What is counted in the hypervisor's page.
@@ -117,6 +105,8 @@ fn hide(platform: &mut impl Platform, pool: &mut Pool, page: Gpa) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ids::VpIndex;
+    use crate::request::list::PageNumber;
     use crate::testing::MockPlatform;
     use alloc::vec::Vec;
 
@@ -129,19 +119,19 @@ mod tests {
         let (mut pool, mut statistics) = (Pool::new(), Statistics::new());
         let hypervisor = Object::Hypervisor;
         assert_eq!(statistics.map(&mut platform, &mut pool, hypervisor, CENSUS), Err(Status(0x0b).into()));
-        pool.deposit(&mut platform, 5).unwrap();
+        pool.deposit(&mut platform, PageNumber(5)).unwrap();
         for _ in 0..2 {
             assert_eq!(statistics.map(&mut platform, &mut pool, hypervisor, CENSUS), Ok(Gpa(0x5000)));
         }
         assert_eq!(platform.owners[&Gpa(0x5000)], PageOwner::Shown);
-        assert_eq!(statistics.map(&mut platform, &mut pool, Object::Vp(0), CENSUS), Err(Status(0x0b).into()));
+        assert_eq!(statistics.map(&mut platform, &mut pool, Object::Vp(VpIndex(0)), CENSUS), Err(Status(0x0b).into()));
         let words: Vec<u64> = (0..5).map(|index| platform.get_u64(0x5000 + 8 * index)).collect();
         assert_eq!((words, platform.get_u64(0x5800)), (vec![0, 4, 1, 2, 3], 0));
         assert_eq!(statistics.unmap(&mut platform, &mut pool, hypervisor), Ok(()));
         assert_eq!(platform.owners[&Gpa(0x5000)], PageOwner::Hypervisor);
         assert!(statistics.unmap(&mut platform, &mut pool, hypervisor).unwrap_err().violation.is_some());
         assert_eq!(pool.free(), 1);
-        statistics.map(&mut platform, &mut pool, Object::Vp(1), CENSUS).unwrap();
+        statistics.map(&mut platform, &mut pool, Object::Vp(VpIndex(1)), CENSUS).unwrap();
         statistics.unmap_all(&mut platform, &mut pool);
         assert_eq!(pool.free(), 1);
     }

@@ -1,12 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 //! The root partition as its kernel meets it: registers, calls, and the order of both.
 
-use super::calls::TABLE;
-use super::overlay::Overlays;
-use crate::hypercall::dispatch::Kind;
 use crate::hypercall::schedule::Registers;
+use crate::hypercall::table::{Kind, ROOT_TABLE};
 use crate::ids::{Gpa, VpIndex};
 use crate::options::Options;
+use crate::overlay::Overlays;
 use crate::partition::{Partition, Progress};
 use crate::synic::MsrOutcome;
 use crate::testing::MockPlatform;
@@ -279,7 +278,7 @@ proptest! {
     /// No panic, an answer of sound form, and every page either the partition's or the hypervisor's.
     #[test]
     fn any_calls(calls in prop::collection::vec(
-        (prop::sample::select(TABLE), 0u64..5, 0u64..3, 0u64..3, prop::collection::vec(any_word(), 0..14)),
+        (prop::sample::select(ROOT_TABLE), 0u64..5, 0u64..3, 0u64..3, prop::collection::vec(any_word(), 0..14)),
         1..80,
     )) {
         let mut root = Root::started();

@@ -5,7 +5,7 @@ use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
-use crate::ids::{BusIndex, DeviceIndex, Gpa, VpIndex};
+use crate::ids::{BusIndex, ConnectionId, DeviceIndex, Gpa, VpIndex};
 use crate::nt_status::NtStatus;
 use crate::platform::Platform;
 use crate::report::{Event, Report, ResetCause};
@@ -16,7 +16,7 @@ use super::config::{BusConfig, Unload};
 use super::gpadl::GpadlHandle;
 use super::offers::OfferError;
 use super::ring::{Completion, Incoming, Notify, Outgoing, Packet, PacketKind, RingError, Sent};
-use super::{Availability, ConnectionId};
+use super::Availability;
 
 /// Connection id of the first channel's signals; message connections have small numbers.
 const FIRST_SIGNAL_CONNECTION: u32 = 0x100;

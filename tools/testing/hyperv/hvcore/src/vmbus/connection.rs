@@ -3,7 +3,7 @@
 
 use alloc::vec::Vec;
 
-use crate::ids::VpIndex;
+use crate::ids::{ConnectionId, VpIndex};
 use crate::nt_status::NtStatus;
 use crate::platform::{LogLevel, Platform};
 use crate::report::Report;
@@ -13,7 +13,7 @@ use crate::synic::{Message, Sint, Synic, MESSAGE_PAYLOAD_MAX};
 use super::channel::{Channel, Intent, Phase, Relid};
 use super::gpadl::{GpadlHandle, Progress};
 use super::message::{self, DecodeError, GuestMessage, InterruptChoice, Verdict};
-use super::{ConnectionId, Version, Vmbus};
+use super::{Version, Vmbus};
 
 /// The only message type that VMBus knows.
 const CHANNEL_MESSAGE: u32 = 1;

@@ -3,13 +3,12 @@
 
 use alloc::vec::Vec;
 
-use crate::ids::{Guid, VpIndex};
+use crate::ids::{ConnectionId, Guid, VpIndex};
 use crate::nt_status::NtStatus;
 use crate::wire::{u16_at, u32_at, u64_at, Writer};
 
 use super::channel::Relid;
 use super::gpadl::{GpadlHandle, GpadlShape};
-use super::ConnectionId;
 
 const OFFER_CHANNEL: u32 = 1;
 const RESCIND_CHANNEL_OFFER: u32 = 2;

@@ -17,22 +17,19 @@ mod tests;
 
 use alloc::vec::Vec;
 
-use crate::ids::{BusIndex, DeviceIndex, Gpa, LogicalDeviceId};
+use crate::ids::{BusIndex, ConnectionId, DeviceIndex, Gpa, LogicalDeviceId};
 use crate::platform::{AccessSize, Platform};
 use crate::report::{Event, Report};
+use crate::request::retarget::RetargetInterrupt;
 use crate::status::Status;
 use crate::synic::Synic;
-use crate::vpci::{Plug, Refusal, RetargetInterrupt};
+use crate::vpci::{Plug, Refusal};
 
 use channel::Channel;
 use connection::Connection;
 
 pub use config::{BusConfig, ConfigError, FunctionConfig, Ids, Unload, Version, VmbusConfig, MAX_BUSES, MAX_FUNCTIONS};
 pub use offers::OfferError;
-
-/// A message or event connection, as the guest names it in a hypercall.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ConnectionId(pub u32);
 
 /// Whether the guest may use a function.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

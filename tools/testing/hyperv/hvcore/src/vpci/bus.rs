@@ -7,10 +7,11 @@ use crate::ids::{DeviceIndex, Gpa, Guid, LogicalDeviceId};
 use crate::nt_status::NtStatus;
 use crate::platform::{LogLevel, Platform};
 use crate::report::{Event, Report, ResetCause};
+use crate::request::retarget::RetargetInterrupt;
 use crate::status::Status;
 
 use super::config::visible_bars;
-use super::interrupt::{InterruptTable, RetargetInterrupt};
+use super::interrupt::InterruptTable;
 use super::message::{self, DecodeError, Form, FunctionDescription, InterruptRequest, Request};
 use super::refusal::Refusals;
 use super::{Plug, Refusal, Slot, Version, WINDOW_BYTES};

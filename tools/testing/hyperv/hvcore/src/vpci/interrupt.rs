@@ -9,12 +9,11 @@
 
 use alloc::vec::Vec;
 
-use crate::ids::{DeviceIndex, LogicalDeviceId, VpIndex};
+use crate::ids::{DeviceIndex, VpIndex};
 use crate::nt_status::NtStatus;
 use crate::platform::{Platform, RemapHandle};
-use crate::status::Status;
+use crate::request::retarget::{InterruptMessage, FIRST_VECTOR};
 use crate::vtd::interrupt::{message_address, MESSAGE_DATA};
-use crate::wire::{u32_at, u64_at};
 
 use super::message::{InterruptRequest, Targets};
 use super::Slot;
@@ -27,17 +26,6 @@ const MAX_VECTORS: u16 = 32;
 const SEARCH_FACTOR: usize = 4;
 /// Set in a message's address when its data is a subhandle.
 const SUBHANDLE_VALID: u32 = 1 << 3;
-/// Lowest vector that a local APIC accepts.
-const FIRST_VECTOR: u32 = 16;
-
-/// What a device writes, and where, to raise an interrupt.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct InterruptMessage {
-    /// Bus address.
-    pub address: u64,
-    /// Data of the first vector; further vectors add their number to it.
-    pub data: u32,
-}
 
 /// Whether an interrupt's bus has kept power since it was created.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -185,82 +173,6 @@ fn allocate_run(
         platform.remap_retarget(handle, vp, vector);
     }
     Some(handles)
-}
-
-/// `HvRetargetDeviceInterrupt`'s input.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct RetargetInterrupt {
-    /// Whose interrupt.
-    pub device: LogicalDeviceId,
-    /// The interrupt's message, as created: address and data of this very vector.
-    pub message: InterruptMessage,
-    /// The new vector, 16..=255.
-    pub vector: u8,
-    /// The processor that takes it: the lowest of those allowed. May not exist.
-    pub vp: VpIndex,
-}
-
-impl RetargetInterrupt {
-    /// Reads the input block: its fixed 56 bytes, then the variable header that holds the processor set.
-    ///
-    /// # Errors
-    /// - [`Status::INVALID_HYPERCALL_INPUT`]: the block does not have the length of the processor set that it announces.
-    /// - [`Status::INVALID_PARTITION_ID`]: not for the caller's own partition.
-    /// - [`Status::INVALID_PARAMETER`]: not an MSI, reserved fields not zero, no such vector, or no processor.
-    pub fn decode(block: &[u8]) -> Result<RetargetInterrupt, Status> {
-        const PARTITION_SELF: u64 = u64::MAX;
-        const SOURCE_MSI: u64 = 1;
-        const FLAG_MULTICAST: u32 = 1;
-        const FLAG_PROCESSOR_SET: u32 = 2;
-        let word = |offset| u64_at(block, offset).ok_or(Status::INVALID_HYPERCALL_INPUT);
-        let half = |offset| u32_at(block, offset).ok_or(Status::INVALID_HYPERCALL_INPUT);
-        let (partition, device, source) = (word(0)?, word(8)?, word(16)?);
-        let (address, data, reserved) = (half(24)?, half(28)?, word(32)?);
-        let (vector, flags) = (half(40)?, half(44)?);
-        let vp = match flags & FLAG_PROCESSOR_SET {
-            0 if block.len() > 56 => return Err(Status::INVALID_HYPERCALL_INPUT),
-            0 => lowest(word(48)?, 0),
-            _ => processor_set(word(48)?, block.get(56..).unwrap_or(&[]))?,
-        };
-        if partition != PARTITION_SELF {
-            return Err(Status::INVALID_PARTITION_ID);
-        }
-        let known_flags = flags & !(FLAG_MULTICAST | FLAG_PROCESSOR_SET) == 0;
-        let vector = u8::try_from(vector).ok().filter(|&vector| u32::from(vector) >= FIRST_VECTOR);
-        match (vector, vp) {
-            (Some(vector), Some(vp)) if source == SOURCE_MSI && reserved == 0 && known_flags => Ok(RetargetInterrupt {
-                device: LogicalDeviceId(device),
-                message: InterruptMessage { address: address.into(), data },
-                vector,
-                vp,
-            }),
-            _ => Err(Status::INVALID_PARAMETER),
-        }
-    }
-}
-
-/// The lowest processor of a bank of 64; `None` when empty.
-fn lowest(bank: u64, first: u32) -> Option<VpIndex> {
-    (bank != 0).then(|| VpIndex(first + bank.trailing_zeros()))
-}
-
-/// The lowest processor of a sparse set: a mask of banks, then one word per bank present.
-fn processor_set(format: u64, variable: &[u8]) -> Result<Option<VpIndex>, Status> {
-    const SPARSE: u64 = 0;
-    const ALL: u64 = 1;
-    match format {
-        ALL => Ok(Some(VpIndex(0))),
-        SPARSE => {
-            let mask = u64_at(variable, 0).ok_or(Status::INVALID_HYPERCALL_INPUT)?;
-            if variable.len() != 8 + 8 * mask.count_ones() as usize {
-                return Err(Status::INVALID_HYPERCALL_INPUT);
-            }
-            let present = (0..64).filter(|bank| (mask >> bank) & 1 != 0);
-            let words = variable.chunks_exact(8).skip(1).filter_map(|word| u64_at(word, 0));
-            Ok(present.zip(words).find_map(|(bank, word)| lowest(word, bank * 64)))
-        }
-        _ => Err(Status::INVALID_PARAMETER),
-    }
 }
 
 #[cfg(test)]

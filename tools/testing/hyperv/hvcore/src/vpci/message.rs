@@ -8,8 +8,8 @@ use crate::nt_status::NtStatus;
 use crate::platform::FunctionInfo;
 use crate::wire::{array_at, u16_at, u32_at, u64_at, u8_at, Writer};
 
-use super::interrupt::InterruptMessage;
 use super::{Slot, Version};
+use crate::request::retarget::InterruptMessage;
 
 const BASE: u32 = 0x4249_0000;
 const BUS_RELATIONS: u32 = BASE;

@@ -16,7 +16,6 @@ use core::fmt;
 
 pub(crate) use bus::{Bus, Reply};
 pub use config::visible_bars;
-pub use interrupt::{InterruptMessage, RetargetInterrupt};
 pub(crate) use message::status as plain_completion;
 pub use refusal::{MessageKind, Refusal};
 

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 
-use super::interrupt::InterruptMessage;
 use super::*;
 use crate::ids::{BusIndex, DeviceIndex, Gpa, Guid, VpIndex};
 use crate::inject::Occurrences;
 use crate::nt_status::NtStatus;
 use crate::platform::AccessSize;
 use crate::report::{Event, Report, ResetCause};
+use crate::request::retarget::{InterruptMessage, RetargetInterrupt};
 use crate::status::Status;
 use crate::testing::{self, function, MockPlatform};
 use crate::wire::{u32_at, u64_at, Writer};

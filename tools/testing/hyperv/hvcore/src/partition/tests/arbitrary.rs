@@ -4,7 +4,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::hypercall::dispatch::TABLE;
+use crate::hypercall::table::GUEST_TABLE;
 
 fn sound(result: u64) -> bool {
     result & 0xffff_f000_ffff_0000 == 0
@@ -12,12 +12,12 @@ fn sound(result: u64) -> bool {
 
 /// Control words that get past the first checks more often than random ones.
 fn any_control() -> impl Strategy<Value = u64> {
-    let known = (prop::sample::select(TABLE), 0u64..4, 0u64..4, prop::bool::ANY, 0u64..3).prop_map(
+    let known = (prop::sample::select(GUEST_TABLE), 0u64..4, 0u64..4, prop::bool::ANY, 0u64..3).prop_map(
         |(spec, count, start, fast, variable)| {
             u64::from(spec.code.0) | u64::from(fast) << 16 | variable << 17 | count << 32 | start << 48
         },
     );
-    let plain = prop::sample::select(TABLE).prop_map(|spec| u64::from(spec.code.0));
+    let plain = prop::sample::select(GUEST_TABLE).prop_map(|spec| u64::from(spec.code.0));
     prop_oneof![2 => known, 4 => plain, 1 => any::<u64>()]
 }
 

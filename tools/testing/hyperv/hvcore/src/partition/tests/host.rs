@@ -42,7 +42,7 @@ fn devices_can_start_blocked() {
     assert_eq!(guest.counter(Counter::Switches, 0), 1);
     guest.partition.drop_device(&mut guest.platform, DeviceIndex(0));
     guest.events();
-    guest.partition.iommu.domains_mut().reset(&mut guest.platform, DeviceIndex(0));
+    guest.partition.iommu.domains_mut().reset(DeviceIndex(0)).perform(&mut guest.platform);
     assert_eq!(guest.switch().1, Translation::Blocked);
     assert_eq!(device(&mut guest), [0, 1]);
     assert_eq!(guest.attach(2, DEVICE_0), Status(0));
@@ -91,7 +91,7 @@ fn a_rescinded_device_is_withdrawn_until_offered_again() {
     guest.partition.drop_device(&mut guest.platform, DeviceIndex(0));
     assert_eq!(guest.switch().1, Translation::Blocked);
     assert_eq!(guest.attach(1, DEVICE_0), Status(0x57));
-    guest.partition.iommu.domains_mut().reset(&mut guest.platform, DeviceIndex(0));
+    guest.partition.iommu.domains_mut().reset(DeviceIndex(0)).perform(&mut guest.platform);
     let (_, translation, tag) = guest.switch();
     assert_eq!((translation, tag), (Translation::Bypass, tags::DEFAULT));
     assert_eq!(guest.attach(1, DEVICE_0), Status(0));

@@ -136,7 +136,7 @@ fn an_offered_device_is_observed_again() {
     guest.partition.drop_device(&mut guest.platform, DeviceIndex(0));
     enable_bus_master(&mut guest);
     assert_eq!(violations(&mut guest), 0);
-    guest.partition.iommu.domains_mut().reset(&mut guest.platform, DeviceIndex(0));
+    guest.partition.iommu.domains_mut().reset(DeviceIndex(0)).perform(&mut guest.platform);
     enable_bus_master(&mut guest);
     assert_eq!(violations(&mut guest), 1);
     assert!(guest.has_line("violation: device 0x1ee76050 may master the bus and is in no domain"));

@@ -99,7 +99,7 @@ impl Guest {
     fn retarget(&mut self, device: u32, handle: u32, vp: u32) {
         let input = RetargetInterrupt {
             device: self.vmbus.logical_id_of(DeviceIndex(device as usize)).unwrap(),
-            message: vpci::InterruptMessage { address: u64::from(0xfee0_0010 | (handle << 5)), data: 0 },
+            message: InterruptMessage { address: u64::from(0xfee0_0010 | (handle << 5)), data: 0 },
             vector: 0x50,
             vp: VpIndex(vp),
         };

@@ -9,6 +9,7 @@ use super::ring::{Completion, Incoming, Outgoing, Packet, PacketKind, Sent};
 use super::*;
 use crate::ids::{Guid, VpIndex};
 use crate::report::ResetCause;
+use crate::request::retarget::InterruptMessage;
 use crate::synic::{MsrOutcome, Synic};
 use crate::testing::{self, function, MockPlatform};
 use crate::vpci;
@@ -235,11 +236,11 @@ impl Guest {
     }
 
     /// Creates an interrupt; gives address and data.
-    fn create_interrupt(&mut self, channel: u32, rings: &mut Rings) -> vpci::InterruptMessage {
+    fn create_interrupt(&mut self, channel: u32, rings: &mut Rings) -> InterruptMessage {
         let request = pci(0x1b).u32(0).u32(0x31).u32(0x1_0000).u16(1).u16(0).zeroes_to(88);
         let reply = self.ask(channel, rings, request);
         assert_eq!(u32_at(&reply, 0), Some(0));
-        vpci::InterruptMessage { data: u32_at(&reply, 12).unwrap(), address: u64_at(&reply, 16).unwrap() }
+        InterruptMessage { data: u32_at(&reply, 12).unwrap(), address: u64_at(&reply, 16).unwrap() }
     }
 
     fn read_vendor(&mut self, channel: u64) -> Result<u32, Status> {

@@ -2,7 +2,6 @@
 
 use super::*;
 use crate::testing::{function, MockPlatform};
-use crate::wire::Writer;
 use proptest::prelude::*;
 
 const DEVICE: DeviceIndex = DeviceIndex(0);
@@ -118,59 +117,6 @@ fn stale_interrupts_keep_their_handles_until_deleted_or_needed() {
     assert_eq!(platform.remap.len(), 0);
 }
 
-fn block(flags: u32, format: u64) -> Writer {
-    let head = Writer::new().u64(u64::MAX).u64(0x1ee7_6050).u64(1).u32(0xfee0_0030).u32(0).u64(0);
-    head.u32(0x41).u32(flags).u64(format)
-}
-
-fn decoded(vp: u32) -> Result<RetargetInterrupt, Status> {
-    Ok(RetargetInterrupt {
-        device: LogicalDeviceId(0x1ee7_6050),
-        message: InterruptMessage { address: 0xfee0_0030, data: 0 },
-        vector: 0x41,
-        vp: VpIndex(vp),
-    })
-}
-
-#[test]
-fn retarget_inputs() {
-    let decode = |writer: Writer| RetargetInterrupt::decode(&writer.finish());
-    assert_eq!(decode(block(2, 0).u64(1).u64(6)), decoded(1));
-    assert_eq!(decode(block(2, 0).u64(0b110).u64(0).u64(1 << 5)), decoded(133));
-    assert_eq!(decode(block(3, 1)), decoded(0));
-    assert_eq!(decode(block(0, 0b1000)), decoded(3));
-    assert_eq!(decode(block(2, 0).u64(1)), Err(Status::INVALID_HYPERCALL_INPUT));
-    assert_eq!(decode(block(2, 0).u64(1).u64(1).u64(1)), Err(Status::INVALID_HYPERCALL_INPUT));
-    assert_eq!(decode(block(0, 1).u64(1)), Err(Status::INVALID_HYPERCALL_INPUT));
-    assert_eq!(decode(block(2, 0)), Err(Status::INVALID_HYPERCALL_INPUT));
-    assert_eq!(decode(block(2, 0).u64(1).u64(0)), Err(Status::INVALID_PARAMETER));
-    assert_eq!(decode(block(2, 0).u64(0)), Err(Status::INVALID_PARAMETER));
-    assert_eq!(decode(block(2, 2).u64(1).u64(1)), Err(Status::INVALID_PARAMETER));
-    assert_eq!(decode(block(0, 0)), Err(Status::INVALID_PARAMETER));
-    assert_eq!(decode(block(4, 1)), Err(Status::INVALID_PARAMETER));
-}
-
-#[test]
-fn retarget_inputs_with_one_bad_field() {
-    let sound = block(0, 1).finish();
-    assert_eq!(RetargetInterrupt::decode(&sound), decoded(0));
-    for (offset, byte, status) in [
-        (0, 0, Status::INVALID_PARTITION_ID),
-        (16, 2, Status::INVALID_PARAMETER),
-        (20, 1, Status::INVALID_PARAMETER),
-        (32, 1, Status::INVALID_PARAMETER),
-        (40, 15, Status::INVALID_PARAMETER),
-        (41, 1, Status::INVALID_PARAMETER),
-    ] {
-        let mut bad = sound.clone();
-        bad[offset] = byte;
-        assert_eq!(RetargetInterrupt::decode(&bad), Err(status), "offset {offset}");
-    }
-    for length in 0..sound.len() {
-        assert_eq!(RetargetInterrupt::decode(&sound[..length]), Err(Status::INVALID_HYPERCALL_INPUT));
-    }
-}
-
 proptest! {
     #[test]
     fn every_handle_is_freed_exactly_once(
@@ -201,13 +147,5 @@ proptest! {
         }
         table.release_all(&mut platform);
         prop_assert!(platform.remap.is_empty());
-    }
-
-    #[test]
-    fn decoding_never_panics(bytes in proptest::collection::vec(any::<u8>(), 0..700)) {
-        let _ = RetargetInterrupt::decode(&bytes);
-        let mut typical = block(2, 0).finish();
-        typical.extend_from_slice(&bytes);
-        let _ = RetargetInterrupt::decode(&typical);
     }
 }

@@ -2,10 +2,10 @@
 //! The pages that the hypervisor puts into the root partition's address space: an ordinary guest chooses their places
 //! itself. The registers name the page from the beginning, and the partition can only switch it on and off.
 
-use super::PAGE_BYTES;
 use crate::ids::{Gpa, VpIndex};
 use crate::memory_map::PhysRange;
 
+const PAGE_BYTES: u64 = 4096;
 /// Of the partition: the hypercall page and the reference TSC page.
 const SHARED_PAGES: u64 = 2;
 /// Of each virtual processor.

@@ -1,14 +1,106 @@
 // SPDX-License-Identifier: GPL-2.0
-//! Input blocks of the calls about device domains, by literal offsets.
+//! What a root partition asks for about device domains, by literal offsets.
 
-use super::domains::Name;
-use super::interrupts::Source;
-use super::layout::own_partition;
+use super::interrupts::{DeviceId, Source};
+use super::list::{List, PageNumber, Placement};
 use super::refusal::Refusal;
-use super::stage2::{Access, Size};
+use super::root::own_partition;
+use crate::hypercall::calls::DomainCall;
 use crate::hypercall::fields::Input;
+use crate::hypercall::frame::{Frame, Output};
 use crate::ids::{DomainId, Iova, Rid};
+use crate::paging::PageSize;
 use crate::status::Status;
+
+/// What a root partition asks for about device domains.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum DomainRequest {
+    /// One of a number that it chose.
+    Create(Name),
+    /// The end of one.
+    Delete(Name),
+    /// A requester is to be in one.
+    Attach(Name, Rid),
+    /// A requester is to be in none.
+    Detach(Rid),
+    /// These pages, at addresses that follow each other.
+    Map(Map, Iova, List<PageNumber>),
+    /// These pages, each at its address.
+    MapSparse(Map, List<Placement>),
+    /// Pages that follow each other are to be unmapped.
+    Unmap(Name, Iova),
+    /// These are to be.
+    UnmapSparse(Name, List<Iova>),
+    /// What is mapped at these addresses.
+    Query(Name, List<Iova>, Output),
+}
+
+impl DomainRequest {
+    /// Decodes the input of a call.
+    ///
+    /// # Errors
+    /// A violation.
+    pub(super) fn decode(call: DomainCall, frame: &Frame<'_>) -> Result<DomainRequest, Refusal> {
+        let input = frame.input;
+        Ok(match call {
+            DomainCall::Create => DomainRequest::Create(create(input)?),
+            DomainCall::Delete => DomainRequest::Delete(domain(input)?),
+            DomainCall::Attach => DomainRequest::Attach(domain(input)?, requester(input, 0x18)?),
+            DomainCall::Detach => {
+                own_partition(input, 0x00)?;
+                DomainRequest::Detach(requester(input, 0x08)?)
+            }
+            // The first address is behind what is mapped.
+            DomainCall::Map => DomainRequest::Map(map(input)?, Iova(input.u64(0x20)), List::of(frame.list)?),
+            DomainCall::MapSparse => DomainRequest::MapSparse(map(input)?, List::of(frame.list)?),
+            DomainCall::Unmap => DomainRequest::Unmap(domain(input)?, Iova(input.u64(0x18))),
+            DomainCall::UnmapSparse => DomainRequest::UnmapSparse(domain(input)?, List::of(frame.list)?),
+            DomainCall::Query => {
+                let output = frame.output.ok_or(Refusal::from(Status::INVALID_PARAMETER));
+                DomainRequest::Query(domain(input)?, List::of(frame.list)?, output?)
+            }
+        })
+    }
+}
+
+/// A domain as a call names it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Name {
+    /// The partition's memory onto itself.
+    Identity,
+    /// Nothing gets through.
+    Blocked,
+    /// One that the partition creates.
+    Own(DomainId),
+}
+
+/// What a device may do with a page. It may always read it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// Read it.
+    Read,
+    /// Read and write it.
+    ReadWrite,
+}
+
+/// The size of a mapping that is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Size {
+    /// 4 KiB.
+    Small,
+    /// 2 MiB.
+    Large,
+}
+
+impl Size {
+    /// Bytes.
+    pub const fn bytes(self) -> u64 {
+        match self {
+            Size::Small => PageSize::Small.bytes(),
+            Size::Large => PageSize::Large.bytes(),
+        }
+    }
+}
 
 /// Virtual trust level at `offset` (the own one, or 0 explicitly), and padding up to `end`.
 fn own_level<const PADDING: usize>(input: Input<'_>, offset: usize) -> Result<(), Refusal> {
@@ -36,48 +128,20 @@ fn domain(input: Input<'_>) -> Result<Name, Refusal> {
 
 /// The requester of a PCI function's device id at `offset`.
 fn requester(input: Input<'_>, offset: usize) -> Result<Rid, Refusal> {
-    match Source::decode(input.u64(offset))? {
+    match Source::decode(DeviceId(input.u64(offset)))? {
         Source::Pci(rid) => Ok(rid),
         Source::IoApic => Err(Refusal::violation(Status::INVALID_DEVICE_ID, "a device that does no DMA")),
     }
 }
 
 /// Prefix; flags at 0x18, whose two bits change nothing here.
-///
-/// # Errors
-/// A violation.
-pub fn create(input: Input<'_>) -> Result<Name, Refusal> {
+fn create(input: Input<'_>) -> Result<Name, Refusal> {
     const FORWARD_PROGRESS_REQUIRED: u32 = 1 << 0;
     const INHERIT_OWNING_VTL: u32 = 1 << 1;
     if input.u32(0x18) & !(FORWARD_PROGRESS_REQUIRED | INHERIT_OWNING_VTL) != 0 {
         return Err(Refusal::parameter("flags of a domain"));
     }
     domain(input)
-}
-
-/// The prefix alone.
-///
-/// # Errors
-/// A violation.
-pub fn delete(input: Input<'_>) -> Result<Name, Refusal> {
-    domain(input)
-}
-
-/// Prefix; device at 0x18.
-///
-/// # Errors
-/// A violation.
-pub fn attach(input: Input<'_>) -> Result<(Name, Rid), Refusal> {
-    Ok((domain(input)?, requester(input, 0x18)?))
-}
-
-/// Partition at 0x00, device at 0x08.
-///
-/// # Errors
-/// A violation.
-pub fn detach(input: Input<'_>) -> Result<Rid, Refusal> {
-    own_partition(input, 0x00)?;
-    requester(input, 0x08)
 }
 
 /// What a call maps, without the pages.
@@ -95,7 +159,7 @@ pub struct Map {
 ///
 /// # Errors
 /// A violation: unknown flags, or pages that cannot be read.
-pub fn map(input: Input<'_>) -> Result<Map, Refusal> {
+fn map(input: Input<'_>) -> Result<Map, Refusal> {
     const READABLE: u32 = 1 << 0;
     const WRITABLE: u32 = 1 << 1;
     const KERNEL_EXECUTABLE: u32 = 1 << 2;
@@ -115,30 +179,6 @@ pub fn map(input: Input<'_>) -> Result<Map, Refusal> {
     let size = if flags & LARGE_PAGE == 0 { Size::Small } else { Size::Large };
     let access = if flags & WRITABLE == 0 { Access::Read } else { Access::ReadWrite };
     Ok(Map { domain, size, access })
-}
-
-/// As [`map`]; first address at 0x20.
-///
-/// # Errors
-/// A violation.
-pub fn map_from(input: Input<'_>) -> Result<(Map, Iova), Refusal> {
-    Ok((map(input)?, Iova(input.u64(0x20))))
-}
-
-/// Prefix; first address at 0x18.
-///
-/// # Errors
-/// A violation.
-pub fn unmap_from(input: Input<'_>) -> Result<(Name, Iova), Refusal> {
-    Ok((domain(input)?, Iova(input.u64(0x18))))
-}
-
-/// The prefix alone, before a list of addresses.
-///
-/// # Errors
-/// A violation.
-pub fn addresses(input: Input<'_>) -> Result<Name, Refusal> {
-    domain(input)
 }
 
 #[cfg(test)]
@@ -163,7 +203,7 @@ mod tests {
 
     #[test]
     fn names() {
-        let name = |fields: &[(usize, u64, usize)]| delete(Input::new(&input(fields)));
+        let name = |fields: &[(usize, u64, usize)]| domain(Input::new(&input(fields)));
         assert_eq!(name(&[]), Ok(OWN));
         assert_eq!(name(&[(0, 1, 8), (8, 0x10, 1)]), Ok(OWN));
         assert_eq!(name(&[(0x14, 0, 4)]), Ok(Name::Identity));
@@ -177,18 +217,20 @@ mod tests {
     #[test]
     fn devices() {
         let bytes = input(&[(0x18, PCI | 0x28, 8)]);
-        assert_eq!(attach(Input::new(&bytes)), Ok((OWN, Rid(0x28))));
+        assert_eq!(requester(Input::new(&bytes), 0x18), Ok(Rid(0x28)));
         for id in [0x28, 2 << 62, 3 << 62, PCI | 1 << 16] {
-            assert_eq!(attach(Input::new(&input(&[(0x18, id, 8)]))).unwrap_err().status, Status(0x57), "{id:#x}");
+            assert_eq!(
+                requester(Input::new(&input(&[(0x18, id, 8)])), 0x18).unwrap_err().status,
+                Status(0x57),
+                "{id:#x}"
+            );
         }
-        assert_eq!(detach(Input::new(&input(&[(8, PCI | 0x1234, 8)]))), Ok(Rid(0x1234)));
-        assert!(detach(Input::new(&input(&[(0, 9, 8), (8, PCI, 8)]))).is_err());
     }
 
     #[test]
     fn mappings() {
-        let mapped = |flags: u64| map_from(Input::new(&input(&[(0x1c, flags, 4), (0x20, 0x5000, 8)])));
-        let expected = |size, access| Ok((Map { domain: OWN, size, access }, Iova(0x5000)));
+        let mapped = |flags: u64| map(Input::new(&input(&[(0x1c, flags, 4)])));
+        let expected = |size, access| Ok(Map { domain: OWN, size, access });
         assert_eq!(mapped(1), expected(Size::Small, Access::Read));
         assert_eq!(mapped(3), expected(Size::Small, Access::ReadWrite));
         assert_eq!(mapped(0x8020_000f), expected(Size::Large, Access::ReadWrite));
@@ -196,7 +238,6 @@ mod tests {
             assert!(mapped(flags).unwrap_err().violation.is_some(), "{flags:#x}");
         }
         assert!(map(Input::new(&input(&[(0x1c, 1, 4), (0x19, 1, 1)]))).is_err());
-        assert_eq!(unmap_from(Input::new(&input(&[(0x18, 0x9000, 8)]))), Ok((OWN, Iova(0x9000))));
         assert_eq!(create(Input::new(&input(&[(0x18, 3, 4)]))), Ok(OWN));
         assert!(create(Input::new(&input(&[(0x18, 4, 4)]))).is_err());
     }
