@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0 */
-/* What the test hypervisor counts, asked for by CPUID (hvcore/src/control.rs). */
+/* What the test hypervisor counts, asked for by CPUID (hvcore/src/test_interface.rs). */
 #ifndef _IOMMU_BENCH_HYPERVISOR_H
 #define _IOMMU_BENCH_HYPERVISOR_H
 

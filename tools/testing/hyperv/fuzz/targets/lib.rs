@@ -6,11 +6,11 @@
 
 mod source;
 
-mod control;
 mod driver;
 mod hypercall;
 mod machine;
 mod planted;
+mod test_interface;
 mod text;
 mod vmbus;
 mod vpci;
@@ -71,10 +71,10 @@ pub const TARGETS: &[Target] = &[
         run: vpci::run,
     },
     Target {
-        name: "control",
+        name: "test-interface",
         summary: "the test interface, with tables of a guest to walk",
         longest: 768,
-        run: control::run,
+        run: test_interface::run,
     },
     Target { name: "bundle", summary: "the header of minihv's bundle", longest: 160, run: text::bundle },
     Target { name: "options", summary: "minihv's command line", longest: 384, run: text::options },

@@ -4,7 +4,7 @@
 use std::fs;
 
 use anyhow::{Context, Result};
-use hvcore::control::Counter;
+use hvcore::test_interface::Counter;
 
 use crate::hotplug::wait_until;
 use crate::minihv::Minihv;

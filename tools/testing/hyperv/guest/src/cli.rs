@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
-use hvcore::control::Counter;
+use hvcore::test_interface::Counter;
 
 use crate::minihv::{Minihv, IOMMU_CALLS};
 use crate::report::Reporter;

@@ -1,19 +1,19 @@
 // SPDX-License-Identifier: GPL-2.0
-//! Client of minihv's test interface (a CPUID leaf, see [`hvcore::control`]).
+//! Client of minihv's test interface (a CPUID leaf, see [`hvcore::test_interface`]).
 
 use core::arch::asm;
 use core::ops::Range;
 
 use anyhow::{bail, Context as _, Result};
-use hvcore::control::{
-    Command, Counter, DeviceField, DomainField, FaultField, Qualifier, Reply, StaleField, ToldField, LEAF, PING_VALUE,
-    WALK_SELECTED,
-};
 use hvcore::hostile::random::Seed;
 use hvcore::hypercall::codes::CallCode;
 use hvcore::ids::{BusIndex, DomainId, Gpa, Iova, LogicalDeviceId};
 use hvcore::platform::DeviceTlb;
 use hvcore::status::Status;
+use hvcore::test_interface::{
+    Command, Counter, DeviceField, DomainField, FaultField, Qualifier, Reply, StaleField, ToldField, LEAF, PING_VALUE,
+    WALK_SELECTED,
+};
 use hvcore::vpci::{Refusal, Slot};
 
 /// Proof that minihv answers; all its commands hang off this.

@@ -3,9 +3,9 @@
 
 use core::arch::x86_64::__cpuid_count;
 
-use hvcore::control;
 use hvcore::identity::Identity;
 use hvcore::root::domains;
+use hvcore::test_interface;
 
 use crate::{machine, msr, smp};
 
@@ -88,7 +88,7 @@ pub struct Answer {
 /// Answers a query of a processor whose CR4 is `cr4`.
 pub fn emulate(query: Query, cr4: u64) -> Answer {
     match query.leaf {
-        control::LEAF => test_interface(query),
+        test_interface::LEAF => test_interface(query),
         VENDOR..=LAST_HYPERVISOR_LEAF => hypervisor(query.leaf),
         _ => processor(query, cr4),
     }

@@ -18,8 +18,8 @@ use core::cmp::Reverse;
 use hvcore::identity::Identity;
 use hvcore::ids::Gpa;
 use hvcore::memory_map::{PhysRange, RangeKind, Region};
-use hvcore::platform::BadGpa;
 use hvcore::overlay::Overlays;
+use hvcore::platform::BadGpa;
 
 use crate::smp::MAX_PROCESSORS;
 

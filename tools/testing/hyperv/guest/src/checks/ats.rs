@@ -9,7 +9,7 @@ use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
 
 use anyhow::{bail, Context as _, Result};
-use hvcore::control::Counter;
+use hvcore::test_interface::Counter;
 use hvcore::hypercall::codes::CallCode;
 use hvcore::platform::DeviceTlb;
 use linkme::distributed_slice;

@@ -2,7 +2,7 @@
 //! What caches may still hold of a domain, as minihv logs it from the changes of its table.
 
 use anyhow::{bail, Context as _, Result};
-use hvcore::control::Counter;
+use hvcore::test_interface::Counter;
 use hvcore::hypercall::codes::CallCode;
 use hvcore::ids::DomainId;
 use hvcore::status::Status;

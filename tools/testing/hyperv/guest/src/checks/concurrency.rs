@@ -5,7 +5,7 @@ use std::path::Path;
 use std::thread::{self, ScopedJoinHandle};
 
 use anyhow::{anyhow, bail, Context as _, Result};
-use hvcore::control::Counter;
+use hvcore::test_interface::Counter;
 use linkme::distributed_slice;
 
 use crate::check::{Check, Context, Scenario, SCENARIOS};

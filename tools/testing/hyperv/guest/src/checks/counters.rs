@@ -2,7 +2,7 @@
 //! What minihv counted.
 
 use anyhow::{bail, Result};
-use hvcore::control::Counter;
+use hvcore::test_interface::Counter;
 use hvcore::hypercall::codes::CallCode;
 
 use crate::check::{Check, Context};

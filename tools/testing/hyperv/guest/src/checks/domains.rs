@@ -2,7 +2,7 @@
 //! Many domains: one after the other, and at once. All are made by iommufd for edu, with the mappings of one IOAS.
 
 use anyhow::{bail, Context as _, Result};
-use hvcore::control::Counter;
+use hvcore::test_interface::Counter;
 use hvcore::hypercall::codes::CallCode;
 use hvcore::ids::DomainId;
 use hvcore::status::Status;

@@ -5,7 +5,7 @@ use std::fs;
 use std::ops::Range;
 
 use anyhow::{bail, Context as _, Result};
-use hvcore::control::Counter;
+use hvcore::test_interface::Counter;
 use hvcore::ids::{BusIndex, DomainId, Gpa, Iova};
 use linkme::distributed_slice;
 

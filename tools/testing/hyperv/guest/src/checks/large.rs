@@ -2,7 +2,7 @@
 //! Large pages: one entry of the I/O page table each, and one flush.
 
 use anyhow::{bail, Context as _, Result};
-use hvcore::control::Counter;
+use hvcore::test_interface::Counter;
 use hvcore::ids::Iova;
 
 use crate::check::{Check, Context};

@@ -7,7 +7,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use anyhow::{bail, ensure, Context as _, Result};
-use hvcore::control::Counter;
+use hvcore::test_interface::Counter;
 use hvcore::ids::{DomainId, Iova, LogicalDeviceId};
 
 use crate::check::{Check, Context};

@@ -4,7 +4,7 @@
 use std::fs;
 
 use anyhow::{bail, Context as _, Result};
-use hvcore::control::Counter;
+use hvcore::test_interface::Counter;
 use hvcore::ids::DomainId;
 use hvcore::platform::DeviceTlb;
 

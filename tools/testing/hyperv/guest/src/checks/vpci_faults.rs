@@ -7,7 +7,7 @@ use std::num::NonZeroU16;
 use std::path::{Path, PathBuf};
 
 use anyhow::{ensure, Context as _, Result};
-use hvcore::control::Counter;
+use hvcore::test_interface::Counter;
 use hvcore::ids::{BusIndex, Iova};
 use hvcore::inject::Occurrences;
 use hvcore::nt_status::NtStatus;

@@ -4,7 +4,7 @@
 use core::arch::x86_64::_rdtsc;
 
 use anyhow::Result;
-use hvcore::control::Counter;
+use hvcore::test_interface::Counter;
 
 use crate::minihv::Minihv;
 

@@ -3,11 +3,11 @@
 
 use super::Partition;
 use crate::cachelog::{Operation, WriteOutcome};
-use crate::control::StaleField;
 use crate::hypercall::calls::IommuCall;
 use crate::ids::{DomainId, Gpa};
 use crate::platform::Platform;
 use crate::request::iommu::Subject;
+use crate::test_interface::StaleField;
 
 impl Partition {
     /// The guest, at `rip`, writes the 64-bit word at `gpa`, which [`Platform::watch`] kept from it.

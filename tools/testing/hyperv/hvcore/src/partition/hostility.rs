@@ -7,7 +7,6 @@ use core::num::NonZeroU64;
 
 use super::plan::{Author, Deed, OutputBlock, Plan, Told};
 use super::Partition;
-use crate::control::ToldField;
 use crate::hostile::random::Seed;
 use crate::hostile::{Hostile, Lie, Word};
 use crate::hypercall::calls::IommuCall;
@@ -16,6 +15,7 @@ use crate::hypercall::list::Span;
 use crate::ids::{DomainId, LogicalDeviceId};
 use crate::platform::{LogLevel, Platform};
 use crate::request::Hypercall;
+use crate::test_interface::ToldField;
 
 /// What a guest read after a call that has an output.
 #[derive(Clone, Copy, Debug, Default)]

@@ -3,7 +3,6 @@
 
 mod buses;
 mod caches;
-mod control;
 mod device_tlb;
 mod doubt;
 mod faults;
@@ -13,6 +12,7 @@ mod plan;
 mod road;
 mod root;
 mod summary;
+mod test_interface;
 #[cfg(test)]
 mod tests;
 

@@ -18,7 +18,6 @@ pub mod statistics;
 #[cfg(test)]
 mod tests;
 
-use crate::control::{DeviceField, Reply};
 use crate::hypercall::control_word::Outcome;
 use crate::hypercall::frame::Output;
 use crate::hypercall::list::Span;
@@ -30,6 +29,7 @@ use crate::request::list::{ApicId, List, PageNumber};
 use crate::request::refusal::{Ended, Refusal};
 use crate::request::root::{Object, PartitionProperty, RootRequest, ROOT};
 use crate::status::Status;
+use crate::test_interface::{DeviceField, Reply};
 use domains::Domains;
 use interrupts::Interrupts;
 use memory::Pool;

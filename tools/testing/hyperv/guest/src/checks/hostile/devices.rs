@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::{bail, ensure, Context as _, Result};
-use hvcore::control::ToldField;
+use hvcore::test_interface::ToldField;
 use hvcore::hypercall::codes::CallCode;
 use hvcore::ids::LogicalDeviceId;
 use linkme::distributed_slice;

@@ -2,7 +2,7 @@
 //! What must be true of a device, whatever the host answered.
 
 use anyhow::{bail, Context as _, Result};
-use hvcore::control::ToldField;
+use hvcore::test_interface::ToldField;
 use hvcore::status::Status;
 
 use crate::kernel_log::is_drivers;

@@ -4,7 +4,7 @@
 use std::str::FromStr;
 
 use anyhow::{bail, ensure, Context as _, Result};
-use hvcore::control::{Counter, ToldField};
+use hvcore::test_interface::{Counter, ToldField};
 use hvcore::ids::LogicalDeviceId;
 use linkme::distributed_slice;
 

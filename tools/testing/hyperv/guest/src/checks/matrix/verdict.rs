@@ -2,8 +2,8 @@
 //! Runs a cell and compares what came of it with what must.
 
 use anyhow::{bail, ensure, Context as _, Result};
-use hvcore::control::Counter;
 use hvcore::ids::DomainId;
+use hvcore::test_interface::Counter;
 use hvprotocol::report::Accounted;
 
 use super::cells::{expected, undisturbed, Cell, Expected, Leftover};

@@ -2,7 +2,7 @@
 //! Each allocation of a piece of work fails once.
 
 use anyhow::{bail, ensure, Context as _, Result};
-use hvcore::control::Counter;
+use hvcore::test_interface::Counter;
 use hvprotocol::report::Accounted;
 
 use super::injection::{Injection, Part, Shot};

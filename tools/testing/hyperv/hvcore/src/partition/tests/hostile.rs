@@ -2,7 +2,7 @@
 //! A hostile host.
 
 use super::*;
-use crate::control::ToldField;
+use crate::test_interface::ToldField;
 
 fn told(guest: &mut Guest, field: ToldField, device: u64) -> u64 {
     guest.control(Command::Told, field as u32, device as u32)

@@ -2,8 +2,8 @@
 //! Fault injection.
 
 use super::*;
-use crate::control::Qualifier;
 use crate::ids::Iova;
+use crate::test_interface::Qualifier;
 
 #[test]
 fn an_injected_failure_changes_nothing() {

@@ -4,7 +4,6 @@
 mod answers;
 mod arbitrary;
 mod caches;
-mod control;
 mod domains;
 mod flush;
 mod host;
@@ -14,15 +13,16 @@ mod mistakes;
 mod model;
 mod page;
 mod properties;
+mod test_interface;
 mod vmbus;
 
 use alloc::vec::Vec;
 
 use super::Partition;
-use crate::control::{Command, Counter, Reply};
 use crate::ids::{DeviceIndex, VpIndex};
 use crate::platform::{CacheTag, PagingLevels, Translation};
 use crate::status::Status;
+use crate::test_interface::{Command, Counter, Reply};
 use crate::testing::{function, Event, MockPlatform};
 
 /// Where the input block of every call is.

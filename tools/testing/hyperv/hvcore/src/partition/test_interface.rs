@@ -1,13 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
-//! The test interface ([`crate::control`]): what each command does.
+//! The test interface ([`crate::test_interface`]): what each command does.
 
 use core::num::{NonZeroU16, NonZeroU32, NonZeroU64};
 
 use super::Partition;
-use crate::control::{
-    Command, Counter, DeviceField, DomainField, FaultField, Qualifier, Reply, StaleField, ToldField, PING_VALUE,
-    WALK_SELECTED,
-};
 use crate::counters::Counters;
 use crate::hypercall::codes::CallCode;
 use crate::hypercall::control_word::ResultWord;
@@ -18,6 +14,10 @@ use crate::iommu::walk;
 use crate::platform::{DeviceTlb, DmaFault, LogLevel, PagingLevels, Platform, Translation};
 use crate::request::iommu::configure_flags;
 use crate::status::Status;
+use crate::test_interface::{
+    Command, Counter, DeviceField, DomainField, FaultField, Qualifier, Reply, StaleField, ToldField, PING_VALUE,
+    WALK_SELECTED,
+};
 use crate::vmbus::OfferError;
 use crate::vpci::{Plug, Refusal, Slot};
 
