@@ -9,9 +9,9 @@ CARGO_MUTANTS_ROOT=$HV_CACHE/cargo-mutants-$CARGO_MUTANTS_VERSION
 # shellcheck disable=SC2034 # used by mutants.sh
 # Files of the workspace, and the driver's pure ones, which driver-pure has copies of here.
 CARGO_FILES=(
-	hvcore/src/iommu/{capabilities,domains,flush,invalidation,mod,tags,walk}.rs
+	hvcore/src/iommu/{capabilities,domains,flush,invalidation,mod,walk}.rs
 	hvcore/src/request/{interrupts,iommu,list,messages,mod,refusal,retarget,root,root_domains}.rs
-	hvcore/src/partition/plan.rs
+	hvcore/src/{partition/plan,root/dids}.rs
 	hvcore/src/cachelog/{entry,finding,mod,ranges,store}.rs
 	hvcore/src/hypercall/{codes,control_word,fields,frame,list,table}.rs
 	hvcore/src/vtd/{context,did,fault,interrupt,invalidation,paging,pasid,queue,registers,root}.rs

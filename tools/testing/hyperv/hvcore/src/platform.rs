@@ -5,6 +5,7 @@
 //! Calls are serialised by the caller (one lock around the partition), never nested, and never sleep.
 
 use crate::ids::{DeviceIndex, Gpa, Iova, Rid, VpIndex};
+use crate::vtd::did::Did;
 
 /// The guest named memory that it does not own (outside RAM, or the hypervisor's own).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,11 +90,6 @@ pub enum PagingLevels {
     /// 57-bit tables.
     Five,
 }
-
-/// The tag under which the physical IOMMU caches a domain's translations, 1..=0xffff. On VT-d, [`crate::vtd::did`]
-/// makes domain ids of it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct CacheTag(pub u16);
 
 /// A physical interrupt-remapping entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -216,8 +212,15 @@ pub trait Platform {
     fn is_mappable(&self, gpa: Gpa, len: u64) -> bool;
 
     /// Switches the translation of a requester of the machine at once, wherever it was: the old one or the new one is in
-    /// force at any time. What is cached for this requester is invalidated.
-    fn set_requester(&mut self, rid: Rid, translation: RequesterTranslation, tag: CacheTag);
+    /// force at any time. What is cached for this requester is invalidated; what follows is cached under `did`.
+    fn set_requester(&mut self, rid: Rid, translation: RequesterTranslation, did: Did);
+
+    /// Invalidates everything that requesters have cached under a domain id; complete on return.
+    fn flush_did(&mut self, did: Did);
+
+    /// Invalidates exactly the naturally aligned block of `1 << page_shift` 4-KiB pages at `iova` under a domain id;
+    /// complete on return. `page_shift` 0..=52.
+    fn flush_did_pages(&mut self, did: Did, iova: Iova, page_shift: u8);
 
     /// Whether all of `len` bytes from `gpa` are guest RAM.
     fn is_guest_ram(&self, gpa: Gpa, len: u64) -> bool;
@@ -252,17 +255,17 @@ pub trait Platform {
     /// Clears an entry, invalidates exactly its cache entry and gives it back.
     fn remap_free(&mut self, handle: RemapHandle);
 
-    /// Switches a device's translation at once: the old one or the new one is in force at any time.
-    ///
-    /// `tag` is the new domain's cache tag. What is cached for this device is invalidated, nothing else is.
-    fn set_translation(&mut self, device: DeviceIndex, translation: Translation, tag: CacheTag);
+    /// Switches a device's translation at once: the old one or the new one is in force at any time. What is cached for
+    /// this device is invalidated, nothing else is.
+    fn set_translation(&mut self, device: DeviceIndex, translation: Translation);
 
-    /// Invalidates everything cached under `tag`, paging-structure caches included; complete on return.
-    fn flush_domain(&mut self, tag: CacheTag);
+    /// Invalidates everything that the IOMMU has cached for a device, paging-structure caches included; complete on
+    /// return.
+    fn flush_device(&mut self, device: DeviceIndex);
 
-    /// Invalidates exactly the naturally aligned block of `1 << page_shift` 4-KiB pages at `iova` under `tag`,
-    /// paging-structure entries that cover it included; complete on return. `page_shift` 0..=52.
-    fn flush_pages(&mut self, tag: CacheTag, iova: Iova, page_shift: u8);
+    /// Invalidates exactly the naturally aligned block of `1 << page_shift` 4-KiB pages at `iova`, as the IOMMU has it
+    /// cached for a device, paging-structure entries that cover it included; complete on return. `page_shift` 0..=52.
+    fn flush_device_pages(&mut self, device: DeviceIndex, iova: Iova, page_shift: u8);
 
     /// Whether the function's own TLB is on, as its configuration space says.
     fn device_tlb(&self, device: DeviceIndex) -> DeviceTlb;

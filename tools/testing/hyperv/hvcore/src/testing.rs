@@ -9,9 +9,10 @@ use core::fmt;
 
 use crate::ids::{DeviceIndex, Gpa, Iova, Rid, VpIndex};
 use crate::platform::{
-    AccessSize, BadGpa, CacheTag, CannotWatch, DeviceTlb, DmaFault, Effort, FunctionInfo, LogLevel, PageOwner,
-    Platform, RemapHandle, RequesterTranslation, Translation, Trigger,
+    AccessSize, BadGpa, CannotWatch, DeviceTlb, DmaFault, Effort, FunctionInfo, LogLevel, PageOwner, Platform,
+    RemapHandle, RequesterTranslation, Translation, Trigger,
 };
+use crate::vtd::did::Did;
 
 /// Bytes of guest RAM of a [`MockPlatform`] by default, from address 0.
 pub const RAM_BYTES: usize = 1 << 20;
@@ -37,15 +38,17 @@ pub enum Event {
         device: DeviceIndex,
         /// The new one.
         translation: Translation,
-        /// New tag.
-        tag: CacheTag,
     },
     /// [`Platform::set_requester`].
-    SetRequester(Rid, RequesterTranslation, CacheTag),
-    /// [`Platform::flush_domain`].
-    FlushDomain(CacheTag),
-    /// [`Platform::flush_pages`].
-    FlushPages(CacheTag, Iova, u8),
+    SetRequester(Rid, RequesterTranslation, Did),
+    /// [`Platform::flush_did`].
+    FlushDid(Did),
+    /// [`Platform::flush_did_pages`].
+    FlushDidPages(Did, Iova, u8),
+    /// [`Platform::flush_device`].
+    FlushDevice(DeviceIndex),
+    /// [`Platform::flush_device_pages`].
+    FlushDevicePages(DeviceIndex, Iova, u8),
     /// [`Platform::flush_device_tlb`].
     FlushDeviceTlb(DeviceIndex, Iova, u8),
 }
@@ -250,8 +253,17 @@ impl Platform for MockPlatform {
         self.is_guest_ram(gpa, len)
     }
 
-    fn set_requester(&mut self, rid: Rid, translation: RequesterTranslation, tag: CacheTag) {
-        self.events.push(Event::SetRequester(rid, translation, tag));
+    fn set_requester(&mut self, rid: Rid, translation: RequesterTranslation, did: Did) {
+        self.events.push(Event::SetRequester(rid, translation, did));
+    }
+
+    fn flush_did(&mut self, did: Did) {
+        self.events.push(Event::FlushDid(did));
+    }
+
+    fn flush_did_pages(&mut self, did: Did, iova: Iova, page_shift: u8) {
+        assert!(page_shift <= 52, "page shift {page_shift}");
+        self.events.push(Event::FlushDidPages(did, iova, page_shift));
     }
 
     fn is_guest_ram(&self, gpa: Gpa, len: u64) -> bool {
@@ -318,18 +330,18 @@ impl Platform for MockPlatform {
         self.events.push(Event::RemapFree(handle));
     }
 
-    fn set_translation(&mut self, device: DeviceIndex, translation: Translation, tag: CacheTag) {
+    fn set_translation(&mut self, device: DeviceIndex, translation: Translation) {
         assert!(device.0 < self.functions.len(), "translation of unknown {device:?}");
-        self.events.push(Event::SetTranslation { device, translation, tag });
+        self.events.push(Event::SetTranslation { device, translation });
     }
 
-    fn flush_domain(&mut self, tag: CacheTag) {
-        self.events.push(Event::FlushDomain(tag));
+    fn flush_device(&mut self, device: DeviceIndex) {
+        self.events.push(Event::FlushDevice(device));
     }
 
-    fn flush_pages(&mut self, tag: CacheTag, iova: Iova, page_shift: u8) {
+    fn flush_device_pages(&mut self, device: DeviceIndex, iova: Iova, page_shift: u8) {
         assert!(page_shift <= 52, "page shift {page_shift}");
-        self.events.push(Event::FlushPages(tag, iova, page_shift));
+        self.events.push(Event::FlushDevicePages(device, iova, page_shift));
     }
 
     fn device_tlb(&self, device: DeviceIndex) -> DeviceTlb {

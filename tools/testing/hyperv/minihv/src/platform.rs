@@ -8,9 +8,10 @@ use core::sync::atomic::{fence, Ordering};
 use hvcore::ids::{DeviceIndex, Gpa, Iova, Rid, VpIndex};
 use hvcore::iommu::capabilities::Switch;
 use hvcore::platform::{
-    AccessSize, BadGpa, CacheTag, CannotWatch, DeviceTlb, DmaFault, Effort, FunctionInfo, LogLevel, PageOwner,
-    Platform, RemapHandle, RequesterTranslation, Translation, Trigger,
+    AccessSize, BadGpa, CannotWatch, DeviceTlb, DmaFault, Effort, FunctionInfo, LogLevel, PageOwner, Platform,
+    RemapHandle, RequesterTranslation, Translation, Trigger,
 };
+use hvcore::vtd::did::Did;
 
 use crate::console;
 use crate::lapic::{self, ApicId};
@@ -113,8 +114,16 @@ impl Platform for Hardware {
         npt::is_mappable(gpa.0, len)
     }
 
-    fn set_requester(&mut self, rid: Rid, translation: RequesterTranslation, tag: CacheTag) {
-        self.vtd.set_requester(rid, translation, tag);
+    fn set_requester(&mut self, rid: Rid, translation: RequesterTranslation, did: Did) {
+        self.vtd.set_requester(rid, translation, did);
+    }
+
+    fn flush_did(&mut self, did: Did) {
+        self.vtd.flush_did(did);
+    }
+
+    fn flush_did_pages(&mut self, did: Did, iova: Iova, page_shift: u8) {
+        self.vtd.flush_did_pages(did, iova, page_shift);
     }
 
     fn is_guest_ram(&self, gpa: Gpa, len: u64) -> bool {
@@ -162,21 +171,21 @@ impl Platform for Hardware {
         self.vtd.remap_free(handle);
     }
 
-    fn set_translation(&mut self, device: DeviceIndex, translation: Translation, tag: CacheTag) {
+    fn set_translation(&mut self, device: DeviceIndex, translation: Translation) {
         let in_force = match self.protection {
             Switch::On => translation,
             Switch::Off => Translation::Bypass,
         };
-        self.vtd.set_translation(device, in_force, tag);
+        self.vtd.set_translation(device, in_force);
         self.flush_device_tlb(device, Iova(0), WHOLE_SPACE_SHIFT);
     }
 
-    fn flush_domain(&mut self, tag: CacheTag) {
-        self.vtd.flush_domain(tag);
+    fn flush_device(&mut self, device: DeviceIndex) {
+        self.vtd.flush_device(device);
     }
 
-    fn flush_pages(&mut self, tag: CacheTag, iova: Iova, page_shift: u8) {
-        self.vtd.flush_pages(tag, iova, page_shift);
+    fn flush_device_pages(&mut self, device: DeviceIndex, iova: Iova, page_shift: u8) {
+        self.vtd.flush_device_pages(device, iova, page_shift);
     }
 
     fn device_tlb(&self, device: DeviceIndex) -> DeviceTlb {

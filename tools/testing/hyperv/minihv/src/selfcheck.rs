@@ -6,8 +6,7 @@ use alloc::boxed::Box;
 use core::fmt;
 
 use hvcore::ids::{DeviceIndex, Gpa, Iova};
-use hvcore::iommu::tags;
-use hvcore::platform::{AccessSize, CacheTag, PagingLevels, Platform, Translation};
+use hvcore::platform::{AccessSize, PagingLevels, Platform, Translation};
 use hvcore::vtd::{paging, PhysAddr};
 
 use crate::console::log;
@@ -21,8 +20,6 @@ pub const EDU: u32 = 0x11e8_1234;
 const COMMAND: u16 = 0x04;
 const COMMAND_MEMORY_AND_MASTER: u32 = 6;
 const BAR_0: u16 = 0x10;
-/// The tag of the control's domain; the guest's come later.
-const TAG: CacheTag = CacheTag(u16::MAX);
 const UNTOUCHED: u64 = u64::MAX;
 /// Two pages that follow each other, in one table.
 const FLUSHED: Iova = Iova(0x40_0000);
@@ -134,7 +131,7 @@ fn check(hardware: &mut Hardware, device: DeviceIndex, edu: &Edu) -> Result<(), 
     for (index, target) in targets.iter().take(2).enumerate() {
         table.store(index, paging::leaf_4k(PhysAddr(target.0.address())));
     }
-    hardware.set_translation(device, Translation::Stage1 { root: Gpa(root), levels: PagingLevels::Four }, TAG);
+    hardware.set_translation(device, Translation::Stage1 { root: Gpa(root), levels: PagingLevels::Four });
     for iova in [FLUSHED, NEIGHBOUR] {
         edu.store(iova)?;
     }
@@ -145,12 +142,12 @@ fn check(hardware: &mut Hardware, device: DeviceIndex, edu: &Edu) -> Result<(), 
     for (index, target) in targets.iter().skip(2).enumerate() {
         table.store(index, paging::leaf_4k(PhysAddr(target.0.address())));
     }
-    hardware.flush_pages(TAG, FLUSHED, 0);
-    // Neither another device's switch nor another domain's flush concerns this one.
+    hardware.flush_device_pages(device, FLUSHED, 0);
+    // Neither another device's switch nor its flush concerns this one.
     for other in (0..hardware.functions.len()).map(DeviceIndex).filter(|other| *other != device) {
-        hardware.set_translation(other, Translation::Blocked, tags::DETACHED);
+        hardware.set_translation(other, Translation::Blocked);
+        hardware.flush_device(other);
     }
-    hardware.flush_domain(tags::DETACHED);
     for iova in [FLUSHED, NEIGHBOUR] {
         edu.store(iova)?;
     }
@@ -161,7 +158,7 @@ fn check(hardware: &mut Hardware, device: DeviceIndex, edu: &Edu) -> Result<(), 
         _ => return Err(Failure::Device),
     }
     targets.iter_mut().for_each(Target::arm);
-    hardware.set_translation(device, Translation::Bypass, tags::DEFAULT);
+    hardware.set_translation(device, Translation::Bypass);
     edu.store(Iova(targets[0].0.address()))?;
     if touched(&targets) != [false; 4] {
         return Err(Failure::Exposed);

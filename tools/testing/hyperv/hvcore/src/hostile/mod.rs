@@ -45,7 +45,7 @@ const OUTPUT_MAX: usize = 0x18;
 
 /// What the output block holds afterwards.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Output {
+pub enum Returned {
     /// What the deed left in it.
     True,
     /// The first so many of these bytes; behind them, what the deed left.
@@ -60,11 +60,11 @@ pub struct Conduct {
     /// What is said about it.
     pub word: Word,
     /// What is returned besides.
-    pub output: Output,
+    pub output: Returned,
 }
 
 impl Conduct {
-    const HONEST: Conduct = Conduct { deed: Deed::Whole, word: Word::True(0), output: Output::True };
+    const HONEST: Conduct = Conduct { deed: Deed::Whole, word: Word::True(0), output: Returned::True };
 }
 
 /// Whether a guest comes to harm when it is told that a call was done which was not.
@@ -108,7 +108,7 @@ impl Hostile {
             },
             IommuCall::Create | IommuCall::Configure if lie == Lie::Harmless && self.random.happens(1, 8) => {
                 let word = answer::word(Status::SUCCESS, 0) | answer::decoration(&mut self.random);
-                Conduct { deed: Deed::Nothing, word: Word::Given(word), output: Output::True }
+                Conduct { deed: Deed::Nothing, word: Word::Given(word), output: Returned::True }
             }
             _ => self.refusal(indices),
         }
@@ -125,7 +125,7 @@ impl Hostile {
             _ => Deed::Nothing,
         };
         let word = Word::Given(answer::failed(&mut self.random, indices));
-        Conduct { deed, word, output: Output::True }
+        Conduct { deed, word, output: Returned::True }
     }
 
     fn part(&mut self, indices: &Range<u16>) -> Deed {
@@ -154,7 +154,7 @@ impl Hostile {
             }
         };
         let word = answer::word(Status::SUCCESS, reps) | answer::decoration(&mut self.random);
-        Conduct { deed, word: Word::Given(word), output: Output::True }
+        Conduct { deed, word: Word::Given(word), output: Returned::True }
     }
 
     /// Answers a question with what is not so, with a part of an answer, or not at all.
@@ -171,7 +171,7 @@ impl Hostile {
         if self.random.happens(1, 4) {
             len = self.random.below(len as u64 + 1) as usize;
         }
-        let output = Output::Given(bytes, len);
+        let output = Returned::Given(bytes, len);
         let word = match self.random.below(8) {
             0..=4 => answer::word(Status::SUCCESS, 0) | answer::decoration(&mut self.random),
             _ => answer::failed(&mut self.random, None),

@@ -10,11 +10,13 @@ use core::fmt;
 
 use super::capabilities::{Capabilities, Presence, Switch};
 use super::invalidation::Invalidation;
-use super::tags::{self, Tags};
 use crate::counters::Counters;
 use crate::ids::{DeviceIndex, DomainId, Gpa, LogicalDeviceId};
-use crate::platform::{CacheTag, LogLevel, PagingLevels, Platform, Translation};
+use crate::platform::{LogLevel, PagingLevels, Platform, Translation};
 use crate::status::Status;
+
+/// Most domains that can exist at once, whatever the quota.
+pub const DOMAINS_MAX: u32 = 0xfffd;
 
 /// Whether the guest may put a device into domains.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,7 +82,6 @@ struct Place(usize);
 
 #[derive(Clone, Copy, Debug)]
 struct Domain {
-    tag: CacheTag,
     creator: Kernel,
     /// `None` until configured.
     translation: Option<Translation>,
@@ -92,21 +93,19 @@ pub struct Domains {
     quota: u32,
     start: Start,
     kernel: Kernel,
-    tags: Tags,
     domains: BTreeMap<DomainId, Domain>,
     devices: Vec<Device>,
 }
 
 impl Domains {
-    /// No domains; every device in the default domain. `quota` is capped at [`Tags::CAPACITY`].
+    /// No domains; every device in the default domain. `quota` is capped at [`DOMAINS_MAX`].
     pub fn new(capabilities: Capabilities, quota: u32, start: Start, devices: &[DeviceConfig]) -> Self {
         let device = |&config: &DeviceConfig| Device { config, reach: Reach::Plugged, attachment: Attachment::Default };
         Domains {
             capabilities,
-            quota: quota.min(Tags::CAPACITY),
+            quota: quota.min(DOMAINS_MAX),
             start,
             kernel: Kernel(0),
-            tags: Tags::new(),
             domains: BTreeMap::new(),
             devices: devices.iter().map(device).collect(),
         }
@@ -123,8 +122,7 @@ impl Domains {
         if self.domains.len() >= self.quota as usize {
             return Err(Status::INSUFFICIENT_DEVICE_DOMAINS);
         }
-        let tag = self.tags.allocate().ok_or(Status::INSUFFICIENT_DEVICE_DOMAINS)?;
-        self.domains.insert(id, Domain { tag, creator: self.kernel, translation: None });
+        self.domains.insert(id, Domain { creator: self.kernel, translation: None });
         Ok(())
     }
 
@@ -175,8 +173,8 @@ impl Domains {
             }
         }
         domain.translation = Some(translation);
-        let (id, tag, translation) = (id.0, domain.tag.0, Describe(translation));
-        platform.log(LogLevel::Info, format_args!("iommu: domain {id} configured ({translation}), cache tag {tag}"));
+        let (id, translation) = (id.0, Describe(translation));
+        platform.log(LogLevel::Info, format_args!("iommu: domain {id} configured ({translation})"));
         Ok(())
     }
 
@@ -198,14 +196,14 @@ impl Domains {
             return Err(Status::ACCESS_DENIED);
         }
         let domain = self.domains.get(&id).ok_or(Status::INVALID_PARAMETER)?;
-        let (tag, translation) = (domain.tag, domain.translation.ok_or(Status::INVALID_PARAMETER)?);
+        let translation = domain.translation.ok_or(Status::INVALID_PARAMETER)?;
         if device.attachment == Attachment::Domain(id) {
             return Err(Status::DEVICE_ALREADY_IN_DOMAIN);
         }
         if self.in_force(device.attachment) != translation {
             Counters::add(&mut counters.switches, 1);
         }
-        let switch = self.switch(place, Attachment::Domain(id), translation, tag);
+        let switch = self.switch(place, Attachment::Domain(id), translation);
         let (device, domain, translation) = (device_id.0, id.0, Describe(translation));
         platform
             .log(LogLevel::Info, format_args!("iommu: device {device:#x} attached to domain {domain} ({translation})"));
@@ -228,18 +226,19 @@ impl Domains {
         }
     }
 
-    /// Deletes a domain. Nothing may stay cached under its tag: the tag's next owner must not hit what this one left.
+    /// Deletes a domain. Nothing is cached of it: each device dropped what it had when it left.
     ///
     /// # Errors
     /// [`Status::INVALID_PARAMETER`] for an unknown domain; [`Status::OBJECT_IN_USE`] for one with devices.
-    pub fn delete(&mut self, id: DomainId) -> Result<Invalidation, Status> {
-        let domain = *self.domains.get(&id).ok_or(Status::INVALID_PARAMETER)?;
+    pub fn delete(&mut self, id: DomainId) -> Result<(), Status> {
+        if !self.domains.contains_key(&id) {
+            return Err(Status::INVALID_PARAMETER);
+        }
         if self.attached(id).next().is_some() {
             return Err(Status::OBJECT_IN_USE);
         }
         self.domains.remove(&id);
-        self.tags.release(domain.tag);
-        Ok(Invalidation::Domain(domain.tag))
+        Ok(())
     }
 
     /// Output of GET_LOGICAL_DEVICE_PROPERTY.
@@ -256,13 +255,13 @@ impl Domains {
         Ok(block)
     }
 
-    /// The tag of a configured domain.
+    /// Checks that a domain exists and is configured.
     ///
     /// # Errors
-    /// [`Status::INVALID_PARAMETER`] for an unknown or unconfigured domain.
-    pub fn tag(&self, id: DomainId) -> Result<CacheTag, Status> {
+    /// [`Status::INVALID_PARAMETER`].
+    pub fn check_configured(&self, id: DomainId) -> Result<(), Status> {
         match self.domains.get(&id) {
-            Some(Domain { tag, translation: Some(_), .. }) => Ok(*tag),
+            Some(Domain { translation: Some(_), .. }) => Ok(()),
             _ => Err(Status::INVALID_PARAMETER),
         }
     }
@@ -342,28 +341,22 @@ impl Domains {
 
     fn to_default(&mut self, place: Place) -> Invalidation {
         let translation = self.in_force(Attachment::Default);
-        self.switch(place, Attachment::Default, translation, tags::DEFAULT)
+        self.switch(place, Attachment::Default, translation)
     }
 
     fn block(&mut self, place: Place) -> Invalidation {
         match self.devices.get(place.0).map(|device| device.attachment) {
             None | Some(Attachment::Detached) => Invalidation::None,
             Some(Attachment::Default | Attachment::Domain(_)) => {
-                self.switch(place, Attachment::Detached, Translation::Blocked, tags::DETACHED)
+                self.switch(place, Attachment::Detached, Translation::Blocked)
             }
         }
     }
 
-    fn switch(
-        &mut self,
-        place: Place,
-        attachment: Attachment,
-        translation: Translation,
-        tag: CacheTag,
-    ) -> Invalidation {
+    fn switch(&mut self, place: Place, attachment: Attachment, translation: Translation) -> Invalidation {
         let Some(device) = self.devices.get_mut(place.0) else { return Invalidation::None };
         device.attachment = attachment;
-        Invalidation::Switch { device: device.config.index, translation, tag }
+        Invalidation::Switch(device.config.index, translation)
     }
 
     fn in_force(&self, attachment: Attachment) -> Translation {

@@ -8,7 +8,7 @@ use crate::counters::Counters;
 use crate::hypercall::control_word::Outcome;
 use crate::hypercall::list::Span;
 use crate::ids::DomainId;
-use crate::platform::{CacheTag, DeviceTlb, Platform};
+use crate::platform::{DeviceTlb, Platform};
 use crate::request::iommu::FlushRange;
 use crate::request::list::List;
 use crate::request::refusal::Ended;
@@ -49,8 +49,10 @@ impl<'a> Flusher<'a> {
     /// # Errors
     /// [`Status::INVALID_PARAMETER`] for an unknown or unconfigured domain.
     pub fn whole(mut self, platform: &mut impl Platform, id: DomainId) -> Result<(), Status> {
-        let tag = self.domains.tag(id)?;
-        self.perform(platform, Invalidation::Domain(tag));
+        self.domains.check_configured(id)?;
+        for device in self.domains.attached(id) {
+            self.perform(platform, Invalidation::Device(device));
+        }
         self.cache_log.flushed_all(platform, id, self.domains.attached(id).count());
         self.device_tlbs(platform, id, FlushRange::ALL);
         Ok(())
@@ -59,23 +61,24 @@ impl<'a> Flusher<'a> {
     /// Flushes ranges of a domain. It fails for an unknown or unconfigured domain, and at the first bad element; the
     /// elements before it are flushed then.
     pub fn list(mut self, platform: &mut impl Platform, id: DomainId, ranges: List<FlushRange>, span: Span) -> Ended {
-        let tag = match self.domains.tag(id) {
-            Ok(tag) => tag,
-            Err(status) => return Ended::at(span.start(), status.into()),
-        };
+        if let Err(status) = self.domains.check_configured(id) {
+            return Ended::at(span.start(), status.into());
+        }
         for index in span.indices() {
             match ranges.get(platform, index) {
-                Ok(range) => self.range(platform, id, tag, range),
+                Ok(range) => self.range(platform, id, range),
                 Err(refusal) => return Ended::at(index, refusal),
             }
         }
         Ended { outcome: Outcome { status: Status::SUCCESS, reps_completed: span.end() }, violation: None }
     }
 
-    fn range(&mut self, platform: &mut impl Platform, id: DomainId, tag: CacheTag, range: FlushRange) {
+    fn range(&mut self, platform: &mut impl Platform, id: DomainId, range: FlushRange) {
         Counters::add(&mut self.counters.flush_descriptors, 1);
         Counters::add(&mut self.counters.flush_pages, range.pages());
-        self.perform(platform, Invalidation::Range(tag, range));
+        for device in self.domains.attached(id) {
+            self.perform(platform, Invalidation::Range(device, range));
+        }
         self.cache_log.flushed(platform, id, IovaRange::block(range.iova(), range.page_shift()));
         self.device_tlbs(platform, id, range);
     }

@@ -2,7 +2,7 @@
 //! What the hardware has to do when the state of domains changes, or when a guest asks for a flush.
 
 use crate::ids::DeviceIndex;
-use crate::platform::{CacheTag, Platform, Translation};
+use crate::platform::{Platform, Translation};
 use crate::request::iommu::FlushRange;
 
 /// Something that the hardware has to do, at once.
@@ -12,18 +12,11 @@ pub enum Invalidation {
     /// Nothing.
     None,
     /// A device has another translation, and nothing of the old one is cached.
-    Switch {
-        /// Which.
-        device: DeviceIndex,
-        /// The new one.
-        translation: Translation,
-        /// What it is cached under.
-        tag: CacheTag,
-    },
-    /// What is cached under a tag is dropped.
-    Domain(CacheTag),
-    /// The same of a range alone.
-    Range(CacheTag, FlushRange),
+    Switch(DeviceIndex, Translation),
+    /// The IOMMU drops all that it has cached for a device.
+    Device(DeviceIndex),
+    /// It drops a range of that.
+    Range(DeviceIndex, FlushRange),
     /// A device's own TLB drops a range.
     DeviceTlb(DeviceIndex, FlushRange),
 }
@@ -33,13 +26,15 @@ impl Invalidation {
     pub fn perform(self, platform: &mut impl Platform) {
         match self {
             Invalidation::None => {}
-            Invalidation::Switch { device, translation, tag } => {
-                platform.set_translation(device, translation, tag);
-                // A device's own TLB knows no tags: what it holds of the old domain must go.
+            Invalidation::Switch(device, translation) => {
+                platform.set_translation(device, translation);
+                // What the device's own TLB holds of the old domain must go, too.
                 Invalidation::DeviceTlb(device, FlushRange::ALL).perform(platform);
             }
-            Invalidation::Domain(tag) => platform.flush_domain(tag),
-            Invalidation::Range(tag, range) => platform.flush_pages(tag, range.iova(), range.page_shift()),
+            Invalidation::Device(device) => platform.flush_device(device),
+            Invalidation::Range(device, range) => {
+                platform.flush_device_pages(device, range.iova(), range.page_shift());
+            }
             Invalidation::DeviceTlb(device, range) => {
                 platform.flush_device_tlb(device, range.iova(), range.page_shift());
             }

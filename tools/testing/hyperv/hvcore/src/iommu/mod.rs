@@ -9,7 +9,6 @@ pub mod domains;
 pub mod entry;
 pub mod flush;
 pub mod invalidation;
-pub mod tags;
 pub mod walk;
 
 use crate::cachelog::{self, CacheLog};
@@ -112,10 +111,7 @@ impl Iommu {
             IommuRequest::Detach(device) => {
                 domains.detach(platform, device).map(|invalidation| invalidation.perform(platform))
             }
-            IommuRequest::Delete(id) => domains.delete(id).map(|invalidation| {
-                invalidation.perform(platform);
-                cache_log.deleted(platform, id);
-            }),
+            IommuRequest::Delete(id) => domains.delete(id).map(|()| cache_log.deleted(platform, id)),
             IommuRequest::Flush(id) => Flusher::new(domains, cache_log, counters, config.flushes).whole(platform, id),
             IommuRequest::FlushList(id, ranges) => match span {
                 Some(span) => {

@@ -5,7 +5,7 @@ use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 use core::num::NonZeroU64;
 
-use super::plan::{Author, Deed, OutputBlock, Plan, Told};
+use super::plan::{Aftermath, Amount, Author, Plan, Told};
 use super::Partition;
 use crate::hostile::random::Seed;
 use crate::hostile::{Hostile, Lie, Word};
@@ -86,8 +86,8 @@ impl Partition {
             self.hostility.wrong = self.hostility.wrong.saturating_add(1);
             platform.log(LogLevel::Trace, format_args!("hostile: {}: {conduct:x?}", call.spec.code));
         }
-        let (deed, output) = (Deed::of_host(conduct.deed), OutputBlock::Replaced(conduct.output));
-        Plan { deed, output, told, author: Author::Mood }
+        let (amount, output) = (Amount::of_host(conduct.deed), Aftermath::Replaced(conduct.output));
+        Plan { amount, output, told, author: Author::Mood }
     }
 
     /// Remembers a domain that exists without the guest's knowledge, after a call that the host's mood decided about.
@@ -110,9 +110,7 @@ impl Partition {
     pub(super) fn set_hostile(&mut self, platform: &mut impl Platform, seed: u64) -> u64 {
         for id in core::mem::take(&mut self.hostility.orphans) {
             // One that a device is in stays.
-            if let Ok(invalidation) = self.iommu.domains_mut().delete(id) {
-                invalidation.perform(platform);
-            }
+            let _ = self.iommu.domains_mut().delete(id);
         }
         let seed = NonZeroU64::new(seed).map(Seed);
         self.hostility.host = seed.map(Hostile::new);

@@ -4,7 +4,7 @@
 
 use core::fmt;
 
-use super::plan::{Author, Deed, Plan, Told};
+use super::plan::{Amount, Author, Plan, Told};
 use super::Partition;
 use crate::counters::Counters;
 use crate::hypercall::control_word::{Outcome, ResultWord};
@@ -89,7 +89,7 @@ fn answered(call: &Hypercall<'_>, action: Action) -> Plan {
     let status = action.status;
     match (call.span, action.elements) {
         (Some(_), Some(elements)) if elements > 0 => {
-            Plan { deed: Deed::AtMost(elements), told: Told::After(status), ..Plan::whole(Author::Rule) }
+            Plan { amount: Amount::AtMost(elements), told: Told::After(status), ..Plan::whole(Author::Rule) }
         }
         // A lie must not leave the guest in its rep loop for ever.
         (Some(_), None) if status.is_success() => Plan::instead(Outcome { status, reps_completed: call.all_done() }),

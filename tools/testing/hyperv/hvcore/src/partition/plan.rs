@@ -4,7 +4,7 @@
 
 use core::num::NonZeroU64;
 
-use crate::hostile::{Deed as HostileDeed, Output as HostileOutput};
+use crate::hostile::{Deed, Returned};
 use crate::hypercall::control_word::{Outcome, ResultWord};
 use crate::hypercall::list::Span;
 use crate::hypercall::schedule::Portion;
@@ -12,7 +12,7 @@ use crate::status::Status;
 
 /// How much of a call is carried out now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Deed {
+pub(super) enum Amount {
     /// Nothing.
     Nothing,
     /// All of it.
@@ -42,11 +42,11 @@ pub(super) enum Told {
 
 /// What the output block holds afterwards.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum OutputBlock {
+pub(super) enum Aftermath {
     /// What the deed left in it.
     Kept,
     /// The first so many of these bytes; behind them, what the deed left.
-    Replaced(HostileOutput),
+    Replaced(Returned),
 }
 
 /// Who decided.
@@ -63,8 +63,8 @@ pub(super) enum Author {
 /// How a call is treated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Plan {
-    pub(super) deed: Deed,
-    pub(super) output: OutputBlock,
+    pub(super) amount: Amount,
+    pub(super) output: Aftermath,
     pub(super) told: Told,
     pub(super) author: Author,
 }
@@ -89,22 +89,22 @@ impl Plan {
 
     /// The call is carried out, so much of its list at a time.
     pub(super) const fn portions(portion: Portion) -> Plan {
-        Plan { deed: Deed::InPortions(portion), ..Plan::whole(Author::Nobody) }
+        Plan { amount: Amount::InPortions(portion), ..Plan::whole(Author::Nobody) }
     }
 
     /// The call is carried out at once.
     pub(super) const fn whole(author: Author) -> Plan {
-        Plan { deed: Deed::All, output: OutputBlock::Kept, told: Told::Truth, author }
+        Plan { amount: Amount::All, output: Aftermath::Kept, told: Told::Truth, author }
     }
 
     /// A rule answers the call, and nothing is done.
     pub(super) const fn instead(outcome: Outcome) -> Plan {
-        Plan { deed: Deed::Nothing, told: Told::Instead(outcome), ..Plan::whole(Author::Rule) }
+        Plan { amount: Amount::Nothing, told: Told::Instead(outcome), ..Plan::whole(Author::Rule) }
     }
 
     /// A rule has the call carried out, of its list so many elements at most.
     pub(super) const fn at_most(elements: u16) -> Plan {
-        Plan { deed: Deed::AtMost(elements), ..Plan::whole(Author::Rule) }
+        Plan { amount: Amount::AtMost(elements), ..Plan::whole(Author::Rule) }
     }
 
     /// A rule has the call carried out, and bits of the result set.
@@ -113,13 +113,13 @@ impl Plan {
     }
 }
 
-impl Deed {
+impl Amount {
     /// What a hostile host does.
-    pub(super) const fn of_host(deed: HostileDeed) -> Deed {
+    pub(super) const fn of_host(deed: Deed) -> Amount {
         match deed {
-            HostileDeed::Whole => Deed::All,
-            HostileDeed::Part(elements) => Deed::AtMost(elements),
-            HostileDeed::Nothing => Deed::Nothing,
+            Deed::Whole => Amount::All,
+            Deed::Part(elements) => Amount::AtMost(elements),
+            Deed::Nothing => Amount::Nothing,
         }
     }
 }
@@ -142,7 +142,7 @@ impl Told {
     }
 }
 
-/// The elements to process now, of those that a call asks for; all of a deed that does not say how many.
+/// The elements to process now, of those that a call asks for; all where nobody says how many.
 pub(super) fn elements(span: Option<Span>, most: Option<u16>) -> Option<Span> {
     match (span, most) {
         (Some(span), Some(most)) => Some(span.at_most(most)),

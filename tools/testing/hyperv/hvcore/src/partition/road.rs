@@ -4,10 +4,10 @@
 
 use core::mem;
 
-use super::plan::{elements, Answer, Author, Deed, OutputBlock, Plan};
+use super::plan::{elements, Aftermath, Amount, Answer, Author, Plan};
 use super::Partition;
 use crate::counters::Occurrence;
-use crate::hostile::Output as HostileOutput;
+use crate::hostile::Returned;
 use crate::hypercall::calls::Call;
 use crate::hypercall::control_word::{ControlWord, Outcome, ResultWord};
 use crate::hypercall::frame::{Frame, Output};
@@ -127,11 +127,11 @@ impl Partition {
 
     /// Treats a call as planned.
     fn follow(&mut self, platform: &mut impl Platform, vp: VpIndex, call: &Hypercall<'_>, plan: Plan) -> Answer {
-        let done = match plan.deed {
-            Deed::Nothing => None,
-            Deed::All => Some(self.carry_out(platform, vp, call, call.span)),
-            Deed::AtMost(most) => Some(self.carry_out(platform, vp, call, elements(call.span, Some(most)))),
-            Deed::InPortions(portion) => {
+        let done = match plan.amount {
+            Amount::Nothing => None,
+            Amount::All => Some(self.carry_out(platform, vp, call, call.span)),
+            Amount::AtMost(most) => Some(self.carry_out(platform, vp, call, elements(call.span, Some(most)))),
+            Amount::InPortions(portion) => {
                 // Only what has a list is drawn for.
                 let most = call.span.and_then(|_| self.schedule.elements(portion));
                 let now = elements(call.span, most);
@@ -142,7 +142,7 @@ impl Partition {
                 Some(outcome)
             }
         };
-        if let (OutputBlock::Replaced(HostileOutput::Given(bytes, len)), Some(output)) = (plan.output, call.output) {
+        if let (Aftermath::Replaced(Returned::Given(bytes, len)), Some(output)) = (plan.output, call.output) {
             // The block was checked to be guest RAM; if it is not any more, there is nothing to spoil.
             let _ = output.write(platform, bytes.get(..len).unwrap_or(&bytes));
         }

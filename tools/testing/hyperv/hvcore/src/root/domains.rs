@@ -6,15 +6,16 @@
 
 use alloc::collections::BTreeMap;
 
+use super::dids::{self, DomainDids};
 use super::memory::Pool;
 use super::stage2::{Leaf, Table};
 use super::PAGE_BYTES;
 use crate::ids::{DomainId, Gpa, Iova, Rid};
-use crate::iommu::tags::{self, Tags};
-use crate::platform::{CacheTag, LogLevel, Platform, RequesterTranslation};
+use crate::platform::{LogLevel, Platform, RequesterTranslation};
 use crate::request::refusal::Refusal;
 use crate::request::root_domains::{Access, Name, Size};
 use crate::status::Status;
+use crate::vtd::did::Did;
 
 /// Most requesters that are kept track of: each costs tables of its own.
 const REQUESTERS_MAX: usize = 64;
@@ -31,7 +32,7 @@ enum Place {
 }
 
 struct Domain {
-    tag: CacheTag,
+    did: Did,
     table: Table,
 }
 
@@ -48,7 +49,7 @@ pub struct Mapping {
 
 /// All domains, and the requesters that are not where they started.
 pub struct Domains {
-    tags: Tags,
+    dids: DomainDids,
     domains: BTreeMap<DomainId, Domain>,
     places: BTreeMap<Rid, Place>,
 }
@@ -56,7 +57,7 @@ pub struct Domains {
 impl Domains {
     /// Every requester in identity, no domain besides the two.
     pub fn new() -> Domains {
-        Domains { tags: Tags::new(), domains: BTreeMap::new(), places: BTreeMap::new() }
+        Domains { dids: DomainDids::new(), domains: BTreeMap::new(), places: BTreeMap::new() }
     }
 
     /// Domains that the partition has created.
@@ -74,11 +75,11 @@ impl Domains {
             return Err(Refusal::violation(Status::KEY_ALREADY_EXISTS, "a domain that exists"));
         }
         let table = Table::new(platform, pool)?;
-        let Some(tag) = self.tags.allocate() else {
+        let Some(did) = self.dids.allocate() else {
             table.release(platform, pool);
             return Err(Status::INSUFFICIENT_DEVICE_DOMAINS.into());
         };
-        self.domains.insert(id, Domain { tag, table });
+        self.domains.insert(id, Domain { did, table });
         Ok(())
     }
 
@@ -91,10 +92,10 @@ impl Domains {
         if self.places.values().any(|place| *place == Place::In(name)) {
             return Err(Refusal::violation(Status::OBJECT_IN_USE, "a domain that devices are in"));
         }
-        let Domain { tag, table } = self.domains.remove(&id).ok_or(NO_DOMAIN)?;
+        let Domain { did, table } = self.domains.remove(&id).ok_or(NO_DOMAIN)?;
         // The tables' pages are used for something else next.
-        platform.flush_domain(tag);
-        self.tags.release(tag);
+        platform.flush_did(did);
+        self.dids.release(did);
         table.release(platform, pool);
         Ok(())
     }
@@ -105,12 +106,12 @@ impl Domains {
     /// [`Status::DEVICE_ALREADY_IN_DOMAIN`]; [`Status::NO_RESOURCES`] for one requester too many; a violation for a domain
     /// that is not there.
     pub fn attach(&mut self, platform: &mut impl Platform, name: Name, rid: Rid) -> Result<(), Refusal> {
-        let (translation, tag) = self.translation(Place::In(name))?;
+        let (translation, did) = self.translation(Place::In(name))?;
         if self.place(rid) == Place::In(name) {
             return Err(Status::DEVICE_ALREADY_IN_DOMAIN.into());
         }
         self.put(rid, Place::In(name))?;
-        platform.set_requester(rid, translation, tag);
+        platform.set_requester(rid, translation, did);
         platform.log(LogLevel::Info, format_args!("root: requester {:#06x} attached to {name:x?}", rid.0));
         Ok(())
     }
@@ -124,7 +125,7 @@ impl Domains {
             return Err(Refusal::violation(Status::INVALID_DEVICE_STATE, "a device that is in no domain, detached"));
         }
         self.put(rid, Place::Nowhere)?;
-        platform.set_requester(rid, RequesterTranslation::Blocked, tags::DETACHED);
+        platform.set_requester(rid, RequesterTranslation::Blocked, dids::BLOCKED);
         platform.log(LogLevel::Info, format_args!("root: requester {:#06x} detached", rid.0));
         Ok(())
     }
@@ -185,7 +186,7 @@ impl Domains {
             }
         }
         for (block, shift) in blocks(iova, *done) {
-            platform.flush_pages(domain.tag, block, shift);
+            platform.flush_did_pages(domain.did, block, shift);
         }
         result
     }
@@ -203,12 +204,12 @@ impl Domains {
     pub fn reset(&mut self, platform: &mut impl Platform, pool: &mut Pool) {
         for (rid, place) in core::mem::take(&mut self.places) {
             if place != Place::In(Name::Identity) {
-                platform.set_requester(rid, RequesterTranslation::Identity, tags::DEFAULT);
+                platform.set_requester(rid, RequesterTranslation::Identity, dids::IDENTITY);
             }
         }
-        for (_, Domain { tag, table }) in core::mem::take(&mut self.domains) {
-            platform.flush_domain(tag);
-            self.tags.release(tag);
+        for (_, Domain { did, table }) in core::mem::take(&mut self.domains) {
+            platform.flush_did(did);
+            self.dids.release(did);
             table.release(platform, pool);
         }
     }
@@ -241,13 +242,13 @@ impl Domains {
         }
     }
 
-    fn translation(&self, place: Place) -> Result<(RequesterTranslation, CacheTag), Refusal> {
+    fn translation(&self, place: Place) -> Result<(RequesterTranslation, Did), Refusal> {
         match place {
-            Place::In(Name::Identity) => Ok((RequesterTranslation::Identity, tags::DEFAULT)),
-            Place::In(Name::Blocked) | Place::Nowhere => Ok((RequesterTranslation::Blocked, tags::DETACHED)),
+            Place::In(Name::Identity) => Ok((RequesterTranslation::Identity, dids::IDENTITY)),
+            Place::In(Name::Blocked) | Place::Nowhere => Ok((RequesterTranslation::Blocked, dids::BLOCKED)),
             Place::In(Name::Own(id)) => {
                 let domain = self.domains.get(&id).ok_or(NO_DOMAIN)?;
-                Ok((RequesterTranslation::SecondStage { root: domain.table.root() }, domain.tag))
+                Ok((RequesterTranslation::SecondStage { root: domain.table.root() }, domain.did))
             }
         }
     }
@@ -292,7 +293,7 @@ mod tests {
 
     const OWN: Name = Name::Own(DomainId(7));
     const RID: Rid = Rid(0x28);
-    const TAG: CacheTag = CacheTag(3);
+    const DID: Did = Did(3);
 
     struct World {
         platform: MockPlatform,
@@ -346,7 +347,7 @@ mod tests {
         assert_eq!(world.attach(OWN), 0);
         assert_eq!(world.attach(OWN), 0x66);
         let table = RequesterTranslation::SecondStage { root: Gpa(0x4_0000) };
-        assert_eq!(world.platform.take_events(), [Event::SetRequester(RID, table, TAG)]);
+        assert_eq!(world.platform.take_events(), [Event::SetRequester(RID, table, DID)]);
         assert_eq!((world.domains.whereabouts(RID), world.domains.whereabouts(Rid(0x30))), (DomainId(7), DomainId(0)));
         assert_eq!(world.map(OWN, 0x10_0000, 0x9000, Size::Small), 0);
         let leaf = world.domains.query(&world.platform, OWN, Iova(0x10_0123)).unwrap();
@@ -354,19 +355,30 @@ mod tests {
         assert!(world.platform.take_events().is_empty(), "a page that was not there is in no cache");
         assert_eq!(world.delete(OWN), 0x19);
         assert_eq!(world.unmap(OWN, 0x10_0000, 1), (0, 1));
-        assert_eq!(world.platform.take_events(), [Event::FlushPages(TAG, Iova(0x10_0000), 0)]);
+        assert_eq!(world.platform.take_events(), [Event::FlushDidPages(DID, Iova(0x10_0000), 0)]);
         assert_eq!(world.attach(Name::Blocked), 0);
         assert_eq!(world.delete(OWN), 0);
         assert_eq!(world.delete(OWN), 5);
         assert_eq!(
             world.platform.take_events(),
-            [Event::SetRequester(RID, RequesterTranslation::Blocked, CacheTag(2)), Event::FlushDomain(TAG)]
+            [Event::SetRequester(RID, RequesterTranslation::Blocked, Did(2)), Event::FlushDid(DID)]
         );
         assert_eq!((world.pool.free(), world.domains.count()), (4, 0));
         assert_eq!(world.attach(Name::Identity), 0);
         assert_eq!(world.attach(Name::Identity), 0x66);
-        let identity = Event::SetRequester(RID, RequesterTranslation::Identity, CacheTag(1));
+        let identity = Event::SetRequester(RID, RequesterTranslation::Identity, Did(1));
         assert_eq!(world.platform.take_events(), [identity]);
+    }
+
+    #[test]
+    fn ids_are_free_again() {
+        let mut world = World::new(2);
+        assert_eq!((world.create(OWN), world.create(Name::Own(DomainId(8)))), (0, 0));
+        assert_eq!(world.domains.dids.free(), DomainDids::CAPACITY - 2);
+        assert_eq!(world.delete(OWN), 0);
+        assert_eq!(world.domains.dids.free(), DomainDids::CAPACITY - 1);
+        world.domains.reset(&mut world.platform, &mut world.pool);
+        assert_eq!(world.domains.dids.free(), DomainDids::CAPACITY);
     }
 
     #[test]
@@ -409,7 +421,7 @@ mod tests {
         world.domains.reset(&mut world.platform, &mut world.pool);
         assert_eq!(
             world.platform.take_events(),
-            [Event::SetRequester(RID, RequesterTranslation::Identity, CacheTag(1)), Event::FlushDomain(TAG)]
+            [Event::SetRequester(RID, RequesterTranslation::Identity, Did(1)), Event::FlushDid(DID)]
         );
         assert_eq!((world.domains.whereabouts(RID), world.pool.free()), (DomainId(0), 1));
     }
@@ -436,7 +448,7 @@ mod tests {
         assert_eq!(world.unmap(OWN, 0x1000, 8), (5, 3));
         assert_eq!(
             world.platform.take_events(),
-            [Event::FlushPages(TAG, Iova(0x1000), 0), Event::FlushPages(TAG, Iova(0x2000), 1)]
+            [Event::FlushDidPages(DID, Iova(0x1000), 0), Event::FlushDidPages(DID, Iova(0x2000), 1)]
         );
         assert_eq!(world.unmap(OWN, 0x1000, 1), (5, 0));
         assert!(world.platform.take_events().is_empty());

@@ -5,6 +5,7 @@
 //! It sees the machine's own PCI, firmware tables and memory, but not the hypervisor's. What it may not do, or does in the
 //! wrong order, is a violation with a name; see [`crate::request::refusal`].
 
+pub mod dids;
 mod domain_calls;
 pub mod domains;
 pub mod interrupts;

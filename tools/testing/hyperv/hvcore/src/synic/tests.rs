@@ -255,9 +255,10 @@ mod racing {
     use super::{FreesSlotUnderWay, SLOT};
     use crate::ids::{DeviceIndex, Gpa, Iova, Rid, VpIndex};
     use crate::platform::{
-        AccessSize, BadGpa, CacheTag, CannotWatch, DeviceTlb, DmaFault, Effort, FunctionInfo, LogLevel, PageOwner,
-        Platform, RemapHandle, RequesterTranslation, Translation, Trigger,
+        AccessSize, BadGpa, CannotWatch, DeviceTlb, DmaFault, Effort, FunctionInfo, LogLevel, PageOwner, Platform,
+        RemapHandle, RequesterTranslation, Translation, Trigger,
     };
+    use crate::vtd::did::Did;
 
     impl Platform for FreesSlotUnderWay {
         fn fetch_or_u32(&mut self, gpa: Gpa, bits: u32) -> Result<u32, BadGpa> {
@@ -294,8 +295,14 @@ mod racing {
         fn is_mappable(&self, gpa: Gpa, len: u64) -> bool {
             self.0.is_mappable(gpa, len)
         }
-        fn set_requester(&mut self, rid: Rid, translation: RequesterTranslation, tag: CacheTag) {
-            self.0.set_requester(rid, translation, tag)
+        fn set_requester(&mut self, rid: Rid, translation: RequesterTranslation, did: Did) {
+            self.0.set_requester(rid, translation, did)
+        }
+        fn flush_did(&mut self, did: Did) {
+            self.0.flush_did(did)
+        }
+        fn flush_did_pages(&mut self, did: Did, iova: Iova, page_shift: u8) {
+            self.0.flush_did_pages(did, iova, page_shift)
         }
         fn is_guest_ram(&self, gpa: Gpa, len: u64) -> bool {
             self.0.is_guest_ram(gpa, len)
@@ -330,14 +337,14 @@ mod racing {
         fn remap_free(&mut self, handle: RemapHandle) {
             self.0.remap_free(handle)
         }
-        fn set_translation(&mut self, device: DeviceIndex, new: Translation, tag: CacheTag) {
-            self.0.set_translation(device, new, tag)
+        fn set_translation(&mut self, device: DeviceIndex, new: Translation) {
+            self.0.set_translation(device, new)
         }
-        fn flush_domain(&mut self, tag: CacheTag) {
-            self.0.flush_domain(tag)
+        fn flush_device(&mut self, device: DeviceIndex) {
+            self.0.flush_device(device)
         }
-        fn flush_pages(&mut self, tag: CacheTag, iova: Iova, page_shift: u8) {
-            self.0.flush_pages(tag, iova, page_shift)
+        fn flush_device_pages(&mut self, device: DeviceIndex, iova: Iova, page_shift: u8) {
+            self.0.flush_device_pages(device, iova, page_shift)
         }
         fn device_tlb(&self, device: DeviceIndex) -> DeviceTlb {
             self.0.device_tlb(device)

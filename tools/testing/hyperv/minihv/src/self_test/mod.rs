@@ -6,7 +6,7 @@ use core::arch::global_asm;
 
 use hvcore::ids::{DeviceIndex, Gpa};
 use hvcore::memory_map::PhysRange;
-use hvcore::platform::{CacheTag, PagingLevels, Platform, Translation};
+use hvcore::platform::{PagingLevels, Platform, Translation};
 
 use crate::console::{fatal, log};
 use crate::linux::Entry;
@@ -70,8 +70,8 @@ fn translations(hardware: &mut Hardware) {
         Translation::Bypass,
     ];
     for device in (0..hardware.functions.len()).map(DeviceIndex) {
-        for (tag, translation) in (2..).map(CacheTag).zip(sequence) {
-            hardware.set_translation(device, translation, tag);
+        for translation in sequence {
+            hardware.set_translation(device, translation);
         }
     }
     passed("translations");

@@ -4,10 +4,10 @@
 
 use hvcore::identity::Identity;
 use hvcore::ids::{DeviceIndex, Iova, Rid, VpIndex};
-use hvcore::platform::{CacheTag, DmaFault, PagingLevels, RemapHandle, Translation, Trigger};
+use hvcore::platform::{DmaFault, PagingLevels, RemapHandle, Translation, Trigger};
 use hvcore::vtd::audit::{self, Expected};
 use hvcore::vtd::context::{TableOwner, TranslationRequests};
-use hvcore::vtd::did::{Did, Dids};
+use hvcore::vtd::did::{DeviceDids, Did};
 use hvcore::vtd::invalidation::{self, Descriptor, Stage};
 use hvcore::vtd::registers::{self as reg, Capabilities};
 use hvcore::vtd::{pasid, PhysAddr};
@@ -78,7 +78,7 @@ pub struct Vtd {
     capabilities: Capabilities,
     queue: InvalidationQueue,
     tables: Tables,
-    dids: Dids,
+    dids: DeviceDids,
     identity: PhysAddr,
     remap: RemapTable,
     faults: FaultLog,
@@ -104,14 +104,14 @@ impl Vtd {
         let largest = if capabilities.first_stage_1g() { PageSize::Huge } else { PageSize::Large };
         let identity = tables::identity(memory, largest);
         log!("vtd", "on, {} functions, {} domain ids", functions.len(), capabilities.domain_count());
-        Vtd::switch_on(registers, capabilities, tables, Dids::new(functions.len()), identity)
+        Vtd::switch_on(registers, capabilities, tables, DeviceDids::new(functions.len()), identity)
     }
 
     fn switch_on(
         mut registers: Registers,
         capabilities: Capabilities,
         tables: Tables,
-        dids: Dids,
+        dids: DeviceDids,
         identity: PhysAddr,
     ) -> Result<Vtd, Missing> {
         for (present, missing) in [
@@ -136,9 +136,9 @@ impl Vtd {
         Ok(Vtd { registers, capabilities, queue, tables, dids, identity, remap, faults, requesters: None })
     }
 
-    /// Switches a function's translation in one step and drops what is cached for the function. What is cached under
-    /// `tag` for other functions stays.
-    pub fn set_translation(&mut self, device: DeviceIndex, translation: Translation, tag: CacheTag) {
+    /// Switches a function's translation in one step and drops what is cached for the function. What is cached for other
+    /// functions stays.
+    pub fn set_translation(&mut self, device: DeviceIndex, translation: Translation) {
         let (Some(rid), Some(did)) = (self.tables.rid(device), self.dids.of(device)) else { return };
         let entry = match translation {
             Translation::Bypass => pasid::Entry::first_stage(self.identity, did),
@@ -157,7 +157,6 @@ impl Vtd {
             }
         };
         self.tables.set(device, entry, owner);
-        self.dids.set(device, tag);
         self.queue.submit(
             &mut self.registers,
             [Descriptor::context_device(did, rid), Descriptor::pasid_selective(did), Descriptor::iotlb_pasid(did)],
@@ -191,23 +190,32 @@ impl Vtd {
         }
     }
 
-    /// Drops everything cached under `tag`.
-    pub fn flush_domain(&mut self, tag: CacheTag) {
-        match self.requesters {
-            Some(_) => self.queue.submit(&mut self.registers, [Descriptor::iotlb_domain(Did(tag.0))]),
-            None => self.queue.submit(&mut self.registers, self.dids.under(tag).map(Descriptor::iotlb_pasid)),
+    /// Drops everything cached for a function.
+    pub fn flush_device(&mut self, device: DeviceIndex) {
+        if let Some(did) = self.dids.of(device) {
+            self.queue.submit(&mut self.registers, [Descriptor::iotlb_pasid(did)]);
         }
     }
 
-    /// Drops the aligned block of `1 << page_shift` pages at `iova` under `tag`.
-    pub fn flush_pages(&mut self, tag: CacheTag, iova: Iova, page_shift: u8) {
+    /// Drops the aligned block of `1 << page_shift` pages at `iova`, as it is cached for a function.
+    pub fn flush_device_pages(&mut self, device: DeviceIndex, iova: Iova, page_shift: u8) {
         let max = self.capabilities.max_address_mask();
-        if self.requesters.is_some() {
-            let blocks = invalidation::iotlb_block(Stage::Second, Did(tag.0), iova, page_shift, max);
-            return self.queue.submit(&mut self.registers, blocks);
+        if let Some(did) = self.dids.of(device) {
+            let blocks = invalidation::iotlb_block(Stage::First, did, iova, page_shift, max);
+            self.queue.submit(&mut self.registers, blocks);
         }
-        let block = |did| invalidation::iotlb_block(Stage::First, did, iova, page_shift, max);
-        self.queue.submit(&mut self.registers, self.dids.under(tag).flat_map(block));
+    }
+
+    /// Drops everything that requesters have cached under a domain id.
+    pub fn flush_did(&mut self, did: Did) {
+        self.queue.submit(&mut self.registers, [Descriptor::iotlb_domain(did)]);
+    }
+
+    /// Drops the aligned block of `1 << page_shift` pages at `iova` under a domain id.
+    pub fn flush_did_pages(&mut self, did: Did, iova: Iova, page_shift: u8) {
+        let max = self.capabilities.max_address_mask();
+        let blocks = invalidation::iotlb_block(Stage::Second, did, iova, page_shift, max);
+        self.queue.submit(&mut self.registers, blocks);
     }
 
     /// Drops the block from the function's own TLB.

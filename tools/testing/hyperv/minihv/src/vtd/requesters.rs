@@ -6,10 +6,11 @@ use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 
 use hvcore::ids::{Gpa, Iova, Rid};
-use hvcore::platform::{CacheTag, RequesterTranslation};
+use hvcore::platform::RequesterTranslation;
+use hvcore::root::dids::IDENTITY;
 use hvcore::vtd::audit::Expected;
 use hvcore::vtd::context::TableOwner;
-use hvcore::vtd::did::{Did, Dids};
+use hvcore::vtd::did::{DeviceDids, Did};
 use hvcore::vtd::invalidation::Descriptor;
 use hvcore::vtd::{context, pasid, root, second_stage, PhysAddr};
 
@@ -23,8 +24,6 @@ use crate::paging::{CannotSplit, EntryFlags, IdentityTable, PageSize, TablePage}
 /// The QEMU device for it: without first stage, or it would have no second one.
 pub const QEMU_DEVICE: &str = "-device intel-iommu,x-scalable-mode=on,intremap=on,device-iotlb=on,aw-bits=48";
 
-/// The identity domain's id.
-const IDENTITY: Did = Did(1);
 /// Tables for splitting large leaves of the identity domain: more than half a gigabyte in pieces of 4 KiB.
 const MAX_SPLITS: usize = 300;
 
@@ -65,7 +64,7 @@ impl Vtd {
         let table = tables::identity_by(EntryFlags { table: entry, leaf: entry }, memory, largest);
         let identity = PhysAddr(table.root_address());
         let tables = Tables::of_every_requester(pasid::Entry::second_stage(identity, IDENTITY));
-        let mut vtd = Vtd::switch_on(registers, capabilities, tables, Dids::new(0), identity)?;
+        let mut vtd = Vtd::switch_on(registers, capabilities, tables, DeviceDids::new(0), identity)?;
         for rid in (0..=u16::MAX).map(Rid) {
             vtd.audit(rid, Expected::SecondStage { root: identity, did: IDENTITY });
         }
@@ -76,13 +75,13 @@ impl Vtd {
 
     /// Switches a requester's translation in one step and drops what is cached of the old one. Nothing happens for guests,
     /// which have no requesters but their functions.
-    pub fn set_requester(&mut self, rid: Rid, translation: RequesterTranslation, tag: CacheTag) {
+    pub fn set_requester(&mut self, rid: Rid, translation: RequesterTranslation, did: Did) {
         let Some(requesters) = &mut self.requesters else { return };
         let by_table = |root, did| (pasid::Entry::second_stage(root, did), Expected::SecondStage { root, did });
         let (did, (entry, expected)) = match translation {
             RequesterTranslation::Identity => (IDENTITY, by_table(self.identity, IDENTITY)),
-            RequesterTranslation::Blocked => (Did(tag.0), (pasid::Entry::ABSENT, Expected::Blocked)),
-            RequesterTranslation::SecondStage { root } => (Did(tag.0), by_table(root.into(), Did(tag.0))),
+            RequesterTranslation::Blocked => (did, (pasid::Entry::ABSENT, Expected::Blocked)),
+            RequesterTranslation::SecondStage { root } => (did, by_table(root.into(), did)),
         };
         let before = requesters.dids.insert(rid, did).unwrap_or(IDENTITY);
         let device = self.tables.adopt(rid);

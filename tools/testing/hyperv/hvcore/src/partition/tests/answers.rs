@@ -12,7 +12,7 @@ const ELEMENTS: [u64; 7] = [SELF, 0, 1 << 32 | 1, 1, 0x1000, 0x2000, 0x3000];
 
 fn pages(guest: &mut Guest) -> Vec<u64> {
     let page = |event| match event {
-        Event::FlushPages(_, Iova(iova), _) => Some(iova),
+        Event::FlushDevicePages(_, Iova(iova), _) => Some(iova),
         _ => None,
     };
     guest.events().into_iter().filter_map(page).collect()
@@ -44,7 +44,7 @@ fn any_word_can_be_answered() {
         "inject=d1:0:1:1:result=0 inject=d1:0:2:1:result=ffffffffffffffff inject=d1:0:3:1:result=fff00000000 \
          inject=d0:0:1:1:result=80000000ffff0000",
     );
-    guest.domain(1, PAGING);
+    guest.domain_in_use(1, PAGING);
     guest.events();
     for word in [0, u64::MAX, 0xfff << 32] {
         assert_eq!(guest.raw_call(LIST_OF_3, &ELEMENTS), word);
@@ -58,7 +58,7 @@ fn any_word_can_be_answered() {
 #[test]
 fn a_word_can_follow_a_part_of_the_work() {
     let mut guest = Guest::new("inject=d1:0:1:2:reps=2:result=70001");
-    guest.domain(1, PAGING);
+    guest.domain_in_use(1, PAGING);
     assert_eq!(guest.raw_call(LIST_OF_3, &ELEMENTS), 0x7_0001);
     assert_eq!(pages(&mut guest), [0x1000, 0x2000]);
     // What is wrong with the list stays wrong.
@@ -68,7 +68,7 @@ fn a_word_can_follow_a_part_of_the_work() {
 #[test]
 fn success_without_progress() {
     let mut guest = Guest::new("inject=d1:0:1:all:reps=0");
-    guest.domain(1, PAGING);
+    guest.domain_in_use(1, PAGING);
     assert_eq!(guest.raw_call(LIST_OF_3, &ELEMENTS), 0);
     assert_eq!(guest.raw_call(LIST_OF_3 | 1 << 48, &ELEMENTS), 1 << 32);
     assert_eq!(pages(&mut guest), []);
@@ -79,6 +79,7 @@ fn reserved_bits_of_a_call_that_is_carried_out() {
     let mut guest = Guest::new("inject=d1:0:1:1:bits=f000f000ffff0000 inject=b1:0:1:1:bits=8000000000000000");
     assert_eq!(guest.raw_call(0xb1, &[SELF, 0, domain(1), 1]), 1 << 63);
     assert_eq!(guest.configure(1, PAGING), Status(0));
+    assert_eq!(guest.attach(1, DEVICE_0), Status(0));
     assert_eq!(guest.raw_call(LIST_OF_3, &ELEMENTS), 0xf000_f003_ffff_0000);
     assert_eq!(pages(&mut guest), [0x1000, 0x2000, 0x3000]);
     assert_eq!(guest.counter(Counter::Violations, 0), 0);
@@ -87,7 +88,7 @@ fn reserved_bits_of_a_call_that_is_carried_out() {
 #[test]
 fn a_list_in_slices_is_told() {
     let mut guest = Guest::new("inject=d1:0:1:all:slice=2");
-    guest.domain(1, PAGING);
+    guest.domain_in_use(1, PAGING);
     assert_eq!(guest.raw_call(LIST_OF_3, &ELEMENTS), 2 << 32);
     assert_eq!(pages(&mut guest), [0x1000, 0x2000]);
     assert_eq!(guest.raw_call(LIST_OF_3 | 2 << 48, &ELEMENTS), 3 << 32);
@@ -99,7 +100,7 @@ fn a_list_in_slices_is_told() {
 fn a_list_is_resumed_by_the_same_instruction() {
     let mut guest = Guest::new("inject=d1:0:1:all:resume=2");
     guest.enable_page();
-    guest.domain(1, PAGING);
+    guest.domain_in_use(1, PAGING);
     guest.put_input(INPUT, &ELEMENTS);
     assert_eq!(guest.vmmcall(0, LIST_OF_3, INPUT), Progress::Again { control: LIST_OF_3 | 2 << 48 });
     assert_eq!(pages(&mut guest), [0x1000, 0x2000]);
@@ -119,7 +120,7 @@ fn a_list_is_resumed_by_the_same_instruction() {
 fn interleaved(seed: u64) -> (Vec<(u32, u64)>, u64) {
     let mut guest = Guest::new(&format!("interleave={seed}"));
     guest.enable_page();
-    guest.domain(1, PAGING);
+    guest.domain_in_use(1, PAGING);
     let mut order = Vec::new();
     let mut states = [(0u64, LIST_OF_3); 3];
     guest.put_input(INPUT, &ELEMENTS);

@@ -79,19 +79,20 @@ fn success_means_that_it_was_done() {
         let mut guest = Guest::new("");
         guest.domain(1, PAGING);
         guest.domain(2, PAGING);
+        assert_eq!(guest.attach(1, DEVICE_1), Status(0));
         set_seed(&mut guest, seed);
         if guest.raw_call(0xb2, &[SELF, 0, domain(1), DEVICE_0]) as u16 == 0 {
             assert_eq!(guest.control(Command::Device, DEVICE_0 as u32, 0), 1, "seed {seed}");
         }
         guest.events();
         let word = guest.raw_call(0xd1 | 2 << 32, &[SELF, 0, domain(1), 1, 0x1000, 0x2000]);
-        let pages = guest.events().iter().filter(|event| matches!(event, Event::FlushPages(..))).count() as u64;
+        let pages = guest.events().iter().filter(|event| matches!(event, Event::FlushDevicePages(..))).count() as u64;
         if word as u16 == 0 && word >> 32 & 0xfff <= 2 {
             assert!(pages >= word >> 32 & 0xfff, "seed {seed}: {word:#x}");
             flushed += pages;
         }
         if guest.raw_call(0xd0, &[SELF, 0, domain(1), 0]) as u16 == 0 {
-            assert!(guest.events().iter().any(|event| matches!(event, Event::FlushDomain(_))), "seed {seed}");
+            assert!(guest.events().iter().any(|event| matches!(event, Event::FlushDevice(_))), "seed {seed}");
         }
         if guest.raw_call(0xc4, &[SELF, DEVICE_0]) as u16 == 0 {
             assert_eq!(guest.control(Command::Device, DEVICE_0 as u32, 1), 1, "seed {seed}");

@@ -46,7 +46,7 @@ fn output_of_a_failed_call() {
 
 fn pages(guest: &mut Guest) -> Vec<Iova> {
     let iova = |event| match event {
-        Event::FlushPages(_, iova, _) => Some(iova),
+        Event::FlushDevicePages(_, iova, _) => Some(iova),
         _ => None,
     };
     guest.events().into_iter().filter_map(iova).collect()
@@ -55,7 +55,7 @@ fn pages(guest: &mut Guest) -> Vec<Iova> {
 #[test]
 fn partial_lists() {
     let mut guest = Guest::new("inject=d1:0:1:1:reps=2 inject=d1:71:2:1:reps=1 inject=d1:71:3:1 inject=d1:0:4:1");
-    guest.domain(1, PAGING);
+    guest.domain_in_use(1, PAGING);
     let elements = [0x1000, 0x2000, 0x3000];
     assert_eq!(guest.flush_list(1, &elements), (Status(0), 2));
     assert_eq!(pages(&mut guest), [Iova(0x1000), Iova(0x2000)]);
@@ -72,7 +72,7 @@ fn partial_lists() {
 #[test]
 fn a_pause_is_survived() {
     let mut guest = Guest::new("inject=d1:0:1:2:reps=1");
-    guest.domain(1, PAGING);
+    guest.domain_in_use(1, PAGING);
     let mut start = 0;
     for _ in 0..3 {
         let result = guest.raw_call(0xd1 | 3 << 32 | start << 48, &[SELF, 0, domain(1), 1, 0x1000, 0x2000, 0x3000]);

@@ -159,37 +159,39 @@ fn issue(guest: &mut Guest, call: Call) -> Status {
 }
 
 /// What the hardware was told last of each device.
-type Hardware = [(Translation, CacheTag); 2];
+type Hardware = [Translation; 2];
 
 fn check(guest: &mut Guest, model: &Model, hardware: &mut Hardware, call: Call) -> Result<(), TestCaseError> {
     let mut flushed = Vec::new();
     for event in guest.events() {
         match event {
-            Event::SetTranslation { device, translation, tag } => hardware[device.0] = (translation, tag),
-            Event::FlushPages(tag, iova, shift) => {
-                let Call::FlushList(id, element) = call else { panic!("{call:?} flushed pages") };
+            Event::SetTranslation { device, translation } => hardware[device.0] = translation,
+            Event::FlushDevicePages(device, iova, shift) => {
+                let Call::FlushList(_, element) = call else { panic!("{call:?} flushed pages") };
                 prop_assert_eq!((iova, shift), (Iova(element), 0));
-                flushed.push((id, tag));
+                flushed.push(device);
             }
-            Event::FlushDomain(tag) => match call {
-                Call::Flush(id) => flushed.push((id, tag)),
-                Call::Delete(_) => {
-                    prop_assert!(hardware.iter().all(|entry| entry.1 != tag), "nobody used the deleted tag")
-                }
-                _ => panic!("{call:?} flushed a domain"),
-            },
+            Event::FlushDevice(device) => {
+                prop_assert!(matches!(call, Call::Flush(_)), "{call:?} flushed a device");
+                flushed.push(device);
+            }
             Event::FlushDeviceTlb(..) => {}
             other => panic!("{call:?} caused {other:?}"),
         }
     }
+    let inside = |id| {
+        let devices = model.devices.iter().enumerate().filter(move |(_, device)| device.place == Place::In(id));
+        devices.map(|(index, _)| DeviceIndex(index)).collect::<Vec<_>>()
+    };
+    let expected = match call {
+        Call::Flush(id) if model.is_configured(id) => inside(id),
+        Call::FlushList(id, element) if model.is_configured(id) && element & 0xfff == 0 => inside(id),
+        _ => Vec::new(),
+    };
+    prop_assert_eq!(flushed, expected, "a flush reaches the domain's devices and no other");
     for (index, device) in model.devices.iter().enumerate() {
-        prop_assert_eq!(hardware[index].0, model.translation(*device));
-        for &(id, tag) in &flushed {
-            prop_assert_eq!(device.place == Place::In(id), hardware[index].1 == tag, "flush of the right tag");
-        }
+        prop_assert_eq!(hardware[index], model.translation(*device));
     }
-    let [first, second] = model.devices;
-    prop_assert_eq!(first.place == second.place, hardware[0].1 == hardware[1].1, "one tag per place");
     prop_assert_eq!(guest.counter(Counter::LiveDomains, 0), model.domains.len() as u64);
     let attached = model.devices.iter().filter(|device| matches!(device.place, Place::In(_))).count();
     prop_assert_eq!(guest.counter(Counter::AttachedDevices, 0), attached as u64);
@@ -226,7 +228,7 @@ proptest! {
     fn calls_follow_the_model(calls in prop::collection::vec(any_call(), 1..80)) {
         let mut guest = Guest::new(&format!("quota={QUOTA}"));
         let mut model = Model::new();
-        let mut hardware = [(Translation::Bypass, crate::iommu::tags::DEFAULT); 2];
+        let mut hardware = [Translation::Bypass; 2];
         for call in calls {
             let expected = model.apply(call);
             prop_assert_eq!(issue(&mut guest, call), Status(expected), "{:?}", call);
