@@ -6,6 +6,9 @@
 use core::fmt;
 use core::str::FromStr;
 
+use uuid::fmt::Hyphenated;
+use uuid::Uuid;
+
 use crate::ids::{BusIndex, Guid, LogicalDeviceId};
 
 /// The text is no GUID of the form `44c4f61d-4444-4400-9d52-802e27ede19f`.
@@ -17,11 +20,6 @@ impl fmt::Display for ParseGuidError {
         f.write_str("not a GUID of the form 44c4f61d-4444-4400-9d52-802e27ede19f")
     }
 }
-
-/// Where each pair of hex digits of the text form goes.
-const TEXT_ORDER: [usize; 16] = [3, 2, 1, 0, 5, 4, 7, 6, 8, 9, 10, 11, 12, 13, 14, 15];
-/// Number of pairs before which the text form has a dash.
-const DASH_BEFORE: [usize; 4] = [4, 6, 8, 10];
 
 impl Guid {
     /// The VMBus interface type of a vPCI bus.
@@ -52,13 +50,7 @@ impl Guid {
 
 impl fmt::Display for Guid {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (pair, &byte) in TEXT_ORDER.iter().enumerate() {
-            if DASH_BEFORE.contains(&pair) {
-                f.write_str("-")?;
-            }
-            write!(f, "{:02x}", self.0[byte])?;
-        }
-        Ok(())
+        Uuid::from_bytes_le(self.0).hyphenated().fmt(f)
     }
 }
 
@@ -66,20 +58,8 @@ impl FromStr for Guid {
     type Err = ParseGuidError;
 
     fn from_str(text: &str) -> Result<Guid, ParseGuidError> {
-        let mut digits = text.bytes();
-        let mut guid = [0; 16];
-        for (pair, &byte) in TEXT_ORDER.iter().enumerate() {
-            if DASH_BEFORE.contains(&pair) && digits.next() != Some(b'-') {
-                return Err(ParseGuidError);
-            }
-            let mut digit = || char::from(digits.next()?).to_digit(16);
-            let (high, low) = digit().zip(digit()).ok_or(ParseGuidError)?;
-            guid[byte] = ((high << 4) | low) as u8;
-        }
-        match digits.next() {
-            None => Ok(Guid(guid)),
-            Some(_) => Err(ParseGuidError),
-        }
+        let hyphenated: Hyphenated = text.parse().map_err(|_| ParseGuidError)?;
+        Ok(Guid(hyphenated.into_uuid().to_bytes_le()))
     }
 }
 
