@@ -324,7 +324,7 @@ impl Domains {
     /// Puts a device into the default domain's translation for the first time. Unknown ones are ignored.
     pub fn start(&mut self, index: DeviceIndex) -> Invalidation {
         match self.place(index) {
-            Some(place) => self.to_default(place),
+            Some(place) => self.put_back(place),
             None => Invalidation::None,
         }
     }
@@ -335,11 +335,11 @@ impl Domains {
         self.set_reach(place, Reach::Plugged);
         match self.devices.get(place.0).map(|device| device.attachment) {
             None | Some(Attachment::Default) => Invalidation::None,
-            Some(Attachment::Detached | Attachment::Domain(_)) => self.to_default(place),
+            Some(Attachment::Detached | Attachment::Domain(_)) => self.put_back(place),
         }
     }
 
-    fn to_default(&mut self, place: Place) -> Invalidation {
+    fn put_back(&mut self, place: Place) -> Invalidation {
         let translation = self.in_force(Attachment::Default);
         self.switch(place, Attachment::Default, translation)
     }

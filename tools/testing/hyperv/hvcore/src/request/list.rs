@@ -71,7 +71,7 @@ impl PageNumber {
     /// The page's first byte; `None` for a number that is wider than addresses are.
     pub fn address(self) -> Option<Gpa> {
         const PAGE_SHIFT: u32 = 12;
-        (self.0 >> (u64::BITS - PAGE_SHIFT) == 0).then(|| Gpa(self.0 << PAGE_SHIFT))
+        (self.0 >> (u64::BITS - PAGE_SHIFT) == 0).then_some(Gpa(self.0 << PAGE_SHIFT))
     }
 }
 
