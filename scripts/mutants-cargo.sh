@@ -17,7 +17,7 @@ CARGO_FILES=(
 	hvcore/src/vtd/{context,did,fault,interrupt,invalidation,paging,pasid,queue,registers,root}.rs
 	protocol/src/{faults,report}.rs
 	runner/src/{expect,faults,known,ktap,ledger,lines,splat,verdict}.rs
-	driver-pure/src/{aperture,capabilities,flush_range,table_dump,translation}.rs
+	driver-pure/src/{aperture,capabilities,flush_range,translation}.rs
 )
 
 install_cargo_mutants() {
@@ -30,7 +30,7 @@ install_cargo_mutants() {
 provide_pure() {
 	local lib=$M/tree/$W/driver-pure/src/lib.rs path
 	while read -r path; do
-		cp -- "$M/tree/drivers/iommu/hyperv/$path" "$M/tree/$W/driver-pure/src/$path"
+		cp -- "$M/tree/drivers/iommu/hyperv/$path" "$M/tree/$W/driver-pure/src/${path##*/}"
 	done < <(sed -nE 's|^#\[path = ".*/drivers/iommu/hyperv/(.*)"\]$|\1|p' "$HV_WORKSPACE/driver-pure/src/lib.rs")
 	grep -v '^#\[path = ' "$HV_WORKSPACE/driver-pure/src/lib.rs" >"$lib"
 	echo "tree $W/driver-pure/src/lib.rs" >>"$M/changed"
@@ -45,12 +45,17 @@ cargo_excludes() {
 	done <"$MUTANTS_DIR/equivalent.txt"
 }
 
+# pure_file FILE: which file of the driver driver-pure has as FILE.
+pure_file() {
+	sed -nE "s|^#\[path = \".*/(drivers/iommu/hyperv/.*/${1##*/})\"\]\$|\1|p" "$HV_WORKSPACE/driver-pure/src/lib.rs"
+}
+
 # cargo_key FILE: sets `key`, as make_key does for a patch.
 cargo_key() {
 	local directory=${1%%/*}
 	local -a exclude where=("$W/$1")
 	cargo_excludes
-	if [[ $directory == driver-pure ]]; then where=("drivers/iommu/hyperv/${1##*/}"); fi
+	if [[ $directory == driver-pure ]]; then where=("$(pure_file "$1")"); fi
 	if [[ ${EXACT:-} == 1 ]]; then where=("$W/$directory" "$W/hvcore" drivers/iommu/hyperv); fi
 	key=$(
 		{

@@ -2,13 +2,8 @@
 
 #include <linux/device.h>
 #include <linux/generic_pt/iommu.h>
-#include <linux/io.h>
 #include <linux/iommu.h>
 #include <linux/kmemleak.h>
-#include <linux/memory_hotplug.h>
-#include <linux/mm.h>
-#include <linux/pfn.h>
-#include <linux/uaccess.h>
 
 #ifdef CONFIG_IOMMU_API
 /* Functions that only IOMMU drivers may use. */
@@ -85,23 +80,5 @@ __rust_helper void rust_helper_iommu_get_described_regions(struct device *dev,
 __rust_helper void rust_helper_pt_iommu_deinit(struct pt_iommu *iommu_table)
 {
 	pt_iommu_deinit(iommu_table);
-}
-#endif
-
-#ifdef CONFIG_IOMMU_DEBUGFS
-/*
- * Reads memory that may not be what it was taken for, by the direct map. Pages
- * that are offline are left alone: a hypervisor may have taken them back.
- */
-__rust_helper bool rust_helper_iommu_peek64(phys_addr_t address, u64 *value)
-{
-	struct page *page = pfn_to_online_page(PHYS_PFN(address));
-
-	if (!IS_ALIGNED(address, sizeof(*value)))
-		return false;
-	if (!page || PageOffline(page) || is_page_hwpoison(page))
-		return false;
-	return !copy_from_kernel_nofault(value, phys_to_virt(address),
-					 sizeof(*value));
 }
 #endif

@@ -3,17 +3,23 @@
 //! What the IOMMU core calls.
 
 use super::{
-    endpoint::{
-        Admission,
-        Endpoint, //
+    device::{
+        arrival,
+        endpoint::{
+            Admission,
+            Endpoint, //
+        }, //
     },
-    instance::Instance,
-    paging::Domain,
-    readings,
-    statics::{
-        BLOCKING,
-        IDENTITY, //
+    domain::{
+        paging,
+        statics::{
+            BLOCKING,
+            IDENTITY, //
+        }, //
     },
+    driver::PvIommu,
+    host::readings,
+    instance::Instance, //
 };
 use kernel::{
     device,
@@ -51,9 +57,6 @@ const MSI_WINDOW: Iova = Iova::new(0xfee0_0000);
 /// Its length in bytes.
 const MSI_WINDOW_BYTES: usize = 0x10_0000;
 
-/// The driver.
-pub(crate) struct PvIommu;
-
 /// The driver's operations.
 pub(crate) static OPS: Ops<PvIommu> = Ops::new().with_identity(&IDENTITY).with_blocking(&BLOCKING);
 
@@ -86,18 +89,19 @@ impl Driver for PvIommu {
     }
 
     fn probe_device(instance: &&'static Instance, dev: &device::Device) -> Result<Arc<Endpoint>> {
-        let listed = Endpoint::new(instance, dev)?;
-        let endpoint = listed.clone_arc();
-        instance.add_endpoint(listed);
-        Ok(endpoint)
+        let ats = instance.offer().ats();
+        arrival::enter(dev, instance.devices(), instance.domains(), ats)
     }
 
     fn release_device(target: &AttachTarget<'_, PvIommu>) {
-        target.instance().release_endpoint(target.endpoint());
+        let instance = target.instance();
+        instance
+            .devices()
+            .release(target.endpoint(), instance.domains());
     }
 
     fn default_domain(device: &Probed<'_, PvIommu>) -> DefaultDomain {
-        let lacks_identity = || device.instance().want_identity().is_none();
+        let lacks_identity = || device.instance().domains().want_identity().is_none();
         match device.endpoint().admission() {
             // Only a device in a translating domain can stay as it is until it is used.
             Admission::Granted if readings::follows_a_crash() => DefaultDomain::Translating,
@@ -126,7 +130,7 @@ impl Driver for PvIommu {
 
     fn alloc_domain(device: &Probed<'_, PvIommu>) -> Result<NewDomain<PvIommu>> {
         match device.endpoint().admission() {
-            Admission::Granted => Domain::allocate(device.instance(), device.dev()),
+            Admission::Granted => paging::allocate(device.instance(), device.dev()),
             // The core blocks the device then, and lets go of it.
             Admission::Unknown => Err(ENODEV),
         }

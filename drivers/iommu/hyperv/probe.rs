@@ -3,21 +3,24 @@
 //! Is there an IOMMU, and can it be served?
 
 use super::{
-    aperture::MIN_WIDTH,
-    attributes::ATTRIBUTES,
-    calls,
-    capabilities::{
-        Capabilities,
-        HostReport,
-        Unusable, //
+    driver::{
+        self,
+        PvIommu, //
     },
-    device_domain::GetIommuCapabilities,
+    host::{
+        aperture::MIN_WIDTH,
+        calls,
+        capabilities::{
+            Capabilities,
+            HostReport,
+            Unusable, //
+        },
+        layouts::GetIommuCapabilities,
+        readings, //
+    },
     instance::Instance,
-    ops::{
-        PvIommu,
-        OPS, //
-    },
-    readings, //
+    ops::OPS,
+    show::attributes::ATTRIBUTES, //
 };
 use kernel::{
     fmt,
@@ -31,9 +34,6 @@ use kernel::{
     },
     prelude::*, //
 };
-
-/// Name of the IOMMU in `/sys/class/iommu`.
-const NAME: &CStr = c"hv-iommu";
 
 /// Looks for the IOMMU and takes it into service.
 ///
@@ -53,7 +53,7 @@ pub(crate) fn probe() -> Result {
     let (report, capabilities) = examine().inspect_err(|_| {
         #[cfg(CONFIG_HIBERNATION)]
         if kind == partition::Kind::Guest {
-            super::hibernation::looked_in_vain();
+            super::sleep::passage::looked_in_vain();
         }
     })?;
     if kind == partition::Kind::ConfidentialGuest {
@@ -64,7 +64,7 @@ pub(crate) fn probe() -> Result {
         pr_err!("cannot be set up: errno {}\n", error.to_errno());
     })?;
     let settings = Settings {
-        name: NAME,
+        name: driver::NAME,
         parent: None,
         attributes: Some(ATTRIBUTES),
         max_pasids: 0,
@@ -76,8 +76,6 @@ pub(crate) fn probe() -> Result {
     // The partition's IOMMU never goes.
     core::mem::forget(registration);
     announce(&report, &capabilities);
-    #[cfg(CONFIG_IOMMU_DEBUGFS)]
-    super::debugfs::publish(report);
     Ok(())
 }
 
@@ -86,7 +84,7 @@ pub(crate) fn probe() -> Result {
 /// # Errors
 ///
 /// As [`probe`].
-pub(super) fn examine() -> Result<(HostReport, Capabilities)> {
+pub(crate) fn examine() -> Result<(HostReport, Capabilities)> {
     let report = match calls::get_capabilities() {
         Ok(report) => report,
         // A host from before this interface.

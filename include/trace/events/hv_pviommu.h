@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
  * Tracepoints of the Hyper-V para-virtualized IOMMU; they are called from
- * drivers/iommu/hyperv/trace.rs.
+ * drivers/iommu/hyperv/host/trace.rs.
  */
 
 #undef TRACE_SYSTEM

@@ -110,16 +110,3 @@ macro_rules! format_functions {
     };
 }
 pub(super) use format_functions;
-
-/// Reads an entry of a table that may change, or go, at any time.
-///
-/// `address` is the entry's physical address. [`None`]: nothing can be read there, as it is
-/// misaligned, is no memory, or is memory that is not to be touched.
-///
-/// Context: may sleep.
-#[cfg(CONFIG_IOMMU_DEBUGFS)]
-pub fn peek_entry(address: PhysAddr) -> Option<u64> {
-    let mut entry = 0;
-    // SAFETY: `entry` is valid for a write; the function takes any address.
-    unsafe { bindings::iommu_peek64(address, &mut entry) }.then_some(entry)
-}

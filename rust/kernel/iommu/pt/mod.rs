@@ -57,9 +57,6 @@ pub use x86_64::{
     X86_64, //
 };
 
-#[cfg(CONFIG_IOMMU_DEBUGFS)]
-pub use format::peek_entry;
-
 /// How to build a table.
 pub struct Config<F: Format> {
     /// Its depth and width.

@@ -13,7 +13,7 @@
 
 #include "kselftest.h"
 
-#define PVIOMMU		"/sys/class/iommu/hv-iommu"
+#define PVIOMMU		"/sys/class/iommu/hv_pviommu"
 #define PCI_DEVICES	"/sys/bus/pci/devices"
 #define IOMMU_GROUPS	"/sys/kernel/iommu_groups"
 

@@ -5,25 +5,21 @@
 #![cfg(test)]
 
 #[rustfmt::skip] // The kernel's style.
-#[path = "../../../../../drivers/iommu/hyperv/aperture.rs"]
+#[path = "../../../../../drivers/iommu/hyperv/host/aperture.rs"]
 mod aperture;
 #[rustfmt::skip] // The kernel's style.
-#[path = "../../../../../drivers/iommu/hyperv/capabilities.rs"]
+#[path = "../../../../../drivers/iommu/hyperv/host/capabilities.rs"]
 mod capabilities;
 #[rustfmt::skip] // The kernel's style.
-#[path = "../../../../../drivers/iommu/hyperv/flush_range.rs"]
+#[path = "../../../../../drivers/iommu/hyperv/domain/flush_range.rs"]
 mod flush_range;
 #[rustfmt::skip] // The kernel's style.
-#[path = "../../../../../drivers/iommu/hyperv/protocol.rs"]
+#[path = "../../../../../drivers/iommu/hyperv/device/protocol.rs"]
 mod protocol;
 #[rustfmt::skip] // The kernel's style.
-#[path = "../../../../../drivers/iommu/hyperv/table_dump.rs"]
-mod table_dump;
-#[rustfmt::skip] // The kernel's style.
-#[path = "../../../../../drivers/iommu/hyperv/translation.rs"]
+#[path = "../../../../../drivers/iommu/hyperv/host/translation.rs"]
 mod translation;
 
 mod aperture_tests;
 mod flush_range_tests;
 mod protocol_tests;
-mod table_dump_tests;

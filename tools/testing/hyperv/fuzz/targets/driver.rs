@@ -1,14 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
-//! The driver's modules that need no kernel: what they make of a host's answers, and of memory.
-
-use std::convert::Infallible;
+//! The driver's modules that need no kernel: what they make of a host's answers.
 
 use crate::aperture::Levels;
 use crate::capabilities::{HostReport, Unusable, BASE_PAGE, CAP_PRESENT, CAP_S1, CAP_S1_5LVL};
 use crate::flush_range::{block, bounds, Cover, MAX_DESCRIPTORS};
 use crate::source::Source;
-use crate::table_dump::{dump, Line, Selection, MAX_LINES, MAX_TABLES};
-use crate::translation::Table;
 
 /// Whatever a host says, what is served has an aperture that its tables span and that the host announced.
 pub fn capabilities(bytes: &[u8]) {
@@ -58,37 +54,4 @@ pub fn flush_range(bytes: &[u8]) {
     }
     let (from, to) = bounds(blocks);
     assert!(first > last || from <= first && to >= last, "{first:#x}-{last:#x}: {from:#x}-{to:#x}");
-}
-
-/// A dump ends, whatever is in memory, and names each address once, in order.
-pub fn table_dump(bytes: &[u8]) {
-    if let Ok(text) = std::str::from_utf8(bytes) {
-        let _ = text.parse::<Selection>();
-    }
-    let mut source = Source::new(bytes);
-    let levels = if source.u8() % 2 == 0 { Levels::Four } else { Levels::Five };
-    let (first, span) = (source.u64(), source.u64());
-    let words: Vec<u64> = (0..64).map(|_| source.u64()).collect();
-    let (mut reads, mut lines, mut next) = (0usize, 0, Some(0));
-    let last = first.saturating_add(span);
-    let read = |address: u64| {
-        reads += 1;
-        // Sparse memory in which tables point to each other.
-        let word = words[(address >> 3) as usize % words.len()];
-        (address % 8 == 0 && word != u64::MAX).then_some(word & 0xffff_ffff_ffff | address << 50 & 1 << 60)
-    };
-    let result: Result<(), Infallible> = dump(Table { root: 0x10_0000, levels }, first, last, read, |line| {
-        lines += 1;
-        let (from, to) = match *line {
-            Line::Mapped(run) => (run.first, run.last),
-            Line::Unreadable { first, last, .. } | Line::Nonsense { first, last, .. } => (first, last),
-            Line::Cut { .. } => return Ok(()),
-        };
-        assert!(from <= to && next.is_some_and(|next| from >= next), "{from:#x}-{to:#x} after {next:x?}");
-        next = to.checked_add(1);
-        Ok(())
-    });
-    assert_eq!(result, Ok(()));
-    assert!(lines <= MAX_LINES + 1, "{lines} lines");
-    assert!(reads <= (MAX_TABLES + 1) * 513, "{reads} reads");
 }

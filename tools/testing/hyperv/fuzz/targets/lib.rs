@@ -17,25 +17,17 @@ mod vpci;
 
 // The driver's own files, from where the kernel is built.
 #[rustfmt::skip] // The kernel's style.
-#[path = "../../../../../drivers/iommu/hyperv/aperture.rs"]
+#[path = "../../../../../drivers/iommu/hyperv/host/aperture.rs"]
 #[allow(dead_code, missing_docs)]
 mod aperture;
 #[rustfmt::skip] // The kernel's style.
-#[path = "../../../../../drivers/iommu/hyperv/capabilities.rs"]
+#[path = "../../../../../drivers/iommu/hyperv/host/capabilities.rs"]
 #[allow(dead_code, missing_docs)]
 mod capabilities;
 #[rustfmt::skip] // The kernel's style.
-#[path = "../../../../../drivers/iommu/hyperv/flush_range.rs"]
+#[path = "../../../../../drivers/iommu/hyperv/domain/flush_range.rs"]
 #[allow(dead_code, missing_docs)]
 mod flush_range;
-#[rustfmt::skip] // The kernel's style.
-#[path = "../../../../../drivers/iommu/hyperv/table_dump.rs"]
-#[allow(dead_code, missing_docs)]
-mod table_dump;
-#[rustfmt::skip] // The kernel's style.
-#[path = "../../../../../drivers/iommu/hyperv/translation.rs"]
-#[allow(dead_code, missing_docs)]
-mod translation;
 
 /// Something that takes any bytes.
 #[derive(Clone, Copy)]
@@ -85,12 +77,6 @@ pub const TARGETS: &[Target] = &[
         run: driver::capabilities,
     },
     Target { name: "flush-range", summary: "the driver: ranges to flush", longest: 24, run: driver::flush_range },
-    Target {
-        name: "table-dump",
-        summary: "the driver: what a table in memory holds, and which part is asked for",
-        longest: 512,
-        run: driver::table_dump,
-    },
 ];
 
 /// A target with a bug, which the fuzzer must find before its silence about the others means anything.

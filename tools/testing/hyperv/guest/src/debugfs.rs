@@ -1,15 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0
-//! The driver's files in debugfs (Documentation/ABI/testing/debugfs-hv-pviommu).
+//! The driver's files in debugfs (Documentation/ABI/testing/debugfs-hv_pviommu).
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use anyhow::{bail, Context as _, Result};
-use hvcore::ids::{DomainId, Gpa, Iova, LogicalDeviceId};
+use hvcore::ids::{DomainId, Gpa, LogicalDeviceId};
 
-const ROOT: &str = "/sys/kernel/debug/iommu/hv-pviommu";
+const ROOT: &str = "/sys/kernel/debug/iommu/hv_pviommu";
 
 fn file(name: &str) -> PathBuf {
     Path::new(ROOT).join(name)
@@ -139,95 +138,6 @@ pub fn probe() -> Result<String> {
     read("probe")
 }
 
-/// Writes to `select`.
-///
-/// # Errors
-/// The kernel's answer.
-pub fn select_text(text: &str) -> std::io::Result<()> {
-    fs::OpenOptions::new().write(true).open(file("select"))?.write_all(text.as_bytes())
-}
-
-/// Selects what `table` shows: these addresses of a domain, both ends included.
-///
-/// # Errors
-/// When the kernel refuses.
-pub fn select(domain: DomainId, first: Iova, last: Iova) -> Result<()> {
-    select_text(&format!("{} {:#x} {:#x}\n", domain.0, first.0, last.0)).context("select")
-}
-
-/// What an I/O page of the table is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Page {
-    /// Where it is.
-    pub physical: Gpa,
-    /// Bytes.
-    pub size: u64,
-    /// "r" or "rw".
-    pub access: &'static str,
-}
-
-/// A dump of a table.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Dump {
-    /// The lines that start with `#`.
-    pub remarks: Vec<String>,
-    /// What is mapped.
-    pub pages: BTreeMap<u64, Page>,
-    /// Lines about what could not be read or made no sense.
-    pub doubts: Vec<String>,
-}
-
-/// Adds the pages of a line to a dump.
-fn parse_run(line: &str, dump: &mut Dump) -> Option<()> {
-    let words: Vec<&str> = line.split(' ').collect();
-    let (first, last) = words.first()?.split_once('-')?;
-    let (first, last) = (hex(first)?, hex(last)?);
-    if matches!(words[..], [_, "unreadable", "table", _] | [_, "nonsense", "entry", _]) {
-        hex(words[3])?;
-        dump.doubts.push(line.to_owned());
-        return Some(());
-    }
-    let [_, physical, size, access] = words[..] else { return None };
-    let physical = hex(physical)?;
-    let size = match size {
-        "4K" => 1 << 12,
-        "2M" => 1 << 21,
-        "1G" => 1 << 30,
-        _ => return None,
-    };
-    let access = ["r", "rw"].into_iter().find(|known| *known == access)?;
-    let length = last.checked_sub(first)?.checked_add(1)?;
-    if length % size != 0 || dump.pages.last_key_value().is_some_and(|(page, _)| *page >= first) {
-        return None;
-    }
-    for offset in (0..length).step_by(usize::try_from(size).ok()?) {
-        dump.pages.insert(first + offset, Page { physical: Gpa(physical + offset), size, access });
-    }
-    Some(())
-}
-
-fn parse_table(text: &str) -> Result<Dump> {
-    let mut dump = Dump::default();
-    for line in text.lines() {
-        match line.strip_prefix("# ") {
-            Some(remark) => dump.remarks.push(remark.to_owned()),
-            None => parse_run(line, &mut dump).with_context(|| format!("no line as documented: {line:?}"))?,
-        }
-    }
-    match dump.remarks.first() {
-        Some(first) if first.contains("stale") => Ok(dump),
-        other => bail!("the first line does not say that the dump may be stale: {other:?}"),
-    }
-}
-
-/// What `table` shows.
-///
-/// # Errors
-/// When it cannot be read, is not as documented, or not in ascending order.
-pub fn table() -> Result<Dump> {
-    parse_table(&read("table")?)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -250,28 +160,5 @@ id type root levels lists descriptors wholes failures devices
         assert_eq!((lines[2].id, lines[2].devices.len()), (None, 1));
         assert!(parse_domains("id\n").is_err());
         assert!(parse_domains(&DOMAINS.replace(" 7 9", " 7")).is_err());
-    }
-
-    #[test]
-    fn lines_of_a_table() {
-        let text = "# possibly stale\n0x1000-0x2fff 0x5000 4K rw\n0x200000-0x3fffff 0x40000000 2M r\n\
-                    0x400000-0x5fffff unreadable table 0x1000\n# cut, the rest starts at 0x600000\n";
-        let dump = parse_table(text).unwrap();
-        assert_eq!(dump.remarks.len(), 2);
-        assert_eq!(dump.doubts.len(), 1);
-        assert_eq!(dump.pages.keys().copied().collect::<Vec<_>>(), [0x1000, 0x2000, 0x20_0000]);
-        assert_eq!(dump.pages[&0x2000], Page { physical: Gpa(0x6000), size: 0x1000, access: "rw" });
-        assert!(parse_table("0x1000-0x1fff 0x5000 4K rw\n").is_err(), "not labelled");
-        let after = |line: &str| parse_table(&format!("# stale\n0x2000-0x2fff 0x0 4K r\n{line}\n"));
-        for line in [
-            "0x1000-0x1fff 0x5000 4K rw",
-            "0x3000-0x37ff 0x5000 4K rw",
-            "0x3000-0x3fff 0x5000 4K x",
-            "0x3000-0x3fff 0x5000 8K rw",
-            "words",
-        ] {
-            assert!(after(line).is_err(), "{line}");
-        }
-        assert!(after("0x3000-0x3fff 0x5000 4K rw").is_ok());
     }
 }

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
-//! The modules of the guest program and of the runner use one another in one direction: no two of them use each other,
-//! directly or by way of others.
+//! The modules of the guest program, of the runner and of the driver use one another in one direction: no two of them use
+//! each other, directly or by way of others.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use syn::visit::{self, Visit};
-use syn::{Attribute, ItemMod, ItemUse, UseTree};
+use syn::{Attribute, ExprMethodCall, FnArg, ImplItem, ItemImpl, ItemMod, ItemUse, UseTree};
 
 /// A module's path below its crate, `["checks", "ats"]`; empty for the root.
 type Name = Vec<String>;
@@ -27,9 +27,13 @@ fn files(directory: &Path) -> Vec<PathBuf> {
 fn name(root: &Path, file: &Path) -> Name {
     let path = file.strip_prefix(root).unwrap().with_extension("");
     let mut name: Name = path.iter().map(|part| part.to_str().unwrap().to_owned()).collect();
-    // A directory's module has its name from the directory.
-    if name.last().is_some_and(|last| matches!(last.as_str(), "mod" | "lib" | "main")) {
+    // A directory's module has its name from the directory; the driver's root is named after the driver.
+    if name.last().is_some_and(|last| matches!(last.as_str(), "mod" | "lib" | "main" | "hv_pviommu")) {
         name.pop();
+    }
+    // A file that takes another one's place.
+    if let Some(last) = name.last_mut() {
+        *last = last.trim_end_matches("_off").to_owned();
     }
     name
 }
@@ -41,6 +45,9 @@ struct Visitor<'a> {
     /// How many modules are open inside of the file.
     inner: usize,
     uses: BTreeSet<Name>,
+    /// The methods that the file gives to types, and those that it calls.
+    defined: BTreeSet<String>,
+    called: BTreeSet<String>,
 }
 
 impl Visitor<'_> {
@@ -107,26 +114,89 @@ impl<'ast> Visit<'ast> for Visitor<'_> {
         self.take_tree(Vec::new(), &item.tree);
     }
 
+    fn visit_item_impl(&mut self, item: &'ast ItemImpl) {
+        if item.trait_.is_none() {
+            let methods = item.items.iter().filter_map(|item| match item {
+                ImplItem::Fn(item) if matches!(item.sig.inputs.first(), Some(FnArg::Receiver(_))) => Some(&item.sig.ident),
+                _ => None,
+            });
+            self.defined.extend(methods.map(ToString::to_string));
+        }
+        visit::visit_item_impl(self, item);
+    }
+
+    fn visit_expr_method_call(&mut self, call: &'ast ExprMethodCall) {
+        self.called.insert(call.method.to_string());
+        visit::visit_expr_method_call(self, call);
+    }
+
     fn visit_path(&mut self, path: &'ast syn::Path) {
         let parts: Vec<String> = path.segments.iter().map(|part| part.ident.to_string()).collect();
-        self.take(&parts);
+        // A visibility is written as a path, too.
+        if !matches!(parts.as_slice(), [one] if matches!(one.as_str(), "crate" | "self" | "super")) {
+            self.take(&parts);
+        }
         visit::visit_path(self, path);
     }
 }
 
-fn uses(root: &Path) -> Uses {
+/// What of a module is looked at.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Look {
+    /// The paths that it names.
+    Paths,
+    /// The methods, too, that it calls on a type which has them from one other module alone. A method that the standard
+    /// library or the kernel has under the same name is left out.
+    Methods,
+}
+
+/// Methods of the driver that types from elsewhere have as well.
+const COMMON: [&str; 8] = ["add", "each", "enter", "find", "finish", "new", "start", "take"];
+
+fn uses(root: &Path, look: Look) -> Uses {
     let files = files(root);
     let modules: BTreeSet<Name> = files.iter().map(|file| name(root, file)).collect();
     let mut uses = Uses::new();
+    let (mut homes, mut calls) = (BTreeMap::<String, BTreeSet<Name>>::new(), Vec::new());
     for file in &files {
         let own = name(root, file);
         let text = fs::read_to_string(file).unwrap();
-        let mut visitor = Visitor { own: &own, modules: &modules, inner: 0, uses: BTreeSet::new() };
+        let mut visitor = Visitor {
+            own: &own,
+            modules: &modules,
+            inner: 0,
+            uses: BTreeSet::new(),
+            defined: BTreeSet::new(),
+            called: BTreeSet::new(),
+        };
         visitor.visit_file(&syn::parse_file(&text).unwrap());
-        let found = visitor.uses;
+        let Visitor { uses: found, defined, called, .. } = visitor;
+        for method in defined {
+            homes.entry(method).or_default().insert(own.clone());
+        }
+        calls.push((own.clone(), called));
         uses.entry(own).or_default().extend(found);
     }
+    if look == Look::Methods {
+        for (own, called) in calls {
+            let homes = called.iter().filter(|method| !COMMON.contains(&method.as_str())).filter_map(|it| homes.get(it));
+            let others = homes.filter(|homes| homes.len() == 1).flatten().filter(|home| **home != own);
+            uses.get_mut(&own).unwrap().extend(others.cloned());
+        }
+    }
     uses
+}
+
+/// The same of rooms: a room is a directory, or a file outside of all.
+fn rooms(uses: &Uses) -> Uses {
+    let room = |name: &Name| name.iter().take(1).cloned().collect::<Name>();
+    let mut rooms = Uses::new();
+    for (name, used) in uses {
+        let own = room(name);
+        let others = used.iter().map(room).filter(|other| *other != own).collect::<BTreeSet<_>>();
+        rooms.entry(own).or_default().extend(others);
+    }
+    rooms
 }
 
 /// A ring, if there is one: modules of which each uses the next one, and the last one the first.
@@ -158,10 +228,19 @@ fn ring(uses: &Uses) -> Option<Vec<String>> {
 #[test]
 fn modules_form_no_ring() {
     for directory in ["src", "../runner/src"] {
-        let uses = uses(&Path::new(env!("CARGO_MANIFEST_DIR")).join(directory));
+        let uses = uses(&Path::new(env!("CARGO_MANIFEST_DIR")).join(directory), Look::Paths);
         assert!(uses.len() > 50, "{directory} has {} modules", uses.len());
         assert_eq!(ring(&uses), None, "{directory}");
     }
+}
+
+#[test]
+fn files_of_the_driver_form_no_ring() {
+    let driver = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../../drivers/iommu/hyperv");
+    let uses = uses(&driver, Look::Methods);
+    assert!(uses.len() > 25, "the driver has {} modules", uses.len());
+    assert_eq!(ring(&uses), None);
+    assert_eq!(ring(&rooms(&uses)), None, "rooms");
 }
 
 #[test]

@@ -43,7 +43,7 @@ fn once(meaning: &str, pattern: String) -> Expectation {
 }
 
 /// Any line of the driver, and any other one that has its IOMMU's name in sysfs.
-pub const DRIVER: &str = r"^hv_pviommu: |hv-iommu";
+pub const DRIVER: &str = r"^hv_pviommu: |iommu: hv_pviommu";
 
 /// The driver's boot line, whatever its numbers.
 pub const BOOT_LINE: &str = r"^hv_pviommu: .*aperture 0x0-0x[0-9a-f]+ \(\d+ bits\)";
@@ -301,7 +301,7 @@ mod tests {
         assert_eq!(judge(&[aperture(39, 4)], &[LINE]).unwrap().len(), 1);
         assert_eq!(judge(&[aperture(47, 5)], &[LINE]).unwrap().len(), 1);
         assert_eq!(judge(&[aperture(47, 4)], &[LINE, LINE]).unwrap().len(), 1);
-        for line in [LINE, "iommu: hv-iommu: something"] {
+        for line in [LINE, "iommu: hv_pviommu: something"] {
             assert_eq!(judge(&[driver_silent()], &[line]).unwrap().len(), 1, "{line}");
         }
         let twice = driver_up().times(Times::Exactly(2));
@@ -340,7 +340,7 @@ mod tests {
 
     #[test]
     fn own_lines_do_not_count() {
-        let echo = "Kernel command line: hv_pviommu=off hv-iommu";
-        assert_eq!(judge(&[driver_silent()], &["hvtest: # iommu hv-iommu", echo]).unwrap(), Vec::<String>::new());
+        let echo = "Kernel command line: hv_pviommu=off iommu: hv_pviommu";
+        assert_eq!(judge(&[driver_silent()], &["hvtest: # iommu: hv_pviommu", echo]).unwrap(), Vec::<String>::new());
     }
 }

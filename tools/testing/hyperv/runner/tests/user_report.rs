@@ -63,9 +63,9 @@ impl Machine {
             ("host_capabilities", "0x2d\n"),
         ];
         for (name, value) in attributes {
-            machine.write(&format!("sys/class/iommu/hv-iommu/hyperv/{name}"), value);
+            machine.write(&format!("sys/class/iommu/hv_pviommu/hyperv/{name}"), value);
         }
-        fs::create_dir_all(machine.at("sys/class/iommu/hv-iommu/devices")).unwrap();
+        fs::create_dir_all(machine.at("sys/class/iommu/hv_pviommu/devices")).unwrap();
         machine
     }
 
@@ -155,9 +155,9 @@ fn a_machine_that_has_nothing() {
 #[test]
 fn every_kind_of_device() {
     let machine = Machine::with_iommu();
-    machine.device("0000:00:01.0", Some("nvme"), Some("hv-iommu"), Some("DMA"));
-    machine.device("0000:00:02.0", Some("mlx5_core"), Some("hv-iommu"), Some("DMA-FQ"));
-    machine.device("0000:00:03.0", None, Some("hv-iommu"), Some("identity"));
+    machine.device("0000:00:01.0", Some("nvme"), Some("hv_pviommu"), Some("DMA"));
+    machine.device("0000:00:02.0", Some("mlx5_core"), Some("hv_pviommu"), Some("DMA-FQ"));
+    machine.device("0000:00:03.0", None, Some("hv_pviommu"), Some("identity"));
     machine.device("0000:00:04.0", None, None, None);
     machine.device("0000:00:05.0", Some("vfio-pci"), None, Some("vfio-noiommu"));
     machine.device("0000:00:06.0", None, None, None);
@@ -172,9 +172,9 @@ fn every_kind_of_device() {
     let report = machine.report();
     assert_eq!(report.verdict(), ("in-service", "some", 1));
     let expected = [
-        ("0000:00:01.0", json!(1), json!("DMA"), json!("hv-iommu"), "strict", "group 1, DMA: confined"),
-        ("0000:00:02.0", json!(2), json!("DMA-FQ"), json!("hv-iommu"), "deferred", "group 2, DMA-FQ: confined"),
-        ("0000:00:03.0", json!(3), json!("identity"), json!("hv-iommu"), "identity", "NOT CONFINED: reaches all"),
+        ("0000:00:01.0", json!(1), json!("DMA"), json!("hv_pviommu"), "strict", "group 1, DMA: confined"),
+        ("0000:00:02.0", json!(2), json!("DMA-FQ"), json!("hv_pviommu"), "deferred", "group 2, DMA-FQ: confined"),
+        ("0000:00:03.0", json!(3), json!("identity"), json!("hv_pviommu"), "identity", "NOT CONFINED: reaches all"),
         ("0000:00:04.0", Value::Null, Value::Null, Value::Null, "none", "NOT CONFINED: not behind an IOMMU"),
         ("0000:00:05.0", json!(5), Value::Null, Value::Null, "noiommu", "NOT CONFINED: given to programs"),
         ("0000:00:06.0", Value::Null, Value::Null, Value::Null, "blocked", "blocked: does no DMA"),
@@ -261,7 +261,7 @@ fn a_guest_without_vmbus_is_known_by_its_firmware() {
 #[test]
 fn user_space_and_hibernation() {
     let machine = Machine::with_iommu();
-    machine.device("0000:00:01.0", Some("nvme"), Some("hv-iommu"), Some("DMA"));
+    machine.device("0000:00:01.0", Some("nvme"), Some("hv_pviommu"), Some("DMA"));
     let report = machine.report();
     assert_eq!(report.verdict(), ("in-service", "all", 0));
     assert_eq!(report.json["unsafe_interrupts"], json!({ "type1": null, "iommufd": null }));
@@ -290,8 +290,8 @@ fn user_space_and_hibernation() {
 #[test]
 fn odd_texts_are_data() {
     let machine = Machine::with_iommu();
-    machine.device("0000:00:01.0", Some("a\"b\\c*"), Some("hv-iommu"), Some("DMA"));
-    machine.device("0000:00:02.0", Some("*"), Some("hv-iommu"), Some("DMA"));
+    machine.device("0000:00:01.0", Some("a\"b\\c*"), Some("hv_pviommu"), Some("DMA"));
+    machine.device("0000:00:02.0", Some("*"), Some("hv_pviommu"), Some("DMA"));
     machine.write("proc/cmdline", "iommu=\"$(id)\" vfio.x=* iommu.y=\\n %s\n");
     let report = machine.report();
     assert_eq!(report.json["devices"][0]["driver"], "a\"b\\c*");
@@ -304,7 +304,7 @@ fn many_devices_fit_on_a_screen() {
     let machine = Machine::with_iommu();
     for number in 10..50 {
         let kind = if number == 49 { "identity" } else { "DMA" };
-        machine.device(&format!("0000:00:{number}.0"), None, Some("hv-iommu"), Some(kind));
+        machine.device(&format!("0000:00:{number}.0"), None, Some("hv_pviommu"), Some(kind));
     }
     let report = machine.report();
     assert_eq!(report.json["devices"].as_array().unwrap().len(), 40);

@@ -85,8 +85,8 @@ fn group_types(context: &mut Context<'_>) -> Result<Outcome> {
         }
         return Ok(Outcome::Pass("no groups".to_owned()));
     };
-    if context.minihv.is_some() && !Path::new("/sys/class/iommu/hv-iommu").exists() {
-        bail!("/sys/class/iommu/hv-iommu does not exist");
+    if context.minihv.is_some() && !Path::new("/sys/class/iommu/hv_pviommu").exists() {
+        bail!("/sys/class/iommu/hv_pviommu does not exist");
     }
     for function in &context.functions {
         let group = function.group().with_context(|| format!("{} has no IOMMU group", function.address))?;

@@ -54,7 +54,7 @@ pub const DEBUGFS_DEVICES: Check = Check::new("debugfs-has-each-device-once", de
 
 /// The attributes of the IOMMU in sysfs are these, and anybody may read them.
 fn sysfs_agrees(expected: &[(&str, &str)]) -> Result<()> {
-    const DIRECTORY: &str = "/sys/class/iommu/hv-iommu/hyperv";
+    const DIRECTORY: &str = "/sys/class/iommu/hv_pviommu/hyperv";
     let mut names: Vec<String> = fs::read_dir(DIRECTORY)
         .context(DIRECTORY)?
         .map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()))
@@ -193,7 +193,7 @@ fn sysfs(_context: &mut Context<'_>) -> Result<Outcome> {
         names.sort();
         Ok(names)
     };
-    let iommu = Path::new("/sys/class/iommu/hv-iommu");
+    let iommu = Path::new("/sys/class/iommu/hv_pviommu");
     let entries = names(iommu)?;
     ensure!(entries == DOCUMENTED, "{} holds {entries:?}", iommu.display());
     let linked = names(&iommu.join("devices"))?;

@@ -11,10 +11,10 @@ use linkme::distributed_slice;
 use crate::check::{Check, Context, Scenario, SCENARIOS};
 use crate::checks::announcement::ANNOUNCED;
 use crate::checks::counters::{NO_FAULTS, VIOLATIONS};
-use crate::checks::dump::{DUMP_ABSURD, DUMP_CONCURRENT, DUMP_EXACT};
 use crate::checks::groups::{DEVICES, GROUPS};
 use crate::checks::nvme::NVME_QUICK;
 use crate::checks::observe::{domain_of, DEBUGFS_CAPABILITIES, DEBUGFS_DOMAINS, IOMMU_SYSFS};
+use crate::checks::table::TABLE_EXACT;
 use crate::debugfs::{self, Counters};
 use crate::memory::PAGE;
 use crate::minihv::{Injection, Minihv};
@@ -198,9 +198,7 @@ static OURS: &[Scenario] = &[
             IOMMU_SYSFS,
             DEBUGFS_CAPABILITIES,
             DEBUGFS_DOMAINS,
-            DUMP_EXACT,
-            DUMP_ABSURD,
-            DUMP_CONCURRENT,
+            TABLE_EXACT,
             TRACE,
             TRACE_FAILING,
             NO_FAULTS,

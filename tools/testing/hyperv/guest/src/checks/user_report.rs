@@ -171,7 +171,7 @@ impl Report {
             ensure!(line.contains(&format!("driver {},", driver.as_deref().unwrap_or("none"))), "driver: {line}");
             ensure!(device["group"].as_u64() == function.group().map(u64::from), "{}: {device}", function.address);
             // A device that is blocked because nothing is known about it is not behind the IOMMU for the kernel.
-            let expected = kind.is_some().then_some("hv-iommu").filter(|_| protection != "noiommu");
+            let expected = kind.is_some().then_some("hv_pviommu").filter(|_| protection != "noiommu");
             ensure!(device["iommu"].as_str() == expected, "{}: IOMMU {}", function.address, device["iommu"]);
             said.push(protection.to_owned());
         }

@@ -22,7 +22,7 @@ use crate::pci::{self, PciFunction};
 use crate::report::Outcome;
 
 /// Where the driver shows the IOMMU that it serves.
-const IN_SERVICE: &str = "/sys/class/iommu/hv-iommu";
+const IN_SERVICE: &str = "/sys/class/iommu/hv_pviommu";
 
 /// Where the kernel lists a function once it has scanned the whole bus; sysfs has it before the IOMMU core looks at it.
 fn listing(function: &PciFunction) -> Result<PathBuf> {

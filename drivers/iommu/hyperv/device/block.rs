@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Keeping a device from doing DMA, by one means or another.
+
+use crate::host::{
+    calls,
+    domain_ids::DomainId,
+    layouts::{
+        AttachDeviceDomain,
+        DetachDeviceDomain, //
+    },
+    readings::{
+        is_attached_already,
+        says_no_such_device, //
+    }, //
+};
+use kernel::{
+    device, fmt,
+    hyperv::{
+        hypercall::Call,
+        logical_device::LogicalDeviceId,
+        status::HypercallError, //
+    },
+    prelude::*,
+};
+
+/// How a device was kept from doing DMA.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Blocked {
+    /// It is in the blocking domain.
+    Attached,
+    /// It is in no domain, which blocks it, too.
+    Detached,
+    /// The host has taken it away.
+    Gone,
+    /// The same, and the host has given its id to another device since: no call may name it.
+    Replaced,
+}
+
+/// A device could be neither attached to the blocking domain nor detached.
+#[derive(Clone, Copy)]
+pub(crate) struct NotBlocked {
+    attach: Option<HypercallError>,
+    detach: HypercallError,
+}
+
+impl fmt::Display for NotBlocked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(attach) = self.attach {
+            write!(f, "{}: ", AttachDeviceDomain::NAME)?;
+            attach.fmt(f)?;
+            write!(f, ", ")?;
+        }
+        write!(f, "{}: ", DetachDeviceDomain::NAME)?;
+        self.detach.fmt(f)
+    }
+}
+
+/// Whether the host has taken the device away. One refusal is not believed: a second call, of
+/// another kind, must agree.
+pub(crate) fn is_gone(id: LogicalDeviceId, failure: HypercallError) -> bool {
+    says_no_such_device(failure) && calls::get_device_iommu(id).is_err_and(says_no_such_device)
+}
+
+/// Keeps a device from doing DMA, by the blocking domain or else by detaching it.
+pub(crate) fn block(
+    id: LogicalDeviceId,
+    blocking: Option<DomainId>,
+) -> Result<Blocked, NotBlocked> {
+    let attach = match blocking.map(|domain| calls::attach(domain, id)) {
+        None => None,
+        Some(Ok(())) => return Ok(Blocked::Attached),
+        Some(Err(failure)) if is_attached_already(failure) => return Ok(Blocked::Attached),
+        Some(Err(failure)) if is_gone(id, failure) => return Ok(Blocked::Gone),
+        Some(Err(failure)) => Some(failure),
+    };
+    match calls::detach(id) {
+        Ok(()) => Ok(Blocked::Detached),
+        Err(detach) => Err(NotBlocked { attach, detach }),
+    }
+}
+
+/// Says that the host has taken a device away.
+pub(crate) fn report_gone(dev: &device::Device) {
+    dev_info!(dev, "IOMMU: the host has taken the device away\n");
+}
+
+/// Says what is not as it should be.
+///
+/// # Errors
+///
+/// [`EIO`]: the device may still do DMA.
+pub(crate) fn report(dev: &device::Device, result: Result<Blocked, NotBlocked>) -> Result {
+    match result {
+        Ok(Blocked::Attached | Blocked::Replaced) => Ok(()),
+        Ok(Blocked::Detached) => {
+            dev_warn!(dev, "IOMMU: not in the blocking domain, detached instead\n");
+            Ok(())
+        }
+        Ok(Blocked::Gone) => {
+            report_gone(dev);
+            Ok(())
+        }
+        Err(failures) => {
+            dev_err!(
+                dev,
+                "IOMMU: DMA is not blocked but by the device: {failures}\n"
+            );
+            Err(EIO)
+        }
+    }
+}

@@ -1,0 +1,411 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A device behind the IOMMU.
+
+use super::{
+    block::{
+        block,
+        is_gone,
+        report,
+        report_gone,
+        Blocked,
+        NotBlocked, //
+    },
+    protocol::{
+        self,
+        Answer,
+        Attached,
+        Caller, //
+    },
+    serial::Serial,
+    state::{
+        Place,
+        State, //
+    }, //
+};
+use crate::{
+    host::{
+        calls,
+        capabilities::AtsSupport,
+        domain_ids::DomainId,
+        layouts::AttachDeviceDomain,
+        readings,
+        trace, //
+    },
+    known::domains::Domains, //
+};
+use kernel::{
+    device::{
+        self,
+        lock, //
+    },
+    hyperv::{
+        hypercall::Call,
+        logical_device::LogicalDeviceId,
+        status::HypercallError, //
+    },
+    iommu::probed::Demand,
+    list::{
+        impl_list_arc_safe,
+        impl_list_item,
+        ListArc,
+        ListLinks, //
+    },
+    pci::{
+        self,
+        bus_master, //
+    },
+    prelude::*,
+    sync::{
+        aref::ARef,
+        atomic::AtomicFlag,
+        new_spinlock_irq,
+        Arc,
+        SpinLockIrq, //
+    },
+    workqueue::{
+        impl_has_work,
+        new_work,
+        Work,
+        WorkItem, //
+    },
+};
+
+/// Whether the hypervisor lets us attach the device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Admission {
+    /// It said so.
+    Granted,
+    /// It could not be asked. The device may only be blocked, which keeps it from doing DMA that
+    /// nobody controls.
+    Unknown,
+}
+
+/// What the device may do behind a domain besides plain DMA.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum TranslatedRequests {
+    /// It may ask for translations and use them later, if it and the IOMMU can.
+    Allowed,
+    /// It may not. That a domain without a table answers such requests, and lets only through what
+    /// it answered, is documented nowhere.
+    Forbidden,
+}
+
+/// A device.
+#[pin_data]
+pub(crate) struct Endpoint {
+    pdev: ARef<pci::Device>,
+    id: LogicalDeviceId,
+    serial: Serial,
+    admission: Admission,
+    /// Held over the hypercall that changes it, so that it never lags behind the hypervisor.
+    #[pin]
+    state: SpinLockIrq<State>,
+    #[pin]
+    links: ListLinks,
+    #[pin]
+    work: Work<Endpoint>,
+}
+
+impl_list_arc_safe! {
+    impl ListArcSafe<0> for Endpoint { untracked; }
+}
+impl_list_item! {
+    impl ListItem<0> for Endpoint { using ListLinks { self.links }; }
+}
+impl_has_work! {
+    impl HasWork<Self> for Endpoint { self.work }
+}
+
+impl Endpoint {
+    /// A device that nothing was done about so far.
+    ///
+    /// Context: may sleep.
+    ///
+    /// # Errors
+    ///
+    /// [`ENOMEM`].
+    pub(super) fn new(
+        pdev: &pci::Device,
+        id: LogicalDeviceId,
+        serial: Serial,
+        admission: Admission,
+        ats: AtsSupport,
+    ) -> Result<ListArc<Endpoint>> {
+        ListArc::pin_init(
+            try_pin_init!(Endpoint {
+                pdev: pdev.into(),
+                id,
+                serial,
+                admission,
+                state <- new_spinlock_irq!(State::new(pdev, ats)),
+                links <- ListLinks::new(),
+                work <- new_work!("Endpoint::work"),
+            }),
+            GFP_KERNEL,
+        )
+    }
+
+    /// The device.
+    pub(crate) fn dev(&self) -> &device::Device {
+        self.pdev.as_ref()
+    }
+
+    /// The PCI function that it is.
+    pub(crate) fn pdev(&self) -> &pci::Device {
+        &self.pdev
+    }
+
+    /// The hypervisor's name for it.
+    pub(crate) fn id(&self) -> LogicalDeviceId {
+        self.id
+    }
+
+    /// Its place in the list of devices.
+    pub(crate) fn serial(&self) -> Serial {
+        self.serial
+    }
+
+    /// Where its DMA goes.
+    ///
+    /// Context: any.
+    #[cfg(CONFIG_IOMMU_DEBUGFS)]
+    pub(crate) fn place(&self) -> Place {
+        self.state.lock().place
+    }
+
+    /// Calls `f` with the device's state.
+    #[cfg(CONFIG_HIBERNATION)]
+    pub(crate) fn with_state<R>(&self, f: impl FnOnce(&mut State) -> R) -> R {
+        f(&mut self.state.lock())
+    }
+
+    /// Whether the host was seen to have taken the device away, which is said once.
+    fn is_gone(&self) -> bool {
+        self.state.lock().is_gone()
+    }
+
+    /// Another device of this one's id has appeared: when the host has taken this one away, no call
+    /// names it from now on. Whether that is so.
+    ///
+    /// Context: any.
+    pub(crate) fn make_way(&self) -> bool {
+        let mut state = self.state.lock();
+        if state.is_gone() {
+            state.place = Place::Blocked(Blocked::Replaced);
+        }
+        state.is_replaced()
+    }
+
+    /// Whether the device may ask for translations while it is in a domain with a table.
+    ///
+    /// Context: any.
+    pub(crate) fn has_ats(&self) -> bool {
+        self.state.lock().has_ats()
+    }
+
+    /// Whether the hypervisor lets us attach the device.
+    pub(crate) fn admission(&self) -> Admission {
+        self.admission
+    }
+
+    /// Puts the device into a domain, in place of the one it is in, unless one of the flags closes
+    /// the domain. There is a message about a failure.
+    ///
+    /// Context: may sleep; serialised for one device by the core.
+    ///
+    /// # Errors
+    ///
+    /// [`ENODEV`], [`ENOMEM`]; the device is where it was.
+    pub(crate) fn attach(
+        &self,
+        id: DomainId,
+        requests: TranslatedRequests,
+        demand: Demand,
+        closed_by: &[&AtomicFlag],
+    ) -> Result {
+        if self.admission == Admission::Unknown {
+            return Err(ENODEV);
+        }
+        let was_gone = self.is_gone();
+        match protocol::attach(self, id, requests, closed_by) {
+            Attached::Yes(Ok(())) => Ok(()),
+            Attached::Yes(Err(error)) => {
+                dev_warn!(
+                    self.dev(),
+                    "IOMMU: ATS stays off: errno {}\n",
+                    error.to_errno()
+                );
+                Ok(())
+            }
+            Attached::Refused => Err(ENODEV),
+            Attached::StaysBlocked => {
+                dev_warn!(
+                    self.dev(),
+                    "IOMMU: stays blocked, domain {id} is not to be used any more\n"
+                );
+                // Blocked is as safe as refused. When the core puts the device back where it was, after
+                // a reset, it cannot take a refusal. Nothing tells that from a program that has taken
+                // the device out of the domain and puts it back: that is not refused either.
+                if demand == Demand::Mandatory || self.state.lock().was_chosen(id) {
+                    Ok(())
+                } else {
+                    Err(ENODEV)
+                }
+            }
+            Attached::Gone => {
+                // Whatever driver still has it sees that by itself; nothing is left to protect.
+                if !was_gone {
+                    report_gone(self.dev());
+                }
+                Ok(())
+            }
+            Attached::Failed(failure) => {
+                dev_err!(
+                    self.dev(),
+                    "IOMMU: {} to domain {id}: {failure}\n",
+                    AttachDeviceDomain::NAME
+                );
+                Err(match Error::from(failure) {
+                    ENOMEM => ENOMEM,
+                    _ => ENODEV,
+                })
+            }
+        }
+    }
+
+    /// Keeps the device from doing DMA, with a message when that did not go as it should.
+    ///
+    /// Context: may sleep; serialised for one device by the core.
+    ///
+    /// # Errors
+    ///
+    /// [`EIO`]: the IOMMU may still let the device do DMA. The device is kept off the bus, as long
+    /// as its driver leaves it at that.
+    pub(crate) fn block(&self, domains: &Domains) -> Result {
+        let was_gone = self.is_gone();
+        match protocol::block(self, domains.want_blocking()) {
+            Ok(Blocked::Gone | Blocked::Replaced) if was_gone => Ok(()),
+            result => report(self.dev(), result),
+        }
+    }
+
+    /// Whether something is left to process context.
+    ///
+    /// Context: any.
+    pub(crate) fn is_unsettled(&self) -> bool {
+        self.state.lock().is_unsettled()
+    }
+
+    /// The device is released: nothing is done to it from now on.
+    ///
+    /// Context: may sleep; serialised for one device by the core.
+    pub(super) fn release(&self) {
+        let mut state = self.state.lock();
+        state.settle(&self.pdev);
+        state.switch_ats_off();
+        let ats = state.take_ats();
+        drop(state);
+        drop(ats);
+    }
+}
+
+/// Does what a flush that failed has left to process context.
+impl WorkItem for Endpoint {
+    type Pointer = Arc<Endpoint>;
+
+    fn run(this: Arc<Endpoint>) {
+        lock::with_locked(this.dev(), || this.state.lock().settle(&this.pdev));
+    }
+}
+
+impl protocol::Device for Endpoint {
+    type Domain = DomainId;
+    type Blocked = Blocked;
+    type NotBlocked = NotBlocked;
+    type Requests = TranslatedRequests;
+    /// Whether ATS, where it may be on, could be switched on.
+    type Entered = Result;
+    type Failure = HypercallError;
+    type State = State;
+
+    fn locked<R>(&self, f: impl FnOnce(&mut State) -> R) -> R {
+        f(&mut self.state.lock())
+    }
+
+    fn place(state: &mut State) -> &mut Place {
+        &mut state.place
+    }
+
+    fn call_attach(
+        &self,
+        state: &mut State,
+        id: DomainId,
+        requests: TranslatedRequests,
+    ) -> Answer<Blocked, Result, HypercallError> {
+        if state.is_replaced() {
+            return Answer::Gone(Blocked::Replaced);
+        }
+        let had_ats = requests == TranslatedRequests::Forbidden && state.switch_ats_off();
+        match calls::attach(id, self.id) {
+            Ok(()) => {}
+            Err(failure) if readings::is_attached_already(failure) => {}
+            Err(failure) if is_gone(self.id, failure) => {
+                state.choose(id);
+                trace::block(self.dev(), self.id, || trace::Block::Gone);
+                return Answer::Gone(Blocked::Gone);
+            }
+            Err(failure) => {
+                if had_ats {
+                    // It was on before, so that this cannot fail.
+                    let _ = state.switch_ats_on();
+                }
+                return Answer::Failed(failure);
+            }
+        }
+        state.choose(id);
+        state.forget_bus_master();
+        trace::attach(self.dev(), self.id, id.as_u32());
+        Answer::Entered(match requests {
+            TranslatedRequests::Allowed => state.switch_ats_on(),
+            TranslatedRequests::Forbidden => Ok(()),
+        })
+    }
+
+    /// By the IOMMU, else as far as the device obeys. Nothing is printed.
+    ///
+    /// Context: any.
+    fn call_block(
+        &self,
+        state: &mut State,
+        blocking: Option<DomainId>,
+        caller: Caller,
+    ) -> Result<Blocked, NotBlocked> {
+        if state.is_replaced() {
+            return Ok(Blocked::Replaced);
+        }
+        match caller {
+            Caller::Core => {
+                state.switch_ats_off();
+            }
+            Caller::Flush => state.silence_ats(),
+        }
+        let result = block(self.id, blocking);
+        // When that has failed, nothing but the device itself is left to be told.
+        match caller {
+            _ if result.is_ok() => state.forget_bus_master(),
+            Caller::Core => bus_master::stop(&self.pdev),
+            Caller::Flush => {
+                bus_master::stop_at_once(&self.pdev);
+                state.leave_bus_master();
+            }
+        }
+        trace::block(self.dev(), self.id, || match result {
+            Ok(Blocked::Attached) => trace::Block::Attached,
+            Ok(Blocked::Detached) => trace::Block::Detached,
+            Ok(Blocked::Gone | Blocked::Replaced) => trace::Block::Gone,
+            Err(_) => trace::Block::Failed,
+        });
+        result
+    }
+}

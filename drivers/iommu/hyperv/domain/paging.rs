@@ -1,0 +1,197 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Paging domains: a device's DMA goes through a table of the guest.
+
+use super::state::Domain;
+use crate::{
+    device::endpoint::TranslatedRequests,
+    driver::PvIommu,
+    host::{
+        aperture::{
+            Aperture,
+            Levels, //
+        },
+        calls,
+        translation::Translation, //
+    },
+    instance::Instance,
+    known::{
+        domains::{
+            Deleted,
+            MakeError, //
+        },
+        list::Unlisted, //
+    },
+};
+use kernel::{
+    device,
+    hyperv::fixed_call::Reserved,
+    iommu::{
+        self,
+        domain::NewDomain,
+        gather::{
+            FlushOutcome,
+            Gather, //
+        },
+        probed::AttachTarget,
+        pt::{
+            self,
+            Paging,
+            TableDomain,
+            TableFate,
+            X86_64Shape,
+            X86_64, //
+        },
+        Iova, //
+    },
+    prelude::*,
+    sync::atomic::{
+        ordering::Relaxed,
+        AtomicFlag, //
+    },
+};
+
+/// Allocates a domain for `dev`, with a table near to the device; with 4 levels, when the host
+/// turns out to take no more.
+///
+/// Context: may sleep.
+///
+/// # Errors
+///
+/// [`ENOMEM`], or what the hypervisor's refusal stands for; there is a message about that.
+pub(crate) fn allocate(
+    instance: &'static Instance,
+    dev: &device::Device,
+) -> Result<NewDomain<PvIommu>> {
+    let mut refusal = None;
+    let domain = allocate_for(instance, pt::Node::of(dev), &mut refusal);
+    domain.inspect_err(|_| report(dev, refusal))
+}
+
+/// As [`allocate`], with the hypervisor's refusal, if any, instead of a message.
+pub(crate) fn allocate_for(
+    instance: &'static Instance,
+    node: pt::Node,
+    refusal: &mut Option<MakeError>,
+) -> Result<NewDomain<PvIommu>> {
+    let aperture = instance.offer().aperture();
+    let domain = allocate_in(instance, aperture, node, refusal);
+    if !matches!(*refusal, Some(MakeError::FiveLevels(_))) {
+        return domain;
+    }
+    instance.offer().give_up_five_levels();
+    *refusal = None;
+    allocate_in(instance, aperture.with_four_levels(), node, refusal)
+}
+
+fn report(dev: &device::Device, refusal: Option<MakeError>) {
+    if let Some(refusal) = refusal {
+        dev_err!(dev, "IOMMU: no new domain: {refusal}\n");
+    }
+}
+
+fn allocate_in(
+    instance: &'static Instance,
+    aperture: Aperture,
+    node: pt::Node,
+    refusal: &mut Option<MakeError>,
+) -> Result<NewDomain<PvIommu>> {
+    let config = pt::Config {
+        shape: X86_64Shape {
+            levels: match aperture.levels {
+                Levels::Four => pt::Levels::Four,
+                Levels::Five => pt::Levels::Five,
+            },
+            width: aperture.table_width(),
+        },
+        // All that an entry can hold.
+        output_width: 52,
+        // Gathers become page-selective flushes, gaps included.
+        features: pt::Features::FLUSH_RANGE,
+        last: Iova::new(aperture.last()),
+        page_sizes: instance.offer().page_sizes(),
+        node,
+    };
+    Paging::<Domain>::allocate(config, |table| {
+        let levels = match table.levels {
+            pt::Levels::Four => Levels::Four,
+            pt::Levels::Five => Levels::Five,
+        };
+        let (whole, unlisted) = (Reserved::new()?, Unlisted::new(table.root, levels)?);
+        let translation = Translation::Table {
+            root: table.root,
+            levels,
+        };
+        let id = instance.domains().make(translation).inspect_err(|error| {
+            *refusal = Some(*error);
+        })?;
+        Ok(Domain {
+            instance,
+            id,
+            whole: whole.prepare(calls::flush_input(id)),
+            listed: unlisted.enter(instance.list(), id),
+            has_device_tlbs: AtomicFlag::new(false),
+            emptied: AtomicFlag::new(false),
+        })
+    })
+}
+
+#[vtable]
+impl iommu::domain::Domain for Domain {
+    type Driver = PvIommu;
+
+    fn attach(&self, target: &AttachTarget<'_, PvIommu>) -> Result {
+        let endpoint = target.endpoint();
+        if endpoint.has_ats() {
+            self.has_device_tlbs.store(true, Relaxed);
+        }
+        let closed_by = [self.listed.stale(), self.instance.domains().closed()];
+        endpoint.attach(
+            self.id,
+            TranslatedRequests::Allowed,
+            target.demand(),
+            &closed_by,
+        )
+    }
+
+    #[inline]
+    fn flush_all(&self) {
+        // The devices are blocked when this fails, so that the caller may free what it likes; one
+        // that the IOMMU could not be made to block was told to stay off the bus.
+        let _ = self.flush_whole();
+    }
+}
+
+#[vtable]
+impl TableDomain for Domain {
+    type Format = X86_64;
+
+    #[inline]
+    fn flush(&self, gather: &Gather) -> FlushOutcome {
+        self.flush_range(gather)
+    }
+
+    fn release(&self) -> TableFate {
+        if self.listed.stale().load(Relaxed) {
+            // Whether a delete drops what is cached is not documented: the domain stays.
+            self.listed.retire();
+            return TableFate::Leak;
+        }
+        // Nothing says that a delete drops what is cached, and entries that point at the tables may
+        // be. No device is attached any more, so none comes back after this.
+        if !self.instance.domains().is_closed() && self.flush_whole() == FlushOutcome::Stale {
+            self.listed.retire();
+            return TableFate::Leak;
+        }
+        match self.instance.domains().delete(self.id) {
+            Deleted::Yes => {
+                self.listed.leave(self.instance.list(), self.id);
+                TableFate::Free
+            }
+            Deleted::No => {
+                self.listed.retire();
+                TableFate::Leak
+            }
+        }
+    }
+}

@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The identity and the blocking domain.
+
+use crate::{
+    device::endpoint::TranslatedRequests,
+    driver::PvIommu, //
+};
+use kernel::{
+    iommu::{
+        domain::{
+            StaticDomain,
+            StaticDomainOps,
+            StaticKind, //
+        },
+        probed::AttachTarget, //
+    },
+    prelude::*,
+};
+
+/// DMA addresses are guest physical addresses.
+pub(crate) struct Identity;
+
+#[vtable]
+impl StaticDomainOps for Identity {
+    type Driver = PvIommu;
+
+    const KIND: StaticKind = StaticKind::Identity;
+
+    fn attach(target: &AttachTarget<'_, PvIommu>) -> Result {
+        let domains = target.instance().domains();
+        // There was a message when it could not be made at first.
+        let identity = domains.want_identity().ok_or(ENODEV)?;
+        let endpoint = target.endpoint();
+        let closed_by = [domains.closed()];
+        endpoint.attach(
+            identity,
+            TranslatedRequests::Forbidden,
+            target.demand(),
+            &closed_by,
+        )
+    }
+}
+
+/// Nothing gets through.
+pub(crate) struct Blocking;
+
+#[vtable]
+impl StaticDomainOps for Blocking {
+    type Driver = PvIommu;
+
+    const KIND: StaticKind = StaticKind::Blocking;
+
+    fn attach(target: &AttachTarget<'_, PvIommu>) -> Result {
+        target.endpoint().block(target.instance().domains())
+    }
+}
+
+pub(crate) static IDENTITY: StaticDomain<Identity> = StaticDomain::new();
+pub(crate) static BLOCKING: StaticDomain<Blocking> = StaticDomain::new();

@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What the list flushes of all domains share: their inputs, prepared, one for each CPU.
+
+use super::{
+    calls,
+    layouts::FlushDeviceDomainList,
+    readings, //
+};
+use kernel::{
+    hyperv::{
+        rep_call::{
+            RepCall,
+            RepInputs, //
+        },
+        status::HypercallError,
+    },
+    pr_warn_once,
+    prelude::*,
+    sync::atomic::{
+        ordering::Relaxed,
+        AtomicFlag, //
+    },
+};
+
+/// What list flushes share.
+pub(crate) struct ListFlush {
+    inputs: RepInputs<FlushDeviceDomainList>,
+    /// The host does not know the call.
+    unknown: AtomicFlag,
+}
+
+impl ListFlush {
+    /// Context: may sleep.
+    ///
+    /// # Errors
+    ///
+    /// [`ENOMEM`].
+    pub(crate) fn new() -> Result<ListFlush> {
+        Ok(ListFlush {
+            inputs: RepInputs::new(&calls::flush_list_header())?,
+            unknown: AtomicFlag::new(false),
+        })
+    }
+
+    /// Whether ranges are flushed by lists; the host may not know them.
+    ///
+    /// Context: any.
+    #[inline(always)]
+    pub(crate) fn is_known(&self) -> bool {
+        !self.unknown.load(Relaxed)
+    }
+
+    /// The inputs.
+    #[inline(always)]
+    pub(crate) fn inputs(&self) -> &RepInputs<FlushDeviceDomainList> {
+        &self.inputs
+    }
+
+    /// Notes, with a message the first time, that the host cannot flush by a list.
+    ///
+    /// Context: any.
+    #[cold]
+    pub(crate) fn note(&self, failure: HypercallError) {
+        let name = FlushDeviceDomainList::NAME;
+        if !readings::is_unknown_call(failure) {
+            pr_warn_once!("{name}: {failure}; the whole domain is flushed instead\n");
+        } else if !self.unknown.xchg(true, Relaxed) {
+            pr_info!("{name} is not known to the host, whole domains are flushed from now on\n");
+        }
+    }
+}

@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Numbers that were refused while one was looked for.
+
+use crate::host::{
+    domain_ids::{
+        DomainId,
+        DomainIds, //
+    },
+    layouts::CreateDeviceDomain,
+    readings, //
+};
+use kernel::{
+    hyperv::{
+        hypercall::Call,
+        status::HypercallError, //
+    },
+    prelude::*, //
+};
+
+/// How many numbers are tried for one domain when the hypervisor refuses each with a status that may
+/// be about the number.
+const MAX_DOUBTFUL: usize = 8;
+
+/// The numbers that the hypervisor has refused in the search for one, perhaps because they are taken.
+///
+/// When another number is accepted, they are retired. When none is, the refusals were about something
+/// else, and the numbers are given back.
+pub(super) struct Refused<'a> {
+    ids: &'a DomainIds,
+    /// Those that can be given back.
+    numbers: [Option<DomainId>; MAX_DOUBTFUL],
+    count: usize,
+    last: Option<HypercallError>,
+}
+
+/// So many numbers were refused that no other one is tried.
+pub(super) struct Enough;
+
+impl<'a> Refused<'a> {
+    pub(super) fn new(ids: &'a DomainIds) -> Refused<'a> {
+        Refused {
+            ids,
+            numbers: [None; MAX_DOUBTFUL],
+            count: 0,
+            last: None,
+        }
+    }
+
+    /// Adds a number.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn add(&mut self, id: DomainId, failure: HypercallError) -> Result<(), Enough> {
+        self.last = Some(failure);
+        if let Some(place) = self.numbers.get_mut(self.count) {
+            // A call that may be carried out yet makes a domain of the number: that is retired.
+            *place = readings::has_no_effect(failure).then_some(id);
+            self.count = self.count.saturating_add(1);
+        }
+        if self.count < MAX_DOUBTFUL {
+            Ok(())
+        } else {
+            Err(Enough)
+        }
+    }
+
+    /// `id` was accepted.
+    pub(super) fn retire(mut self, id: DomainId) {
+        if let Some(failure) = self.last {
+            self.retire_all(id, failure);
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn retire_all(&mut self, id: DomainId, failure: HypercallError) {
+        self.numbers = [None; MAX_DOUBTFUL];
+        pr_warn!(
+            "{}: {failure}; domain {id} is used instead, {} numbers are retired\n",
+            CreateDeviceDomain::NAME,
+            self.count
+        );
+    }
+}
+
+impl Drop for Refused<'_> {
+    #[inline(never)]
+    fn drop(&mut self) {
+        for id in self.numbers.iter().flatten() {
+            self.ids.give_back(*id);
+        }
+    }
+}

@@ -1,0 +1,107 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A device while the system hibernates.
+
+use crate::{
+    device::{
+        block::{
+            is_gone,
+            Blocked, //
+        },
+        endpoint::{
+            Endpoint,
+            TranslatedRequests, //
+        },
+        state::Place, //
+    },
+    host::{
+        calls,
+        domain_ids::DomainId, //
+    },
+    instance::Instance, //
+};
+use kernel::{
+    hyperv::status::HypercallError,
+    iommu::probed::Demand,
+    prelude::*, //
+};
+
+impl Endpoint {
+    /// Takes the device out of its domain, which keeps it from doing DMA, and notes where it was. Its
+    /// registers are left alone: its bus is closed, and the PCI core has saved them.
+    ///
+    /// Context: interrupts off.
+    ///
+    /// # Errors
+    ///
+    /// The device is where it was.
+    pub(crate) fn put_to_sleep(&self) -> Result<(), HypercallError> {
+        self.with_state(|state| {
+            state.slept = Some(state.place);
+            if !matches!(
+                state.place,
+                Place::In(_) | Place::Blocked(Blocked::Attached)
+            ) {
+                return Ok(());
+            }
+            let how = match calls::detach(self.id()) {
+                Ok(()) => Blocked::Detached,
+                Err(failure) if is_gone(self.id(), failure) => Blocked::Gone,
+                Err(failure) => return Err(failure),
+            };
+            state.place = Place::Blocked(how);
+            Ok(())
+        })
+    }
+
+    /// Puts the device back to where it was, or else blocks it. There is a message about a failure.
+    ///
+    /// The system may have turned back before the device was put to sleep. It is where it was then, and
+    /// is told so once more.
+    ///
+    /// Context: may sleep; nothing else changes the device's translation.
+    ///
+    /// # Errors
+    ///
+    /// [`EIO`]: it could be neither put back nor blocked.
+    pub(crate) fn wake(&self, instance: &Instance) -> Result {
+        let place = self.with_state(|state| {
+            let Some(slept) = state.slept.take() else {
+                return state.place;
+            };
+            if !state.is_replaced() {
+                // On this host it may be anywhere.
+                state.place = Place::Initial;
+            }
+            slept
+        });
+        match place {
+            Place::In(domain) => self
+                .enter_again(instance, domain)
+                .or_else(|_| self.block(instance.domains())),
+            Place::Blocked(_) => self.block(instance.domains()),
+            Place::Initial => Ok(()),
+        }
+    }
+
+    /// Puts the device back into a domain.
+    fn enter_again(&self, instance: &Instance, domain: DomainId) -> Result {
+        if instance.domains().identity() == Some(domain) {
+            let closed_by = [instance.domains().closed()];
+            return self.attach(
+                domain,
+                TranslatedRequests::Forbidden,
+                Demand::Optional,
+                &closed_by,
+            );
+        }
+        let record = instance.list().find(domain).ok_or(ENODEV)?;
+        let closed_by = [&record.stale, instance.domains().closed()];
+        self.attach(
+            domain,
+            TranslatedRequests::Allowed,
+            Demand::Optional,
+            &closed_by,
+        )
+    }
+}
