@@ -117,7 +117,9 @@ impl<'ast> Visit<'ast> for Visitor<'_> {
     fn visit_item_impl(&mut self, item: &'ast ItemImpl) {
         if item.trait_.is_none() {
             let methods = item.items.iter().filter_map(|item| match item {
-                ImplItem::Fn(item) if matches!(item.sig.inputs.first(), Some(FnArg::Receiver(_))) => Some(&item.sig.ident),
+                ImplItem::Fn(item) if matches!(item.sig.inputs.first(), Some(FnArg::Receiver(_))) => {
+                    Some(&item.sig.ident)
+                }
                 _ => None,
             });
             self.defined.extend(methods.map(ToString::to_string));
@@ -179,7 +181,8 @@ fn uses(root: &Path, look: Look) -> Uses {
     }
     if look == Look::Methods {
         for (own, called) in calls {
-            let homes = called.iter().filter(|method| !COMMON.contains(&method.as_str())).filter_map(|it| homes.get(it));
+            let homes =
+                called.iter().filter(|method| !COMMON.contains(&method.as_str())).filter_map(|it| homes.get(it));
             let others = homes.filter(|homes| homes.len() == 1).flatten().filter(|home| **home != own);
             uses.get_mut(&own).unwrap().extend(others.cloned());
         }
