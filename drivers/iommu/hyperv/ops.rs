@@ -79,6 +79,7 @@ impl Driver for PvIommu {
 
     const GROUPING: Grouping = Grouping::Pci;
 
+    #[inline]
     fn capable(device: &Probed<'_, PvIommu>, capability: Capability) -> bool {
         match capability {
             // All DMA of a Hyper-V guest on x86 is coherent.
@@ -88,11 +89,13 @@ impl Driver for PvIommu {
         }
     }
 
+    #[inline]
     fn probe_device(instance: &&'static Instance, dev: &device::Device) -> Result<Arc<Endpoint>> {
         let ats = instance.offer().ats();
         arrival::enter(dev, instance.devices(), instance.domains(), ats)
     }
 
+    #[inline]
     fn release_device(target: &AttachTarget<'_, PvIommu>) {
         let instance = target.instance();
         instance
@@ -100,6 +103,7 @@ impl Driver for PvIommu {
             .release(target.endpoint(), instance.domains());
     }
 
+    #[inline]
     fn default_domain(device: &Probed<'_, PvIommu>) -> DefaultDomain {
         let lacks_identity = || device.instance().domains().want_identity().is_none();
         match device.endpoint().admission() {
@@ -115,6 +119,7 @@ impl Driver for PvIommu {
         }
     }
 
+    #[inline]
     fn first_attach(device: &Probed<'_, PvIommu>) -> FirstAttach {
         if is_deferred(device.endpoint()) {
             FirstAttach::WhenUsed
@@ -123,11 +128,13 @@ impl Driver for PvIommu {
         }
     }
 
+    #[inline]
     fn reserved_regions(_: &Probed<'_, PvIommu>, regions: &mut ReservedRegions) -> Result {
         let kind = ReservedKind::Msi;
         regions.add(MSI_WINDOW, MSI_WINDOW_BYTES, Prot::NONE, kind)
     }
 
+    #[inline]
     fn alloc_domain(device: &Probed<'_, PvIommu>) -> Result<NewDomain<PvIommu>> {
         match device.endpoint().admission() {
             Admission::Granted => paging::allocate(device.instance(), device.dev()),

@@ -181,6 +181,7 @@ impl Endpoint {
     }
 
     /// Whether the host was seen to have taken the device away, which is said once.
+    #[inline(never)]
     fn is_gone(&self) -> bool {
         self.state.lock().is_gone()
     }
@@ -217,6 +218,7 @@ impl Endpoint {
     /// # Errors
     ///
     /// [`ENODEV`], [`ENOMEM`]; the device is where it was.
+    #[inline(never)]
     pub(crate) fn attach(
         &self,
         id: DomainId,
@@ -282,6 +284,7 @@ impl Endpoint {
     ///
     /// [`EIO`]: the IOMMU may still let the device do DMA. The device is kept off the bus, as long
     /// as its driver leaves it at that.
+    #[inline(never)]
     pub(crate) fn block(&self, domains: &Domains) -> Result {
         let was_gone = self.is_gone();
         match protocol::block(self, domains.want_blocking()) {
@@ -293,6 +296,7 @@ impl Endpoint {
     /// Whether something is left to process context.
     ///
     /// Context: any.
+    #[inline(never)]
     pub(crate) fn is_unsettled(&self) -> bool {
         self.state.lock().is_unsettled()
     }
@@ -314,6 +318,7 @@ impl Endpoint {
 impl WorkItem for Endpoint {
     type Pointer = Arc<Endpoint>;
 
+    #[inline]
     fn run(this: Arc<Endpoint>) {
         lock::with_locked(this.dev(), || this.state.lock().settle(&this.pdev));
     }
@@ -329,10 +334,12 @@ impl protocol::Device for Endpoint {
     type Failure = HypercallError;
     type State = State;
 
+    #[inline]
     fn locked<R>(&self, f: impl FnOnce(&mut State) -> R) -> R {
         f(&mut self.state.lock())
     }
 
+    #[inline]
     fn place(state: &mut State) -> &mut Place {
         &mut state.place
     }

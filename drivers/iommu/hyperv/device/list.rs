@@ -86,6 +86,7 @@ impl Devices {
     /// # Errors
     ///
     /// [`EBUSY`]: a device that is there, or is not released yet, has the id.
+    #[inline(never)]
     pub(crate) fn claim(&self, id: LogicalDeviceId) -> Result {
         let endpoints = self.endpoints.lock();
         let mut others = endpoints.iter().filter(|endpoint| endpoint.id() == id);
@@ -126,24 +127,59 @@ impl Devices {
     }
 }
 
-impl protocol::Devices for Devices {
-    type Device = Endpoint;
+/// A search that visits one device after the other.
+struct Search<'a> {
+    devices: &'a Devices,
+    /// The device that is visited.
+    endpoint: Option<Arc<Endpoint>>,
+}
 
-    /// The list's lock is held while one device is looked for, not while calls are made about it.
-    fn each(&self, mut f: impl FnMut(&Endpoint)) {
-        self.searches.fetch_add(1, Relaxed);
+impl<'a> Search<'a> {
+    fn new(devices: &'a Devices) -> Search<'a> {
+        devices.searches.fetch_add(1, Relaxed);
+        Search {
+            devices,
+            endpoint: None,
+        }
+    }
+
+    /// The next device.
+    // Once, not in each caller.
+    #[inline(never)]
+    fn next(&mut self) -> Option<&Endpoint> {
         let mut after = Serial::BEFORE_ALL;
-        while let Some(endpoint) = self.next_endpoint(after) {
+        if let Some(endpoint) = self.endpoint.take() {
             after = endpoint.serial();
-            f(&endpoint);
             if endpoint.is_unsettled() {
                 // It may be under way already. Somebody may hold the device's lock for long.
                 let _ = workqueue::system_long().enqueue(endpoint);
             }
         }
-        self.searches.fetch_sub(1, Release);
+        self.endpoint = self.devices.next_endpoint(after);
+        self.endpoint.as_deref()
+    }
+}
+
+impl Drop for Search<'_> {
+    fn drop(&mut self) {
+        // The last reference must not go after this.
+        self.endpoint = None;
+        self.devices.searches.fetch_sub(1, Release);
+    }
+}
+
+impl protocol::Devices for Devices {
+    type Device = Endpoint;
+
+    /// The list's lock is held while one device is looked for, not while calls are made about it.
+    fn each(&self, mut f: impl FnMut(&Endpoint)) {
+        let mut search = Search::new(self);
+        while let Some(endpoint) = search.next() {
+            f(endpoint);
+        }
     }
 
+    #[inline]
     fn remove(&self, endpoint: &Endpoint) {
         let mut removed = None;
         {

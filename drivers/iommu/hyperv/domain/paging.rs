@@ -140,6 +140,7 @@ fn allocate_in(
 impl iommu::domain::Domain for Domain {
     type Driver = PvIommu;
 
+    #[inline]
     fn attach(&self, target: &AttachTarget<'_, PvIommu>) -> Result {
         let endpoint = target.endpoint();
         if endpoint.has_ats() {
@@ -171,6 +172,7 @@ impl TableDomain for Domain {
         self.flush_range(gather)
     }
 
+    #[inline]
     fn release(&self) -> TableFate {
         if self.listed.stale().load(Relaxed) {
             // Whether a delete drops what is cached is not documented: the domain stays.

@@ -27,6 +27,7 @@ impl StaticDomainOps for Identity {
 
     const KIND: StaticKind = StaticKind::Identity;
 
+    #[inline]
     fn attach(target: &AttachTarget<'_, PvIommu>) -> Result {
         let domains = target.instance().domains();
         // There was a message when it could not be made at first.
@@ -51,6 +52,7 @@ impl StaticDomainOps for Blocking {
 
     const KIND: StaticKind = StaticKind::Blocking;
 
+    #[inline]
     fn attach(target: &AttachTarget<'_, PvIommu>) -> Result {
         target.endpoint().block(target.instance().domains())
     }

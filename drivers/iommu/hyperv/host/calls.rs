@@ -64,6 +64,7 @@ pub(crate) enum DeviceIommu {
 }
 
 /// Asks whether the guest may attach a device.
+#[inline(never)]
 pub(crate) fn get_device_iommu(device: LogicalDeviceId) -> Result<DeviceIommu, HypercallError> {
     let output = call::<GetLogicalDeviceProperty>(&hv_input_get_logical_device_property {
         partition_id: HV_PVIOMMU_PARTITION_SELF as u64,
@@ -79,6 +80,7 @@ pub(crate) fn get_device_iommu(device: LogicalDeviceId) -> Result<DeviceIommu, H
 }
 
 /// Creates a domain.
+#[inline(never)]
 pub(crate) fn create(id: DomainId) -> Result<(), HypercallError> {
     call::<CreateDeviceDomain>(&hv_input_create_device_domain {
         device_domain: device_domain(id),
@@ -88,6 +90,7 @@ pub(crate) fn create(id: DomainId) -> Result<(), HypercallError> {
 }
 
 /// Configures a domain that was just created.
+#[inline(never)]
 pub(crate) fn configure(id: DomainId, translation: Translation) -> Result<(), HypercallError> {
     let (flags, page_table_root) = translation.flags_and_root();
     call::<ConfigureDeviceDomain>(&hv_input_configure_device_domain {
@@ -98,6 +101,7 @@ pub(crate) fn configure(id: DomainId, translation: Translation) -> Result<(), Hy
 }
 
 /// Puts a device into a domain, in place of the one it is in.
+#[inline(never)]
 pub(crate) fn attach(id: DomainId, device: LogicalDeviceId) -> Result<(), HypercallError> {
     call::<AttachDeviceDomain>(&hv_input_attach_device_domain {
         device_domain: device_domain(id),
@@ -106,6 +110,7 @@ pub(crate) fn attach(id: DomainId, device: LogicalDeviceId) -> Result<(), Hyperc
 }
 
 /// Takes a device out of its domain: its DMA is blocked.
+#[inline(never)]
 pub(crate) fn detach(device: LogicalDeviceId) -> Result<(), HypercallError> {
     call::<DetachDeviceDomain>(&hv_input_detach_device_domain {
         partition_id: HV_PVIOMMU_PARTITION_SELF as u64,
@@ -114,6 +119,7 @@ pub(crate) fn detach(device: LogicalDeviceId) -> Result<(), HypercallError> {
 }
 
 /// Deletes a domain that no device is attached to.
+#[inline(never)]
 pub(crate) fn delete(id: DomainId) -> Result<(), HypercallError> {
     call::<DeleteDeviceDomain>(&hv_input_delete_device_domain {
         device_domain: device_domain(id),
@@ -121,6 +127,7 @@ pub(crate) fn delete(id: DomainId) -> Result<(), HypercallError> {
 }
 
 /// Drops all that is cached of a domain. Where that is done all the time, `domain/flush.rs` does it.
+#[inline(never)]
 pub(crate) fn flush(id: DomainId) -> Result<(), HypercallError> {
     call::<FlushDeviceDomain>(&flush_input(id))
 }

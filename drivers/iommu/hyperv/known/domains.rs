@@ -102,6 +102,7 @@ impl Domains {
 
     /// A static domain; when it could not be had so far, once more with an attempt at it. That it was
     /// missing was said when the IOMMU was set up.
+    #[inline(never)]
     fn want(&self, slot: &SetOnce<DomainId>, translation: Translation) -> Option<DomainId> {
         if slot.as_ref().is_none() {
             let _ = self.make_static(slot, translation);
@@ -230,6 +231,7 @@ impl Domains {
     /// message, the hypervisor may know the domain for ever: its number is retired.
     ///
     /// Context: may sleep.
+    #[inline(never)]
     pub(crate) fn delete(&self, id: DomainId) -> Deleted {
         if self.is_closed() {
             // That was done, or will be, there.

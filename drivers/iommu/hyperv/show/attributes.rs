@@ -25,18 +25,47 @@ pub(crate) const ATTRIBUTES: Attributes = iommu_attribute_group!(
     ]
 );
 
-/// Declares an attribute: the file's name, and its value as a line.
+/// What an attribute shows.
+#[derive(Clone, Copy)]
+enum Shown {
+    IovaWidth,
+    ApertureWidth,
+    TableLevels,
+    PageSizes,
+    Capabilities,
+}
+
+/// Writes an attribute's value as a line.
+#[inline(never)]
+fn show(f: &mut fmt::Formatter<'_>, shown: Shown) -> fmt::Result {
+    let offer = Instance::get().map_err(|_| fmt::Error)?.offer();
+    let (report, aperture) = (offer.report(), offer.aperture());
+    let (number, is_bitmap) = match shown {
+        Shown::IovaWidth => (report.max_iova_width.into(), false),
+        Shown::ApertureWidth => (aperture.width.into(), false),
+        Shown::TableLevels => (aperture.levels.count().into(), false),
+        Shown::PageSizes => (report.page_sizes, true),
+        Shown::Capabilities => (report.flags, true),
+    };
+    if is_bitmap {
+        writeln!(f, "{number:#x}")
+    } else {
+        writeln!(f, "{number}")
+    }
+}
+
+/// Declares an attribute and its file's name.
 macro_rules! attribute {
-    ($(#[$doc:meta])* $name:ident, $file:literal, |$instance:ident| $($value:tt)+) => {
+    ($(#[$doc:meta])* $name:ident, $file:literal) => {
         $(#[$doc])*
         struct $name;
 
         impl Attribute for $name {
             const NAME: &'static CStr = $file;
 
+            #[inline]
             fn show(f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                let $instance = Instance::get().map_err(|_| fmt::Error)?;
-                writeln!(f, $($value)+)
+                show(f, Shown::$name)
             }
         }
     };
@@ -45,39 +74,29 @@ macro_rules! attribute {
 attribute!(
     /// What the host reports, in bits.
     IovaWidth,
-    c"host_iova_width",
-    |instance| "{}",
-    instance.offer().report().max_iova_width
+    c"host_iova_width"
 );
 
 attribute!(
     /// Of new domains, in bits.
     ApertureWidth,
-    c"aperture_width",
-    |instance| "{}",
-    instance.offer().aperture().width
+    c"aperture_width"
 );
 
 attribute!(
     /// Of new domains' tables.
     TableLevels,
-    c"table_levels",
-    |instance| "{}",
-    instance.offer().aperture().levels.count()
+    c"table_levels"
 );
 
 attribute!(
     /// Bit n: pages of 2^n bytes.
     PageSizes,
-    c"page_sizes",
-    |instance| "{:#x}",
-    instance.offer().report().page_sizes
+    c"page_sizes"
 );
 
 attribute!(
     /// `HV_IOMMU_CAP_*` bits, as the host reports them.
     Capabilities,
-    c"host_capabilities",
-    |instance| "{:#x}",
-    instance.offer().report().flags
+    c"host_capabilities"
 );

@@ -39,6 +39,7 @@ pub(super) enum Different {
 }
 
 impl Different {
+    #[inline(never)]
     pub(super) fn report(self) {
         const END: &str = "; the devices stay blocked";
         match self {
@@ -54,6 +55,7 @@ impl Different {
 
 /// Makes a domain of a given number. One of another kernel that has the number is deleted; no device of
 /// this guest is in it, as all are blocked.
+#[inline(never)]
 pub(super) fn make_again(id: DomainId, translation: Translation) -> Result<(), Different> {
     let result = match calls::create(id) {
         Err(failure) if readings::number_answer(failure) == NumberAnswer::Taken => {
