@@ -14,7 +14,7 @@
 //! - [`host`]: what the host says and is told. [`host::layouts`]: the hypercalls with their layouts, which
 //!   are generated from the C header; [`host::calls`]: one function per hypercall; [`host::readings`]: what
 //!   the driver takes undocumented statuses and states to mean; [`host::offer`]: what the host's IOMMU can
-//!   do; [`host::trace`]: what the tracepoints tell;
+//!   do; [`host::trace`]: what the tracepoints tell; [`host::message`]: what the log does;
 //! - [`known`]: the domains that the hypervisor knows: their numbers and life ([`known::domains`]), and
 //!   the paging ones, one by one ([`known::list`]);
 //! - [`device`]: a device behind the IOMMU. [`device::protocol`]: in which order domains are closed,
@@ -59,6 +59,7 @@ mod host {
     pub(crate) mod domain_ids;
     pub(crate) mod layouts;
     pub(crate) mod list_flush;
+    pub(crate) mod message;
     pub(crate) mod offer;
     pub(crate) mod readings;
     pub(crate) mod trace;

@@ -21,6 +21,11 @@ use super::{
             DomainId, //
         },
         list_flush::ListFlush,
+        message::{
+            say,
+            Level,
+            Word, //
+        },
         offer::Offer,
         readings, //
     },
@@ -154,7 +159,8 @@ impl Instance {
         let Tally { lost, .. } =
             protocol::shut_down(&self.devices, self.domains.closed(), blocking);
         if lost != 0 {
-            pr_err!("{lost} devices are not blocked at shutdown\n");
+            let text = "% devices are not blocked at shutdown";
+            say(Level::Err, None, text, &[Word::Number(lost as u64)]);
             return;
         }
         if were_closed {

@@ -16,6 +16,11 @@ use super::{
             Unusable, //
         },
         layouts::GetIommuCapabilities,
+        message::{
+            say,
+            Level,
+            Word, //
+        },
         readings, //
     },
     instance::Instance,
@@ -23,7 +28,6 @@ use super::{
     show::attributes::ATTRIBUTES, //
 };
 use kernel::{
-    fmt,
     hyperv::{
         hypercall::Call,
         partition, //
@@ -57,11 +61,13 @@ pub(crate) fn probe() -> Result {
         }
     })?;
     if kind == partition::Kind::ConfidentialGuest {
-        pr_info!("not used: the host cannot read the page tables of a confidential guest\n");
+        let text = "not used: the host cannot read the page tables of a confidential guest";
+        say(Level::Info, None, text, &[]);
         return Err(ENODEV);
     }
     let instance = Instance::set_up(report, capabilities).inspect_err(|error| {
-        pr_err!("cannot be set up: errno {}\n", error.to_errno());
+        let words = [Word::Errno(*error)];
+        say(Level::Err, None, "cannot be set up: errno %", &words);
     })?;
     let settings = Settings {
         name: driver::NAME,
@@ -71,7 +77,8 @@ pub(crate) fn probe() -> Result {
     };
     let registration =
         Registration::<PvIommu>::new(&OPS, settings, instance).inspect_err(|error| {
-            pr_err!("cannot be registered: errno {}\n", error.to_errno());
+            let words = [Word::Errno(*error)];
+            say(Level::Err, None, "cannot be registered: errno %", &words);
         })?;
     // The partition's IOMMU never goes.
     core::mem::forget(registration);
@@ -90,7 +97,11 @@ pub(crate) fn examine() -> Result<(HostReport, Capabilities)> {
         // A host from before this interface.
         Err(failure) if readings::is_unknown_call(failure) => return Err(ENODEV),
         Err(failure) => {
-            pr_err!("{}: {failure}\n", GetIommuCapabilities::NAME);
+            let words = [
+                Word::Text(&GetIommuCapabilities::NAME),
+                Word::Failure(failure),
+            ];
+            say(Level::Err, None, "%: %", &words);
             return Err(ENODEV);
         }
     };
@@ -102,16 +113,22 @@ fn judge(report: &HostReport) -> Result<Capabilities> {
     report.judge().map_err(|unusable| {
         match unusable {
             Unusable::Absent => {}
-            Unusable::NoStage1 => pr_err!("not used: the host offers no stage 1\n"),
-            Unusable::NoBasePage => pr_err!(
-                "not used: the host offers no 4K pages (page sizes {:#x})\n",
-                report.page_sizes
-            ),
-            Unusable::TooNarrow => pr_err!(
-                "not used: the host offers an IOVA width of {} bits, {} are needed\n",
-                report.max_iova_width,
-                MIN_WIDTH
-            ),
+            Unusable::NoStage1 => {
+                let text = "not used: the host offers no stage 1";
+                say(Level::Err, None, text, &[]);
+            }
+            Unusable::NoBasePage => {
+                let text = "not used: the host offers no 4K pages (page sizes %)";
+                say(Level::Err, None, text, &[Word::Hex(report.page_sizes)]);
+            }
+            Unusable::TooNarrow => {
+                let words = [
+                    Word::Number(report.max_iova_width.into()),
+                    Word::Number(MIN_WIDTH.into()),
+                ];
+                let text = "not used: the host offers an IOVA width of % bits, % are needed";
+                say(Level::Err, None, text, &words);
+            }
         }
         ENODEV
     })
@@ -120,33 +137,27 @@ fn judge(report: &HostReport) -> Result<Capabilities> {
 fn announce(report: &HostReport, capabilities: &Capabilities) {
     let aperture = capabilities.aperture;
     if report.max_iova_width != aperture.width {
-        pr_info!(
-            "IOVA width {} bits limited to {}\n",
-            report.max_iova_width,
-            aperture.width
-        );
+        let words = [
+            Word::Number(report.max_iova_width.into()),
+            Word::Number(aperture.width.into()),
+        ];
+        say(Level::Info, None, "IOVA width % bits limited to %", &words);
     }
-    pr_info!(
-        "aperture 0x0-{:#x} ({} bits), page sizes{}, {}-level tables\n",
-        aperture.last(),
-        aperture.width,
-        PageSizes(capabilities.page_sizes),
-        aperture.levels.count()
+    let sizes = capabilities.page_sizes;
+    let size = |bytes, name| if sizes & bytes != 0 { name } else { "" };
+    let (small, large, huge) = (
+        size(1 << 12, " 4K"),
+        size(1 << 21, " 2M"),
+        size(1 << 30, " 1G"),
     );
-}
-
-/// A bitmap of page sizes, to be read by people.
-struct PageSizes(u64);
-
-impl fmt::Display for PageSizes {
-    // Once, not once more in an adapter.
-    #[inline(never)]
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (size, name) in [(1 << 12, " 4K"), (1 << 21, " 2M"), (1 << 30, " 1G")] {
-            if self.0 & size != 0 {
-                f.write_str(name)?;
-            }
-        }
-        Ok(())
-    }
+    let words = [
+        Word::Hex(aperture.last()),
+        Word::Number(aperture.width.into()),
+        Word::Text(&small),
+        Word::Text(&large),
+        Word::Text(&huge),
+        Word::Number(aperture.levels.count().into()),
+    ];
+    let text = "aperture 0x0-% (% bits), page sizes%%%, %-level tables";
+    say(Level::Info, None, text, &words);
 }

@@ -21,6 +21,11 @@ use crate::{
         },
         capabilities::AtsSupport,
         layouts::GetLogicalDeviceProperty,
+        message::{
+            say,
+            Level,
+            Word, //
+        },
         readings::{
             self,
             DeviceAnswer, //
@@ -71,10 +76,8 @@ pub(crate) fn enter(
     let id = LogicalDeviceId::of(pdev)?;
     if retried(|| devices.claim(id), |_| true).is_err() {
         // Whatever a call does about the id, it does to the other device.
-        dev_err!(
-            dev,
-            "IOMMU: another device has the id {id}; DMA is not under control of this IOMMU\n"
-        );
+        let text = "another device has the id %; DMA is not under control of this IOMMU";
+        say(Level::Err, Some(dev), text, &[Word::Device(id)]);
         bus_master::stop(pdev);
         return Err(ENODEV);
     }
@@ -84,11 +87,8 @@ pub(crate) fn enter(
         Err(failure) => match readings::device_answer(failure) {
             DeviceAnswer::NotBehind => return Err(ENODEV),
             DeviceAnswer::Refused => {
-                dev_warn!(
-                    dev,
-                    "IOMMU: {} of {id}: {failure}; DMA is not translated\n",
-                    GetLogicalDeviceProperty::NAME
-                );
+                let text = "% of %: %; DMA is not translated";
+                say(Level::Warn, Some(dev), text, &no_answer(id, failure));
                 return Err(ENODEV);
             }
             DeviceAnswer::CouldNotSay => Some(failure),
@@ -106,24 +106,27 @@ pub(crate) fn enter(
             }
             // When the device cannot be blocked, there is a message about that, too.
             let end = report(dev, result).map_or("", |()| "; DMA is blocked");
-            dev_err!(dev, "IOMMU: no memory for the device{end}\n");
+            let text = "no memory for the device%";
+            say(Level::Err, Some(dev), text, &[Word::Text(&end)]);
         },
     )?;
     if let Some(failure) = failure {
         // When the device cannot be blocked, there is a message about that, too.
-        let end = match endpoint.block(domains) {
-            Ok(()) => "; DMA is blocked",
-            Err(_) => "",
+        let text = match endpoint.block(domains) {
+            Ok(()) => "% of %: %; DMA is blocked",
+            Err(_) => "% of %: %",
         };
-        dev_err!(
-            dev,
-            "IOMMU: {} of {id}: {failure}{end}\n",
-            GetLogicalDeviceProperty::NAME
-        );
+        say(Level::Err, Some(dev), text, &no_answer(id, failure));
     }
     let entered = endpoint.clone_arc();
     devices.add(endpoint);
     Ok(entered)
+}
+
+/// The words of a message about a question that was not answered.
+fn no_answer(id: LogicalDeviceId, failure: HypercallError) -> [Word<'static>; 3] {
+    let call = &GetLogicalDeviceProperty::NAME;
+    [Word::Text(call), Word::Device(id), Word::Failure(failure)]
 }
 
 /// Asks whether the guest may attach a device; again, a few times, when the host could not say.

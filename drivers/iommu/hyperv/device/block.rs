@@ -9,13 +9,18 @@ use crate::host::{
         AttachDeviceDomain,
         DetachDeviceDomain, //
     },
+    message::{
+        say,
+        Level,
+        Word, //
+    },
     readings::{
         is_attached_already,
         says_no_such_device, //
     }, //
 };
 use kernel::{
-    device, fmt,
+    device,
     hyperv::{
         hypercall::Call,
         logical_device::LogicalDeviceId,
@@ -44,18 +49,6 @@ pub(crate) struct NotBlocked {
     detach: HypercallError,
 }
 
-impl fmt::Display for NotBlocked {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Some(attach) = self.attach {
-            write!(f, "{}: ", AttachDeviceDomain::NAME)?;
-            attach.fmt(f)?;
-            write!(f, ", ")?;
-        }
-        write!(f, "{}: ", DetachDeviceDomain::NAME)?;
-        self.detach.fmt(f)
-    }
-}
-
 /// Whether the host has taken the device away. One refusal is not believed: a second call, of
 /// another kind, must agree.
 pub(crate) fn is_gone(id: LogicalDeviceId, failure: HypercallError) -> bool {
@@ -82,7 +75,8 @@ pub(crate) fn block(
 
 /// Says that the host has taken a device away.
 pub(crate) fn report_gone(dev: &device::Device) {
-    dev_info!(dev, "IOMMU: the host has taken the device away\n");
+    let text = "the host has taken the device away";
+    say(Level::Info, Some(dev), text, &[]);
 }
 
 /// Says what is not as it should be.
@@ -94,7 +88,8 @@ pub(crate) fn report(dev: &device::Device, result: Result<Blocked, NotBlocked>) 
     match result {
         Ok(Blocked::Attached | Blocked::Replaced) => Ok(()),
         Ok(Blocked::Detached) => {
-            dev_warn!(dev, "IOMMU: not in the blocking domain, detached instead\n");
+            let text = "not in the blocking domain, detached instead";
+            say(Level::Warn, Some(dev), text, &[]);
             Ok(())
         }
         Ok(Blocked::Gone) => {
@@ -102,10 +97,27 @@ pub(crate) fn report(dev: &device::Device, result: Result<Blocked, NotBlocked>) 
             Ok(())
         }
         Err(failures) => {
-            dev_err!(
-                dev,
-                "IOMMU: DMA is not blocked but by the device: {failures}\n"
-            );
+            let detach = [
+                Word::Text(&DetachDeviceDomain::NAME),
+                Word::Failure(failures.detach),
+            ];
+            match failures.attach {
+                None => {
+                    let text = "DMA is not blocked but by the device: %: %";
+                    say(Level::Err, Some(dev), text, &detach);
+                }
+                Some(attach) => {
+                    let text = "DMA is not blocked but by the device: %: %, %: %";
+                    let [name, detach] = detach;
+                    let attach = [
+                        Word::Text(&AttachDeviceDomain::NAME),
+                        Word::Failure(attach),
+                        name,
+                        detach,
+                    ];
+                    say(Level::Err, Some(dev), text, &attach);
+                }
+            }
             Err(EIO)
         }
     }

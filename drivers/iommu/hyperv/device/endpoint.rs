@@ -29,6 +29,11 @@ use crate::{
         capabilities::AtsSupport,
         domain_ids::DomainId,
         layouts::AttachDeviceDomain,
+        message::{
+            say,
+            Level,
+            Word, //
+        },
         readings,
         trace, //
     },
@@ -233,19 +238,19 @@ impl Endpoint {
         match protocol::attach(self, id, requests, closed_by) {
             Attached::Yes(Ok(())) => Ok(()),
             Attached::Yes(Err(error)) => {
-                dev_warn!(
-                    self.dev(),
-                    "IOMMU: ATS stays off: errno {}\n",
-                    error.to_errno()
+                let words = [Word::Errno(error)];
+                say(
+                    Level::Warn,
+                    Some(self.dev()),
+                    "ATS stays off: errno %",
+                    &words,
                 );
                 Ok(())
             }
             Attached::Refused => Err(ENODEV),
             Attached::StaysBlocked => {
-                dev_warn!(
-                    self.dev(),
-                    "IOMMU: stays blocked, domain {id} is not to be used any more\n"
-                );
+                let text = "stays blocked, domain % is not to be used any more";
+                say(Level::Warn, Some(self.dev()), text, &[Word::Domain(id)]);
                 // Blocked is as safe as refused. When the core puts the device back where it was, after
                 // a reset, it cannot take a refusal. Nothing tells that from a program that has taken
                 // the device out of the domain and puts it back: that is not refused either.
@@ -263,11 +268,12 @@ impl Endpoint {
                 Ok(())
             }
             Attached::Failed(failure) => {
-                dev_err!(
-                    self.dev(),
-                    "IOMMU: {} to domain {id}: {failure}\n",
-                    AttachDeviceDomain::NAME
-                );
+                let words = [
+                    Word::Text(&AttachDeviceDomain::NAME),
+                    Word::Domain(id),
+                    Word::Failure(failure),
+                ];
+                say(Level::Err, Some(self.dev()), "% to domain %: %", &words);
                 Err(match Error::from(failure) {
                     ENOMEM => ENOMEM,
                     _ => ENODEV,

@@ -9,6 +9,11 @@ use super::{
 use crate::host::{
     capabilities::AtsSupport,
     domain_ids::DomainId,
+    message::{
+        say,
+        Level,
+        Word, //
+    },
     readings, //
 };
 use core::mem;
@@ -167,7 +172,8 @@ fn usable_ats(pdev: &pci::Device) -> Option<Ats> {
     match ats.prepare(TranslationUnit::Size4K) {
         Ok(()) => Some(ats),
         Err(error) => {
-            dev_warn!(pdev, "IOMMU: no ATS: errno {}\n", error.to_errno());
+            let dev = Some(pdev.as_ref());
+            say(Level::Warn, dev, "no ATS: errno %", &[Word::Errno(error)]);
             None
         }
     }

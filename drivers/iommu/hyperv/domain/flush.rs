@@ -22,6 +22,11 @@ use crate::{
             FlushDeviceDomain,
             FlushDeviceDomainList, //
         },
+        message::{
+            say,
+            Level,
+            Word, //
+        },
         trace::{
             self,
             Flushed, //
@@ -42,7 +47,6 @@ use kernel::{
         FlushOutcome,
         Gather, //
     },
-    prelude::*,
     sync::atomic::ordering::{
         Acquire,
         Relaxed, //
@@ -164,12 +168,14 @@ impl Domain {
             .give_up(self.id, self.listed.stale(), &self.emptied);
         // At shutdown the hypervisor has forgotten the domain, and the devices are blocked.
         if given_up == GivenUp::Now && !self.instance.domains().is_closed() {
-            pr_err!(
-                "domain {} cannot be flushed: {failure}; {} devices blocked, {} not\n",
-                self.id,
-                tally.blocked,
-                tally.lost
-            );
+            let words = [
+                Word::Domain(self.id),
+                Word::Failure(failure),
+                Word::Number(tally.blocked as u64),
+                Word::Number(tally.lost as u64),
+            ];
+            let text = "domain % cannot be flushed: %; % devices blocked, % not";
+            say(Level::Err, None, text, &words);
         }
     }
 }

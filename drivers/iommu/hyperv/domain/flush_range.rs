@@ -71,6 +71,7 @@ pub(crate) struct Cover {
 impl Cover {
     /// Covers the bytes `first..=last`, rounded out to whole pages. When these are in the wrong
     /// order, which is no range, everything is covered.
+    #[inline(never)]
     pub(crate) fn new(first: u64, last: u64) -> Cover {
         let mut cover = Cover {
             descriptors: [0; MAX_DESCRIPTORS],

@@ -86,7 +86,7 @@ pub(crate) fn allocate_for(
 
 fn report(dev: &device::Device, refusal: Option<MakeError>) {
     if let Some(refusal) = refusal {
-        dev_err!(dev, "IOMMU: no new domain: {refusal}\n");
+        refusal.report(Some(dev), "no new domain");
     }
 }
 

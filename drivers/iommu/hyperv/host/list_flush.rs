@@ -5,6 +5,11 @@
 use super::{
     calls,
     layouts::FlushDeviceDomainList,
+    message::{
+        say,
+        Level,
+        Word, //
+    },
     readings, //
 };
 use kernel::{
@@ -66,7 +71,8 @@ impl ListFlush {
         if !readings::is_unknown_call(failure) {
             pr_warn_once!("{name}: {failure}; the whole domain is flushed instead\n");
         } else if !self.unknown.xchg(true, Relaxed) {
-            pr_info!("{name} is not known to the host, whole domains are flushed from now on\n");
+            let text = "% is not known to the host, whole domains are flushed from now on";
+            say(Level::Info, None, text, &[Word::Text(&name)]);
         }
     }
 }

@@ -8,14 +8,15 @@ use super::{
         AtsSupport,
         Capabilities,
         HostReport, //
+    },
+    message::{
+        say,
+        Level, //
     }, //
 };
-use kernel::{
-    prelude::*,
-    sync::atomic::{
-        ordering::Relaxed,
-        AtomicFlag, //
-    }, //
+use kernel::sync::atomic::{
+    ordering::Relaxed,
+    AtomicFlag, //
 };
 
 /// What the host offers.
@@ -70,7 +71,8 @@ impl Offer {
     /// Remembers that the host takes no 5-level tables.
     pub(crate) fn give_up_five_levels(&self) {
         if !self.no_five_levels.xchg(true, Relaxed) {
-            pr_info!("the host refuses 5-level tables, going on with 4 levels\n");
+            let text = "the host refuses 5-level tables, going on with 4 levels";
+            say(Level::Info, None, text, &[]);
         }
     }
 }

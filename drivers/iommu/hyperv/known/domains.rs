@@ -17,6 +17,11 @@ use crate::host::{
         CreateDeviceDomain,
         DeleteDeviceDomain, //
     },
+    message::{
+        say,
+        Level,
+        Word, //
+    },
     readings::{
         self,
         NumberAnswer, //
@@ -24,7 +29,7 @@ use crate::host::{
     translation::Translation, //
 };
 use kernel::{
-    fmt,
+    device,
     hyperv::{
         hypercall::Call,
         status::HypercallError, //
@@ -78,12 +83,12 @@ impl Domains {
     ///
     /// Context: may sleep.
     pub(crate) fn make_statics(&self) {
-        for (name, slot, translation) in [
-            ("blocking", &self.blocking, Translation::Blocking),
-            ("identity", &self.identity, Translation::Identity),
+        for (what, slot, translation) in [
+            ("no blocking domain", &self.blocking, Translation::Blocking),
+            ("no identity domain", &self.identity, Translation::Identity),
         ] {
-            if let Err(failure) = self.make_static(slot, translation) {
-                pr_err!("no {name} domain: {failure}\n");
+            if let Err(error) = self.make_static(slot, translation) {
+                error.report(None, what);
             }
         }
     }
@@ -243,10 +248,13 @@ impl Domains {
                 Deleted::Yes
             }
             Err(failure) => {
-                pr_err!(
-                    "{} of domain {id}: {failure}; its number is retired\n",
-                    DeleteDeviceDomain::NAME
-                );
+                let words = [
+                    Word::Text(&DeleteDeviceDomain::NAME),
+                    Word::Domain(id),
+                    Word::Failure(failure),
+                ];
+                let text = "% of domain %: %; its number is retired";
+                say(Level::Err, None, text, &words);
                 Deleted::No
             }
         }
@@ -308,18 +316,21 @@ impl From<MakeError> for Error {
     }
 }
 
-impl fmt::Display for MakeError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl MakeError {
+    /// Says that there is no domain, and why. `what` there is not begins the message.
+    #[inline(never)]
+    pub(crate) fn report(self, dev: Option<&device::Device>, what: &'static str) {
         let (call, failure) = match self {
             MakeError::Number(error) => {
-                return write!(f, "no number for it: errno {}", error.to_errno());
+                let words = [Word::Text(&what), Word::Errno(error)];
+                return say(Level::Err, dev, "%: no number for it: errno %", &words);
             }
             MakeError::Create(failure) => (CreateDeviceDomain::NAME, failure),
             MakeError::Configure(failure) | MakeError::FiveLevels(failure) => {
                 (ConfigureDeviceDomain::NAME, failure)
             }
         };
-        write!(f, "{call}: ")?;
-        failure.fmt(f)
+        let words = [Word::Text(&what), Word::Text(&call), Word::Failure(failure)];
+        say(Level::Err, dev, "%: %: %", &words);
     }
 }

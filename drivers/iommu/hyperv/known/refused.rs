@@ -8,14 +8,16 @@ use crate::host::{
         DomainIds, //
     },
     layouts::CreateDeviceDomain,
+    message::{
+        say,
+        Level,
+        Word, //
+    },
     readings, //
 };
-use kernel::{
-    hyperv::{
-        hypercall::Call,
-        status::HypercallError, //
-    },
-    prelude::*, //
+use kernel::hyperv::{
+    hypercall::Call,
+    status::HypercallError, //
 };
 
 /// How many numbers are tried for one domain when the hypervisor refuses each with a status that may
@@ -75,11 +77,14 @@ impl<'a> Refused<'a> {
     #[inline(never)]
     fn retire_all(&mut self, id: DomainId, failure: HypercallError) {
         self.numbers = [None; MAX_DOUBTFUL];
-        pr_warn!(
-            "{}: {failure}; domain {id} is used instead, {} numbers are retired\n",
-            CreateDeviceDomain::NAME,
-            self.count
-        );
+        let words = [
+            Word::Text(&CreateDeviceDomain::NAME),
+            Word::Failure(failure),
+            Word::Domain(id),
+            Word::Number(self.count as u64),
+        ];
+        let text = "%: %; domain % is used instead, % numbers are retired";
+        say(Level::Warn, None, text, &words);
     }
 }
 

@@ -10,6 +10,11 @@ use crate::{
             ConfigureDeviceDomain,
             CreateDeviceDomain, //
         },
+        message::{
+            say,
+            Level,
+            Word, //
+        },
         readings::{
             self,
             NumberAnswer, //
@@ -18,12 +23,9 @@ use crate::{
     },
     known::domains::flush_and_delete, //
 };
-use kernel::{
-    hyperv::{
-        hypercall::Call,
-        status::HypercallError, //
-    },
-    prelude::*, //
+use kernel::hyperv::{
+    hypercall::Call,
+    status::HypercallError, //
 };
 
 /// What is not as it was.
@@ -41,14 +43,25 @@ pub(super) enum Different {
 impl Different {
     #[inline(never)]
     pub(super) fn report(self) {
-        const END: &str = "; the devices stay blocked";
+        let err = |text, words: &[Word<'_>]| say(Level::Err, None, text, words);
         match self {
-            Different::Host => pr_err!("the host's IOMMU is not what it was{END}\n"),
-            Different::Domain(id, call, failure) => {
-                pr_err!("{call} of domain {id}: {failure}{END}\n");
+            Different::Host => {
+                err(
+                    "the host's IOMMU is not what it was; the devices stay blocked",
+                    &[],
+                );
             }
-            Different::Taken(id) => pr_err!("domain {id} is somebody else's{END}\n"),
-            Different::Busy => pr_err!("domains were being changed{END}\n"),
+            Different::Domain(id, call, failure) => {
+                let words = [Word::Text(&call), Word::Domain(id), Word::Failure(failure)];
+                err("% of domain %: %; the devices stay blocked", &words);
+            }
+            Different::Taken(id) => {
+                let text = "domain % is somebody else's; the devices stay blocked";
+                err(text, &[Word::Domain(id)]);
+            }
+            Different::Busy => {
+                err("domains were being changed; the devices stay blocked", &[]);
+            }
         }
     }
 }

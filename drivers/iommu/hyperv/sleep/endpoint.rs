@@ -64,6 +64,7 @@ impl Endpoint {
     /// # Errors
     ///
     /// [`EIO`]: it could be neither put back nor blocked.
+    #[inline(never)]
     pub(crate) fn wake(&self, instance: &Instance) -> Result {
         let place = self.with_state(|state| {
             let Some(slept) = state.slept.take() else {

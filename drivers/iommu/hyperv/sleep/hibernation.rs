@@ -29,6 +29,11 @@ use crate::{
             DeleteDeviceDomain,
             DetachDeviceDomain, //
         },
+        message::{
+            say,
+            Level,
+            Word, //
+        },
         translation::Translation, //
     },
     instance::Instance,
@@ -55,7 +60,8 @@ use kernel::{
 fn suspend(instance: &Instance) -> Result {
     if instance.domains().is_closed() {
         // Nothing may be opened that the last resume has left closed.
-        pr_err!("no hibernation: the devices are blocked since the last one\n");
+        let text = "no hibernation: the devices are blocked since the last one";
+        say(Level::Err, None, text, &[]);
         return Err(EBUSY);
     }
     instance.domains().close();
@@ -66,10 +72,12 @@ fn suspend(instance: &Instance) -> Result {
         }
     });
     if let Some((id, failure)) = stays {
-        pr_err!(
-            "no hibernation: {} of {id}: {failure}\n",
-            DetachDeviceDomain::NAME
-        );
+        let words = [
+            Word::Text(&DetachDeviceDomain::NAME),
+            Word::Device(id),
+            Word::Failure(failure),
+        ];
+        say(Level::Err, None, "no hibernation: % of %: %", &words);
         instance.domains().open();
         return Err(EBUSY);
     }
@@ -79,7 +87,7 @@ fn suspend(instance: &Instance) -> Result {
 /// Deletes all domains, or none.
 fn delete_all(instance: &Instance) -> Result {
     let (mut deleted, mut stays) = (0usize, None);
-    each_domain(instance, |id, _| {
+    each_domain(instance, &mut |id: DomainId, _: Translation| {
         if stays.is_some() {
             return;
         }
@@ -88,17 +96,22 @@ fn delete_all(instance: &Instance) -> Result {
             Err(failure) => stays = Some((id, failure)),
         }
     })
-    .inspect_err(|_| pr_err!("no hibernation: domains are being changed\n"))?;
+    .inspect_err(|_| {
+        let text = "no hibernation: domains are being changed";
+        say(Level::Err, None, text, &[]);
+    })?;
     let Some((id, failure)) = stays else {
         return Ok(());
     };
-    pr_err!(
-        "no hibernation: {} of domain {id}: {failure}\n",
-        DeleteDeviceDomain::NAME
-    );
+    let words = [
+        Word::Text(&DeleteDeviceDomain::NAME),
+        Word::Domain(id),
+        Word::Failure(failure),
+    ];
+    say(Level::Err, None, "no hibernation: % of domain %: %", &words);
     // In the same order.
     let mut lost = None;
-    each_domain(instance, |id, translation| {
+    each_domain(instance, &mut |id: DomainId, translation: Translation| {
         if deleted != 0 {
             deleted = deleted.saturating_sub(1);
             lost = make_again(id, translation).err().or(lost.take());
@@ -118,7 +131,7 @@ fn resume(instance: &Instance) {
     let [(blocking, translation), _] = instance.domains().statics();
     let blocking = blocking.map_or(Ok(()), |id| make_again(id, translation));
     let mut result = blocking.and_then(|()| check_host(instance.offer().capabilities()));
-    let all = each_domain(instance, |id, translation| {
+    let all = each_domain(instance, &mut |id: DomainId, translation: Translation| {
         if result.is_ok() && translation != Translation::Blocking {
             result = make_again(id, translation);
         }
@@ -144,15 +157,28 @@ fn check_host(former: &Capabilities) -> Result<(), Different> {
 /// # Errors
 ///
 /// [`EBUSY`]: somebody was stopped while changing them. `f` was not called.
-fn each_domain(instance: &Instance, mut f: impl FnMut(DomainId, Translation)) -> Result {
+#[inline(never)]
+fn each_domain(instance: &Instance, f: &mut dyn OfDomain) -> Result {
     let paging = instance.list().at_rest()?;
     for (id, translation) in instance.domains().statics() {
         if let Some(id) = id {
-            f(id, translation);
+            f.call(id, translation);
         }
     }
-    paging.each(|id, table| f(id, table.into()));
+    paging.each(|id, table| f.call(id, table.into()));
     Ok(())
+}
+
+/// What is done with each domain. A closure is, called by a table that has nothing but the call: that of
+/// [`FnMut`] has all of it twice.
+trait OfDomain {
+    fn call(&mut self, id: DomainId, translation: Translation);
+}
+
+impl<F: FnMut(DomainId, Translation)> OfDomain for F {
+    fn call(&mut self, id: DomainId, translation: Translation) {
+        self(id, translation);
+    }
 }
 
 /// Puts a device back to where it was.
@@ -174,7 +200,8 @@ fn wake_device(instance: &Instance, id: LogicalDeviceId) -> Result {
         if !passage::is_behind_iommu(id) {
             return Ok(());
         }
-        pr_err!("{id} is behind the IOMMU since the guest woke up; it stays blocked\n");
+        let text = "% is behind the IOMMU since the guest woke up; it stays blocked";
+        say(Level::Err, None, text, &[Word::Device(id)]);
         Err(EIO)
     })
 }

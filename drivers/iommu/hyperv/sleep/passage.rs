@@ -19,6 +19,11 @@ use crate::host::{
         AttachDeviceDomain,
         CreateDeviceDomain, //
     },
+    message::{
+        say,
+        Level,
+        Word, //
+    },
     readings::{
         self,
         NumberAnswer, //
@@ -71,10 +76,13 @@ pub(super) fn let_through(id: LogicalDeviceId) -> Result {
     }
     match calls::attach(passage, id) {
         Err(failure) if !readings::is_attached_already(failure) => {
-            pr_err!(
-                "{} of {id} to domain {passage}: {failure}\n",
-                AttachDeviceDomain::NAME
-            );
+            let words = [
+                Word::Text(&AttachDeviceDomain::NAME),
+                Word::Device(id),
+                Word::Domain(passage),
+                Word::Failure(failure),
+            ];
+            say(Level::Err, None, "% of % to domain %: %", &words);
             Err(EIO)
         }
         _ => Ok(()),
@@ -109,7 +117,8 @@ pub(super) fn make() {
         };
         match made {
             Ok(()) if is_news => {
-                pr_info!("the host offers an IOMMU now; it is used after the next boot\n");
+                let text = "the host offers an IOMMU now; it is used after the next boot";
+                say(Level::Info, None, text, &[]);
             }
             Ok(()) => {}
             Err(difference) => difference.report(),

@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What the driver writes to the kernel's log.
+//!
+//! All but a few messages go through one function, which takes the words that differ as data: what the
+//! macros make of a message is 150 to 300 bytes long at each place.
+
+use super::domain_ids::DomainId;
+use kernel::{
+    device,
+    fmt,
+    hyperv::{
+        logical_device::LogicalDeviceId,
+        status::HypercallError, //
+    },
+    prelude::*, //
+};
+
+/// How bad it is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Level {
+    /// Somebody may want to know.
+    Info,
+    /// Something is not as it should be, and is made up for.
+    Warn,
+    /// Something does not work.
+    Err,
+}
+
+/// A word of a message.
+#[derive(Clone, Copy)]
+pub(crate) enum Word<'a> {
+    /// As it is; the name of a call, say.
+    Text(&'a &'static str),
+    /// The hypervisor's name of a device, hexadecimal.
+    Device(LogicalDeviceId),
+    /// A domain's number.
+    Domain(DomainId),
+    /// Status and name of it.
+    Failure(HypercallError),
+    /// An errno, negative.
+    Errno(Error),
+    /// A decimal number.
+    Number(u64),
+    /// A hexadecimal number, with 0x.
+    Hex(u64),
+}
+
+impl fmt::Display for Word<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Word::Text(text) => f.write_str(text),
+            Word::Device(id) => id.fmt(f),
+            Word::Domain(id) => id.fmt(f),
+            Word::Failure(failure) => failure.fmt(f),
+            Word::Errno(error) => write!(f, "{}", error.to_errno()),
+            Word::Number(number) => write!(f, "{number}"),
+            Word::Hex(number) => write!(f, "{number:#x}"),
+        }
+    }
+}
+
+/// A text in which each `%` stands for a word.
+struct Message<'a>(&'static str, &'a [Word<'a>]);
+
+impl fmt::Display for Message<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut words = self.1.iter();
+        for part in self.0.split_inclusive('%') {
+            let Some(text) = part.strip_suffix('%') else {
+                return f.write_str(part);
+            };
+            f.write_str(text)?;
+            if let Some(word) = words.next() {
+                word.fmt(f)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Writes a message: `text`, with a word in place of each `%`. A device's name comes first when it is
+/// about a device.
+///
+/// Context: any, but not with the input of a hypercall in hand.
+#[cold]
+#[inline(never)]
+pub(crate) fn say(
+    level: Level,
+    dev: Option<&device::Device>,
+    text: &'static str,
+    words: &[Word<'_>],
+) {
+    let message = Message(text, words);
+    match (level, dev) {
+        (Level::Info, None) => pr_info!("{message}\n"),
+        (Level::Warn, None) => pr_warn!("{message}\n"),
+        (Level::Err, None) => pr_err!("{message}\n"),
+        (Level::Info, Some(dev)) => dev_info!(dev, "IOMMU: {message}\n"),
+        (Level::Warn, Some(dev)) => dev_warn!(dev, "IOMMU: {message}\n"),
+        (Level::Err, Some(dev)) => dev_err!(dev, "IOMMU: {message}\n"),
+    }
+}
