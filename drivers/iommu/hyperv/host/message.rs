@@ -65,17 +65,16 @@ struct Message<'a>(&'static str, &'a [Word<'a>]);
 
 impl fmt::Display for Message<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut words = self.1.iter();
-        for part in self.0.split_inclusive('%') {
-            let Some(text) = part.strip_suffix('%') else {
-                return f.write_str(part);
+        let mut rest = self.0;
+        for word in self.1 {
+            let Some(at) = rest.bytes().position(|byte| byte == b'%') else {
+                break;
             };
-            f.write_str(text)?;
-            if let Some(word) = words.next() {
-                word.fmt(f)?;
-            }
+            f.write_str(rest.get(..at).unwrap_or_default())?;
+            word.fmt(f)?;
+            rest = rest.get(at.saturating_add(1)..).unwrap_or_default();
         }
-        Ok(())
+        f.write_str(rest)
     }
 }
 
