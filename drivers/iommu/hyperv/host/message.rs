@@ -61,7 +61,7 @@ impl fmt::Display for Word<'_> {
 }
 
 /// A text in which each `%` stands for a word.
-struct Message<'a>(&'static str, &'a [Word<'a>]);
+pub(crate) struct Message<'a>(pub(crate) &'static str, pub(crate) &'a [Word<'a>]);
 
 impl fmt::Display for Message<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -26,6 +26,10 @@ use crate::{
             DomainIds, //
         },
         layouts::*,
+        message::{
+            Message,
+            Word, //
+        },
         translation::{
             self,
             Translation, //
@@ -45,6 +49,7 @@ use kernel::{
         },
     },
     prelude::*,
+    str::CString, //
 };
 
 #[allow(unsafe_code)]
@@ -145,6 +150,26 @@ mod tests {
         );
         assert_eq!(translation::BLOCKED, HV_DEVICE_DOMAIN_BLOCKED.into());
         assert_eq!(translation::FIVE_LEVEL, HV_DEVICE_DOMAIN_5_LEVEL.into());
+    }
+
+    #[test]
+    fn messages_have_their_words_where_they_belong() -> Result {
+        let words = [
+            Word::Text(&"HVCALL"),
+            Word::Number(3),
+            Word::Hex(0x1000),
+            Word::Errno(ENOMEM),
+        ];
+        for (text, words, expected) in [
+            ("% of %: % (%)", &words[..], "HVCALL of 3: 0x1000 (-12)"),
+            ("%%, no more", &words[..2], "HVCALL3, no more"),
+            ("no words", &[], "no words"),
+            ("% and %", &words[..1], "HVCALL and %"),
+        ] {
+            let message = CString::try_from_fmt(fmt!("{}", Message(text, words)))?;
+            assert_eq!(message.to_bytes(), expected.as_bytes());
+        }
+        Ok(())
     }
 
     #[test]
