@@ -34,6 +34,7 @@ use super::{
         list::DomainList, //
     }, //
 };
+use core::mem::ManuallyDrop;
 use kernel::{
     prelude::*,
     sync::{
@@ -55,8 +56,8 @@ pub(crate) struct Instance {
     devices: Devices,
 }
 
-/// Set before the IOMMU is registered, never changed.
-static INSTANCE: SetOnce<Pin<KBox<Instance>>> = SetOnce::new();
+/// Set before the IOMMU is registered, never changed nor dropped.
+static INSTANCE: SetOnce<ManuallyDrop<Pin<KBox<Instance>>>> = SetOnce::new();
 
 impl Instance {
     /// The IOMMU.
@@ -65,7 +66,7 @@ impl Instance {
     ///
     /// [`ENODEV`] before it is set up.
     pub(crate) fn get() -> Result<&'static Instance> {
-        INSTANCE.as_ref().map(|instance| &**instance).ok_or(ENODEV)
+        INSTANCE.as_ref().map(|instance| &***instance).ok_or(ENODEV)
     }
 
     /// Sets the IOMMU up: makes its static domains.
@@ -80,7 +81,8 @@ impl Instance {
         report: HostReport,
         capabilities: Capabilities,
     ) -> Result<&'static Instance> {
-        INSTANCE.populate(Instance::make(report, capabilities)?);
+        let instance = Instance::make(report, capabilities)?;
+        INSTANCE.populate(ManuallyDrop::new(instance));
         Instance::get()
     }
 
@@ -94,12 +96,13 @@ impl Instance {
         } else {
             Base::Low
         };
+        let list_flush = ListFlush::new()?;
         let instance = KBox::pin_init(
-            try_pin_init!(Instance {
+            pin_init!(Instance {
                 offer: Offer::new(report, capabilities),
                 domains <- Domains::new(base),
                 list <- DomainList::new(),
-                list_flush: ListFlush::new()?,
+                list_flush,
                 devices <- Devices::new(),
             }),
             GFP_KERNEL,
