@@ -169,8 +169,8 @@ fn each_domain(instance: &Instance, f: &mut dyn OfDomain) -> Result {
     Ok(())
 }
 
-/// What is done with each domain. A closure is, called by a table that has nothing but the call: that of
-/// [`FnMut`] has all of it twice.
+/// What is done with each domain: a closure. The vtable of this trait makes one copy of its code, that of
+/// [`FnMut`] would make two.
 trait OfDomain {
     fn call(&mut self, id: DomainId, translation: Translation);
 }
