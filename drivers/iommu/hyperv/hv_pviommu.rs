@@ -45,8 +45,8 @@
 //!   know for ever. It is never used again.
 //! - *Closed*: the whole IOMMU, at shutdown and while the system sleeps. No device enters any domain but
 //!   the blocking one.
-//! - *Whole* and *list*: the two kinds of flushes, of all of a domain and of *blocks* of its addresses. A
-//!   block is a power of two of pages at a multiple of its size; a *descriptor* names one.
+//! - *Whole* and *list*: the two kinds of flushes, of all of a domain and of a list of *descriptors*. A
+//!   descriptor names a power of two of pages at a multiple of its size.
 
 #![deny(unsafe_code)]
 
