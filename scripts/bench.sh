@@ -12,7 +12,7 @@ usage() {
 	--config NAME     only this configuration; repeatable, --list names them
 	--measure NAME    only this kind of thing, as ktime, dma or flush; repeatable
 	--metric TEXT     show only figures whose name contains this; repeatable
-	--record          keep the results in Documentation, with their chart
+	--record          keep the results in tools/testing/hyperv/doc, with their chart
 	--check-targets   fail when a target is missed
 	--show FILE       judge results that were measured before; nothing is built but the tools
 

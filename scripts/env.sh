@@ -71,7 +71,7 @@ KSELFTEST=$HV_BUILD/kselftest/programs
 FETCHED=$HV_BUILD/programs
 
 # The results of the benchmark that are kept, to compare with.
-BENCH_KEPT=$HV_TOP/Documentation/virt/hyperv/pviommu-bench.json
+BENCH_KEPT=$HV_WORKSPACE/doc/bench.json
 
 # What build-module.sh leaves behind.
 BENCH_MODULES=$HV_BUILD/bench/modules	# a directory for each kernel

@@ -86,7 +86,7 @@ chosen() {
 # rows_without: rows of the requirement table that no mutant breaks and README.md does not except.
 rows_without() {
 	comm -23 \
-		<(sed -nE 's/^   \* - ([A-I][0-9]+)$/\1/p' "$HV_TOP/Documentation/virt/hyperv/pviommu-requirements.rst" | sort -u) \
+		<(sed -nE 's/^   \* - ([A-I][0-9]+)$/\1/p' "$HV_WORKSPACE/doc/requirements.rst" | sort -u) \
 		<({
 			sed -nE 's/^Rows: //p' "$MUTANTS_DIR"/*/*.patch | tr ' ' '\n'
 			sed -nE 's/^\| ([A-I][0-9]+) \|.*/\1/p' "$MUTANTS_DIR/README.md"
