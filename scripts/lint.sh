@@ -5,7 +5,7 @@ set -euo pipefail
 # shellcheck source=scripts/lib.sh
 . "${BASH_SOURCE[0]%/*}/lib.sh"
 
-readonly STEPS=(shellcheck rustfmt clippy checkpatch spdx words)
+readonly STEPS=(shellcheck rustfmt clippy checkpatch spdx words pictures)
 
 usage() {
 	cat <<-END
@@ -17,6 +17,8 @@ usage() {
 	checkpatch      kernel style of files and patches
 	spdx            every file names its licence
 	words           nothing unfinished is left behind
+	pictures        each picture of the documentation is of the text beside it
+	docs            the pages build without a warning (needs sphinx; not among the default steps)
 	kernel-clippy   clippy on the kernel's Rust (needs a built release or debug kernel; not among the default steps)
 	END
 }
@@ -101,6 +103,28 @@ lint_words() {
 	if ((${#files[@]})); then found+=$(grep -nIE -- "^\+.*($words)" "${files[@]}" || true); fi
 	[[ -n $found ]] || return 0
 	echo "error: left unfinished:"
+	printf '%s\n' "$found"
+	return 1
+}
+
+lint_pictures() {
+	"$HV_TOP/scripts/pictures.sh" --check
+}
+
+# The kernel's own build of the two directories that have pages of the project's.
+lint_docs() {
+	local out=$HV_BUILD/docs found pages=()
+	if ! type -P sphinx-build >/dev/null; then
+		echo 'error: sphinx is missing (apt-get install python3-sphinx)'
+		return 1
+	fi
+	make -C "$HV_LINUX" O="$out" SPHINXDIRS='virt/hyperv rust' htmldocs 2>&1 | tee "$HV_LOGS/htmldocs.log"
+	cd "$HV_TOP"
+	list_files pages '^Documentation/.*\.rst$'
+	# The kernel's own pages have warnings; ours must not.
+	found=$(grep -aE 'WARNING|ERROR' "$HV_LOGS/htmldocs.log" | grep -aF "$(printf '%s\n' "${pages[@]}" include/hyperv/hv_pviommu.h)" || true)
+	[[ -n $found ]] || return 0
+	echo 'error: sphinx warns about:'
 	printf '%s\n' "$found"
 	return 1
 }
