@@ -4,8 +4,8 @@
 //!
 //! The interface names its calls and statuses. It does not say which call answers with which status,
 //! nor what a kernel finds that another one ran before. Every such choice of the driver stands here,
-//! with its reason; Documentation/virt/hyperv/pviommu.rst ("What is assumed of Hyper-V") tells what
-//! happens where a choice is wrong.
+//! with its reason; Documentation/virt/hyperv/pviommu-assumptions.rst tells what happens where a choice
+//! is wrong.
 
 use kernel::{
     crash_dump,

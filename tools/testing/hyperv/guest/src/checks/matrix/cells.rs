@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 //! The table: which hypercall goes wrong in which way, and what is documented to come of it
-//! (Documentation/virt/hyperv/pviommu.rst).
+//! (Documentation/virt/hyperv/pviommu-protection.rst).
 
 use std::fmt;
 
