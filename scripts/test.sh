@@ -87,7 +87,7 @@ count() {
 suite_key() {
 	{
 		if [[ $1 == host ]]; then
-			(cd "$HV_TOP" && project_files tools/testing/hyperv tools/hv samples drivers include | xargs -0 sha256sum)
+			(cd "$HV_TOP" && project_files tools/testing/hyperv tools/hv samples drivers include rust patches Documentation/virt | xargs -0 sha256sum)
 			"$RUSTC" -vV
 		elif [[ $1 == configs ]]; then
 			(cd "$HV_TOP" && project_files scripts rust drivers include patches Documentation/virt | xargs -0 sha256sum)
