@@ -33,6 +33,9 @@ pub enum Action {
     Bench(BenchArgs),
     /// What the last runs of the tests and of the mutants left, as a page for a browser.
     Report(ReportArgs),
+    /// Any kernel, with any driver of this IOMMU or with none: what is right, what differs, what was not tried. The exit
+    /// status is 0 when nothing differs, 1 when something does, and 3 when the kernel has no driver.
+    Conformance(ConformanceArgs),
 }
 
 /// Programs and files that every guest needs.
@@ -115,6 +118,29 @@ pub struct GuestArgs {
     /// Keep the disks, the initramfs and the bundle, in the log directory.
     #[arg(long)]
     pub keep: bool,
+}
+
+/// Arguments of `conformance`.
+#[derive(Args)]
+pub struct ConformanceArgs {
+    /// The kernel: a bzImage.
+    #[arg(long, value_name = "FILE")]
+    pub kernel: PathBuf,
+    /// Directory with its modules in lib/modules or usr/lib/modules, as a distribution has them, `/` for one.
+    #[arg(long, value_name = "DIR")]
+    pub modules: Option<PathBuf>,
+    /// Only cases whose suite/name contains this; repeatable.
+    #[arg(long = "case", value_name = "TEXT")]
+    pub cases: Vec<String>,
+    /// Number of processors.
+    #[arg(long, value_name = "N", default_value_t = 2)]
+    pub cpus: u32,
+    /// Size and time limits.
+    #[command(flatten)]
+    pub guest: GuestArgs,
+    /// Programs and files.
+    #[command(flatten)]
+    pub tools: ToolArgs,
 }
 
 const DEVICE_HELP: &str = "\

@@ -6,6 +6,7 @@ mod boot;
 mod case;
 mod cases;
 mod cli;
+mod conformance;
 mod console;
 mod demands;
 mod device;
@@ -20,6 +21,7 @@ mod ktap;
 mod ledger;
 mod lines;
 mod mode;
+mod modules;
 mod monitor;
 mod pool;
 mod progress;
@@ -171,6 +173,19 @@ fn test(args: &TestArgs) -> Result<Outcome> {
     Ok(if failed == 0 && passed > 0 { Outcome::Passed } else { Outcome::Failed })
 }
 
+/// The exit status says whether there was a driver to judge.
+fn conformance_status(result: Result<conformance::Outcome>) -> ExitCode {
+    match result {
+        Ok(conformance::Outcome::Conforms) => ExitCode::SUCCESS,
+        Ok(conformance::Outcome::Differs) => ExitCode::FAILURE,
+        Ok(conformance::Outcome::NoDriver) => ExitCode::from(3),
+        Err(error) => {
+            eprintln!("hvrun: {error:#}");
+            ExitCode::from(2)
+        }
+    }
+}
+
 fn main() -> ExitCode {
     let result = match Cli::parse().action {
         Action::Boot(args) => single::boot(&args),
@@ -178,6 +193,7 @@ fn main() -> ExitCode {
         Action::Test(args) => test(&args),
         Action::Bench(args) => bench::run(&args),
         Action::Report(args) => report::run(&args),
+        Action::Conformance(args) => return conformance_status(conformance::run(&args)),
     };
     match result {
         Ok(Outcome::Passed) => ExitCode::SUCCESS,

@@ -120,7 +120,11 @@ fn patience(case: &Case, selection: &Selection) -> Patience {
     }
 }
 
-fn plan(case: &Case, kernel: &Kernel, selection: &Selection) -> Result<Plan> {
+/// Everything that is chosen for a case's boot.
+///
+/// # Errors
+/// When minihv's options or the devices make no sense.
+pub fn plan(case: &Case, kernel: &Kernel, selection: &Selection) -> Result<Plan> {
     let options = hypervisor(case, case.hypervisor)?;
     let iommu = match options.identity {
         Identity::Root => Iommu::IntelSecondStage,
@@ -174,7 +178,8 @@ fn run_case(case: &Case, kernel: &Kernel, tools: &Tools, selection: &Selection) 
     Ok(Finished { verdict: verdict(&record, &case.judged())?, record })
 }
 
-fn log_directory(logs: &Path, case: &Case) -> PathBuf {
+/// Where a case's logs go.
+pub fn log_directory(logs: &Path, case: &Case) -> PathBuf {
     logs.join(case.suite).join(case.name)
 }
 
