@@ -19,7 +19,7 @@ endif
 export HV_BUILD := $(abspath $(OUT))
 export KDIR APT_MIRROR JOBS CPUS MEMORY DEVICES APPEND VARIANT KEEP SUITE LIST FORCE MUTANTS KIND SHARD SAMPLE
 export KREF KERNEL_SOURCES KERNEL_KEYRING DEBIAN_KEYRING OFFLINE FRESH MINUTES
-export RUSTC LLVM BINDGEN QEMU USE_PATH
+export RUSTC LLVM BINDGEN QEMU USE_PATH KERNEL MODULES
 
 .PHONY: help
 help:
@@ -29,6 +29,7 @@ help:
 	@echo 'make test-all           the tests, on more kernel variants; goes on where it was interrupted, FRESH=1 begins anew'
 	@echo 'make mutants            break the driver and the emulator on purpose: who notices? MUTANTS=name, KIND=, SHARD=i/n'
 	@echo 'make fuzz               coverage-guided fuzzing of what is read from the other side; MINUTES=n (10)'
+	@echo 'make conformance        judge any kernel: KERNEL=bzImage MODULES=dir; without them the kernel of Debian'
 	@echo 'make bench              what the driver and its peers cost, in instructions; ARGS=--record keeps the results'
 	@echo 'make report             what the last tests found, as a page: build/report.html'
 	@echo 'make lint               style and static checks'
@@ -57,7 +58,7 @@ help:
 	@echo 'BINDGEN=file  bindgen 0.71.1 or later           QEMU=file  QEMU 10; tested with 10.0.x'
 	@echo 'USE_PATH=1    take programs from your PATH; without it only those that are given by RUSTC= and so on'
 
-.PHONY: run shell build test test-all mutants fuzz bench report lint setup
+.PHONY: run shell build test test-all conformance mutants fuzz bench report lint setup
 run:
 	@scripts/run.sh $(ARGS)
 shell:
@@ -68,6 +69,8 @@ test:
 	@scripts/test.sh $(ARGS)
 test-all:
 	@scripts/test.sh --all $(ARGS)
+conformance:
+	@scripts/conformance.sh $(ARGS)
 mutants:
 	@scripts/mutants.sh
 fuzz:

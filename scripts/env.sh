@@ -70,6 +70,9 @@ KSELFTEST=$HV_BUILD/kselftest/programs
 # What fetch-programs.sh leaves behind: a directory for each set of programs.
 FETCHED=$HV_BUILD/programs
 
+# What fetch-kernel.sh leaves behind: `kernel`, and `modules`, the root of a module tree.
+DISTRIBUTION=$HV_BUILD/distribution
+
 # The results of the benchmark that are kept, to compare with.
 BENCH_KEPT=$HV_WORKSPACE/doc/bench.json
 

@@ -16,8 +16,8 @@ usage() {
 	              again; FRESH=1 runs it.
 	--build-only  build the kernels and the tools, test nothing
 
-	In the environment: SUITE="NAME..." runs these suites (host, apply, setup, configs, or those of the guest),
-	SUITE="-NAME..." all but these; LIST=1 lists the suites; bench and configs are run with --all, or when they are named;
+	In the environment: SUITE="NAME..." runs these suites (host, apply, setup, configs, conformance, or those of the guest),
+	SUITE="-NAME..." all but these; LIST=1 lists the suites; bench, configs and conformance are run with --all, or when they are named;
 	KDIR, CPUS, MEMORY, KEEP=1, JOBS.
 	END
 }
@@ -59,7 +59,7 @@ done
 # wanted SUITE
 wanted() {
 	local names=" ${SUITE:-} "
-	if [[ $1 == bench || $1 == configs ]] && [[ -z $all && $names != *" $1 "* ]]; then return 1; fi
+	if [[ $1 == bench || $1 == configs || $1 == conformance ]] && [[ -z $all && $names != *" $1 "* ]]; then return 1; fi
 	if ((${#chosen[@]} == 0)); then return 0; fi
 	if [[ ${chosen[0]} == -* ]]; then [[ $names != *" -$1 "* ]]; else [[ $names == *" $1 "* ]]; fi
 }
@@ -69,7 +69,7 @@ guests_wanted() {
 	local name
 	if ((${#chosen[@]} == 0)) || [[ ${chosen[0]} == -* ]]; then return 0; fi
 	for name in "${chosen[@]}"; do
-		if [[ $name != host && $name != apply && $name != setup && $name != configs ]]; then return 0; fi
+		if [[ $name != host && $name != apply && $name != setup && $name != configs && $name != conformance ]]; then return 0; fi
 	done
 	return 1
 }
@@ -221,6 +221,27 @@ without_panics() {
 	! grep -E 'panic|unwrap_failed|expect_failed|slice.*_fail' <<<"$called"
 }
 
+# The distribution's own kernel: one without a driver is known as such, and what its devices reach is shown. One that has a
+# driver conforms.
+distribution_judged() {
+	local rc=0
+	"$HVRUN" conformance --kernel "$DISTRIBUTION/kernel" --modules "$DISTRIBUTION/modules" --minihv "$MINIHV" --guest "$HVGUEST" \
+		--qemu "$QEMU" --out "$HV_BUILD/conformance" 9>&- || rc=$?
+	((rc == 0 || rc == 3))
+}
+
+run_conformance() {
+	local log=$HV_LOGS/test-conformance.log
+	if ! { "$HV_TOP/scripts/fetch-kernel.sh" && "$HV_TOP/scripts/build-tools.sh"; }; then
+		failed_part conformance
+		return
+	fi
+	try_stage "test: the distribution's kernel" "$log" distribution_judged
+	note "$(grep -E '^it (has|asks)' "$log" | tail -n 1)"
+	count $((stage_rc == 0)) 0 "$stage_rc"
+	ledger+=("conformance $counted_passed $counted_failed 0")
+}
+
 run_without_panics() {
 	try_stage "test: no panic in the driver's object" "$HV_LOGS/test-panics.log" without_panics
 	count $((stage_rc == 0)) 0 "$stage_rc"
@@ -292,7 +313,7 @@ guest_suites() {
 choose_suites() {
 	local name names
 	names=$(guest_suites)
-	if [[ ${chosen[0]:--} != -* ]]; then names=$(printf '%s\n' "${chosen[@]}" | grep -vxE 'host|apply|setup|configs'); fi
+	if [[ ${chosen[0]:--} != -* ]]; then names=$(printf '%s\n' "${chosen[@]}" | grep -vxE 'host|apply|setup|configs|conformance'); fi
 	for name in $names; do
 		if wanted "$name"; then options+=(--suite "$name"); fi
 	done
@@ -329,6 +350,7 @@ if [[ ${LIST:-} == 1 ]]; then
 	echo "setup: kernel sources, toolchains, what is laid over a tree"
 	if wanted configs; then echo "configs: which configurations the driver is in"; fi
 	if wanted bench; then echo "bench: no panic in the driver's object"; fi
+	if wanted conformance; then echo "conformance: the distribution's kernel, judged as any"; fi
 	if guests_wanted; then
 		choose_suites
 		"$HVRUN" test "${tools[@]}" "${options[@]}" --list
@@ -347,6 +369,8 @@ if guests_wanted; then
 	build_guests
 	if ((${#kernels[@]})) && [[ -z $build_only ]]; then run_guests; fi
 fi
+# It takes a network, as the programs of the distribution do.
+if [[ -z $build_only ]] && wanted conformance && ! offline; then run_conformance; fi
 print_ledger
 echo "$passed passed, $failed failed"
 ((failed == 0))
