@@ -16,9 +16,9 @@ usage() {
 	              again; FRESH=1 runs it.
 	--build-only  build the kernels and the tools, test nothing
 
-	In the environment: SUITE="NAME..." runs these suites (host, apply, setup, configs, conformance, or those of the guest),
-	SUITE="-NAME..." all but these; LIST=1 lists the suites; bench, configs and conformance are run with --all, or when they are named;
-	KDIR, CPUS, MEMORY, KEEP=1, JOBS.
+	In the environment: SUITE="NAME..." runs these suites (host, apply, setup, compile-fail, configs, conformance, or those
+	of the guest), SUITE="-NAME..." all but these; LIST=1 lists the suites; bench, configs and conformance are run with
+	--all, or when they are named; KDIR, CPUS, MEMORY, KEEP=1, JOBS.
 	END
 }
 
@@ -64,12 +64,15 @@ wanted() {
 	if [[ ${chosen[0]} == -* ]]; then [[ $names != *" -$1 "* ]]; else [[ $names == *" $1 "* ]]; fi
 }
 
-# guests_wanted: anything but the suites that need no guest.
+# The suites that need no guest.
+readonly WITHOUT_GUEST='host|apply|setup|compile-fail|configs|conformance'
+
+# guests_wanted: anything but those.
 guests_wanted() {
 	local name
 	if ((${#chosen[@]} == 0)) || [[ ${chosen[0]} == -* ]]; then return 0; fi
 	for name in "${chosen[@]}"; do
-		if [[ $name != host && $name != apply && $name != setup && $name != configs && $name != conformance ]]; then return 0; fi
+		if [[ ! $name =~ ^($WITHOUT_GUEST)$ ]]; then return 0; fi
 	done
 	return 1
 }
@@ -89,8 +92,9 @@ suite_key() {
 		if [[ $1 == host ]]; then
 			(cd "$HV_TOP" && project_files tools/testing/hyperv tools/hv samples drivers include rust patches Documentation/virt | xargs -0 sha256sum)
 			"$RUSTC" -vV
-		elif [[ $1 == configs ]]; then
-			(cd "$HV_TOP" && project_files scripts rust drivers include patches Documentation/virt | xargs -0 sha256sum)
+		elif [[ $1 == configs || $1 == compile-fail ]]; then
+			(cd "$HV_TOP" && project_files scripts rust drivers include patches Documentation/virt tools/testing/hyperv/compile-fail \
+				tools/testing/hyperv/configs | xargs -0 sha256sum)
 			"$RUSTC" -vV
 			"$CLANG" --version
 			"$BINDGEN" --version
@@ -195,6 +199,13 @@ run_apply() {
 run_setup() {
 	local log=$HV_LOGS/test-setup.log
 	try_stage "test: set-up and sources" "$log" "$HV_TOP/scripts/test-setup.sh"
+	note "$(tail -n 1 "$log")"
+	count_log "$log" "$stage_rc"
+}
+
+run_compile-fail() {
+	local log=$HV_LOGS/test-compile-fail.log
+	try_stage "test: what must not compile" "$log" "$HV_TOP/scripts/test-compile-fail.sh"
 	note "$(tail -n 1 "$log")"
 	count_log "$log" "$stage_rc"
 }
@@ -313,7 +324,7 @@ guest_suites() {
 choose_suites() {
 	local name names
 	names=$(guest_suites)
-	if [[ ${chosen[0]:--} != -* ]]; then names=$(printf '%s\n' "${chosen[@]}" | grep -vxE 'host|apply|setup|configs|conformance'); fi
+	if [[ ${chosen[0]:--} != -* ]]; then names=$(printf '%s\n' "${chosen[@]}" | grep -vxE "$WITHOUT_GUEST"); fi
 	for name in $names; do
 		if wanted "$name"; then options+=(--suite "$name"); fi
 	done
@@ -339,6 +350,7 @@ if guests_wanted; then
 	for variant in "${variants[@]}"; do parts+=("kernel/$variant"); done
 	parts+=(kselftest)
 fi
+if wanted compile-fail && ! guests_wanted; then parts+=(kernel/debug); fi
 if wanted configs; then parts+=(configs); fi
 lock_build
 need_space_for "${parts[@]}"
@@ -348,6 +360,7 @@ if [[ ${LIST:-} == 1 ]]; then
 	echo "host: unit and property tests"
 	echo "apply: laying the project over a tree and taking it away"
 	echo "setup: kernel sources, toolchains, what is laid over a tree"
+	echo "compile-fail: misuse of the abstractions that the compiler must refuse"
 	if wanted configs; then echo "configs: which configurations the driver is in"; fi
 	if wanted bench; then echo "bench: no panic in the driver's object"; fi
 	if wanted conformance; then echo "conformance: the distribution's kernel, judged as any"; fi
@@ -362,13 +375,17 @@ if [[ -z $build_only ]]; then
 		if wanted "$name"; then run_suite "$name"; fi
 	done
 fi
-if guests_wanted || wanted configs; then "$HV_TOP/scripts/source.sh"; fi
+if guests_wanted || wanted compile-fail || wanted configs; then "$HV_TOP/scripts/source.sh"; fi
 if [[ -z $build_only ]] && wanted configs; then run_suite configs; fi
+kernels=()
 if guests_wanted; then
-	kernels=()
 	build_guests
-	if ((${#kernels[@]})) && [[ -z $build_only ]]; then run_guests; fi
+elif wanted compile-fail; then
+	"$HV_TOP/scripts/build-kernel.sh" debug || failed_part kernel-debug
 fi
+# A kernel that does not build has been counted.
+if [[ -z $build_only && -f $HV_BUILD/kernel/debug/built.stamp ]] && wanted compile-fail; then run_suite compile-fail; fi
+if ((${#kernels[@]})) && [[ -z $build_only ]]; then run_guests; fi
 # It takes a network, as the programs of the distribution do.
 if [[ -z $build_only ]] && wanted conformance && ! offline; then run_conformance; fi
 print_ledger
