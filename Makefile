@@ -17,7 +17,7 @@ ifneq ($(O),)
 OUT := $(O)
 endif
 export HV_BUILD := $(abspath $(OUT))
-export KDIR APT_MIRROR JOBS CPUS MEMORY DEVICES APPEND VARIANT KEEP SUITE LIST FORCE MUTANTS KIND SHARD SAMPLE
+export KDIR APT_MIRROR JOBS CPUS MEMORY DEVICES APPEND VARIANT VARIANTS KEEP SUITE LIST FORCE MUTANTS KIND SHARD SAMPLE
 export KREF KERNEL_SOURCES KERNEL_KEYRING DEBIAN_KEYRING OFFLINE FRESH MINUTES
 export RUSTC LLVM BINDGEN QEMU USE_PATH KERNEL MODULES
 
@@ -38,6 +38,7 @@ help:
 	@echo 'make series OUT=dir     the same as a series of patches for mailing lists, checked'
 	@echo 'make setup              install what is missing (Debian 12 or 13, as root)'
 	@echo 'make vendor             fetch all that a build needs, for OFFLINE=1'
+	@echo 'make menuconfig         choose by menus what make run and make test build, boot and test; make config asks line by line'
 	@echo 'make build              everything that make run needs, without running it'
 	@echo 'make clean              remove what was built, keep the kernel source'
 	@echo 'make distclean          remove all of $(OUT)'
@@ -49,6 +50,7 @@ help:
 	@echo 'CPUS=n        processors of the guest           MEMORY=1G  RAM of the guest'
 	@echo 'DEVICES="a b" devices passed to the guest       APPEND="…" kernel parameters'
 	@echo 'VARIANT=debug make run on the kernel of make test, with all checks of the kernel'
+	@echo 'VARIANTS="a b" make test-all on these kernels only'
 	@echo 'KEEP=1        keep the files of the guest       ARGS="…"   more options for hvrun'
 	@echo 'APT_MIRROR=u  Debian archive for the kernel source, when the machine'"'"'s own does not have it'
 	@echo 'DEBIAN_KEYRING=file  the keys that sign it      KERNEL_SOURCES=file  instead of scripts/kernel-sources'
@@ -83,6 +85,10 @@ lint:
 	@scripts/lint.sh $(STEPS)
 setup:
 	@scripts/setup.sh
+
+.PHONY: menuconfig config
+menuconfig config:
+	@scripts/menuconfig.sh $@
 
 .PHONY: vendor
 vendor:

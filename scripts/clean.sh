@@ -17,9 +17,9 @@ esac
 # A directory given with O= may hold other things than ours.
 [[ -f $HV_BUILD/.lock ]] || die "$HV_BUILD was not made by this project; nothing was removed"
 lock_build
-rm -rf -- "$HV_BUILD"/{kernel,cargo,run,shell,test,bench,kselftest,programs,logs,ledger}
+rm -rf -- "$HV_BUILD"/{kernel,cargo,run,shell,test,bench,kselftest,programs,logs,ledger,menuconfig}
 if [[ ${1:-} == --all ]]; then
-	rm -rf -- "$HV_BUILD"/{src,linux,given,cache} "$HV_BUILD"/{src,linux,given}.stamp "$HV_BUILD/given.name" "$HV_BUILD/linux.exclude" "$HV_BUILD/.lock"
+	rm -rf -- "$HV_BUILD"/{src,linux,given,cache,.config,.config.old} "$HV_BUILD"/{src,linux,given}.stamp "$HV_BUILD/given.name" "$HV_BUILD/linux.exclude" "$HV_BUILD/.lock"
 	rmdir --ignore-fail-on-non-empty -- "$HV_BUILD"
 	echo "downloads and bindgen are still in $HV_CACHE"
 fi

@@ -20,6 +20,12 @@ HV_TOP=$(cd "${BASH_SOURCE[0]%/*}/.." && pwd -P)
 HV_BUILD=${HV_BUILD:-$HV_TOP/build}
 [[ $HV_BUILD == /* ]] || HV_BUILD=$HV_TOP/$HV_BUILD
 HV_LOGS=$HV_BUILD/logs
+
+# shellcheck source=scripts/choices.sh
+. "${BASH_SOURCE[0]%/*}/choices.sh"
+read_choices
+choose_tools
+
 if [[ -n ${XDG_CACHE_HOME:-} ]]; then
 	HV_CACHE=$XDG_CACHE_HOME/hv-pviommu
 elif [[ -n ${HOME:-} ]]; then

@@ -11,10 +11,11 @@ usage() {
 
 	In the environment: KDIR (kernel tree), VARIANT (release; debug, the kernel of make test, has all checks and is
 	slower), CPUS, MEMORY, DEVICES ("nvme edu"), APPEND (kernel parameters),
-	KEEP=1 (keep the guest's files), JOBS. The options of hvrun: build/cargo/static/*/release/hvrun run --help
+	KEEP=1 (keep the guest's files), JOBS. What make menuconfig chose fills in for these. The options of hvrun: build/cargo/static/*/release/hvrun run --help
 	END
 }
 
+choose_run
 variant=${VARIANT:-release}
 out=$HV_BUILD/run
 build_only=
@@ -40,6 +41,7 @@ done
 [[ ${KEEP:-} != 1 ]] || options+=(--keep)
 for device in ${DEVICES:-}; do options+=(--device "$device"); done
 
+say_chosen
 lock_build
 need_space_for source linux "kernel/$variant" tools
 "$HV_TOP/scripts/setup.sh"

@@ -79,7 +79,7 @@ fresh() {
 	project=$work/project tree=$work/tree pristine=$work/pristine
 	rm -rf "$project" "$tree" "$pristine" "$work/reference"
 	mkdir -p "$project"/{scripts,patches,drivers/iommu/new/deep,include} "$pristine"/{drivers/iommu,include}
-	cp "$here"/{apply,apply-config,lib,env,tools}.sh "$project/scripts/"
+	cp "$here"/{apply,apply-config,choices,lib,env,tools}.sh "$project/scripts/"
 	printf 'VERSION = 7\nPATCHLEVEL = 3\nSUBLEVEL = 4\n' >"$pristine/Makefile"
 	: >"$pristine/Kbuild"
 	seq 1 60 >"$pristine/drivers/iommu/Kconfig"

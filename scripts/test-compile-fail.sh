@@ -39,7 +39,8 @@ done
 readonly SAVED=samples/rust/iommu_mock/.rust_iommu_mock.o.cmd
 [[ -f $kernel/$SAVED ]] || die "$kernel/$SAVED is not there; scripts/build-kernel.sh debug makes it"
 work=
-scratch work "$HV_BUILD/compile-fail"
+lock_build
+scratch work "$HV_BUILD"
 passed=0 failed=0
 
 # read_command: sets `environment` and `compiler` to kbuild's command for a module, without what names that module.

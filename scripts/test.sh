@@ -16,9 +16,10 @@ usage() {
 	              again; FRESH=1 runs it.
 	--build-only  build the kernels and the tools, test nothing
 
-	In the environment: SUITE="NAME..." runs these suites (host, apply, setup, compile-fail, configs, conformance, or those
-	of the guest), SUITE="-NAME..." all but these; LIST=1 lists the suites; bench, configs and conformance are run with
-	--all, or when they are named; KDIR, CPUS, MEMORY, KEEP=1, JOBS.
+	In the environment: SUITE="NAME..." runs these suites (host, apply, setup, menuconfig, compile-fail, configs,
+	conformance, or those of the guest), SUITE="-NAME..." all but these; LIST=1 lists the suites; bench, configs and
+	conformance are run with --all, or when they are named; VARIANTS="NAME..." the kernels of --all; KDIR, CPUS, MEMORY,
+	KEEP=1, JOBS. What make menuconfig chose fills in for KDIR, JOBS, SUITE and VARIANTS.
 	END
 }
 
@@ -34,7 +35,7 @@ options=()
 while (($#)); do
 	case $1 in
 	--all)
-		variants=(debug release module pviommu-off rust-off rt strict compat kcsan)
+		variants=(debug release "${HV_VARIANTS[@]}")
 		options+=(--all)
 		all=1
 		;;
@@ -47,11 +48,16 @@ while (($#)); do
 	esac
 	shift
 done
+choose_tests
 read -ra chosen <<<"${SUITE:-}"
 for word in "${chosen[@]}"; do
 	[[ ${word:0:1} == "${chosen[0]:0:1}" || ${word:0:1} != - && ${chosen[0]:0:1} != - ]] ||
 		die "SUITE=\"$SUITE\" names suites to run and suites to leave out; only one of both is possible"
 done
+if [[ -n $all ]]; then
+	choose_variants
+	if [[ -n ${VARIANTS:-} ]]; then read -ra variants <<<"$VARIANTS"; fi
+fi
 [[ -z ${CPUS:-} ]] || options+=(--cpus "$CPUS")
 [[ -z ${MEMORY:-} ]] || options+=(--memory "$MEMORY")
 [[ ${KEEP:-} != 1 ]] || options+=(--keep)
@@ -65,7 +71,7 @@ wanted() {
 }
 
 # The suites that need no guest.
-readonly WITHOUT_GUEST='host|apply|setup|compile-fail|configs|conformance'
+readonly WITHOUT_GUEST='host|apply|setup|menuconfig|compile-fail|configs|conformance'
 
 # guests_wanted: anything but those.
 guests_wanted() {
@@ -90,7 +96,8 @@ count() {
 suite_key() {
 	{
 		if [[ $1 == host ]]; then
-			(cd "$HV_TOP" && project_files tools/testing/hyperv tools/hv samples drivers include rust patches Documentation/virt | xargs -0 sha256sum)
+			(cd "$HV_TOP" && project_files tools/testing/hyperv tools/hv samples drivers include rust patches Documentation/virt \
+				Kconfig scripts/choices.sh | xargs -0 sha256sum)
 			"$RUSTC" -vV
 		elif [[ $1 == configs || $1 == compile-fail ]]; then
 			(cd "$HV_TOP" && project_files scripts rust drivers include patches Documentation/virt tools/testing/hyperv/compile-fail \
@@ -102,7 +109,7 @@ suite_key() {
 			# A tree that somebody may have edited since.
 			if [[ -n ${KDIR:-} ]]; then now_ms; fi
 		else
-			(cd "$HV_TOP" && project_files scripts | xargs -0 sha256sum)
+			(cd "$HV_TOP" && project_files scripts Kconfig | xargs -0 sha256sum)
 		fi
 		echo "${PROPTEST_CASES:-}"
 	} | sha256sum | cut -d ' ' -f 1
@@ -199,6 +206,13 @@ run_apply() {
 run_setup() {
 	local log=$HV_LOGS/test-setup.log
 	try_stage "test: set-up and sources" "$log" "$HV_TOP/scripts/test-setup.sh"
+	note "$(tail -n 1 "$log")"
+	count_log "$log" "$stage_rc"
+}
+
+run_menuconfig() {
+	local log=$HV_LOGS/test-menuconfig.log
+	try_stage "test: what make menuconfig chooses" "$log" "$HV_TOP/scripts/test-menuconfig.sh"
 	note "$(tail -n 1 "$log")"
 	count_log "$log" "$stage_rc"
 }
@@ -352,6 +366,7 @@ if guests_wanted; then
 fi
 if wanted compile-fail && ! guests_wanted; then parts+=(kernel/debug); fi
 if wanted configs; then parts+=(configs); fi
+say_chosen
 lock_build
 need_space_for "${parts[@]}"
 "$HV_TOP/scripts/setup.sh"
@@ -360,6 +375,7 @@ if [[ ${LIST:-} == 1 ]]; then
 	echo "host: unit and property tests"
 	echo "apply: laying the project over a tree and taking it away"
 	echo "setup: kernel sources, toolchains, what is laid over a tree"
+	echo "menuconfig: what make menuconfig chooses"
 	echo "compile-fail: misuse of the abstractions that the compiler must refuse"
 	if wanted configs; then echo "configs: which configurations the driver is in"; fi
 	if wanted bench; then echo "bench: no panic in the driver's object"; fi
@@ -375,8 +391,12 @@ if [[ -z $build_only ]]; then
 		if wanted "$name"; then run_suite "$name"; fi
 	done
 fi
-if guests_wanted || wanted compile-fail || wanted configs; then "$HV_TOP/scripts/source.sh"; fi
-if [[ -z $build_only ]] && wanted configs; then run_suite configs; fi
+if guests_wanted || wanted menuconfig || wanted compile-fail || wanted configs; then "$HV_TOP/scripts/source.sh"; fi
+if [[ -z $build_only ]]; then
+	for name in menuconfig configs; do
+		if wanted "$name"; then run_suite "$name"; fi
+	done
+fi
 kernels=()
 if guests_wanted; then
 	build_guests

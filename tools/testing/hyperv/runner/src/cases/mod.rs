@@ -166,4 +166,25 @@ mod tests {
         }
         assert!(found > 50, "{found} names");
     }
+
+    /// The suites that run on the host, which scripts/test.sh has.
+    const ON_THE_HOST: [&str; 6] = ["host", "apply", "setup", "menuconfig", "compile-fail", "configs"];
+
+    /// The project's Kconfig offers every suite, and scripts/choices.sh reads the answer.
+    #[test]
+    fn the_menu_has_every_suite() {
+        let menu = include_str!("../../../../../../Kconfig");
+        let script = include_str!("../../../../../../scripts/choices.sh");
+        let suites: BTreeSet<&str> = SUITES.into_iter().chain(ON_THE_HOST).collect();
+        let option = |name: &str| format!("SUITE_{}", name.to_uppercase().replace('-', "_"));
+        let offered: BTreeSet<String> = menu
+            .lines()
+            .filter_map(|line| line.strip_prefix("config "))
+            .filter(|name| name.starts_with("SUITE_"))
+            .map(str::to_owned)
+            .collect();
+        assert_eq!(offered, suites.iter().map(|name| option(name)).collect());
+        let list = script.split_once("HV_SUITES=(").unwrap().1.split_once(')').unwrap().0;
+        assert_eq!(list.split_whitespace().collect::<BTreeSet<_>>(), suites);
+    }
 }
