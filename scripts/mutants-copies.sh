@@ -129,6 +129,11 @@ build_mutant_kernel() {
 			modules_install >>"$log" 2>&1
 }
 
+# build_mutant_rust LOG: the kernel's crates alone. What else uses them need not even compile.
+build_mutant_rust() {
+	HV_KMAKE_SRC=$M/linux kmake "$M/objects" rust/ >"$1" 2>&1
+}
+
 build_mutant_emulator() {
 	(cd "$M/tree/$W" && RUSTFLAGS='' "$CARGO" build --locked --profile hypervisor --target "$HV_TARGET" \
 		--target-dir "$M/cargo/minihv" -p minihv) >"$1" 2>&1

@@ -110,7 +110,8 @@ key_of() {
 	case $1 in
 	host:driver-pure*) directories=("$W/driver-pure" drivers/iommu/hyperv) ;;
 	host:*) directories=("$W/${package%%::*}" "$W/hvcore") ;;
-	*) directories=("$W"/{hvcore,minihv,guest,runner,configs} drivers include rust patches) ;;
+	compile-fail:*) directories=("$W/compile-fail" rust patches include) ;;
+	*) directories=("$W"/{hvcore,minihv,guest,runner,configs} drivers include rust samples patches) ;;
 	esac
 	package=${directories[*]}
 	# A package of another name than its directory: everything.
@@ -213,6 +214,17 @@ host_test() {
 	fi
 }
 
+# compile_fail_test CASE LOG KERNEL: against the kernel's crates that were built there.
+compile_fail_test() {
+	verdict=unnoticed said=''
+	"$HV_TOP/scripts/test-compile-fail.sh" --kernel "$3" "$1" >"$2" 2>&1 || true
+	if ! grep -qF " compile-fail: $1: " "$2"; then
+		verdict=missing said=$(tail -n 1 "$2")
+	elif said=$(grep -m 1 '^FAIL ' "$2"); then
+		verdict=noticed
+	fi
+}
+
 # guest_test CASE[(TEXT)] LOG KERNEL MINIHV OUT [OPTION...]: TEXT must be in a complaint.
 guest_test() {
 	local case=${1%%(*} text='' log=$2 kernel=$3 minihv=$4 out=$5
@@ -250,6 +262,8 @@ baseline() {
 		if [[ $case == host:* ]]; then
 			restore
 			host_test "${case#host:}" "$log"
+		elif [[ $case == compile-fail:* ]]; then
+			compile_fail_test "${case#compile-fail:}" "$log" "$SEED_VARIANT"
 		else
 			guest_test "$case" "$log" "$SEED_VARIANT" "$MINIHV" "$M/test/baseline-$name" --resume "$M/kept.json"
 		fi
@@ -348,11 +362,20 @@ try_mutant() {
 		status='does not apply' said=$(tail -n 1 "$log.log")
 	else
 		for test in $(tests_of "$patch"); do
-			if [[ $test != host:* ]]; then
+			case $test in
+			host:*) host_test "${test#host:}" "$log.log" ;;
+			compile-fail:*)
+				if build_mutant_rust "$log-build.log"; then
+					compile_fail_test "${test#compile-fail:}" "$log.log" "$M/objects"
+				else
+					verdict=broken said=$(complaint "$log-build.log" 2)
+				fi
+				;;
+			*)
 				boots+=("$test")
 				continue
-			fi
-			host_test "${test#host:}" "$log.log"
+				;;
+			esac
 			case $verdict in
 			broken) status='does not build' ;;
 			noticed) status=noticed noticed_by=$test ;;
