@@ -37,6 +37,7 @@ done
 [[ ${KEEP:-} != 1 ]] || options+=(--keep)
 [[ ${JOBS:-} != 1 ]] || options+=(--parallel 1)
 
+say_chosen
 lock_build
 if [[ -z $show ]]; then need_space_for source linux kernel/bench tools; fi
 "$HV_TOP/scripts/setup.sh"

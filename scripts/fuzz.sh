@@ -45,6 +45,7 @@ case ${1:-} in
 	;;
 *) die "unknown argument $1" ;;
 esac
+say_chosen
 lock_build
 HV_PROGRESS=cargo_progress
 stage "fuzz: build with coverage instrumentation" "$HV_LOGS/fuzz-build.log" build

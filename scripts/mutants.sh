@@ -448,6 +448,7 @@ if [[ ${LIST:-} == 1 ]]; then
 fi
 
 passed=0 failed=0
+say_chosen
 lock_build
 mkdir -p -- "$RESULTS/baseline" "$M/logs"
 lost=$(rows_without)

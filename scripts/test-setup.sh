@@ -8,7 +8,7 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 passed=0 failed=0
 # What the caller gave must not reach the programs that are tested.
-unset KDIR KREF KERNEL_SOURCES KERNEL_KEYRING OFFLINE RUSTC LLVM BINDGEN QEMU USE_PATH APT_MIRROR DEBIAN_KEYRING
+unset KDIR KREF KERNEL_SOURCES KERNEL_KEYRING OFFLINE RUSTC LLVM BINDGEN QEMU USE_PATH APT_MIRROR DEBIAN_KEYRING HV_CONFIG
 unset HV_LOCKED HV_SPACE_CHECKED SUITE FRESH
 export HOME=$work/home HV_BUILD=$work/build XDG_CACHE_HOME=$work/cache
 mkdir -p "$HOME" "$HV_BUILD" "$XDG_CACHE_HOME"

@@ -42,6 +42,7 @@ case ${1:-} in
 *) die "unknown argument $1" ;;
 esac
 if offline; then die "OFFLINE=1: nothing can be fetched"; fi
+say_chosen
 lock_build
 need_space "$HV_CACHE" 1500 "what is fetched"
 "$HV_TOP/scripts/setup.sh"
