@@ -10,7 +10,7 @@ usage() {
 	usage: scripts/run.sh [--shell] [--build-only] [OPTION OF hvrun...]
 
 	In the environment: KDIR (kernel tree), VARIANT (release; debug, the kernel of make test, has all checks and is
-	slower), CPUS, MEMORY, DEVICES ("nvme edu"), APPEND (kernel parameters),
+	slower; its modules are in the shell's guest), CPUS, MEMORY, DEVICES ("nvme edu"), APPEND (kernel parameters),
 	KEEP=1 (keep the guest's files), JOBS. What make menuconfig chose fills in for these. The options of hvrun: build/cargo/static/*/release/hvrun run --help
 	END
 }
@@ -49,6 +49,7 @@ need_space_for source linux "kernel/$variant" tools
 "$HV_TOP/scripts/build-kernel.sh" "$variant"
 "$HV_TOP/scripts/build-tools.sh"
 [[ -z $build_only ]] || exit 0
+if [[ $out == */shell && -d $HV_BUILD/kernel/$variant/modules ]]; then options+=(--modules "$HV_BUILD/kernel/$variant/modules"); fi
 command=("$HVRUN" run --kernel "$HV_BUILD/kernel/$variant/arch/x86/boot/bzImage" --minihv "$MINIHV" --guest "$HVGUEST"
 	--samples "$SAMPLES" --qemu "$QEMU" --out "$out" "${options[@]}")
 if [[ $out == */shell ]]; then

@@ -57,7 +57,15 @@ pub fn busybox(arguments: &[&str]) -> Result<()> {
 /// # Errors
 /// When modprobe says no; the message carries its words.
 pub fn modprobe(module: &str) -> Result<()> {
-    busybox(&["modprobe", module])
+    modprobe_with(module, &[])
+}
+
+/// Loads a module with everything it depends on, and gives it parameters, `name=value`.
+///
+/// # Errors
+/// When modprobe says no; the message carries its words.
+pub fn modprobe_with(module: &str, parameters: &[&str]) -> Result<()> {
+    busybox(&[&["modprobe", module], parameters].concat())
 }
 
 /// Unloads a module.

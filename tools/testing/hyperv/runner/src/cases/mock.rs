@@ -1,15 +1,17 @@
 // SPDX-License-Identifier: GPL-2.0
-//! A second driver on the abstractions, without hardware.
+//! The kernel's Rust samples: a second IOMMU driver on the abstractions, without hardware, and a driver of edu.
 
+use super::common::with;
 use crate::case::Case;
-use crate::expect::KunitSuite;
+use crate::expect::{self, KunitSuite};
+use crate::mode;
 
 /// The tests that the module of tests has.
 const SUITE: KunitSuite = KunitSuite { name: "rust_iommu_mock", tests: 7 };
 
 /// The cases.
 pub fn cases() -> Vec<Case> {
-    vec![module("module", 10), module("module-long", 100).thorough()]
+    vec![module("module", 10), module("module-long", 100).thorough(), edu_dma()]
 }
 
 /// The module is loaded and unloaded so often.
@@ -21,4 +23,12 @@ fn module(name: &'static str, rounds: u32) -> Case {
         .append("kunit.filter_glob=rust_iommu_mock")
         .append("kmemleak=on")
         .kunit_suites(&[SUITE])
+}
+
+/// A device's driver that uses the DMA API.
+fn edu_dma() -> Case {
+    with(Case::new("mock", "edu-dma", "edu-driver"), &mode::STRICT)
+        .devices(&["edu"])
+        .append("kmemleak=on")
+        .expect(expect::driver_up())
 }
