@@ -15,14 +15,14 @@ use core::marker::PhantomData;
 ///
 /// # Safety
 ///
-/// A device whose type is [`DEVICE`](Self::DEVICE) must have a configuration space of at least the size
-/// of `Self`.
+/// `Self` must be the layout of the configuration space of a device whose type is
+/// [`DEVICE`](Self::DEVICE).
 pub unsafe trait Layout {
     /// The type of device.
     const DEVICE: u32;
 }
 
-// SAFETY: By the UAPI header that is an IOMMU's configuration space.
+// SAFETY: By the UAPI header that is the layout of an IOMMU's configuration space.
 unsafe impl Layout for uapi::virtio_iommu_config {
     const DEVICE: u32 = bindings::VIRTIO_ID_IOMMU;
 }
@@ -73,15 +73,17 @@ impl<'a, L: Layout> Config<'a, L> {
         }
     }
 
-    /// Reads the field at `offset`, a constant.
+    /// Reads the field at `offset`, a constant. A device may lack fields at the end that belong to a
+    /// feature which it has not: they are not to be read. The transport of PCI stops the kernel then.
     ///
     /// Context: may sleep.
     #[inline(always)]
     pub fn read<F: Field>(&self, offset: usize) -> F {
         build_assert!(offset + size_of::<F>() <= size_of::<L>());
         let mut value = F::ZERO;
-        // SAFETY: The device is valid, and has a configuration space of that size: `Device::config` has
-        // compared its type with the layout's. The value has room for as many bytes as are read.
+        // SAFETY: The device is valid, and has a configuration space of that layout: `Device::config` has
+        // compared its type with the layout's. The transport reads by the device's own functions, at an
+        // offset within the layout. The value has room for as many bytes as are read.
         unsafe {
             bindings::virtio_read_config(
                 self.device.as_raw(),

@@ -66,6 +66,16 @@ pub enum Unbinding {
     Refused,
 }
 
+/// What becomes of a device when the machine is switched off or restarted, or another kernel is started.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shutdown {
+    /// The core resets the device. Its queues are broken from then on.
+    Reset,
+    /// The device goes on, and uses the buffers that it has. That is for a device which other devices
+    /// need for their DMA: they may be shut down later.
+    GoesOn,
+}
+
 /// A virtio driver.
 pub trait Driver {
     /// What the driver keeps for each device. It is dropped when the queues are closed and the device is
@@ -80,6 +90,9 @@ pub trait Driver {
 
     /// Whether user space may take the driver off a device.
     const UNBINDING: Unbinding;
+
+    /// What becomes of a device at shutdown.
+    const SHUTDOWN: Shutdown;
 
     /// There is a device. When this fails, its queues are closed, and it is reset.
     ///
@@ -125,6 +138,11 @@ unsafe impl<T: Driver> driver::RegistrationOps for Adapter<T> {
             (*raw).feature_table_size = T::FEATURES.len() as u32;
             (*raw).probe = Some(Self::probe_callback);
             (*raw).remove = Some(Self::remove_callback);
+            (*raw).shutdown = match T::SHUTDOWN {
+                // What the core does without a callback.
+                Shutdown::Reset => None,
+                Shutdown::GoesOn => Some(Self::go_on_callback),
+            };
         }
         // SAFETY: By the caller's promise the driver stays where it is until it is unregistered.
         to_result(unsafe { bindings::__register_virtio_driver(driver.get(), module.as_ptr()) })
@@ -159,6 +177,8 @@ impl<T: Driver> Adapter<T> {
         T::unbind(device, data);
         device.end();
     }
+
+    extern "C" fn go_on_callback(_device: *mut bindings::virtio_device) {}
 }
 
 /// Declares a kernel module that holds one virtio driver.

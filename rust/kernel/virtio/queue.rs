@@ -209,7 +209,8 @@ impl<S: State> Locked<'_, S> {
         raw.is_null() || unsafe { bindings::virtqueue_is_broken(raw) }
     }
 
-    /// How many buffers with up to two parts the queue has room for.
+    /// How many descriptors the queue has left. Each part of a buffer takes one; the parts of a buffer with
+    /// two take one together if the device knows indirect descriptors and there is memory for them.
     pub fn room(&self) -> usize {
         let raw = self.inner.raw;
         if raw.is_null() {
