@@ -228,6 +228,8 @@ impl Shared {
         for ids in &state.endpoints {
             let _ = self.iommu.block(ids);
         }
+        // None is in the domain any more: the device need not be told of its mappings.
+        state.endpoints.clear();
     }
 }
 

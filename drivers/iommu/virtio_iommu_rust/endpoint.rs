@@ -9,6 +9,7 @@ use super::{
         Property, //
     }, //
 };
+use core::iter;
 use kernel::{
     device::Device,
     iommu::{
@@ -37,11 +38,36 @@ const DOORBELLS_BYTES: usize = 0x10_0000;
 const DOORBELL: Prot = Prot::WRITE.with(Prot::NOEXEC).with(Prot::MMIO);
 
 /// The numbers by which the IOMMU knows a device.
-pub(crate) struct EndpointIds(KVec<EndpointId>);
+pub(crate) struct EndpointIds {
+    first: EndpointId,
+    others: KVec<EndpointId>,
+}
 
 impl EndpointIds {
+    /// Those that firmware says.
+    ///
+    /// # Errors
+    ///
+    /// [`ENODEV`]: it says none. [`ENOMEM`].
+    fn of(dev: &Device) -> Result<EndpointIds> {
+        let (first, rest) = fwspec::ids(dev).split_first().ok_or(ENODEV)?;
+        let mut others = KVec::with_capacity(rest.len(), GFP_KERNEL)?;
+        for id in rest {
+            others.push(EndpointId(*id), GFP_KERNEL)?;
+        }
+        Ok(EndpointIds {
+            first: EndpointId(*first),
+            others,
+        })
+    }
+
+    /// That by which messages name the device.
+    pub(crate) fn first(&self) -> EndpointId {
+        self.first
+    }
+
     pub(crate) fn iter(&self) -> impl Iterator<Item = EndpointId> + '_ {
-        self.0.iter().copied()
+        Iterator::chain(iter::once(self.first), self.others.iter().copied())
     }
 }
 
@@ -56,6 +82,13 @@ pub(crate) enum Place {
     Identity,
     /// In one with mappings.
     Mapped(Arc<Shared>),
+}
+
+impl Place {
+    /// Whether both are the same domain with mappings.
+    pub(super) fn is_same_domain(&self, other: &Place) -> bool {
+        matches!((self, other), (Place::Mapped(own), Place::Mapped(other)) if Arc::ptr_eq(own, other))
+    }
 }
 
 /// What the device has said of a device's IOVAs.
@@ -88,13 +121,8 @@ impl Endpoint {
         dev: &Device,
         ask: impl FnOnce(EndpointId) -> Result<KVec<Property>>,
     ) -> Result<Arc<Endpoint>> {
-        let mut ids = KVec::new();
-        for id in fwspec::ids(dev) {
-            ids.push(EndpointId(*id), GFP_KERNEL)?;
-        }
-        let first = *ids.first().ok_or(ENODEV)?;
-        let ids = Arc::new(EndpointIds(ids), GFP_KERNEL)?;
-        let properties = match ask(first) {
+        let ids = Arc::new(EndpointIds::of(dev)?, GFP_KERNEL)?;
+        let properties = match ask(ids.first()) {
             Ok(properties) => Properties::Known(properties),
             Err(error) => {
                 dev_err!(
@@ -138,23 +166,15 @@ impl Endpoint {
         };
         let mut has_doorbells = false;
         for property in properties {
-            let (first, last, prot, kind) = match *property {
-                Property::Reserved { first, last } => {
-                    (first, last, Prot::NONE, ReservedKind::Reserved)
-                }
-                Property::Msi { first, last } => {
+            let (region, prot, kind) = match *property {
+                Property::Reserved(region) => (region, Prot::NONE, ReservedKind::Reserved),
+                Property::Msi(region) => {
                     has_doorbells = true;
-                    (first, last, DOORBELL, ReservedKind::Msi)
+                    (region, DOORBELL, ReservedKind::Msi)
                 }
-                Property::Unknown(_) => continue,
+                Property::Unknown(_) | Property::Malformed => continue,
             };
-            let bytes = last.as_u64().checked_sub(first.as_u64());
-            // `usize` cannot tell how long all of the address space is.
-            let Some(bytes) = bytes.and_then(|bytes| usize::try_from(bytes).ok()?.checked_add(1))
-            else {
-                continue;
-            };
-            regions.add(first, bytes, prot, kind)?;
+            regions.add(region.first, region.bytes, prot, kind)?;
         }
         if !has_doorbells {
             regions.add(

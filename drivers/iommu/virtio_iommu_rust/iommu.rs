@@ -34,6 +34,7 @@ use kernel::{
         Iova, //
     },
     new_mutex,
+    page::PAGE_SHIFT,
     prelude::*,
     sync::{
         aref::ARef,
@@ -135,6 +136,13 @@ struct Numbers {
     mapped: RangeInclusive<u32>,
 }
 
+/// What an ATTACH says besides the endpoint.
+#[derive(Clone, Copy)]
+struct Goal {
+    number: DomainId,
+    translation: Translation,
+}
+
 /// The number of a domain with mappings. Whoever drops it has taken all endpoints out of the domain.
 pub(crate) struct TakenNumber {
     iommu: Arc<Iommu>,
@@ -185,10 +193,12 @@ impl Iommu {
     ///
     /// # Errors
     ///
-    /// [`ENOMEM`]; [`ENODEV`]: the device has too few domains, or no page size.
+    /// [`ENOMEM`]; [`ENODEV`]: the device has too few domains, or maps no single page.
     pub(crate) fn new(dev: &Device, report: Report, requests: Requests) -> Result<Arc<Iommu>> {
         let numbers = Iommu::settle_numbers(&report)?;
-        if report.page_sizes == 0 || report.aperture.is_empty() {
+        // The smallest block. The DMA API maps single pages.
+        let maps_pages = report.page_sizes.trailing_zeros() as usize <= PAGE_SHIFT;
+        if !maps_pages || report.aperture.is_empty() {
             return Err(ENODEV);
         }
         Arc::pin_init(
@@ -213,6 +223,9 @@ impl Iommu {
         } else {
             None
         };
+        if free.is_empty() {
+            return Err(ENODEV);
+        }
         Ok(Numbers {
             blocking,
             identity,
@@ -256,6 +269,10 @@ impl Iommu {
     /// Asks for the properties of an endpoint.
     ///
     /// Context: may sleep.
+    ///
+    /// # Errors
+    ///
+    /// [`ENOMEM`], what the device answers, or [`EINVAL`]: what it says makes no sense.
     pub(crate) fn properties(&self, endpoint: EndpointId) -> Result<KVec<Property>> {
         let mut list = KVec::new();
         if self.report.properties == 0 {
@@ -265,12 +282,15 @@ impl Iommu {
         self.requests
             .probe(&probe, self.report.properties, |bytes| {
                 for property in Properties::new(bytes) {
-                    if let Property::Unknown(kind) = property {
-                        dev_warn!(
+                    match property {
+                        Property::Reserved(_) | Property::Msi(_) => {}
+                        Property::Unknown(kind) => dev_warn!(
                             self.dev,
                             "endpoint {:#x}: unknown property {kind}\n",
                             endpoint.0
-                        );
+                        ),
+                        // What the device reserves would be mapped.
+                        Property::Malformed => return Err(EINVAL),
                     }
                     list.push(property, GFP_KERNEL)?;
                 }
@@ -305,13 +325,41 @@ impl Iommu {
     ///
     /// # Errors
     ///
-    /// The device stays where it is when it was not tried: [`ENODEV`], there is no such place; [`EIO`],
-    /// the domain is closed; [`ENOMEM`]. What the IOMMU answers to a request may have changed something:
-    /// then the device is blocked.
+    /// The device stays where it is: [`ENODEV`], there is no such place; [`EIO`], the domain is closed;
+    /// [`ENOMEM`], or what the IOMMU answers. If the IOMMU does not take the device back, the device is
+    /// blocked, and there is a message.
     pub(crate) fn put(&self, endpoint: &Endpoint, to: Place) -> Result {
         let _moving = self.moving.lock();
         let mut place = endpoint.place().lock();
-        let (number, translation) = match &to {
+        let goal = self.goal(&to)?;
+        if place.is_same_domain(&to) {
+            return Ok(());
+        }
+        let ids = endpoint.ids();
+        let back = match to {
+            // A device that cannot be blocked is not given anything else.
+            Place::Blocking => Place::Nowhere,
+            _ => place.clone(),
+        };
+        let put = self.change(&mut place, ids, to, goal);
+        if put.is_err() {
+            let tried = self
+                .goal(&back)
+                .and_then(|goal| self.change(&mut place, ids, back, goal));
+            if tried.is_err() {
+                let first = ids.first().0;
+                dev_err!(
+                    self.dev,
+                    "endpoint {first:#x} cannot be attached to anything\n"
+                );
+            }
+        }
+        put
+    }
+
+    /// What an ATTACH is to say for a place, where there is room for one more.
+    fn goal(&self, place: &Place) -> Result<Goal> {
+        let (number, translation) = match place {
             Place::Nowhere => return Err(EINVAL),
             Place::Blocking => (self.numbers.blocking, Translation::Mapped),
             Place::Identity => (self.numbers.identity.ok_or(ENODEV)?, Translation::Bypass),
@@ -320,10 +368,21 @@ impl Iommu {
                 (domain.number(), Translation::Mapped)
             }
         };
-        let ids = endpoint.ids();
+        Ok(Goal {
+            number,
+            translation,
+        })
+    }
+
+    /// Has the IOMMU move a device.
+    ///
+    /// # Errors
+    ///
+    /// The device is blocked, or there is a message that it is not.
+    fn change(&self, place: &mut Place, ids: &Arc<EndpointIds>, to: Place, goal: Goal) -> Result {
         let attach = || {
             self.requests
-                .attach(ids, number, translation)
+                .attach(ids, goal.number, goal.translation)
                 .inspect_err(|_| {
                     let _ = self.block(ids);
                 })

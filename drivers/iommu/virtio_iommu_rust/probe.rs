@@ -32,6 +32,7 @@ use kernel::{
             DeviceId,
             Driver,
             IdTable,
+            Shutdown,
             Unbinding, //
         },
     },
@@ -54,6 +55,9 @@ impl Driver for VirtioDriver {
     const FEATURES: &'static [Feature] = FEATURES;
     // The devices behind it would do DMA untranslated: the device is reset.
     const UNBINDING: Unbinding = Unbinding::Refused;
+    // The kernel shuts devices down in the reverse order in which they were added. Most of those behind the
+    // IOMMU were there before it had a driver.
+    const SHUTDOWN: Shutdown = Shutdown::GoesOn;
 
     fn probe<'bound>(
         device: &'bound virtio::Device<Core<'_>>,
@@ -78,7 +82,7 @@ impl Instance {
         let iommu = Iommu::new(dev, report.clone(), requests).inspect_err(|_| {
             dev_err!(
                 dev,
-                "not used: no memory, no page size, or too few domains\n"
+                "not used: no memory, blocks larger than a page, or too few domains\n"
             );
         })?;
         dev_info!(

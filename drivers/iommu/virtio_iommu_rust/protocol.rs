@@ -215,15 +215,35 @@ struct ReservedMemory {
     last: U64,
 }
 
+/// Some IOVAs, at least one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Region {
+    pub(crate) first: Iova,
+    pub(crate) bytes: usize,
+}
+
+impl Region {
+    /// [`None`]: `last` comes before `first`, or `usize` cannot hold the length.
+    fn new(first: u64, last: u64) -> Option<Region> {
+        let distance = usize::try_from(last.checked_sub(first)?).ok()?;
+        Some(Region {
+            first: Iova::new(first),
+            bytes: distance.checked_add(1)?,
+        })
+    }
+}
+
 /// A property of an endpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Property {
     /// IOVAs that are not to be mapped.
-    Reserved { first: Iova, last: Iova },
+    Reserved(Region),
     /// IOVAs at which the device takes interrupts itself.
-    Msi { first: Iova, last: Iova },
+    Msi(Region),
     /// One that the driver does not know, by its number.
     Unknown(u16),
+    /// One that is cut off, or whose IOVAs cannot be.
+    Malformed,
 }
 
 /// The properties in what the device has written for a [`Probe`].
@@ -235,29 +255,37 @@ impl<'a> Properties<'a> {
     }
 }
 
+/// A property that reserves IOVAs, as the device has written it.
+fn reserved(bytes: &[u8]) -> Option<Property> {
+    let (memory, _) = ReservedMemory::read_from_prefix(bytes).ok()?;
+    let region = Region::new(memory.first.get(), memory.last.get())?;
+    // By the specification a subtype that the driver does not know is reserved memory.
+    Some(match u32::from(memory.subtype) {
+        uapi::VIRTIO_IOMMU_RESV_MEM_T_MSI => Property::Msi(region),
+        _ => Property::Reserved(region),
+    })
+}
+
 impl Iterator for Properties<'_> {
     type Item = Property;
 
     fn next(&mut self) -> Option<Property> {
-        let (head, body) = PropertyHead::read_from_prefix(self.0).ok()?;
+        let (head, _) = PropertyHead::read_from_prefix(self.0).ok()?;
         let kind = head.kind.get() & uapi::VIRTIO_IOMMU_PROBE_T_MASK as u16;
         if u32::from(kind) == uapi::VIRTIO_IOMMU_PROBE_T_NONE {
             return None;
         }
-        let whole = self.0;
-        self.0 = body.get(usize::from(head.length.get())..).unwrap_or(&[]);
-        if u32::from(kind) != uapi::VIRTIO_IOMMU_PROBE_T_RESV_MEM {
-            return Some(Property::Unknown(kind));
-        }
-        let Ok((memory, _)) = ReservedMemory::read_from_prefix(whole) else {
-            return Some(Property::Unknown(kind));
+        let bytes = size_of::<PropertyHead>() + usize::from(head.length.get());
+        let Some((property, rest)) = self.0.split_at_checked(bytes) else {
+            self.0 = &[];
+            return Some(Property::Malformed);
         };
-        let (first, last) = (Iova::new(memory.first.get()), Iova::new(memory.last.get()));
-        // What the driver does not know of is reserved.
-        Some(match u32::from(memory.subtype) {
-            uapi::VIRTIO_IOMMU_RESV_MEM_T_MSI => Property::Msi { first, last },
-            _ => Property::Reserved { first, last },
-        })
+        self.0 = rest;
+        if u32::from(kind) == uapi::VIRTIO_IOMMU_PROBE_T_RESV_MEM {
+            Some(reserved(property).unwrap_or(Property::Malformed))
+        } else {
+            Some(Property::Unknown(kind))
+        }
     }
 }
 
@@ -274,9 +302,11 @@ pub(crate) struct Fault {
 }
 
 impl Fault {
-    /// What the device has written.
+    /// What the device has written. [`None`]: too little, or an event of another kind, which the driver
+    /// has to ignore by the specification.
     pub(crate) fn parse(bytes: &[u8]) -> Option<Fault> {
-        Some(Fault::read_from_prefix(bytes).ok()?.0)
+        let (fault, _) = Fault::read_from_prefix(bytes).ok()?;
+        (fault.reserved == [0; 3]).then_some(fault)
     }
 
     pub(crate) fn endpoint(&self) -> EndpointId {
