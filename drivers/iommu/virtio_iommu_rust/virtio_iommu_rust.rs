@@ -25,6 +25,8 @@ mod domain;
 mod endpoint;
 mod events;
 mod iommu;
+#[cfg(CONFIG_VIRTIO_IOMMU_RUST_KUNIT_TEST)]
+mod kunit;
 mod mappings;
 mod ops;
 mod probe;
@@ -33,11 +35,13 @@ mod refusals;
 mod requests;
 mod statics;
 
+#[allow(unsafe_code)]
 // SAFETY: All of this rests on the device's word: that it has done what it answers with "OK".
 // - An attach succeeds when the device has answered each ATTACH with success (`requests::attach`), by
 //   which it takes the endpoint out of the domain that the endpoint was in. When an attach fails after a
-//   request was sent, `Iommu::put` blocks the endpoint before it returns, so that the new domain is not
-//   used. `release_device` puts the endpoint into the blocking domain.
+//   request was sent, `Iommu::change` blocks the endpoint, so that the new domain is not used, and
+//   `Iommu::put` tries the one that the endpoint was in. `release_device` puts the endpoint into the
+//   blocking domain.
 // - There are no PASIDs.
 // - The blocking domain has a number of its own, for which no MAP is ever sent (`Iommu::settle_numbers`
 //   takes it out of those that other domains get); its endpoints reach nothing but what the device itself
@@ -50,7 +54,6 @@ mod statics;
 // - `Shared::map` and `Shared::unmap` send a request for each change, under the domain's lock, if an
 //   endpoint is in the domain. `Iommu::put` sends all mappings when the first one enters, and holds the
 //   lock of the domain that an endpoint leaves until the device has taken it out.
-#[allow(unsafe_code)]
 unsafe impl kernel::iommu::driver::SoundDriver for ops::VirtioIommu {}
 
 kernel::module_virtio_driver! {

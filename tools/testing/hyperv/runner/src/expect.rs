@@ -247,11 +247,12 @@ pub struct KunitSuite {
 }
 
 /// Suites that the kernel's own tests must contain. Fewer tests than here mean that some were lost.
-pub const KUNIT_SUITES: [KunitSuite; 9] = [
+pub const KUNIT_SUITES: [KunitSuite; 10] = [
     KunitSuite { name: "hv_pviommu", tests: 12 },
     KunitSuite { name: "hv_pviommu_domain_list", tests: 3 },
     KunitSuite { name: "hv_pviommu_readings", tests: 3 },
     KunitSuite { name: "hv_pci_dev_id", tests: 5 },
+    KunitSuite { name: "virtio_iommu_rust", tests: 5 },
     KunitSuite { name: "rust_kernel_iommu", tests: 7 },
     KunitSuite { name: "rust_kernel_ida", tests: 2 },
     KunitSuite { name: "rust_kernel_percpu_counters", tests: 1 },

@@ -1,0 +1,186 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Tests of what the driver reads of the device's answers, and of the copy of a domain's mappings.
+
+use super::{
+    mappings::{
+        Mapping,
+        Mappings,
+        NewMapping, //
+    },
+    protocol::{
+        self,
+        EndpointId,
+        Fault,
+        MapFlags,
+        Properties,
+        Property,
+        Region, //
+    }, //
+};
+use kernel::{
+    iommu::Iova,
+    prelude::*,
+    uapi, //
+};
+
+/// Numbers of property types, and of subtypes of reserved memory; the last one of both is not known.
+const RESERVED_MEMORY: u8 = uapi::VIRTIO_IOMMU_PROBE_T_RESV_MEM as u8;
+const MSI: u8 = uapi::VIRTIO_IOMMU_RESV_MEM_T_MSI as u8;
+const OTHER: u8 = 9;
+
+/// A property of reserved memory, as a device writes it.
+fn reserved(subtype: u8, first: u64, last: u64) -> [u8; 24] {
+    let mut bytes = [0; 24];
+    let fields: [&[u8]; 4] = [
+        &[RESERVED_MEMORY, 0, 20, 0],
+        &[subtype, 0, 0, 0],
+        &first.to_le_bytes(),
+        &last.to_le_bytes(),
+    ];
+    for (place, byte) in bytes.iter_mut().zip(fields.into_iter().flatten()) {
+        *place = *byte;
+    }
+    bytes
+}
+
+/// All properties in some bytes.
+fn properties(parts: &[&[u8]]) -> Result<KVec<Property>> {
+    let mut bytes = KVec::new();
+    for part in parts {
+        bytes.extend_from_slice(part, GFP_KERNEL)?;
+    }
+    let mut list = KVec::new();
+    for property in Properties::new(&bytes) {
+        list.push(property, GFP_KERNEL)?;
+    }
+    Ok(list)
+}
+
+/// A mapping's last byte after an unmap, or [`None`].
+fn removed(mappings: &mut Mappings, first: u64, last: u64) -> Option<u64> {
+    let end = mappings.remove(Iova::new(first), Iova::new(last))?;
+    Some(end.as_u64())
+}
+
+/// A domain's mappings: each from its first to its last byte, to the same addresses above 4 GiB.
+fn mappings(ranges: &[(u64, u64)]) -> Result<Mappings> {
+    let mut mappings = Mappings::new();
+    for (first, last) in ranges {
+        let mapping = Mapping {
+            first: Iova::new(*first),
+            phys: (1 << 32) + *first,
+            flags: MapFlags::READ,
+        };
+        mappings.insert(NewMapping::new(Iova::new(*last), mapping, GFP_KERNEL)?);
+    }
+    Ok(mappings)
+}
+
+#[kunit_tests(virtio_iommu_rust)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn properties_are_read_up_to_the_end_of_the_list() -> Result {
+        let region = Region {
+            first: Iova::new(0x1000),
+            bytes: 0x2000,
+        };
+        let list = properties(&[
+            &reserved(OTHER, 0x1000, 0x2fff),
+            &[OTHER, 0, 3, 0, 1, 2, 3],
+            &reserved(MSI, 0x1000, 0x2fff),
+            &[0; 4],
+            &reserved(MSI, 0x1000, 0x2fff),
+        ])?;
+        assert_eq!(list.len(), 3);
+        assert!(list.first() == Some(&Property::Reserved(region)));
+        assert!(list.get(1) == Some(&Property::Unknown(OTHER.into())));
+        assert!(list.get(2) == Some(&Property::Msi(region)));
+        // All that there is room for, without an end.
+        assert_eq!(properties(&[&reserved(MSI, 0, 0)])?.len(), 1);
+        assert_eq!(properties(&[&[0; 3]])?.len(), 0);
+        Ok(())
+    }
+
+    #[test]
+    fn properties_that_make_no_sense_are_not_passed_over() -> Result {
+        let malformed = |bytes: &[u8]| -> Result<bool> {
+            let list = properties(&[bytes])?;
+            Ok(list.len() == 1 && list.first() == Some(&Property::Malformed))
+        };
+        let whole = reserved(MSI, 0x1000, 0x1fff);
+        let (cut, _) = whole.split_at(23);
+        assert!(malformed(cut)?);
+        assert!(malformed(&[RESERVED_MEMORY, 0, 0, 0])?);
+        assert!(malformed(&[RESERVED_MEMORY, 0, 1, 0])?);
+        assert!(malformed(&reserved(MSI, 0x1000, 0xfff))?);
+        assert!(malformed(&reserved(MSI, 0, u64::MAX))?);
+        Ok(())
+    }
+
+    #[test]
+    fn faults_are_read() -> Result {
+        let mut bytes = [0; protocol::EVENT_BYTES];
+        let address = 0x1234_5678_9abc_u64.to_le_bytes();
+        let fields: [&[u8]; 4] = [
+            &[2, 0, 0, 0],
+            &[2, 1, 0, 0],
+            &[0x28, 1, 0, 0, 0, 0, 0, 0],
+            &address,
+        ];
+        for (place, byte) in bytes.iter_mut().zip(fields.into_iter().flatten()) {
+            *place = *byte;
+        }
+        let fault = Fault::parse(&bytes).ok_or(EINVAL)?;
+        assert!(fault.endpoint() == EndpointId(0x128));
+        assert!(fault.access() == "write");
+        assert!(fault.reason() == "no mapping allows it");
+        assert!(fault.address() == Some(Iova::new(0x1234_5678_9abc)));
+        // Without its flag, the address means nothing.
+        bytes[5] = 0;
+        assert!(Fault::parse(&bytes).ok_or(EINVAL)?.address().is_none());
+        // An event of another kind; and one that is cut off.
+        bytes[3] = 1;
+        assert!(Fault::parse(&bytes).is_none());
+        let (cut, _) = bytes.split_at(protocol::EVENT_BYTES - 1);
+        assert!(Fault::parse(cut).is_none());
+        Ok(())
+    }
+
+    #[test]
+    fn only_a_whole_answer_can_be_a_success() {
+        assert!(protocol::outcome(&[0; 4], 4) == Ok(()));
+        assert!(protocol::outcome(&[1, 2, 0, 0, 0, 0], 6) == Ok(()));
+        assert!(protocol::outcome(&[0; 3], 4) == Err(EIO));
+        assert!(protocol::outcome(&[], 4) == Err(EIO));
+        let refused = |status: u32| protocol::outcome(&[status as u8, 0, 0, 0], 4);
+        assert!(refused(uapi::VIRTIO_IOMMU_S_NOENT) == Err(ENOENT));
+        assert!(refused(uapi::VIRTIO_IOMMU_S_DEVERR) == Err(EIO));
+        assert!(refused(0xff) == Err(EIO));
+    }
+
+    #[test]
+    fn an_unmap_takes_whole_mappings_up_to_a_gap() -> Result {
+        const RANGES: [(u64, u64); 3] = [(0x1000, 0x1fff), (0x2000, 0x3fff), (0x5000, 0x5fff)];
+        let mut mapped = mappings(&RANGES)?;
+        assert!(mapped.find(Iova::new(0x2abc)) == Some((1 << 32) + 0x2abc));
+        assert!(mapped.find(Iova::new(0x4000)).is_none());
+        // Not from the middle of a mapping, nor where there is none.
+        assert!(removed(&mut mapped, 0x3000, 0x5fff).is_none());
+        assert!(removed(&mut mapped, 0x4000, 0x5fff).is_none());
+        assert_eq!(mapped.iter().count(), RANGES.len());
+        // Not beyond the gap.
+        assert!(removed(&mut mapped, 0x1000, 0x5fff) == Some(0x3fff));
+        assert_eq!(mapped.iter().count(), 1);
+        // A mapping that goes on behind the range goes as a whole.
+        let mut mapped = mappings(&RANGES)?;
+        assert!(removed(&mut mapped, 0x1000, 0x2fff) == Some(0x3fff));
+        assert!(mapped.find(Iova::new(0x3000)).is_none());
+        // The last byte that there is.
+        let mut mapped = mappings(&[(u64::MAX - 0xfff, u64::MAX)])?;
+        assert!(removed(&mut mapped, u64::MAX - 0xfff, u64::MAX) == Some(u64::MAX));
+        Ok(())
+    }
+}
