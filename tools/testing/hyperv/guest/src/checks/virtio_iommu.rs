@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
-//! The kernel's own driver of virtio-iommu, on a machine without minihv.
+//! virtio-iommu's driver in Rust, on a machine without minihv.
+
+use std::fs;
 
 use anyhow::{bail, Context as _, Result};
 use hvcore::ids::Iova;
@@ -17,6 +19,7 @@ use crate::checks::protection::{
     CDEV_MAPPED, CDEV_NEIGHBOUR, CDEV_REMAP, CDEV_STALE, CDEV_UNMAPPED, RAW_BLOCKED, VFIO_MAPPED, VFIO_NEIGHBOUR,
     VFIO_REMAP, VFIO_STALE, VFIO_UNMAPPED,
 };
+use crate::checks::scattered::SCATTERED;
 use crate::checks::virtio::VIRTIO;
 use crate::edu::{Edu, BAR_BYTES};
 use crate::kernel_log::KernelLog;
@@ -36,6 +39,21 @@ const TYPES: [DomainMode; 7] = [
     DomainMode::Deferred,
     DomainMode::Identity,
 ];
+
+/// What QEMU's machine says of the interrupt window, as sysfs shows it: a property of each endpoint.
+const INTERRUPT_WINDOW: &str = "0x00000000fee00000 0x00000000feefffff msi";
+
+/// The IOVAs at which the IOMMU takes interrupts itself are known for each device, and no others are taken for such ones.
+fn window_reserved(context: &mut Context<'_>) -> Result<Outcome> {
+    for function in &context.functions {
+        let path = function.file("iommu_group/reserved_regions");
+        let regions = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
+        if regions.trim() != INTERRUPT_WINDOW {
+            bail!("{}: reserved regions {regions:?} instead of {INTERRUPT_WINDOW:?}", function.address);
+        }
+    }
+    Ok(Outcome::Pass(INTERRUPT_WINDOW.to_owned()))
+}
 
 /// What devices did so far has caused no fault.
 fn no_faults(_: &mut Context<'_>) -> Result<Outcome> {
@@ -70,17 +88,32 @@ fn reach_follows_type(_: &mut Context<'_>) -> Result<Outcome> {
 }
 
 const VIRTIO_IOMMU_NO_FAULTS: Check = Check::new("no-stray-dma-faults", no_faults);
+const VIRTIO_IOMMU_WINDOW: Check = Check::new("interrupt-window-is-reserved", window_reserved);
 const VIRTIO_IOMMU_REACH: Check = Check::new("edu-reach-follows-domain-type", reach_follows_type);
 
 /// The scenarios. The fault check comes before those that cause faults on purpose.
 #[distributed_slice(SCENARIOS)]
 static OURS: &[Scenario] = &[
     Scenario {
+        name: "virtio-iommu-quick",
+        summary: "a little of each: NVMe, what is unmapped, a device in no address space and in another one",
+        checks: &[
+            DEVICES,
+            GROUPS,
+            VIRTIO_IOMMU_WINDOW,
+            NVME_QUICK,
+            VIRTIO_IOMMU_NO_FAULTS,
+            VFIO_NEIGHBOUR,
+            CDEV_DETACH,
+        ],
+    },
+    Scenario {
         name: "virtio-iommu-dma",
         summary: "groups, fio on NVMe, and that edu reaches what its domain lets it reach",
         checks: &[
             DEVICES,
             GROUPS,
+            VIRTIO_IOMMU_WINDOW,
             NVME_FIO,
             VIRTIO,
             VIRTIO_IOMMU_NO_FAULTS,
@@ -90,6 +123,7 @@ static OURS: &[Scenario] = &[
             VFIO_STALE,
             VFIO_REMAP,
             VFIO_NEIGHBOUR,
+            SCATTERED,
         ],
     },
     Scenario {
