@@ -12,7 +12,7 @@ usage() {
 	--config NAME     only this configuration; repeatable, --list names them
 	--measure NAME    only this kind of thing, as ktime, dma or flush; repeatable
 	--metric TEXT     show only figures whose name contains this; repeatable
-	--record          keep the results in tools/testing/hyperv/doc, with their chart
+	--record          keep the results in tools/testing/hyperv/doc, with their chart; with --config, beside those of the others
 	--check-targets   fail when a target is missed
 	--show FILE       judge results that were measured before; nothing is built but the tools
 
@@ -39,13 +39,14 @@ done
 
 say_chosen
 lock_build
-if [[ -z $show ]]; then need_space_for source linux kernel/bench tools; fi
+if [[ -z $show ]]; then need_space_for source linux kernel/bench kernel/bench-virtio-rust tools; fi
 "$HV_TOP/scripts/setup.sh"
 if [[ -z $show ]]; then
 	"$HV_TOP/scripts/source.sh"
 	"$HV_TOP/scripts/build-kernel.sh" bench
+	"$HV_TOP/scripts/build-kernel.sh" bench-virtio-rust
 	"$HV_TOP/scripts/build-module.sh" bench bench
 fi
 "$HV_TOP/scripts/build-tools.sh"
-child "$HVRUN" bench --kernel-build "$HV_BUILD/kernel/bench" --minihv "$MINIHV" --guest "$HVGUEST" \
+child "$HVRUN" bench --kernel-build "$HV_BUILD/kernel/bench" --virtio-rust-build "$HV_BUILD/kernel/bench-virtio-rust" --minihv "$MINIHV" --guest "$HVGUEST" \
 	--bench-module "$BENCH_MODULES/bench" --size "$(llvm_program llvm-size)" --qemu "$QEMU" --kept "$BENCH_KEPT" --out "$out" "${options[@]}"

@@ -3,7 +3,8 @@
 # Builds a test kernel of build/linux in build/kernel/VARIANT.
 #
 # A variant is a stack of fragments from tools/testing/hyperv/configs, the last word counting. The variants of debug are
-# built on a copy of debug's objects, so that only what differs is compiled; but for kcsan, which shares none of them.
+# built on a copy of debug's objects, so that only what differs is compiled; but for kcsan, which shares none of them. So
+# is bench-virtio-rust on a copy of those of bench.
 set -euo pipefail
 # shellcheck source=scripts/lib.sh
 . "${BASH_SOURCE[0]%/*}/lib.sh"
@@ -14,6 +15,7 @@ usage() {
 
 	release      the kernel of make run
 	bench        the kernel of make bench
+	bench-virtio-rust  bench with virtio-iommu's driver in Rust
 	debug        the kernel of make test: lockdep, UBSAN, KUnit and more
 	module       debug with pci-hyperv as a module
 	pviommu-off  debug without the driver
@@ -33,6 +35,7 @@ fragments() {
 	case $1 in
 	release | debug) echo base "$1" ;;
 	bench) echo bench ;;
+	bench-virtio-rust) echo bench virtio-rust ;;
 	module | pviommu-off | rust-off | rt | strict | compat | kcsan) echo base debug "$1" ;;
 	*)
 		usage >&2
@@ -111,8 +114,8 @@ compile_progress() {
 	fi
 }
 
-seed() {
-	cp -a -- "$HV_BUILD/kernel/debug" "$1/objects"
+copy_seed() {
+	cp -a -- "$HV_BUILD/kernel/$seed" "$1/objects"
 	rm -rf -- "$1"/objects/{built.stamp,config.stamp,building,modules,.config.old}
 	mv -- "$1/objects" "$objdir"
 }
@@ -153,12 +156,14 @@ case ${1:-} in
 esac
 variant=${1:-}
 read -ra stack < <(fragments "$variant") || exit 2
-independent() {
-	[[ $1 == release || $1 == debug || $1 == bench || $1 == kcsan ]]
-}
+# The variant whose objects this one starts from; none for those that share none.
+case $variant in
+release | debug | bench | kcsan) seed= ;;
+bench-virtio-rust) seed=bench ;;
+*) seed=debug ;;
+esac
 
-independent "$variant" || [[ -d $HV_BUILD/kernel/$variant || -f $HV_BUILD/kernel/debug/built.stamp ]] ||
-	"$0" debug
+[[ -z $seed || -d $HV_BUILD/kernel/$variant || -f $HV_BUILD/kernel/$seed/built.stamp ]] || "$0" "$seed"
 lock_build
 [[ -f $HV_LINUX/.hv-pviommu-applied/manifest ]] || die "$HV_LINUX is not there yet; run scripts/source.sh first"
 objdir=$HV_BUILD/kernel/$variant
@@ -173,10 +178,10 @@ if up_to_date "$key"; then
 fi
 if [[ ! -d $objdir ]]; then
 	need_space_for "kernel/$variant"
-	if ! independent "$variant"; then
+	if [[ -n $seed ]]; then
 		tmp=
 		scratch tmp "$HV_BUILD"
-		stage "kernel $variant: start from the objects of debug" "$HV_LOGS/kernel-$variant-seed.log" seed "$tmp"
+		stage "kernel $variant: start from the objects of $seed" "$HV_LOGS/kernel-$variant-seed.log" copy_seed "$tmp"
 	else
 		cold=1
 	fi

@@ -270,6 +270,9 @@ pub struct BenchArgs {
     /// Build directory of the kernel that is measured; its name is that of the configuration.
     #[arg(long, value_name = "DIR")]
     pub kernel_build: PathBuf,
+    /// Build directory of the same kernel with virtio-iommu's driver in Rust [default: none].
+    #[arg(long, value_name = "DIR")]
+    pub virtio_rust_build: Option<PathBuf>,
     /// Only this configuration; repeatable.
     #[arg(long = "config", value_name = "NAME")]
     pub configurations: Vec<String>,
@@ -282,8 +285,9 @@ pub struct BenchArgs {
     /// The results that are kept, to compare with [default: none].
     #[arg(long, value_name = "FILE")]
     pub kept: Option<PathBuf>,
-    /// Keep these results from now on: write them to --kept, and a chart of them beside it.
-    #[arg(long, requires = "kept", conflicts_with = "configurations")]
+    /// Keep these results from now on: write them to --kept, and a chart of them beside it. With --config, those of the
+    /// other configurations stay.
+    #[arg(long, requires = "kept")]
     pub record: bool,
     /// Judge these results instead of measuring.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["record", "configurations"])]

@@ -43,6 +43,10 @@ fn virtio(results: &Results, flushing: Flushing, operation: Operation, pages: u3
     results.value(&format!("virtio-{}", flushing.name()), &metric(operation, pages))
 }
 
+fn virtio_rust(results: &Results, flushing: Flushing, operation: Operation, pages: u32) -> Option<f64> {
+    results.value(&format!("virtio-rust-{}", flushing.name()), &metric(operation, pages))
+}
+
 fn none(results: &Results, _: Flushing, operation: Operation, pages: u32) -> Option<f64> {
     results.value("none", &metric(operation, pages))
 }
@@ -51,11 +55,12 @@ fn metric(operation: Operation, pages: u32) -> String {
     format!("ktime/{pages}p/{}", operation.name())
 }
 
-const SERIES: [Series; 5] = [
+const SERIES: [Series; 6] = [
     Series { name: "this driver", colour: RGBColor(0, 114, 178), values: own },
     Series { name: "C driver (by its ratio)", colour: RGBColor(86, 180, 233), values: c_driver },
     Series { name: "intel-iommu", colour: RGBColor(213, 94, 0), values: intel },
     Series { name: "virtio-iommu", colour: RGBColor(240, 228, 66), values: virtio },
+    Series { name: "virtio-iommu in Rust", colour: RGBColor(0, 158, 115), values: virtio_rust },
     Series { name: "no IOMMU", colour: RGBColor(120, 120, 120), values: none },
 ];
 
@@ -164,6 +169,7 @@ mod tests {
             ("intel-strict", &lines(2000)),
             ("intel-deferred", &lines(2010)),
             ("virtio-strict", &lines(3000)),
+            ("virtio-rust-strict", &lines(2900)),
             ("none", &lines(50)),
         ])
     }
@@ -182,7 +188,8 @@ mod tests {
         assert!(text.lines().nth(1).unwrap().contains("SPDX"));
         // In each of four panels a bar for each size, and one in the legend.
         let full = 4 * (PAGES.len() + 1);
-        for (series, bars) in SERIES.iter().zip([full, full, full, full - 2 * PAGES.len(), full]) {
+        let half = full - 2 * PAGES.len();
+        for (series, bars) in SERIES.iter().zip([full, full, full, half, half, full]) {
             assert_eq!(count(&text, series.colour), bars, "{}", series.name);
         }
     }

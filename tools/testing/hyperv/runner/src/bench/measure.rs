@@ -13,7 +13,7 @@ use std::sync::{Mutex, PoisonError};
 use anyhow::{ensure, Context, Result};
 
 use super::change::{changes, Meaning};
-use super::configuration::{tolerance, Configuration, Host};
+use super::configuration::{tolerance, Build, Configuration, Host};
 use super::extrapolation;
 use super::figure::Figures;
 use super::variation::Variation;
@@ -39,8 +39,10 @@ const TAIL: usize = 30;
 
 /// What all boots have in common.
 pub struct Bed<'a> {
-    /// The kernel that is measured.
+    /// The kernel of [`Build::Ordinary`].
     pub kernel: Kernel,
+    /// That of [`Build::VirtioRust`], if there is one.
+    pub virtio_rust_kernel: Option<Kernel>,
     /// Programs and files, minihv included.
     pub tools: Tools,
     /// Words added to every kernel's command line.
@@ -76,10 +78,17 @@ struct Boot {
 }
 
 impl Bed<'_> {
+    fn kernel(&self, build: Build) -> Result<&Kernel> {
+        match build {
+            Build::Ordinary => Ok(&self.kernel),
+            Build::VirtioRust => self.virtio_rust_kernel.as_ref().context("no --virtio-rust-build was given"),
+        }
+    }
+
     fn plan(&self, configuration: &Configuration, padding: u32) -> Result<Plan> {
         Ok(Plan {
             name: configuration.name.to_owned(),
-            kernel: self.kernel.clone(),
+            kernel: self.kernel(configuration.build)?.clone(),
             cpus: self.cpus,
             memory: configuration.memory.unwrap_or(&self.memory).to_owned(),
             devices: configuration.devices()?,

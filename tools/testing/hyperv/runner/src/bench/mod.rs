@@ -20,6 +20,7 @@ mod results;
 mod table;
 mod targets;
 mod variation;
+mod virtio;
 
 use std::path::Path;
 
@@ -53,6 +54,7 @@ fn results(args: &BenchArgs, configurations: &[Configuration], progress: &Progre
     let mut results = Results::new(Environment::find(args)?);
     let bed = Bed {
         kernel: Kernel::from_build(&args.kernel_build)?,
+        virtio_rust_kernel: args.virtio_rust_build.as_deref().map(Kernel::from_build).transpose()?,
         tools: args.tools.tools()?,
         append: match args.kinds.as_slice() {
             [] => String::new(),
@@ -145,8 +147,9 @@ pub fn run(args: &BenchArgs) -> Result<Outcome> {
         return Ok(outcome);
     }
     if let (true, Some(kept)) = (args.record, &args.kept) {
-        write(kept, &results.to_json()?)?;
-        write(&kept.with_extension("svg"), &chart::svg(&results)?)?;
+        let recorded = if args.configurations.is_empty() { results } else { Results::load(kept)?.updated(results)? };
+        write(kept, &recorded.to_json()?)?;
+        write(&kept.with_extension("svg"), &chart::svg(&recorded)?)?;
         progress.stage("recorded", &kept.display().to_string());
     }
     Ok(if args.check_targets && met < targets.len() { Outcome::Failed } else { Outcome::Passed })

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::{ensure, Context, Result};
 use serde::{Deserialize, Serialize};
 
 use super::environment::Environment;
@@ -36,6 +36,21 @@ impl Results {
     pub fn new(environment: Environment) -> Results {
         let (license, command) = (LICENSE.to_owned(), COMMAND.to_owned());
         Results { license, command, environment, configurations: BTreeMap::new(), variation: BTreeMap::new() }
+    }
+
+    /// These results, with those of each configuration that `newer` has in place of its own.
+    ///
+    /// # Errors
+    /// When they were measured under other circumstances: the two cannot stand side by side.
+    pub fn updated(mut self, newer: Results) -> Result<Results> {
+        let differences = newer.environment.differences(&self.environment);
+        ensure!(differences.is_empty(), "a part cannot be recorded beside the rest: {}", differences.join("; "));
+        for name in newer.configurations.keys() {
+            self.variation.remove(name);
+        }
+        self.variation.extend(newer.variation);
+        self.configurations.extend(newer.configurations);
+        Ok(self)
     }
 
     /// The figures of a configuration, when it was measured.
@@ -108,6 +123,19 @@ mod tests {
         assert_eq!(Results::from_json(&text).unwrap(), results);
         assert!(text.lines().nth(1).unwrap().contains(LICENSE));
         assert_eq!(text, results.to_json().unwrap());
+    }
+
+    #[test]
+    fn a_part_is_put_in_place_of_what_was_there() {
+        let mut old = sample(&[("hv-strict", "a 1 calls"), ("none", "a 2 calls\nb 3 calls")]);
+        let varying = super::super::variation::sample("a", 0.1);
+        old.variation.insert("none".to_owned(), varying);
+        let new = sample(&[("none", "a 4 calls"), ("more", "a 5 calls")]);
+        let expected = sample(&[("hv-strict", "a 1 calls"), ("none", "a 4 calls"), ("more", "a 5 calls")]);
+        assert_eq!(old.clone().updated(new.clone()).unwrap(), expected);
+        old.environment.cpus += 1;
+        let refused = old.updated(new).unwrap_err().to_string();
+        assert!(refused.contains("number of processors"), "{refused}");
     }
 
     #[test]

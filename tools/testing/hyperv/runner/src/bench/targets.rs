@@ -6,6 +6,7 @@ use super::limit::Limit;
 use super::objects::{DRIVER_TEXT, OBJECTS};
 use super::reference::{ratio, Flushing, Operation, PAGES};
 use super::results::Results;
+use super::virtio;
 
 /// Instructions that a strict unmap is to stay below the C driver's.
 const STRICT_UNMAP_GAIN: f64 = 25.0;
@@ -21,6 +22,8 @@ const CALLS_PER_DEVICE: f64 = 3.0;
 pub const FLUSH_RANGE: f64 = 60.0;
 /// Instructions of the driver for a flush of the whole domain.
 pub const FLUSH_ALL: f64 = 30.0;
+/// Instructions of virtio-iommu's driver in Rust for each of that in C.
+const VIRTIO_SHARE: f64 = 1.0;
 /// Bytes of text of the driver.
 const TEXT: f64 = 7168.0;
 
@@ -255,6 +258,19 @@ fn figure(results: &Results, what: &str, configuration: &str, metric: &str, limi
     Target::at_most(what, limit, 0, measured)
 }
 
+/// virtio-iommu's driver in Rust beside that in C. Domains do not depend on the mode, and are measured in one.
+fn virtio(results: &Results) -> Vec<Target> {
+    let mut targets = Vec::new();
+    for flushing in Flushing::ALL {
+        for work in virtio::WORK.iter().filter(|work| flushing == Flushing::Strict || work.name != "domains") {
+            let what = format!("virtio-iommu in Rust, {} {}: share of the C driver's", flushing.name(), work.name);
+            let worst = virtio::worst(results, flushing, *work);
+            targets.push(Target::at_most(what, VIRTIO_SHARE, 3, worst.map(|worst| (worst.share, worst.detail))));
+        }
+    }
+    targets
+}
+
 /// All targets, in the order in which they are shown.
 pub fn targets(results: &Results) -> Vec<Target> {
     let strict = Flushing::Strict.own();
@@ -279,6 +295,7 @@ pub fn targets(results: &Results) -> Vec<Target> {
         FLUSH_ALL,
     ));
     targets.push(figure(results, "text of the driver in bytes", OBJECTS, DRIVER_TEXT, TEXT));
+    targets.extend(virtio(results));
     targets
 }
 

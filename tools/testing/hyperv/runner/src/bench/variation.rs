@@ -57,6 +57,12 @@ impl Variation {
     }
 }
 
+/// One figure that varies.
+#[cfg(test)]
+pub fn sample(name: &str, by: f64) -> Variation {
+    Variation(BTreeMap::from([(name.to_owned(), by)]))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
