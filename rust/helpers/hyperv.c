@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
 #include <linux/irqflags.h>
-#include <linux/pci.h>
+#include <linux/mm.h>
 #include <linux/percpu.h>
 
 #if IS_ENABLED(CONFIG_HYPERV)
@@ -41,10 +41,13 @@ __rust_helper bool rust_helper_hv_parent_partition(void)
 	return hv_parent_partition();
 }
 
-#ifdef CONFIG_PCI
-__rust_helper int rust_helper_pci_domain_nr(struct pci_bus *bus)
+__rust_helper bool rust_helper_hv_root_partition(void)
 {
-	return pci_domain_nr(bus);
+	return hv_root_partition();
 }
-#endif
+
+__rust_helper unsigned long rust_helper_page_to_pfn(struct page *page)
+{
+	return page_to_pfn(page);
+}
 #endif

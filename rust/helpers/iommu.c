@@ -4,6 +4,7 @@
 #include <linux/generic_pt/iommu.h>
 #include <linux/iommu.h>
 #include <linux/kmemleak.h>
+#include <linux/pci.h>
 
 #ifdef CONFIG_IOMMU_API
 /* Functions that only IOMMU drivers may use. */
@@ -32,6 +33,13 @@ __rust_helper int rust_helper_dev_to_node(struct device *dev)
 {
 	return dev_to_node(dev);
 }
+
+#ifdef CONFIG_PCI
+__rust_helper int rust_helper_pci_domain_nr(struct pci_bus *bus)
+{
+	return pci_domain_nr(bus);
+}
+#endif
 
 #ifndef CONFIG_DEBUG_KMEMLEAK
 __rust_helper void rust_helper_kmemleak_not_leak(const void *ptr)

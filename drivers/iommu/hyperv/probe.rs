@@ -51,8 +51,10 @@ pub(crate) fn probe() -> Result {
     let kind = partition::kind();
     match kind {
         partition::Kind::Guest | partition::Kind::ConfidentialGuest => {}
-        // A parent partition has other means; elsewhere there is no hypervisor to ask.
-        partition::Kind::None | partition::Kind::Parent => return Err(ENODEV),
+        // A partition that creates others has other means; elsewhere there is no hypervisor to ask.
+        partition::Kind::None | partition::Kind::Root | partition::Kind::L1vh => {
+            return Err(ENODEV)
+        }
     }
     let (report, capabilities) = examine().inspect_err(|_| {
         #[cfg(CONFIG_HIBERNATION)]

@@ -80,7 +80,7 @@ pub unsafe trait Call {
 ///
 /// `page` points to [`PAGE_BYTES`] bytes that nothing but this object accesses, and local
 /// interrupts are off, as long as the object lives.
-struct InputPage {
+pub(super) struct InputPage {
     page: NonNull<u8>,
     irq_flags: usize,
     _not_send: NotThreadSafe,
@@ -88,7 +88,7 @@ struct InputPage {
 
 impl InputPage {
     #[inline]
-    fn get() -> Result<InputPage, HypercallError> {
+    pub(super) fn get() -> Result<InputPage, HypercallError> {
         let mut irq_flags = 0;
         // SAFETY: The pointer is valid for a write.
         let page: *mut u8 = unsafe { bindings::hv_input_page_get(&mut irq_flags) }.cast();
@@ -116,6 +116,35 @@ impl InputPage {
             self.page
                 .copy_from_nonoverlapping(NonNull::from(bytes).cast(), bytes.len())
         };
+    }
+
+    /// Copies a part of the input to `offset`; what does not fit is left out.
+    #[inline]
+    pub(super) fn write_at(&mut self, offset: usize, bytes: &[u8]) {
+        let ends_within = offset
+            .checked_add(bytes.len())
+            .is_some_and(|end| end <= PAGE_BYTES);
+        debug_assert!(ends_within);
+        if !ends_within {
+            return;
+        }
+        // SAFETY: By the type invariant the page is ours, and the bytes end inside it.
+        unsafe {
+            self.page
+                .add(offset)
+                .copy_from_nonoverlapping(NonNull::from(bytes).cast(), bytes.len())
+        };
+    }
+
+    /// Makes a call for `count` operations, at most 4095, with the input at offset 0 and no output.
+    #[inline]
+    pub(super) fn issue_reps(&mut self, code: u16, count: usize) -> ResultWord {
+        // SAFETY: The function only computes.
+        let input = unsafe { bindings::virt_to_phys(self.page.as_ptr().cast()) };
+        let control = u64::from(code) | (count as u64) << 32;
+        // SAFETY: The input lies in a page that is ours by the type invariant; the callers wrote what
+        // belongs to the call code, with so many elements.
+        unsafe { issue(control, input, 0) }
     }
 
     /// Makes the call with the input at offset 0 and, if given, the output at `output`.

@@ -6,17 +6,25 @@
 //!
 //! - [`hypercall`]: memory-based hypercalls, generic over their input and output types;
 //! - [`fixed_call`], [`rep_call`]: those that are prepared beforehand, because they are made often,
-//!   and those that work on a list;
+//!   and those that work on a list; [`list_call`]: those whose lists fill a page;
+//! - [`memory`]: pages for the hypervisor;
 //! - [`status`]: the hypervisor's status codes, their names and their errnos;
 //! - [`partition`]: what kind of partition the kernel runs in;
-//! - [`logical_device`]: the hypervisor's name for a PCI function behind `pci-hyperv`.
+//! - [`logical_device`]: the hypervisor's name for a PCI function behind `pci-hyperv`;
+//! - [`pci_device`]: its name for a requester id of the machine's own PCI.
 //!
 //! C header: [`include/asm-generic/mshyperv.h`](srctree/include/asm-generic/mshyperv.h)
 
 pub mod fixed_call;
 pub mod hypercall;
+pub mod list_call;
 #[cfg(CONFIG_HYPERV_PCI_DEV_ID)]
 pub mod logical_device;
+pub mod memory;
 pub mod partition;
+#[cfg(CONFIG_PCI)]
+pub mod pci_device;
+#[cfg(CONFIG_PCI)]
+pub mod pci_requester;
 pub mod rep_call;
 pub mod status;

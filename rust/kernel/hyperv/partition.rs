@@ -14,8 +14,10 @@ pub enum Kind {
     /// An ordinary guest that is isolated from the host (VBS, SNP or TDX): the host cannot read its
     /// memory.
     ConfidentialGuest,
-    /// A partition that creates others: root or L1VH.
-    Parent,
+    /// The partition that owns the machine's devices and creates other partitions.
+    Root,
+    /// A guest that creates other partitions.
+    L1vh,
 }
 
 /// The kind of this partition.
@@ -23,17 +25,30 @@ pub enum Kind {
 /// Context: any, once `hyperv_init()` has run.
 pub fn kind() -> Kind {
     // SAFETY: These functions have no preconditions.
-    let (initialized, parent, isolated) = unsafe {
+    let (initialized, parent, root, isolated) = unsafe {
         (
             bindings::hv_is_hyperv_initialized(),
             bindings::hv_parent_partition(),
+            bindings::hv_root_partition(),
             bindings::hv_is_isolation_supported(),
         )
     };
     match (initialized, parent, isolated) {
         (false, _, _) => Kind::None,
-        (true, true, _) => Kind::Parent,
+        (true, true, _) if root => Kind::Root,
+        (true, true, _) => Kind::L1vh,
         (true, false, true) => Kind::ConfidentialGuest,
         (true, false, false) => Kind::Guest,
     }
+}
+
+/// Whether the hypervisor offers the partition device domains whose tables it keeps itself: CPUID
+/// 0x40000003 EDX bit 24, by the name that the root partition's drivers posted for Linux give it.
+///
+/// Context: any, once the hypervisor was detected.
+pub fn has_device_domains() -> bool {
+    // SAFETY: The structure is filled when the hypervisor is detected, before any driver runs, and does
+    // not change afterwards.
+    let features = unsafe { bindings::ms_hyperv.misc_features };
+    features & bindings::HV_DEVICE_DOMAINS_AVAILABLE != 0
 }

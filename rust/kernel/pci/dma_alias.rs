@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Requester ids of a function's DMA, as the function and the bridges above it make them. For
+//! drivers of IOMMUs, which tell devices apart by these.
+//!
+//! C header: [`include/linux/pci.h`](srctree/include/linux/pci.h)
+
+use super::Device;
+use crate::{
+    bindings,
+    error::{
+        from_result,
+        to_result, //
+    },
+    ffi::{
+        c_int,
+        c_void, //
+    },
+    prelude::*, //
+};
+
+/// What is called for each id, and has failed, perhaps.
+struct Visitor<F>(F);
+
+/// Calls `f` for each requester id by which DMA of the function may come, beginning with the
+/// function's own, and then up the bridges; with the function, or bridge, that makes it. Stops when
+/// `f` fails.
+///
+/// Context: that of `f`; the device must not be unplugged meanwhile.
+///
+/// # Errors
+///
+/// That of `f`.
+pub fn for_each<F: FnMut(&Device, u16) -> Result>(pdev: &Device, f: F) -> Result {
+    let mut visitor = Visitor(f);
+    // SAFETY: The device is valid, and so are the bridges above it as long as it is there. The
+    // callback is that of the visitor's type, which outlives the call.
+    to_result(unsafe {
+        bindings::pci_for_each_dma_alias(
+            pdev.as_raw(),
+            Some(visit::<F>),
+            (&raw mut visitor).cast::<c_void>(),
+        )
+    })
+}
+
+/// # Safety
+///
+/// `pdev` must be valid, and `visitor` be a [`Visitor<F>`] that nobody else uses.
+unsafe extern "C" fn visit<F: FnMut(&Device, u16) -> Result>(
+    pdev: *mut bindings::pci_dev,
+    alias: u16,
+    visitor: *mut c_void,
+) -> c_int {
+    // SAFETY: By the caller's promise; a `Device` is transparent.
+    let (pdev, visitor) = unsafe {
+        (
+            &*pdev.cast_const().cast::<Device>(),
+            &mut *visitor.cast::<Visitor<F>>(),
+        )
+    };
+    from_result(|| (visitor.0)(pdev, alias).map(|()| 0))
+}
+
+/// The number of the function's PCI domain.
+///
+/// Context: any.
+pub fn segment(pdev: &Device) -> i32 {
+    // SAFETY: The device is valid, and keeps its bus.
+    unsafe { bindings::pci_domain_nr((*pdev.as_raw()).bus) }
+}
+
+/// The secondary and the subordinate bus of a bridge whose secondary bus runs in PCI-X mode;
+/// [`None`] for another bridge, and for what is none.
+///
+/// Context: any.
+pub fn pcix_buses(bridge: &Device) -> Option<(u8, u8)> {
+    // Bits 8:6 of the secondary status register: 0 for conventional PCI (PCI Express to PCI/PCI-X
+    // Bridge Specification, 5.2.2.1.3).
+    const FREQUENCY: u16 = bindings::PCI_X_SSTATUS_FREQ as u16;
+    let raw = bridge.as_raw();
+    // SAFETY: The device is valid; the functions only read its configuration space.
+    unsafe {
+        // Bits 6:0 are the layout of the header.
+        if (*raw).hdr_type & 0x7f != bindings::PCI_HEADER_TYPE_BRIDGE as u8 {
+            return None;
+        }
+        let capability = bindings::pci_find_capability(raw, bindings::PCI_CAP_ID_PCIX as c_int);
+        if capability == 0 {
+            return None;
+        }
+        let (mut status, mut secondary, mut subordinate) = (0, 0, 0);
+        bindings::pci_read_config_word(
+            raw,
+            c_int::from(capability) + bindings::PCI_X_BRIDGE_SSTATUS as c_int,
+            &mut status,
+        );
+        if status & FREQUENCY == 0 {
+            return None;
+        }
+        bindings::pci_read_config_byte(raw, bindings::PCI_SECONDARY_BUS as c_int, &mut secondary);
+        bindings::pci_read_config_byte(
+            raw,
+            bindings::PCI_SUBORDINATE_BUS as c_int,
+            &mut subordinate,
+        );
+        Some((secondary, subordinate))
+    }
+}
