@@ -1,0 +1,132 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! One function per hypercall.
+//!
+//! Inputs are built here and nowhere else. Nothing is printed and no state is kept: callers know
+//! what a failure means. Each function makes one call, which may have done a part of what was
+//! asked. Context, for all: any but NMI, interrupts on or off.
+
+use super::{
+    capabilities::HostReport,
+    device_domain::*,
+    domain_name::DomainName,
+    page_range::{
+        Unit,
+        PAGE_SHIFT, //
+    },
+};
+use kernel::{
+    hyperv::{
+        hypercall,
+        list_call::{
+            self,
+            Progress, //
+        },
+        pci_device::PciDeviceId,
+        status::HypercallError, //
+    },
+    iommu::domain::Prot, //
+};
+
+/// How many units one call maps at most.
+pub(crate) const MAP_MAX: u64 = list_call::max_elements::<MapDeviceGpaPages>() as u64;
+/// How many pages one call unmaps at most.
+pub(crate) const UNMAP_MAX: u64 = list_call::COUNTED_MAX as u64;
+
+fn device_domain(name: DomainName) -> hv_input_device_domain {
+    hv_input_device_domain {
+        partition_id: HV_PVIOMMU_PARTITION_SELF as u64,
+        owner_vtl: 0,
+        padding: [0; 7],
+        type_: HV_DEVICE_DOMAIN_TYPE_S2,
+        id: name.as_u32(),
+    }
+}
+
+/// Asks what the IOMMU can do.
+pub(crate) fn get_capabilities() -> Result<HostReport, HypercallError> {
+    let output = hypercall::call::<GetIommuCapabilities>(&hv_input_get_iommu_capabilities {
+        partition_id: HV_PVIOMMU_PARTITION_SELF as u64,
+        reserved: 0,
+    })?;
+    Ok(HostReport {
+        flags: output.iommu_cap,
+        width: output.max_iova_width,
+        page_sizes: output.pgsize_bitmap,
+    })
+}
+
+/// Creates a domain.
+pub(crate) fn create(name: DomainName) -> Result<(), HypercallError> {
+    hypercall::call::<CreateDeviceDomain>(&hv_input_create_device_domain {
+        device_domain: device_domain(name),
+        flags: HV_CREATE_DEVICE_DOMAIN_FORWARD_PROGRESS,
+        padding: 0,
+    })
+}
+
+/// Puts a device into a domain, in place of the one it is in.
+pub(crate) fn attach(name: DomainName, device: PciDeviceId) -> Result<(), HypercallError> {
+    hypercall::call::<AttachDeviceDomain>(&hv_input_attach_device_domain {
+        device_domain: device_domain(name),
+        device_id: device.as_u64(),
+    })
+}
+
+/// Takes a device out of its domain: its DMA is blocked.
+pub(crate) fn detach(device: PciDeviceId) -> Result<(), HypercallError> {
+    hypercall::call::<DetachDeviceDomain>(&hv_input_detach_device_domain {
+        partition_id: HV_PVIOMMU_PARTITION_SELF as u64,
+        device_id: device.as_u64(),
+    })
+}
+
+/// Deletes a domain that no device is in.
+pub(crate) fn delete(name: DomainName) -> Result<(), HypercallError> {
+    hypercall::call::<DeleteDeviceDomain>(&hv_input_delete_device_domain {
+        device_domain: device_domain(name),
+    })
+}
+
+/// What devices may do with pages that are mapped. The hypervisor demands that they can read: so
+/// what was asked for as write-only can be read, too.
+fn map_flags(prot: Prot, unit: Unit) -> u32 {
+    let mut flags = HV_MAP_DEVICE_GPA_READABLE;
+    if prot.contains(Prot::WRITE) {
+        flags |= HV_MAP_DEVICE_GPA_WRITABLE;
+    }
+    if unit == Unit::Large {
+        flags |= HV_MAP_DEVICE_GPA_LARGE_PAGE;
+    }
+    flags
+}
+
+/// Maps `units` units from the page `first` on, onto memory from the page `frame` on.
+pub(crate) fn map(
+    name: DomainName,
+    first: u64,
+    frame: u64,
+    unit: Unit,
+    units: u64,
+    prot: Prot,
+) -> Progress {
+    let header = hv_input_map_device_gpa_pages {
+        device_domain: device_domain(name),
+        target_vtl: 0,
+        padding: [0; 3],
+        map_flags: map_flags(prot, unit),
+        target_device_va_base: first << PAGE_SHIFT,
+    };
+    list_call::make::<MapDeviceGpaPages>(&header, units as usize, |index| {
+        frame + index as u64 * unit.pages()
+    })
+}
+
+/// Unmaps `pages` pages of 4 KiB from the page `first` on.
+pub(crate) fn unmap(name: DomainName, first: u64, pages: u64) -> Progress {
+    let header = hv_input_unmap_device_gpa_pages {
+        device_domain: device_domain(name),
+        target_device_va_base: first << PAGE_SHIFT,
+    };
+    list_call::make_counted::<UnmapDeviceGpaPages>(&header, pages as usize)
+}

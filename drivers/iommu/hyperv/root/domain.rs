@@ -1,0 +1,295 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Domains with mappings.
+
+use super::{
+    calls,
+    device_domain::{
+        MapDeviceGpaPages,
+        UnmapDeviceGpaPages, //
+    },
+    domain_name::DomainName,
+    instance::Instance,
+    memory,
+    ops::RootIommu,
+    page_range::{
+        PageRange,
+        Unit,
+        PAGE_SHIFT, //
+    },
+    readings,
+    record::Record,
+    transfer::{
+        self,
+        CallResult,
+        Hypervisor,
+        Stop, //
+    },
+};
+use kernel::{
+    alloc::Flags,
+    fmt,
+    hyperv::{
+        list_call::{
+            CountedCall,
+            ListCall,
+            Progress, //
+        },
+        memory::DepositError,
+        status::HypercallError, //
+    },
+    io::PhysAddr,
+    iommu::{
+        self,
+        domain::{
+            Config,
+            Mapped,
+            Mapping,
+            NewDomain,
+            PagingDomain,
+            Prot,
+            SelfMapped,
+            Unmapping, //
+        },
+        gather::Gather,
+        probed::AttachTarget,
+        Iova, //
+    },
+    prelude::*,
+    sync::{
+        atomic::ordering::Relaxed,
+        Arc, //
+    },
+};
+
+/// A domain with mappings.
+pub(crate) struct Domain {
+    instance: &'static Instance,
+    record: Arc<Record>,
+}
+
+/// What the calls for one range have in common.
+struct Request<'a> {
+    record: &'a Record,
+    prot: Prot,
+    flags: Flags,
+}
+
+impl From<Progress> for CallResult<HypercallError> {
+    fn from(progress: Progress) -> Self {
+        CallResult {
+            done: progress.done as u64,
+            result: progress.result,
+        }
+    }
+}
+
+impl Hypervisor for Request<'_> {
+    type Failure = HypercallError;
+    type DepositError = DepositError;
+
+    const MAP_MAX: u64 = calls::MAP_MAX;
+    const UNMAP_MAX: u64 = calls::UNMAP_MAX;
+
+    fn map(&self, first: u64, frame: u64, unit: Unit, units: u64) -> CallResult<HypercallError> {
+        self.record.counts().maps.fetch_add(1, Relaxed);
+        calls::map(self.record.name(), first, frame, unit, units, self.prot).into()
+    }
+
+    fn unmap(&self, first: u64, pages: u64) -> CallResult<HypercallError> {
+        self.record.counts().unmaps.fetch_add(1, Relaxed);
+        calls::unmap(self.record.name(), first, pages).into()
+    }
+
+    fn wants_memory(failure: HypercallError) -> bool {
+        failure.wants_memory()
+    }
+
+    fn deposit(&self) -> Result<(), DepositError> {
+        self.record.counts().deposits.fetch_add(1, Relaxed);
+        memory::give(self.flags)
+    }
+}
+
+/// Why a range could not be mapped or unmapped.
+type Failed = Stop<HypercallError, DepositError>;
+
+fn errno_of(stop: &Failed) -> Error {
+    match *stop {
+        Stop::Refused(failure) => failure.into(),
+        Stop::NoMemory(error) => error.into(),
+    }
+}
+
+/// A failure, to be read by people.
+struct Reason<'a>(&'a Failed);
+
+impl fmt::Display for Reason<'_> {
+    // Once, not in each message.
+    #[inline(never)]
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Stop::Refused(failure) => failure.fmt(f),
+            Stop::NoMemory(DepositError::Memory(_)) => f.write_str("no memory for the hypervisor"),
+            Stop::NoMemory(DepositError::Refused(failure)) => {
+                f.write_str("deposit: ")?;
+                failure.fmt(f)
+            }
+        }
+    }
+}
+
+/// Whether the hypervisor has done no more than it said.
+fn is_certain(stop: &Failed) -> bool {
+    match *stop {
+        Stop::Refused(failure) => readings::has_no_effect(failure),
+        Stop::NoMemory(_) => true,
+    }
+}
+
+impl Domain {
+    /// Allocates a domain.
+    ///
+    /// Context: may sleep.
+    ///
+    /// # Errors
+    ///
+    /// As [`Instance::make_domain`].
+    pub(crate) fn allocate(instance: &'static Instance) -> Result<NewDomain<RootIommu>> {
+        let capabilities = instance.capabilities();
+        let config = Config {
+            aperture: Iova::new(0)..=Iova::new(capabilities.last),
+            page_sizes: capabilities.page_sizes as usize,
+        };
+        let record = instance.make_domain()?;
+        let domain = Domain {
+            instance,
+            record: record.clone(),
+        };
+        SelfMapped::allocate(config, domain).inspect_err(|_| instance.give_up_domain(&record))
+    }
+
+    fn map_range(&self, mapping: &Mapping, flags: Flags) -> Result<(u64, Result<(), Failed>)> {
+        if self.record.is_closed() {
+            return Err(EIO);
+        }
+        let bytes = mapping
+            .page_bytes
+            .checked_mul(mapping.pages)
+            .ok_or(EINVAL)?;
+        let range = PageRange::of_bytes(mapping.iova.as_u64(), bytes as u64).ok_or(EINVAL)?;
+        let frame = mapping.phys >> PAGE_SHIFT;
+        let room = self.record.mappings().claim(range, frame, flags)?;
+        let request = Request {
+            record: &self.record,
+            prot: mapping.prot,
+            flags,
+        };
+        let unit = Unit::for_pages(mapping.page_bytes);
+        let outcome = transfer::map(&request, range, frame, unit, |part, frame| {
+            room.note(part, frame);
+        });
+        if let Err(stop) = &outcome.result {
+            self.record.counts().failures.fetch_add(1, Relaxed);
+            let rest = range.without_first(outcome.pages);
+            if let Some(rest) = rest.filter(|_| !is_certain(stop)) {
+                room.doubt(rest);
+                self.close(MapDeviceGpaPages::NAME, stop);
+            }
+        }
+        Ok((outcome.pages << PAGE_SHIFT, outcome.result))
+    }
+
+    fn unmap_range(&self, unmapping: &Unmapping<'_>) -> Option<usize> {
+        let bytes = unmapping.page_bytes.checked_mul(unmapping.pages)?;
+        let range = PageRange::of_bytes(unmapping.iova.as_u64(), bytes as u64)?;
+        let request = Request {
+            record: &self.record,
+            prot: Prot::NONE,
+            flags: GFP_ATOMIC,
+        };
+        let unit = Unit::for_pages(unmapping.page_bytes);
+        let mappings = self.record.mappings();
+        let outcome = transfer::unmap(&request, range, unit, |part| mappings.forget(part));
+        if let Err(stop) = &outcome.result {
+            self.record.counts().failures.fetch_add(1, Relaxed);
+            if let Some(rest) = range.without_first(outcome.pages) {
+                mappings.doubt(rest);
+            }
+            self.close(UnmapDeviceGpaPages::NAME, stop);
+        }
+        usize::try_from(outcome.pages << PAGE_SHIFT).ok()
+    }
+
+    /// The hypervisor may let devices reach what they should not: whoever unmaps uses the memory
+    /// for something else next. So all devices of the domain are blocked, and none is let in any
+    /// more.
+    ///
+    /// Context: any.
+    #[cold]
+    fn close(&self, call: &str, stop: &Failed) {
+        let Some(closed) = self.instance.close(&self.record) else {
+            return;
+        };
+        let name = self.record.name();
+        pr_err!(
+            "domain {name}: {call}: {}; {} devices are blocked\n",
+            Reason(stop),
+            closed.blocked
+        );
+        if closed.left > 0 {
+            pr_emerg!(
+                "domain {name}: {} devices could not be blocked\n",
+                closed.left
+            );
+        }
+    }
+}
+
+#[vtable]
+impl iommu::domain::Domain for Domain {
+    type Driver = RootIommu;
+
+    fn attach(&self, target: &AttachTarget<'_, RootIommu>) -> Result {
+        let may_enter = || !self.record.is_closed();
+        let name: DomainName = self.record.name();
+        target.endpoint().attach(self.instance, name, may_enter)
+    }
+
+    fn flush_all(&self) {
+        // The hypervisor drops what it unmaps from all caches before the call returns. The calls
+        // have no other way to do that; see Documentation/virt/hyperv/host-iommu.rst.
+    }
+}
+
+#[vtable]
+impl PagingDomain for Domain {
+    fn map(&self, mapping: &Mapping, flags: Flags) -> Mapped {
+        match self.map_range(mapping, flags) {
+            // The core unmaps what was mapped, when that is not all.
+            Ok((bytes, result)) => Mapped {
+                bytes: bytes as usize,
+                result: result.map_err(|stop| errno_of(&stop)),
+            },
+            Err(error) => Mapped {
+                bytes: 0,
+                result: Err(error),
+            },
+        }
+    }
+
+    fn unmap(&self, unmapping: &Unmapping<'_>, _gather: &mut Gather) -> usize {
+        self.unmap_range(unmapping).unwrap_or(0)
+    }
+
+    fn iova_to_phys(&self, iova: Iova) -> Option<PhysAddr> {
+        let iova = iova.as_u64();
+        let frame = self.record.mappings().find(iova >> PAGE_SHIFT)?;
+        let within = iova & ((1 << PAGE_SHIFT) - 1);
+        Some(frame << PAGE_SHIFT | within)
+    }
+
+    fn release(&self) {
+        self.instance.give_up_domain(&self.record);
+    }
+}

@@ -1,0 +1,108 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What the IOMMU core calls.
+
+use super::{
+    domain::Domain,
+    endpoint::Endpoint,
+    instance::Instance,
+    readings,
+    statics::{
+        BLOCKING,
+        IDENTITY, //
+    },
+};
+use kernel::{
+    device,
+    iommu::{
+        domain::{
+            NewDomain,
+            Prot, //
+        },
+        driver::{
+            Capability,
+            DefaultDomain,
+            Driver,
+            FirstAttach,
+            Grouping, //
+        },
+        ops::Ops,
+        probed::{
+            AttachTarget,
+            Probed, //
+        },
+        resv::{
+            ReservedKind,
+            ReservedRegions, //
+        },
+        Iova, //
+    },
+    pci::bus_master,
+    prelude::*,
+    sync::Arc, //
+};
+
+/// Where message-signalled interrupts go on x86; never translated.
+const MSI_WINDOW: Iova = Iova::new(0xfee0_0000);
+/// Its length in bytes.
+const MSI_WINDOW_BYTES: usize = 0x10_0000;
+
+/// The driver.
+pub(crate) struct RootIommu;
+
+/// The driver's operations.
+pub(crate) static OPS: Ops<RootIommu> =
+    Ops::new().with_identity(&IDENTITY).with_blocking(&BLOCKING);
+
+#[vtable]
+impl Driver for RootIommu {
+    type Instance = &'static Instance;
+    type Endpoint = Endpoint;
+
+    const GROUPING: Grouping = Grouping::Pci;
+
+    fn capable(_: &Probed<'_, RootIommu>, capability: Capability) -> bool {
+        // DMA on x86 is coherent; and what is unmapped may be used for something else later as well
+        // as at once.
+        matches!(
+            capability,
+            Capability::CACHE_COHERENCY | Capability::DEFERRED_FLUSH
+        )
+    }
+
+    fn probe_device(instance: &&'static Instance, dev: &device::Device) -> Result<Arc<Endpoint>> {
+        Endpoint::new(instance, dev)
+    }
+
+    fn release_device(target: &AttachTarget<'_, RootIommu>) {
+        target.endpoint().release(target.instance());
+    }
+
+    fn default_domain(_: &Probed<'_, RootIommu>) -> DefaultDomain {
+        if readings::follows_a_crash() {
+            // Only a device in a translating domain can stay as it is until it is used.
+            DefaultDomain::Translating
+        } else {
+            DefaultDomain::Any
+        }
+    }
+
+    fn first_attach(device: &Probed<'_, RootIommu>) -> FirstAttach {
+        // The kernel before this one has crashed. Its device may be in the middle of a transfer,
+        // which a change of domains would abort.
+        if readings::follows_a_crash() && bus_master::is_on(device.endpoint().pdev()) {
+            FirstAttach::WhenUsed
+        } else {
+            FirstAttach::AtOnce
+        }
+    }
+
+    fn reserved_regions(_: &Probed<'_, RootIommu>, regions: &mut ReservedRegions) -> Result {
+        let kind = ReservedKind::Msi;
+        regions.add(MSI_WINDOW, MSI_WINDOW_BYTES, Prot::NONE, kind)
+    }
+
+    fn alloc_domain(device: &Probed<'_, RootIommu>) -> Result<NewDomain<RootIommu>> {
+        Domain::allocate(device.instance())
+    }
+}

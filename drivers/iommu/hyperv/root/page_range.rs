@@ -1,0 +1,115 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Ranges of pages, and what one hypercall does of them.
+//!
+//! No kernel types: this file is also built and tested outside the kernel.
+
+/// A page of the interface has so many bytes, this power of two, whatever the kernel's pages are.
+pub(crate) const PAGE_SHIFT: u32 = 12;
+
+/// So many pages of the interface are a large one.
+pub(crate) const LARGE_PAGES: u64 = 512;
+
+/// A run of device pages, of 4 KiB each. Never empty, and never wraps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct PageRange {
+    first: u64,
+    count: u64,
+}
+
+impl PageRange {
+    /// The pages of `bytes` bytes from `address` on. [`None`] when that is no whole number of
+    /// pages, or none, or wraps.
+    pub(crate) fn of_bytes(address: u64, bytes: u64) -> Option<PageRange> {
+        let within = (1 << PAGE_SHIFT) - 1;
+        if bytes == 0 || (address | bytes) & within != 0 {
+            return None;
+        }
+        address.checked_add(bytes - 1)?;
+        Some(PageRange {
+            first: address >> PAGE_SHIFT,
+            count: bytes >> PAGE_SHIFT,
+        })
+    }
+
+    /// The number of the first page: its address divided by 4096.
+    pub(crate) fn first(self) -> u64 {
+        self.first
+    }
+
+    /// How many pages there are, at least one.
+    pub(crate) fn count(self) -> u64 {
+        self.count
+    }
+
+    /// What is left without the first `done` pages.
+    pub(crate) fn without_first(self, done: u64) -> Option<PageRange> {
+        let count = self.count.checked_sub(done).filter(|count| *count > 0)?;
+        Some(PageRange {
+            first: self.first + done,
+            count,
+        })
+    }
+
+    /// The first `most` pages, or all when there are no more. `most` is not 0.
+    pub(crate) fn first_pages(self, most: u64) -> PageRange {
+        PageRange {
+            first: self.first,
+            count: if self.count < most { self.count } else { most },
+        }
+    }
+
+    /// The parts of the range that lie in one large page each.
+    pub(crate) fn by_large_page(self) -> impl Iterator<Item = PageRange> {
+        let mut rest = Some(self);
+        core::iter::from_fn(move || {
+            let range = rest?;
+            let part = range.first_pages(LARGE_PAGES - range.first % LARGE_PAGES);
+            rest = range.without_first(part.count);
+            Some(part)
+        })
+    }
+}
+
+/// The size of the pages that a call maps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Unit {
+    /// 4 KiB.
+    Small,
+    /// 2 MiB. Larger pages are mapped as so many of these: the interface has no others.
+    Large,
+}
+
+impl Unit {
+    /// The unit for the IOMMU core's pages of `page_bytes` bytes, which are aligned on both sides.
+    pub(crate) fn for_pages(page_bytes: usize) -> Unit {
+        if page_bytes as u64 >= LARGE_PAGES << PAGE_SHIFT {
+            Unit::Large
+        } else {
+            Unit::Small
+        }
+    }
+
+    /// How many pages of 4 KiB one of these is.
+    pub(crate) fn pages(self) -> u64 {
+        match self {
+            Unit::Small => 1,
+            Unit::Large => LARGE_PAGES,
+        }
+    }
+}
+
+/// How many of `pages` pages of 4 KiB one call unmaps that can unmap `most`.
+///
+/// Where large pages are unmapped, a call ends between two of them: one that ended inside would
+/// have the hypervisor split a large page, for which it may lack memory.
+pub(crate) fn unmapped_by_one_call(range: PageRange, unit: Unit, most: u64) -> u64 {
+    if range.count <= most {
+        return range.count;
+    }
+    let past_boundary = (range.first + most) % unit.pages();
+    match most - past_boundary {
+        0 => most,
+        aligned => aligned,
+    }
+}

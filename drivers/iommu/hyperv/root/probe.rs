@@ -1,0 +1,119 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Is there an IOMMU, and can it be served?
+
+use super::{
+    calls,
+    capabilities::{
+        Capabilities,
+        HostReport,
+        Unusable,
+        MIN_WIDTH, //
+    },
+    device_domain::GetIommuCapabilities,
+    instance::Instance,
+    ops::{
+        RootIommu,
+        OPS, //
+    },
+    readings, //
+};
+use kernel::{
+    fmt,
+    hyperv::{
+        hypercall::Call,
+        partition, //
+    },
+    iommu::device::{
+        Registration,
+        Settings, //
+    },
+    prelude::*, //
+};
+
+/// Name of the IOMMU in `/sys/class/iommu`.
+const NAME: &CStr = c"hv-root-iommu";
+
+/// Looks for the IOMMU and takes it into service.
+///
+/// Context: may sleep; once.
+///
+/// # Errors
+///
+/// [`ENODEV`]: there is none, silently, or none that can be served, with a message. Else what kept
+/// the IOMMU from being set up or registered, with a message.
+pub(crate) fn probe() -> Result {
+    if partition::kind() != partition::Kind::Root || !partition::has_device_domains() {
+        return Err(ENODEV);
+    }
+    let (report, capabilities) = examine()?;
+    let instance = Instance::set_up(report, capabilities).inspect_err(|error| {
+        pr_err!("cannot be set up: errno {}\n", error.to_errno());
+    })?;
+    let settings = Settings {
+        name: NAME,
+        parent: None,
+        attributes: None,
+        max_pasids: 0,
+    };
+    let registration =
+        Registration::<RootIommu>::new(&OPS, settings, instance).inspect_err(|error| {
+            pr_err!("cannot be registered: errno {}\n", error.to_errno());
+        })?;
+    // The partition's IOMMU never goes.
+    core::mem::forget(registration);
+    pr_info!(
+        "aperture 0x0-{:#x} ({} bits), page sizes{}\n",
+        capabilities.last,
+        report.width,
+        PageSizes(capabilities.page_sizes)
+    );
+    #[cfg(CONFIG_IOMMU_DEBUGFS)]
+    super::debugfs::publish();
+    Ok(())
+}
+
+/// Asks what the IOMMU can do, and judges the answer.
+fn examine() -> Result<(HostReport, Capabilities)> {
+    let report = match calls::get_capabilities() {
+        Ok(report) => report,
+        // A hypervisor from before this call.
+        Err(failure) if readings::is_unknown_call(failure) => return Err(ENODEV),
+        Err(failure) => {
+            pr_err!("{}: {failure}\n", GetIommuCapabilities::NAME);
+            return Err(ENODEV);
+        }
+    };
+    let capabilities = report.judge().map_err(|unusable| {
+        match unusable {
+            Unusable::Absent => {}
+            Unusable::NoStage2 => pr_err!("not used: the hypervisor keeps no tables\n"),
+            Unusable::NoBasePage => pr_err!(
+                "not used: the hypervisor takes no 4K pages (page sizes {:#x})\n",
+                report.page_sizes
+            ),
+            Unusable::TooNarrow => pr_err!(
+                "not used: addresses have {} bits, {MIN_WIDTH} are needed\n",
+                report.width
+            ),
+        }
+        ENODEV
+    })?;
+    Ok((report, capabilities))
+}
+
+/// A bitmap of page sizes, to be read by people.
+struct PageSizes(u64);
+
+impl fmt::Display for PageSizes {
+    // Once, not once more in an adapter.
+    #[inline(never)]
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (size, name) in [(1 << 12, " 4K"), (1 << 21, " 2M"), (1 << 30, " 1G")] {
+            if self.0 & size != 0 {
+                f.write_str(name)?;
+            }
+        }
+        Ok(())
+    }
+}

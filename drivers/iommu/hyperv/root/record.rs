@@ -1,0 +1,104 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A domain that was created.
+
+use super::{
+    domain_name::DomainName,
+    mappings::Mappings, //
+};
+use kernel::{
+    prelude::*,
+    sync::{
+        atomic::{
+            ordering::{
+                Full,
+                Relaxed, //
+            },
+            Atomic,
+            AtomicFlag, //
+        },
+        Arc, //
+    },
+};
+
+/// Calls that were made for a domain.
+pub(crate) struct Counts {
+    /// Calls that map.
+    pub(crate) maps: Atomic<u64>,
+    /// Calls that unmap.
+    pub(crate) unmaps: Atomic<u64>,
+    /// Deposits that either of them asked for.
+    pub(crate) deposits: Atomic<u64>,
+    /// Calls of either kind that failed for good.
+    pub(crate) failures: Atomic<u64>,
+}
+
+/// A domain that was created, and not deleted with success.
+#[pin_data]
+pub(crate) struct Record {
+    name: DomainName,
+    #[pin]
+    mappings: Mappings,
+    counts: Counts,
+    /// The hypervisor may let devices in the domain reach what they should not: none is let in.
+    closed: AtomicFlag,
+    /// The kernel has done with the domain, and the hypervisor may not.
+    retired: AtomicFlag,
+}
+
+impl Record {
+    /// Context: may sleep.
+    ///
+    /// # Errors
+    ///
+    /// [`ENOMEM`].
+    pub(crate) fn new(name: DomainName) -> Result<Arc<Record>> {
+        Arc::pin_init(
+            pin_init!(Record {
+                name,
+                mappings <- Mappings::new(),
+                counts: Counts {
+                    maps: Atomic::new(0),
+                    unmaps: Atomic::new(0),
+                    deposits: Atomic::new(0),
+                    failures: Atomic::new(0),
+                },
+                closed: AtomicFlag::new(false),
+                retired: AtomicFlag::new(false),
+            }),
+            GFP_KERNEL,
+        )
+    }
+
+    pub(crate) fn name(&self) -> DomainName {
+        self.name
+    }
+
+    pub(crate) fn mappings(&self) -> &Mappings {
+        &self.mappings
+    }
+
+    pub(crate) fn counts(&self) -> &Counts {
+        &self.counts
+    }
+
+    /// Whether no device is let in.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed.load(Relaxed)
+    }
+
+    /// Lets no device in any more. Whether devices were let in so far.
+    pub(crate) fn close(&self) -> bool {
+        !self.closed.xchg(true, Full)
+    }
+
+    /// The kernel has done with the domain.
+    pub(crate) fn retire(&self) {
+        self.retired.store(true, Relaxed);
+    }
+
+    /// Whether the kernel has done with the domain.
+    pub(crate) fn is_retired(&self) -> bool {
+        self.retired.load(Relaxed)
+    }
+}

@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The identity and the blocking domain: both are always there, and are never created or deleted.
+
+use super::{
+    domain_name::DomainName,
+    ops::RootIommu, //
+};
+use kernel::{
+    iommu::{
+        domain::{
+            StaticDomain,
+            StaticDomainOps,
+            StaticKind, //
+        },
+        probed::AttachTarget, //
+    },
+    prelude::*,
+};
+
+/// DMA addresses are the partition's physical addresses.
+pub(crate) struct Identity;
+
+#[vtable]
+impl StaticDomainOps for Identity {
+    type Driver = RootIommu;
+
+    const KIND: StaticKind = StaticKind::Identity;
+
+    fn attach(target: &AttachTarget<'_, RootIommu>) -> Result {
+        let instance = target.instance();
+        target
+            .endpoint()
+            .attach(instance, DomainName::IDENTITY, || true)
+    }
+}
+
+/// Nothing gets through.
+pub(crate) struct Blocking;
+
+#[vtable]
+impl StaticDomainOps for Blocking {
+    type Driver = RootIommu;
+
+    const KIND: StaticKind = StaticKind::Blocking;
+
+    fn attach(target: &AttachTarget<'_, RootIommu>) -> Result {
+        target.endpoint().block(target.instance())
+    }
+}
+
+pub(crate) static IDENTITY: StaticDomain<Identity> = StaticDomain::new();
+pub(crate) static BLOCKING: StaticDomain<Blocking> = StaticDomain::new();

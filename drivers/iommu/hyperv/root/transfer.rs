@@ -1,0 +1,158 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Mapping and unmapping a range by as many calls as it takes.
+//!
+//! One rule holds it together: what counts is how many operations the hypervisor says that it has
+//! done, whatever status goes with that. The next call begins behind them, the caller's record is
+//! changed for them alone, and they are what is undone.
+//!
+//! No kernel types: this file is also built and tested outside the kernel.
+
+use super::page_range::{
+    unmapped_by_one_call,
+    PageRange,
+    Unit, //
+};
+
+/// How often in a row the hypervisor may ask for memory without doing anything with it.
+pub(crate) const FRUITLESS_DEPOSITS_MAX: u32 = 16;
+
+/// What one call has done.
+pub(crate) struct CallResult<E> {
+    /// Operations, from the first one on.
+    pub(crate) done: u64,
+    /// Why it stopped, unless it paused.
+    pub(crate) result: Result<(), E>,
+}
+
+/// The hypervisor, for one domain.
+pub(crate) trait Hypervisor {
+    /// Why a call did not do what was asked.
+    type Failure: Copy;
+    /// Why no memory could be given.
+    type DepositError;
+
+    /// How many units one call maps at most.
+    const MAP_MAX: u64;
+    /// How many pages one call unmaps at most.
+    const UNMAP_MAX: u64;
+
+    /// Maps `units` units from the page `first` on, onto memory from the page `frame` on.
+    fn map(&self, first: u64, frame: u64, unit: Unit, units: u64) -> CallResult<Self::Failure>;
+
+    /// Unmaps `pages` pages of 4 KiB from the page `first` on.
+    fn unmap(&self, first: u64, pages: u64) -> CallResult<Self::Failure>;
+
+    /// Whether a failure says that memory is wanted.
+    fn wants_memory(failure: Self::Failure) -> bool;
+
+    /// Gives memory.
+    fn deposit(&self) -> Result<(), Self::DepositError>;
+}
+
+/// Why a range could not be mapped or unmapped.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Stop<F, D> {
+    /// The hypervisor refused.
+    Refused(F),
+    /// It wants memory, which could not be given.
+    NoMemory(D),
+}
+
+/// What became of a range.
+pub(crate) struct Outcome<H: Hypervisor> {
+    /// Pages of 4 KiB, from the first one on, that are as they should be.
+    pub(crate) pages: u64,
+    /// Why these are not all.
+    pub(crate) result: Result<(), Stop<H::Failure, H::DepositError>>,
+}
+
+/// Counts deposits that were of no use.
+struct Patience(u32);
+
+impl Patience {
+    const FULL: Patience = Patience(FRUITLESS_DEPOSITS_MAX);
+
+    /// Gives memory, if that is what a failed call wanted, and not too often.
+    fn help<H: Hypervisor>(
+        &mut self,
+        hypervisor: &H,
+        failure: H::Failure,
+    ) -> Result<(), Stop<H::Failure, H::DepositError>> {
+        if !H::wants_memory(failure) || self.0 == 0 {
+            return Err(Stop::Refused(failure));
+        }
+        self.0 -= 1;
+        hypervisor.deposit().map_err(Stop::NoMemory)
+    }
+}
+
+/// Has `call` do the rest of a range until nothing is left, or it fails for good. It is told how
+/// many pages are done, and tells how many pages it did.
+fn drive<H: Hypervisor>(
+    hypervisor: &H,
+    range: PageRange,
+    mut call: impl FnMut(u64, PageRange) -> CallResult<H::Failure>,
+) -> Outcome<H> {
+    let mut patience = Patience::FULL;
+    let mut pages = 0;
+    while let Some(rest) = range.without_first(pages) {
+        let CallResult { done, result } = call(pages, rest);
+        pages += done;
+        if done > 0 {
+            patience = Patience::FULL;
+        }
+        let helped = match result {
+            Ok(()) => Ok(()),
+            Err(failure) => patience.help(hypervisor, failure),
+        };
+        if let Err(stop) = helped {
+            return Outcome {
+                pages,
+                result: Err(stop),
+            };
+        }
+    }
+    Outcome {
+        pages,
+        result: Ok(()),
+    }
+}
+
+/// Maps a range of units onto memory from the page `frame` on. `record` is told of each part that
+/// was mapped: the pages, and the first one's frame.
+pub(crate) fn map<H: Hypervisor>(
+    hypervisor: &H,
+    range: PageRange,
+    frame: u64,
+    unit: Unit,
+    mut record: impl FnMut(PageRange, u64),
+) -> Outcome<H> {
+    drive(hypervisor, range, |before, rest| {
+        let units = rest.first_pages(H::MAP_MAX * unit.pages()).count() / unit.pages();
+        let mut outcome = hypervisor.map(rest.first(), frame + before, unit, units);
+        outcome.done *= unit.pages();
+        if outcome.done > 0 {
+            record(rest.first_pages(outcome.done), frame + before);
+        }
+        outcome
+    })
+}
+
+/// Unmaps a range that was mapped in units of `unit` or smaller ones. `record` is told of each part
+/// that was unmapped.
+pub(crate) fn unmap<H: Hypervisor>(
+    hypervisor: &H,
+    range: PageRange,
+    unit: Unit,
+    mut record: impl FnMut(PageRange),
+) -> Outcome<H> {
+    drive(hypervisor, range, |_, rest| {
+        let pages = unmapped_by_one_call(rest, unit, H::UNMAP_MAX);
+        let outcome = hypervisor.unmap(rest.first(), pages);
+        if outcome.done > 0 {
+            record(rest.first_pages(outcome.done));
+        }
+        outcome
+    })
+}
