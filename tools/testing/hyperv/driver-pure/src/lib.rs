@@ -20,6 +20,11 @@ mod protocol;
 #[path = "../../../../../drivers/iommu/hyperv/host/translation.rs"]
 mod translation;
 
+mod root;
+
 mod aperture_tests;
 mod flush_range_tests;
 mod protocol_tests;
+mod root_capabilities_tests;
+mod root_places_tests;
+mod root_transfer_tests;

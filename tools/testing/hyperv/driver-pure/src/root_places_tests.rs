@@ -1,0 +1,215 @@
+// SPDX-License-Identifier: GPL-2.0
+//! Requesters against a hypervisor that refuses, forgets and is late: the record never says less than what may be.
+
+use crate::root::places::{block, close, count_in, put, Answer, Doubt, Place, Requester, Switch};
+use proptest::prelude::*;
+use std::cell::RefCell;
+use std::collections::{HashMap, VecDeque};
+
+const BLOCKING: u32 = u32::MAX;
+const IDENTITY: u32 = 0;
+
+/// What becomes of a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fate {
+    Fine,
+    Refused,
+    Gone,
+    /// It fails, and was carried out.
+    LateDone,
+    /// It fails, and was not carried out.
+    LateUndone,
+}
+
+#[derive(Default)]
+struct Machine {
+    /// Where requesters are really; detached ones are nowhere.
+    places: RefCell<HashMap<u32, Option<u32>>>,
+    fates: RefCell<VecDeque<Fate>>,
+}
+
+impl Machine {
+    fn with(fates: &[Fate]) -> Machine {
+        Machine { places: RefCell::default(), fates: RefCell::new(fates.iter().copied().collect()) }
+    }
+
+    fn place(&self, id: u32) -> Option<u32> {
+        self.places.borrow().get(&id).copied().unwrap_or(Some(IDENTITY))
+    }
+
+    fn carry_out(&self, id: u32, to: Option<u32>) -> Answer<Fate> {
+        let fate = self.fates.borrow_mut().pop_front().unwrap_or(Fate::Fine);
+        if matches!(fate, Fate::Fine | Fate::LateDone) {
+            self.places.borrow_mut().insert(id, to);
+        }
+        match fate {
+            Fate::Fine => Answer::Done,
+            Fate::Refused => Answer::Refused(fate),
+            Fate::Gone => {
+                self.places.borrow_mut().insert(id, None);
+                Answer::Gone(fate)
+            }
+            Fate::LateDone | Fate::LateUndone => Answer::Unclear(fate),
+        }
+    }
+}
+
+impl Switch for Machine {
+    type Id = u32;
+    type Domain = u32;
+    type Failure = Fate;
+
+    const BLOCKING: u32 = BLOCKING;
+
+    fn attach(&self, id: u32, domain: u32) -> Answer<Fate> {
+        self.carry_out(id, Some(domain))
+    }
+
+    fn detach(&self, id: u32) -> Answer<Fate> {
+        self.carry_out(id, None)
+    }
+}
+
+fn requesters(ids: &[u32]) -> Vec<Requester<u32, u32>> {
+    ids.iter().map(|id| Requester::new(*id)).collect()
+}
+
+/// Whether the record allows for where the requester really is.
+fn allows(requester: &Requester<u32, u32>, real: Option<u32>) -> bool {
+    let by_place = match requester.place {
+        Place::Initial => real == Some(IDENTITY),
+        Place::In(domain) => real == Some(domain),
+        Place::Detached | Place::Gone => real.is_none(),
+    };
+    // A detach that was late leaves a requester blocked: nobody is harmed who takes it for attached.
+    by_place || real.is_none() || real == Some(BLOCKING) || real.is_some_and(|domain| requester.touches(domain))
+}
+
+#[test]
+fn a_refused_attach_changes_nothing() {
+    let machine = Machine::with(&[Fate::Refused]);
+    let mut all = requesters(&[1]);
+    assert_eq!(put(&machine, &mut all, &[1], 7), Err(Fate::Refused));
+    assert_eq!((all[0].place, all[0].doubt), (Place::Initial, Doubt::None));
+}
+
+#[test]
+fn one_refused_id_of_several_undoes_the_others() {
+    let machine = Machine::default();
+    let mut all = requesters(&[1, 2, 3]);
+    assert_eq!(put(&machine, &mut all, &[1, 2, 3], 6), Ok(()));
+    machine.fates.borrow_mut().extend([Fate::Fine, Fate::Fine, Fate::Refused]);
+    assert_eq!(put(&machine, &mut all, &[1, 2, 3], 7), Err(Fate::Refused));
+    assert_eq!(all.iter().map(|r| r.place).collect::<Vec<_>>(), [Place::In(6); 3]);
+    assert!([1, 2, 3].iter().all(|id| machine.place(*id) == Some(6)));
+}
+
+#[test]
+fn what_cannot_be_undone_is_blocked_or_stays_known() {
+    let machine = Machine::default();
+    let mut all = requesters(&[1, 2]);
+    assert_eq!(put(&machine, &mut all, &[1, 2], 6), Ok(()));
+    machine.fates.borrow_mut().extend([Fate::Fine, Fate::Refused, Fate::Refused]);
+    assert_eq!(put(&machine, &mut all, &[1, 2], 7), Err(Fate::Refused));
+    assert_eq!((all[0].place, machine.place(1)), (Place::In(BLOCKING), Some(BLOCKING)));
+    let machine = Machine::with(&[Fate::Fine, Fate::Refused, Fate::Refused, Fate::Refused]);
+    let mut all = requesters(&[1, 2]);
+    assert!(put(&machine, &mut all, &[1, 2], 7).is_err());
+    assert_eq!((all[0].place, count_in(&all, 7)), (Place::In(7), 1));
+}
+
+#[test]
+fn a_late_attach_is_undone() {
+    for (late, real) in [(Fate::LateDone, 7), (Fate::LateUndone, 6)] {
+        let machine = Machine::default();
+        let mut all = requesters(&[1]);
+        assert_eq!(put(&machine, &mut all, &[1], 6), Ok(()));
+        machine.fates.borrow_mut().extend([late]);
+        assert_eq!(put(&machine, &mut all, &[1], 7), Err(late));
+        assert_eq!((all[0].place, all[0].doubt, machine.place(1)), (Place::In(6), Doubt::None, Some(6)));
+        machine.fates.borrow_mut().extend([late, Fate::Refused, Fate::Refused, Fate::Refused]);
+        assert_eq!(put(&machine, &mut all, &[1], 7), Err(late));
+        assert_eq!((all[0].place, all[0].doubt, machine.place(1)), (Place::In(6), Doubt::In(7), Some(real)));
+        assert_eq!((count_in(&all, 6), count_in(&all, 7)), (1, 1));
+    }
+}
+
+#[test]
+fn a_device_is_detached_where_the_blocking_domain_refuses() {
+    let machine = Machine::with(&[Fate::Refused, Fate::Fine]);
+    let mut all = requesters(&[1]);
+    assert_eq!(block(&machine, &mut all, &[1]), Ok(()));
+    assert_eq!((all[0].place, all[0].is_blocked::<Machine>()), (Place::Detached, true));
+    machine.fates.borrow_mut().extend([Fate::Fine, Fate::Gone]);
+    assert_eq!(put(&machine, &mut all, &[1], 6), Ok(()));
+    assert!(!all[0].is_blocked::<Machine>());
+    assert_eq!(block(&machine, &mut all, &[1]), Ok(()), "one that is gone does no DMA");
+    assert_eq!(all[0].place, Place::Gone);
+    machine.fates.borrow_mut().extend([Fate::Fine, Fate::Refused, Fate::LateDone]);
+    assert_eq!(put(&machine, &mut all, &[1], 6), Ok(()));
+    assert_eq!(block(&machine, &mut all, &[1]), Err(Fate::Refused));
+    assert!(!all[0].is_blocked::<Machine>() && all[0].touches(6));
+}
+
+#[test]
+fn a_closed_domain_keeps_nobody() {
+    let machine = Machine::default();
+    let mut all = requesters(&[1, 2, 3]);
+    for (id, domain) in [(1, 6), (2, 7), (3, 6)] {
+        assert_eq!(put(&machine, &mut all, &[id], domain), Ok(()));
+    }
+    machine.fates.borrow_mut().extend([Fate::Fine, Fate::Refused, Fate::Refused]);
+    let closed = close(&machine, &mut all, 6);
+    assert_eq!((closed.blocked, closed.left), (1, 1));
+    assert_eq!([machine.place(1), machine.place(2), machine.place(3)], [Some(BLOCKING), Some(7), Some(6)]);
+    assert_eq!(count_in(&all, 6), 1);
+    assert_eq!(close(&machine, &mut all, 6).blocked, 1);
+    assert_eq!(count_in(&all, 6), 0);
+}
+
+fn fate() -> impl Strategy<Value = Fate> {
+    prop_oneof![
+        6 => Just(Fate::Fine),
+        2 => Just(Fate::Refused),
+        1 => Just(Fate::Gone),
+        1 => Just(Fate::LateDone),
+        1 => Just(Fate::LateUndone),
+    ]
+}
+
+proptest! {
+    /// Devices with one to three ids move between domains while calls fail in any way: where a requester really is, the
+    /// record says that it is or may be, or else it is blocked.
+    #[test]
+    fn the_record_never_says_less_than_what_may_be(
+        moves in prop::collection::vec((0u32..4, 0u32..6), 1..40),
+        fates in prop::collection::vec(fate(), 0..120),
+    ) {
+        const DEVICES: [&[u32]; 4] = [&[1], &[2, 3], &[4, 5, 6], &[1]];
+        let machine = Machine::with(&fates);
+        let mut all = requesters(&[1, 2, 3, 4, 5, 6]);
+        for (device, what) in moves {
+            let ids = DEVICES[device as usize];
+            match what {
+                0 => { let _ = block(&machine, &mut all, ids); }
+                1 => { close(&machine, &mut all, 6); }
+                domain => {
+                    let entered = put(&machine, &mut all, ids, domain + 3);
+                    if entered.is_ok() {
+                        prop_assert!(ids.iter().all(|id| machine.place(*id) == Some(domain + 3)));
+                    } else {
+                        // A failed attach leaves the new domain, as far as the hypervisor lets it.
+                        let left = ids.iter().filter(|id| machine.place(**id) == Some(domain + 3));
+                        for id in left {
+                            let known = all.iter().any(|r| r.id == *id && r.touches(domain + 3));
+                            prop_assert!(known);
+                        }
+                    }
+                }
+            }
+            for requester in &all {
+                prop_assert!(allows(requester, machine.place(requester.id)), "{:?} {:?}", requester, machine.place(requester.id));
+            }
+        }
+    }
+}

@@ -1,0 +1,387 @@
+// SPDX-License-Identifier: GPL-2.0
+//! Mapping and unmapping against a slow model of the hypervisor, which pauses, lacks memory and fails.
+
+use crate::root::leaf::{Claim, Frames, Leaf};
+use crate::root::page_range::{unmapped_by_one_call, PageRange, Unit, LARGE_PAGES, PAGE_SHIFT};
+use crate::root::transfer::{self, CallResult, Hypervisor, Stop, FRUITLESS_DEPOSITS_MAX};
+use proptest::prelude::*;
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, BTreeSet};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Failure {
+    /// Memory is wanted.
+    Memory,
+    /// The call makes no sense.
+    Nonsense,
+    /// So it was decided.
+    Injected,
+}
+
+/// One domain of the hypervisor, page by page.
+#[derive(Default)]
+struct Model {
+    pages: RefCell<BTreeMap<u64, u64>>,
+    /// Large pages that were not split.
+    large: RefCell<BTreeSet<u64>>,
+    /// Tables, by the 2 MiB that they are for.
+    tables: RefCell<BTreeSet<u64>>,
+    /// Pages of memory that are left.
+    memory: Cell<u64>,
+    /// Pages that one deposit gives.
+    gift: Cell<u64>,
+    deposits: Cell<u32>,
+    /// Operations that a call does before it pauses.
+    pause: Cell<u64>,
+    /// Calls until one fails, with so many operations done.
+    fails_in: Cell<Option<(u32, u64)>>,
+    calls: Cell<u32>,
+}
+
+impl Model {
+    fn new(memory: u64, gift: u64) -> Model {
+        let model = Model::default();
+        model.memory.set(memory);
+        model.gift.set(gift);
+        model.pause.set(u64::MAX);
+        model
+    }
+
+    fn take(&self) -> Result<(), Failure> {
+        let left = self.memory.get().checked_sub(1).ok_or(Failure::Memory)?;
+        self.memory.set(left);
+        Ok(())
+    }
+
+    fn table_for(&self, page: u64) -> Result<(), Failure> {
+        if self.tables.borrow().contains(&(page / LARGE_PAGES)) {
+            return Ok(());
+        }
+        self.take()?;
+        self.tables.borrow_mut().insert(page / LARGE_PAGES);
+        Ok(())
+    }
+
+    fn map_one(&self, page: u64, frame: u64, unit: Unit) -> Result<(), Failure> {
+        let mut pages = self.pages.borrow_mut();
+        let range = page..page + unit.pages();
+        if page % unit.pages() != 0 || frame % unit.pages() != 0 || pages.range(range.clone()).next().is_some() {
+            return Err(Failure::Nonsense);
+        }
+        match unit {
+            Unit::Small => self.table_for(page)?,
+            Unit::Large => {
+                self.large.borrow_mut().insert(page);
+            }
+        }
+        pages.extend(range.zip(frame..));
+        Ok(())
+    }
+
+    fn unmap_some(&self, page: u64, most: u64) -> Result<u64, Failure> {
+        let base = page - page % LARGE_PAGES;
+        if !self.pages.borrow().contains_key(&page) {
+            return Err(Failure::Nonsense);
+        }
+        if self.large.borrow().contains(&base) {
+            if page == base && most >= LARGE_PAGES {
+                self.large.borrow_mut().remove(&base);
+                self.pages.borrow_mut().retain(|at, _| at / LARGE_PAGES != base / LARGE_PAGES);
+                return Ok(LARGE_PAGES);
+            }
+            self.table_for(page)?;
+            self.large.borrow_mut().remove(&base);
+        }
+        self.pages.borrow_mut().remove(&page);
+        Ok(1)
+    }
+
+    /// Does up to `count` operations by `step`, which is told how many are done and how many may be.
+    fn carry_out(&self, count: u64, mut step: impl FnMut(u64, u64) -> Result<u64, Failure>) -> CallResult<Failure> {
+        assert!(count > 0);
+        self.calls.set(self.calls.get() + 1);
+        let (mut most, mut end) = (count.min(self.pause.get().max(1)), Ok(()));
+        if let Some((calls, done)) = self.fails_in.get() {
+            match calls {
+                0 => {
+                    self.fails_in.set(None);
+                    (most, end) = (count.min(done), Err(Failure::Injected));
+                }
+                _ => self.fails_in.set(Some((calls - 1, done))),
+            }
+        }
+        let mut done = 0;
+        while done < most {
+            match step(done, most - done) {
+                Ok(some) => done += some,
+                Err(failure) => return CallResult { done, result: Err(failure) },
+            }
+        }
+        CallResult { done, result: end }
+    }
+}
+
+impl Hypervisor for Model {
+    type Failure = Failure;
+    type DepositError = ();
+
+    const MAP_MAX: u64 = 507;
+    const UNMAP_MAX: u64 = 4095;
+
+    fn map(&self, first: u64, frame: u64, unit: Unit, units: u64) -> CallResult<Failure> {
+        assert!(units <= Self::MAP_MAX);
+        self.carry_out(units, |done, _| {
+            let pages = done * unit.pages();
+            self.map_one(first + pages, frame + pages, unit).map(|()| 1)
+        })
+    }
+
+    fn unmap(&self, first: u64, pages: u64) -> CallResult<Failure> {
+        assert!(pages <= Self::UNMAP_MAX);
+        self.carry_out(pages, |done, most| self.unmap_some(first + done, most))
+    }
+
+    fn wants_memory(failure: Failure) -> bool {
+        failure == Failure::Memory
+    }
+
+    fn deposit(&self) -> Result<(), ()> {
+        self.deposits.set(self.deposits.get() + 1);
+        assert!(self.deposits.get() < 100_000, "there is no end of it");
+        self.memory.set(self.memory.get() + self.gift.get());
+        Ok(())
+    }
+}
+
+/// The driver's record, as `mappings.rs` keeps it in the kernel.
+#[derive(Default)]
+struct Record(BTreeMap<u64, Leaf<Box<Frames>>>);
+
+impl Record {
+    fn claim(&mut self, range: PageRange, frame: u64) {
+        for part in range.by_large_page() {
+            let (number, page) = (part.first() / LARGE_PAGES, part.first());
+            let frame = frame + (page - range.first());
+            match self.0.get_mut(&number) {
+                None => {
+                    self.0.insert(number, Leaf::claimed(page, frame));
+                }
+                Some(leaf) => {
+                    if leaf.claim(page, frame) == Claim::NeedsTable {
+                        leaf.use_table(number, Box::new([0; 512]));
+                        assert_eq!(leaf.claim(page, frame), Claim::Granted);
+                    }
+                }
+            }
+        }
+    }
+
+    fn change(&mut self, range: PageRange, mut f: impl FnMut(&mut Leaf<Box<Frames>>, PageRange)) {
+        for part in range.by_large_page() {
+            let number = part.first() / LARGE_PAGES;
+            let leaf = self.0.get_mut(&number).unwrap();
+            f(leaf, part);
+            if leaf.is_unused() {
+                self.0.remove(&number);
+            }
+        }
+    }
+
+    fn find(&self, page: u64) -> Option<u64> {
+        self.0.get(&(page / LARGE_PAGES))?.find(page)
+    }
+
+    fn pages(&self) -> BTreeMap<u64, u64> {
+        let leaves = self.0.keys().flat_map(|number| number * LARGE_PAGES..(number + 1) * LARGE_PAGES);
+        leaves.filter_map(|page| Some((page, self.find(page)?))).collect()
+    }
+
+    fn map(&mut self, model: &Model, range: PageRange, frame: u64, unit: Unit) -> transfer::Outcome<Model> {
+        self.claim(range, frame);
+        let outcome = transfer::map(model, range, frame, unit, |part, frame| {
+            self.change(part, |leaf, within| leaf.note(within, frame + (within.first() - part.first())));
+        });
+        self.change(range, |leaf, _| leaf.release());
+        outcome
+    }
+
+    fn unmap(&mut self, model: &Model, range: PageRange, unit: Unit) -> transfer::Outcome<Model> {
+        transfer::unmap(model, range, unit, |part| self.change(part, Leaf::forget))
+    }
+}
+
+fn range(first: u64, count: u64) -> PageRange {
+    PageRange::of_bytes(first << PAGE_SHIFT, count << PAGE_SHIFT).unwrap()
+}
+
+#[test]
+fn ranges_are_whole_pages() {
+    assert_eq!((range(3, 5).first(), range(3, 5).count()), (3, 5));
+    for (address, bytes) in [(0, 0), (1, 0x1000), (0, 0xfff), (u64::MAX - 0xfff, 0x2000)] {
+        assert_eq!(PageRange::of_bytes(address, bytes), None, "{address:#x} {bytes:#x}");
+    }
+    assert!(PageRange::of_bytes(u64::MAX - 0xfff, 0x1000).is_some());
+    let parts: Vec<(u64, u64)> = range(510, 516).by_large_page().map(|part| (part.first(), part.count())).collect();
+    assert_eq!(parts, [(510, 2), (512, 512), (1024, 2)]);
+}
+
+#[test]
+fn pages_of_the_core_are_small_or_large() {
+    let units = [1 << 12, 1 << 20, 1 << 21, 1 << 30].map(Unit::for_pages);
+    assert_eq!(units, [Unit::Small, Unit::Small, Unit::Large, Unit::Large]);
+}
+
+#[test]
+fn calls_are_filled() {
+    let model = Model::new(100, 0);
+    let mut record = Record::default();
+    assert_eq!(record.map(&model, range(0, 1100), 5000, Unit::Small).pages, 1100);
+    assert_eq!(model.calls.take(), 3, "507, 507, 86");
+    assert_eq!(record.unmap(&model, range(0, 1100), Unit::Small).pages, 1100);
+    assert_eq!(model.calls.take(), 1);
+    assert_eq!(record.map(&model, range(0, 600 * 512), 512, Unit::Large).pages, 600 * 512);
+    assert_eq!(model.calls.take(), 2, "507, 93");
+    assert_eq!(record.unmap(&model, range(0, 600 * 512), Unit::Large).pages, 600 * 512);
+    assert_eq!(model.calls.take(), 86, "3584 pages each: no large page is cut");
+    assert_eq!((model.deposits.get(), record.0.len()), (0, 0));
+}
+
+#[test]
+fn no_call_ends_inside_a_large_page() {
+    assert_eq!(unmapped_by_one_call(range(0, 9000), Unit::Small, 4095), 4095);
+    assert_eq!(unmapped_by_one_call(range(512, 9000), Unit::Large, 4095), 3584);
+    assert_eq!(unmapped_by_one_call(range(512, 4000), Unit::Large, 4095), 4000);
+}
+
+#[test]
+fn memory_is_given_until_it_is_of_no_use() {
+    let model = Model::new(0, 1);
+    let mut record = Record::default();
+    assert!(record.map(&model, range(0, 2000), 0, Unit::Small).result.is_ok());
+    assert_eq!(model.deposits.take(), 4);
+    model.gift.set(0);
+    let outcome = record.map(&model, range(4096, 1), 0, Unit::Small);
+    assert_eq!((outcome.pages, outcome.result), (0, Err(Stop::Refused(Failure::Memory))));
+    assert_eq!(model.deposits.take(), FRUITLESS_DEPOSITS_MAX);
+    assert_eq!(record.find(4096), None);
+}
+
+#[test]
+fn what_a_failed_call_did_is_known() {
+    let model = Model::new(100, 0);
+    let mut record = Record::default();
+    model.fails_in.set(Some((1, 3)));
+    let outcome = record.map(&model, range(0, 600), 9000, Unit::Small);
+    assert_eq!((outcome.pages, outcome.result), (510, Err(Stop::Refused(Failure::Injected))));
+    assert_eq!(record.pages(), *model.pages.borrow());
+    model.fails_in.set(Some((0, 7)));
+    let outcome = record.unmap(&model, range(0, 510), Unit::Small);
+    assert_eq!((outcome.pages, outcome.result), (7, Err(Stop::Refused(Failure::Injected))));
+    assert_eq!((record.find(6), record.find(7)), (None, Some(9007)));
+    assert_eq!(record.pages(), *model.pages.borrow());
+}
+
+#[test]
+fn a_leaf_takes_any_mappings() {
+    let mut leaf: Leaf<Box<Frames>> = Leaf::claimed(1024, 7000);
+    assert_eq!(leaf.claim(1024 + 9, 7009), Claim::Granted, "the same distance");
+    assert_eq!(leaf.claim(1024 + 9, 7010), Claim::NeedsTable);
+    leaf.note(range(1024, 5), 7000);
+    leaf.use_table(2, Box::new([0; 512]));
+    assert_eq!(leaf.claim(1024 + 9, 7010), Claim::Granted);
+    leaf.note(range(1024 + 9, 1), 7010);
+    let found: Vec<Option<u64>> = [1023, 1024, 1028, 1029, 1033].iter().map(|page| leaf.find(*page)).collect();
+    assert_eq!(found[1..], [Some(7000), Some(7004), None, Some(7010)]);
+    assert!(leaf.has_table() && leaf.present() == 6);
+    (0..3).for_each(|_| leaf.release());
+    leaf.doubt(range(1024, 2));
+    leaf.forget(range(1026, 510));
+    assert_eq!((leaf.present(), leaf.stale(), leaf.is_unused()), (2, 2, false));
+    leaf.forget(range(1024, 2));
+    assert!(leaf.is_unused());
+}
+
+/// A node of the kernel's search tree has a key and three words besides, and comes from a cache of 192 bytes.
+#[test]
+fn a_leaf_is_small() {
+    assert!(size_of::<Leaf<Box<Frames>>>() + 4 * size_of::<usize>() <= 192);
+}
+
+/// What happens to one domain.
+#[derive(Clone, Copy, Debug)]
+struct Step {
+    domain: usize,
+    what: u8,
+    first: u64,
+    count: u64,
+    frame: u64,
+    pause: u64,
+    failure: Option<(u32, u64)>,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let failure = prop_oneof![3 => Just(None), 1 => (0u32..3, 0u64..600).prop_map(Some)];
+    (0usize..16, 0u8..4, 0u64..3000, 1u64..1500, 0u64..4, 1u64..700, failure).prop_map(
+        |(domain, what, first, count, frame, pause, failure)| Step {
+            domain,
+            what,
+            first,
+            count,
+            frame: frame << 20,
+            pause,
+            failure,
+        },
+    )
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+
+    /// Sixteen domains: ranges are mapped where nothing is, in small and large pages, and unmapped in any pieces, while
+    /// the hypervisor pauses, lacks memory and fails. After each step the record says what the hypervisor has, page by
+    /// page; a failure leaves exactly what was done, which the caller undoes.
+    #[test]
+    fn the_record_is_what_the_hypervisor_has(steps in prop::collection::vec(step(), 1..80), gift in 1u64..4) {
+        let models: Vec<Model> = (0..16).map(|_| Model::new(1, gift)).collect();
+        let mut records: Vec<Record> = (0..16).map(|_| Record::default()).collect();
+        for Step { domain, what, first, count, frame, pause, failure } in steps {
+            let (model, record) = (&models[domain], &mut records[domain]);
+            model.pause.set(pause);
+            model.fails_in.set(failure);
+            if what < 2 {
+                let unit = if what == 0 { Unit::Small } else { Unit::Large };
+                let first = first - first % unit.pages();
+                let count = count.next_multiple_of(unit.pages());
+                let frame = frame + first;
+                let wanted = range(first, count);
+                let free = model.pages.borrow().range(first..first + count).next().is_none();
+                if !free {
+                    continue;
+                }
+                let outcome = record.map(model, wanted, frame, unit);
+                let done = model.pages.borrow().range(first..first + count).count() as u64;
+                prop_assert_eq!(outcome.pages, done);
+                if outcome.result.is_err() && done > 0 {
+                    // As the IOMMU core does.
+                    model.fails_in.set(None);
+                    prop_assert!(record.unmap(model, range(first, done), unit).result.is_ok());
+                    prop_assert!(model.pages.borrow().range(first..first + count).next().is_none());
+                }
+            } else {
+                // What is mapped from the first page on without a gap, or some of it.
+                let pages = model.pages.borrow();
+                let Some(first) = pages.range(first..).next().map(|(page, _)| *page) else { continue };
+                let mapped = (0..count).take_while(|offset| pages.contains_key(&(first + offset))).count() as u64;
+                drop(pages);
+                let before = model.pages.borrow().len() as u64;
+                let outcome = record.unmap(model, range(first, mapped), Unit::Small);
+                prop_assert_eq!(before - model.pages.borrow().len() as u64, outcome.pages);
+                prop_assert!(outcome.result.is_ok() == (outcome.pages == mapped) || outcome.result.is_err());
+            }
+            prop_assert_eq!(record.pages(), model.pages.borrow().clone());
+        }
+        for (record, model) in records.iter().zip(&models) {
+            prop_assert!(model.pages.borrow().is_empty() <= record.0.is_empty());
+        }
+    }
+}
