@@ -80,6 +80,8 @@ pub enum RootCall {
     NotifyEvent,
     /// Which virtual processors have these local APICs.
     VpIndexFromApicId,
+    /// What the IOMMU can do.
+    IommuCapabilities,
     /// A call about device domains.
     Domain(DomainCall),
 }

@@ -135,6 +135,7 @@ pub const ROOT_TABLE: &[Spec] = &[
     domain(CallCode::MAP_SPARSE_DEVICE_GPA_PAGES, Kind::RepOfPairs, DomainCall::MapSparse, 0x20, 0),
     domain(CallCode::UNMAP_SPARSE_DEVICE_GPA_PAGES, Kind::Rep, DomainCall::UnmapSparse, 0x18, 0),
     root(CallCode::GET_PARTITION_PROPERTY_EX, RootCall::PartitionPropertyEx, 0x18, 0x10),
+    root(CallCode::GET_IOMMU_CAPABILITIES, RootCall::IommuCapabilities, 0x10, 0x18),
 ];
 
 #[cfg(test)]

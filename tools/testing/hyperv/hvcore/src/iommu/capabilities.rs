@@ -34,6 +34,7 @@ impl Switch {
 }
 
 const PRESENT: u64 = 1 << 0;
+const S2: u64 = 1 << 1;
 const S1: u64 = 1 << 2;
 const S1_5LVL: u64 = 1 << 3;
 const ATS: u64 = 1 << 5;
@@ -67,6 +68,18 @@ impl Capabilities {
                 PRESENT | self.stage1.select(S1) | self.five_levels.select(S1_5LVL) | self.ats.select(ATS)
             }
         };
+        self.block(flags)
+    }
+
+    /// The capability block as a root partition reads it: the hypervisor keeps the tables.
+    pub fn encode_for_root(&self) -> [u8; OUTPUT_BYTES as usize] {
+        self.block(match self.presence {
+            Presence::Absent | Presence::Off => 0,
+            Presence::Present => PRESENT | S2,
+        })
+    }
+
+    fn block(&self, flags: u64) -> [u8; OUTPUT_BYTES as usize] {
         let mut block = [0; OUTPUT_BYTES as usize];
         block[0x00..0x04].copy_from_slice(&OUTPUT_BYTES.to_le_bytes());
         block[0x06] = self.iova_width;
@@ -111,6 +124,8 @@ mod tests {
         let no_stage1 = Capabilities { stage1: Switch::Off, ..four };
         assert_eq!(no_stage1.encode()[8], 0b001);
         assert_eq!(Capabilities { presence: Presence::Off, ..ALL }.encode()[8], 0);
+        assert_eq!((ALL.encode_for_root()[6], ALL.encode_for_root()[8]), (57, 0b011));
+        assert_eq!(Capabilities { presence: Presence::Off, ..ALL }.encode_for_root()[8], 0);
     }
 
     #[test]

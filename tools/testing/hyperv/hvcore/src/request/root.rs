@@ -51,6 +51,8 @@ pub enum RootRequest {
     MapInterrupt(MapInterrupt, Output),
     /// The end of one.
     UnmapInterrupt(UnmapInterrupt),
+    /// What the IOMMU can do.
+    IommuCapabilities(Output),
     /// Something about device domains.
     Domain(DomainRequest),
 }
@@ -105,6 +107,13 @@ impl RootRequest {
             RootCall::UnmapStatistics => RootRequest::UnmapStatistics(statistics(input)?),
             RootCall::MapInterrupt => RootRequest::MapInterrupt(MapInterrupt::decode(input)?, output()?),
             RootCall::UnmapInterrupt => RootRequest::UnmapInterrupt(UnmapInterrupt::decode(input)?),
+            RootCall::IommuCapabilities => {
+                own_partition(input, 0x00)?;
+                if !input.is_zero::<8>(0x08) {
+                    return Err(Refusal::parameter("reserved bits"));
+                }
+                RootRequest::IommuCapabilities(output()?)
+            }
             RootCall::Domain(call) => RootRequest::Domain(DomainRequest::decode(call, frame)?),
         })
     }

@@ -23,6 +23,7 @@ use crate::hypercall::control_word::Outcome;
 use crate::hypercall::frame::Output;
 use crate::hypercall::list::Span;
 use crate::ids::{Gpa, LpIndex, Rid, VpIndex};
+use crate::iommu::capabilities::{Capabilities, Presence};
 use crate::overlay::{Fixed, Moved, Overlays};
 use crate::platform::Platform;
 use crate::request::interrupts::MapInterrupt;
@@ -53,6 +54,7 @@ pub const REFERENCE_TSC: u32 = 0x4000_0021;
 pub struct RootHost {
     /// CPUID 0x40000003 EAX and EBX.
     privileges: u64,
+    capabilities: Capabilities,
     processors: Processors,
     interrupts: Interrupts,
     domains: Domains,
@@ -66,10 +68,11 @@ pub struct RootHost {
 
 impl RootHost {
     /// The host of a partition on a machine with so many processors. `privileges` are CPUID 0x40000003 EAX and EBX, as
-    /// the partition sees them.
-    pub fn new(processors: u32, overlays: Overlays, privileges: u64) -> RootHost {
+    /// the partition sees them; `capabilities` are the IOMMU's.
+    pub fn new(processors: u32, overlays: Overlays, privileges: u64, capabilities: Capabilities) -> RootHost {
         RootHost {
             privileges,
+            capabilities,
             processors: Processors::new(processors),
             interrupts: Interrupts::new(),
             domains: Domains::new(),
@@ -180,6 +183,7 @@ impl RootHost {
             RootRequest::PartitionProperty(PartitionProperty::VmmCapabilities, output) => {
                 tell(platform, output, &properties::VMM_CAPABILITIES).into()
             }
+            RootRequest::IommuCapabilities(output) => self.iommu_capabilities(platform, output).into(),
             RootRequest::SystemProperty(property, output) => {
                 tell(platform, output, &properties::system(property).to_le_bytes()).into()
             }
@@ -201,6 +205,13 @@ impl RootHost {
                 let RootHost { statistics, pool, .. } = self;
                 statistics.unmap(platform, pool, object).into()
             }
+        }
+    }
+
+    fn iommu_capabilities(&self, platform: &mut impl Platform, output: Output) -> Result<(), Refusal> {
+        match self.capabilities.presence {
+            Presence::Absent => Err(Status::INVALID_HYPERCALL_CODE.into()),
+            Presence::Present | Presence::Off => tell(platform, output, &self.capabilities.encode_for_root()),
         }
     }
 

@@ -105,6 +105,7 @@ fn root(request: RootRequest) -> Writer {
                 None => head.u32(0).u32(1).u64(0).u32(0),
             }
         }
+        RootRequest::IommuCapabilities(_) => Writer::new().u64(SELF).u64(0),
         RootRequest::Domain(request) => domain(request),
     }
 }
