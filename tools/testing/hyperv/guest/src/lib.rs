@@ -36,6 +36,7 @@ mod pci;
 mod perf;
 mod processors;
 mod report;
+mod root_debugfs;
 pub mod scenario;
 mod session;
 mod tracing;

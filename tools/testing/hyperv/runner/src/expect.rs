@@ -247,7 +247,7 @@ pub struct KunitSuite {
 }
 
 /// Suites that the kernel's own tests must contain. Fewer tests than here mean that some were lost.
-pub const KUNIT_SUITES: [KunitSuite; 10] = [
+pub const KUNIT_SUITES: [KunitSuite; 12] = [
     KunitSuite { name: "hv_pviommu", tests: 12 },
     KunitSuite { name: "hv_pviommu_domain_list", tests: 3 },
     KunitSuite { name: "hv_pviommu_readings", tests: 3 },
@@ -256,7 +256,9 @@ pub const KUNIT_SUITES: [KunitSuite; 10] = [
     KunitSuite { name: "rust_kernel_iommu", tests: 7 },
     KunitSuite { name: "rust_kernel_ida", tests: 2 },
     KunitSuite { name: "rust_kernel_percpu_counters", tests: 1 },
+    KunitSuite { name: "rust_kernel_hyperv_list_call", tests: 3 },
     KunitSuite { name: "rust_kernel_hyperv_logical_device", tests: 1 },
+    KunitSuite { name: "rust_kernel_hyperv_pci_device", tests: 1 },
     KunitSuite { name: "rust_kernel_hyperv_status", tests: 3 },
 ];
 

@@ -14,7 +14,8 @@ const SHOWN: usize = 5;
 
 /// Whether the driver, the registry, or the IOMMU core on the driver's behalf said this line (without time stamp).
 pub fn is_ours(message: &str) -> bool {
-    message.starts_with("hv_pviommu:") || message.starts_with("hv_pci_dev_id:") || message.contains(" IOMMU: ")
+    const OURS: [&str; 3] = ["hv_pviommu:", "hv_root_iommu:", "hv_pci_dev_id:"];
+    OURS.iter().any(|name| message.starts_with(name)) || message.contains(" IOMMU: ")
 }
 
 /// Lines that the guest program accounted for, and how often.

@@ -12,6 +12,8 @@ use crate::pci::{self, PciFunction};
 use crate::report::Outcome;
 
 const DIRECTORY: &str = "/sys/kernel/iommu_groups";
+/// What the IOMMUs of a guest and of a root partition are called.
+const OURS_IN_SYSFS: [&str; 2] = ["hv_pviommu", "hv-root-iommu"];
 /// What CONFIG_IOMMUFD_TEST calls its IOMMU.
 const MOCK: &str = "iommufd_selftest_iommu";
 
@@ -85,8 +87,9 @@ fn group_types(context: &mut Context<'_>) -> Result<Outcome> {
         }
         return Ok(Outcome::Pass("no groups".to_owned()));
     };
-    if context.minihv.is_some() && !Path::new("/sys/class/iommu/hv_pviommu").exists() {
-        bail!("/sys/class/iommu/hv_pviommu does not exist");
+    let has_ours = OURS_IN_SYSFS.iter().any(|name| Path::new("/sys/class/iommu").join(name).exists());
+    if context.minihv.is_some() && !has_ours {
+        bail!("none of {OURS_IN_SYSFS:?} is in /sys/class/iommu");
     }
     for function in &context.functions {
         let group = function.group().with_context(|| format!("{} has no IOMMU group", function.address))?;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
-//! Linux as the root partition: it owns the machine's devices, which all are in the hypervisor's identity domain, and has no
-//! driver of its own for the IOMMU.
+//! Linux as the root partition: it owns the machine's devices, which all start in the hypervisor's identity domain. Without
+//! its driver of the IOMMU, and with that.
 
 use super::common::{runs_as, with};
 use crate::case::Case;
@@ -27,10 +27,28 @@ fn hypervisor_stays() -> Expectation {
     Expectation { meaning: "a crash does not take the hypervisor away".to_owned(), pattern, times: Times::Once }
 }
 
+/// The driver of the IOMMU came up, with this aperture in bits.
+fn iommu_up(bits: u32, page_sizes: &str) -> Expectation {
+    let last = (1_u64 << bits) - 1;
+    Expectation {
+        meaning: "the boot line of the root partition's IOMMU".to_owned(),
+        pattern: format!(r"^hv_root_iommu: aperture 0x0-{last:#x} \({bits} bits\), page sizes{page_sizes}$"),
+        times: Times::Once,
+    }
+}
+
+/// The driver of the IOMMU says nothing.
+fn iommu_silent() -> Expectation {
+    Expectation {
+        meaning: "the root partition's IOMMU is not used".to_owned(),
+        pattern: "^hv_root_iommu: |hv-root-iommu".to_owned(),
+        times: Times::Never,
+    }
+}
+
 /// Boots of so many kernels, one after the other. The emulator's clocks drift against each other when its host is busy: the
 /// kernel is told to trust the counter.
-fn kernels(name: &'static str, scenario: &'static str, cpus: u32, count: usize) -> Case {
-    let case = with(Case::new("root", name, scenario), &mode::UNMANAGED);
+fn kernels(case: Case, cpus: u32, count: usize) -> Case {
     let each = |expectation: Expectation| expectation.times(Times::Exactly(count));
     case.hypervisor("partition=root")
         .append("tsc=reliable")
@@ -45,8 +63,35 @@ fn kernels(name: &'static str, scenario: &'static str, cpus: u32, count: usize) 
         .known_caller("hv_irq_compose_msi_msg")
 }
 
+/// Without the driver of the IOMMU.
+fn unmanaged(name: &'static str, scenario: &'static str, cpus: u32, count: usize) -> Case {
+    let case = with(Case::new("root", name, scenario), &mode::UNMANAGED);
+    kernels(case, cpus, count).append("hv_root_iommu=off").expect(iommu_silent())
+}
+
 fn boot(name: &'static str, cpus: u32) -> Case {
-    kernels(name, "unmanaged", cpus, 1)
+    unmanaged(name, "unmanaged", cpus, 1)
+}
+
+/// With it.
+fn managed(name: &'static str, scenario: &'static str, words: &[&str]) -> Case {
+    let case = with(Case::new("root", name, scenario), words);
+    kernels(case, 2, 1).append("hugepagesz=2M").append("hugepages=4").expect(iommu_up(48, " 4K 2M 1G"))
+}
+
+/// Calls that go wrong, and what the driver says of them.
+fn matrix() -> Case {
+    let says = |meaning: &str, pattern: &str, most: usize| Expectation {
+        meaning: meaning.to_owned(),
+        pattern: pattern.to_owned(),
+        times: Times::AtMost(most),
+    };
+    managed("matrix", "root-matrix", &mode::STRICT)
+        .devices(&["edu"])
+        .expect(says("refused domains", r"^hv_root_iommu: HVCALL_CREATE_DEVICE_DOMAIN of \d+: 0x", 4))
+        .expect(says("refused attaches", r" IOMMU: HVCALL_ATTACH_DEVICE_DOMAIN to \d+: 0x", 4))
+        .expect(says("closed domains", r"^hv_root_iommu: domain \d+: HVCALL_\w+: 0x.*; 1 devices are blocked$", 2))
+        .expect(says("a domain that stays", r"^hv_root_iommu: HVCALL_DELETE_DEVICE_DOMAIN of \d+: 0x71 ", 1))
 }
 
 /// The cases.
@@ -60,6 +105,15 @@ pub fn cases() -> Vec<Case> {
         boot("boot-2", 2),
         boot("boot-4", 4).thorough(),
         // The second kernel finds the processors started.
-        kernels("kexec", "kexec", 2, 2).pack(Pack::Kernel).followed_by(&["unmanaged"]).thorough(),
+        unmanaged("kexec", "kexec", 2, 2).pack(Pack::Kernel).followed_by(&["unmanaged"]).thorough(),
+        managed("strict", "root-dma", &mode::STRICT),
+        managed("deferred", "root-dma", &mode::DEFERRED).thorough(),
+        managed("identity", "root-identity", &mode::IDENTITY).thorough(),
+        managed("passthrough", "root-passthrough", &mode::STRICT).devices(&["edu", "edu", "nvme"]).thorough(),
+        managed("devices", "root-devices", &mode::STRICT).devices(&["edu+edu"]).thorough(),
+        matrix().thorough(),
+        managed("fio-strict", "root-fio", &mode::STRICT).with_fio().thorough(),
+        managed("fio-deferred", "root-fio", &mode::DEFERRED).with_fio().thorough(),
+        managed("fio-identity", "root-fio", &mode::IDENTITY).with_fio().thorough(),
     ]
 }
