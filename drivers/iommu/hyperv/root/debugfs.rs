@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The files below `/sys/kernel/debug/iommu/hv-root-iommu`.
+//! The files below `/sys/kernel/debug/iommu/hv_root_iommu`.
 //!
 //! For people and for tests of the driver; not an interface that stays as it is. See
 //! `Documentation/virt/hyperv/host-iommu.rst`.
@@ -31,7 +31,7 @@ use kernel::{
 };
 
 /// Name of the directory.
-const NAME: &CStr = c"hv-root-iommu";
+const NAME: &CStr = c"hv_root_iommu";
 
 /// The files; each goes when it is dropped.
 #[pin_data]

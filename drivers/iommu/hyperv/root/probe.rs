@@ -32,7 +32,7 @@ use kernel::{
 };
 
 /// Name of the IOMMU in `/sys/class/iommu`.
-const NAME: &CStr = c"hv-root-iommu";
+const NAME: &CStr = c"hv_root_iommu";
 
 /// Looks for the IOMMU and takes it into service.
 ///

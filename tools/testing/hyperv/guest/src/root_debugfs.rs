@@ -6,7 +6,7 @@ use std::path::Path;
 
 use anyhow::{bail, Context as _, Result};
 
-const ROOT: &str = "/sys/kernel/debug/iommu/hv-root-iommu";
+const ROOT: &str = "/sys/kernel/debug/iommu/hv_root_iommu";
 
 fn read(name: &str) -> Result<String> {
     let path = Path::new(ROOT).join(name);

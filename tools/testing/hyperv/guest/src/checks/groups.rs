@@ -13,7 +13,7 @@ use crate::report::Outcome;
 
 const DIRECTORY: &str = "/sys/kernel/iommu_groups";
 /// What the IOMMUs of a guest and of a root partition are called.
-const OURS_IN_SYSFS: [&str; 2] = ["hv_pviommu", "hv-root-iommu"];
+const OURS_IN_SYSFS: [&str; 2] = ["hv_pviommu", "hv_root_iommu"];
 /// What CONFIG_IOMMUFD_TEST calls its IOMMU.
 const MOCK: &str = "iommufd_selftest_iommu";
 
