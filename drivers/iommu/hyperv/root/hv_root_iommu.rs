@@ -40,7 +40,7 @@ mod places;
 mod probe;
 // The guest's driver reads more statuses.
 #[allow(dead_code)]
-#[path = "../readings.rs"]
+#[path = "../host/readings.rs"]
 mod readings;
 mod record;
 mod statics;
