@@ -63,13 +63,13 @@ fn removed(mappings: &mut Mappings, first: u64, last: u64) -> Option<u64> {
     Some(end.as_u64())
 }
 
-/// A domain's mappings: each from its first to its last byte, to the same addresses above 4 GiB.
+/// A domain's mappings: each from its first to its last byte, to the same addresses with bit 32 turned over.
 fn mappings(ranges: &[(u64, u64)]) -> Result<Mappings> {
     let mut mappings = Mappings::new();
     for (first, last) in ranges {
         let mapping = Mapping {
             first: Iova::new(*first),
-            phys: (1 << 32) + *first,
+            phys: *first ^ (1 << 32),
             flags: MapFlags::READ,
         };
         mappings.insert(NewMapping::new(Iova::new(*last), mapping, GFP_KERNEL)?);

@@ -63,7 +63,7 @@ impl Faults {
         match self {
             Faults::Minihv(minihv) => Ok(minihv.next_fault()?.map(|fault| Report {
                 iova: fault.iova,
-                access: if fault.is_read { Access::Read } else { Access::Write },
+                access: Some(if fault.is_read { Access::Read } else { Access::Write }),
                 source: fault.device.map(|id| format!("{:#x}", id.0)),
             })),
             Faults::KernelLog(printed) => printed.next(),
@@ -100,7 +100,7 @@ impl Faults {
             std::thread::sleep(Duration::from_millis(10));
         };
         remark_wait(start, "the report of a DMA fault");
-        let expected = Report { iova, access, source: Some(self.name(function)) };
+        let expected = Report { iova, access: report.access.and(Some(access)), source: Some(self.name(function)) };
         if report != expected {
             bail!("wrong fault reported: {report:x?}, expected {expected:x?}");
         }
@@ -132,7 +132,8 @@ impl Faults {
                 bail!("another device's DMA fault: {report:x?}");
             }
             if let (Faults::Minihv(_), Some(device)) = (&*self, function.logical_id()) {
-                announce(&Provoked::one(device, report.iova, report.access));
+                let access = report.access.context("minihv did not say what the device tried")?;
+                announce(&Provoked::one(device, report.iova, access));
             }
             count += 1;
         }
@@ -205,7 +206,8 @@ impl Printed {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Report {
     iova: Iova,
-    access: Access,
+    /// What the device tried, if the source says so.
+    access: Option<Access>,
     source: Option<String>,
 }
 
@@ -223,7 +225,8 @@ fn parse_dmar(line: &str) -> Option<Report> {
     let source = rest.split_once("device [")?.1.split_once(']')?.0.trim_start_matches("0000:").to_owned();
     let digits = rest.split_once("fault addr 0x")?.1;
     let digits = digits.split(|c: char| !c.is_ascii_hexdigit()).next()?;
-    Some(Report { iova: Iova(u64::from_str_radix(digits, 16).ok()? & !0xfff), access, source: Some(source) })
+    let iova = Iova(u64::from_str_radix(digits, 16).ok()? & !0xfff);
+    Some(Report { iova, access: Some(access), source: Some(source) })
 }
 
 #[cfg(test)]
@@ -235,7 +238,8 @@ mod tests {
         let line =
             "3,500,1000,-;DMAR: [DMA Write NO_PASID] Request device [00:05.0] fault addr 0x40001000 [fault reason \
                     0x71] SM: Present bit in first-level paging entry is clear";
-        let expected = Report { iova: Iova(0x4000_1000), access: Access::Write, source: Some("00:05.0".to_owned()) };
+        let expected =
+            Report { iova: Iova(0x4000_1000), access: Some(Access::Write), source: Some("00:05.0".to_owned()) };
         assert_eq!(parse_dmar(line), Some(expected));
         assert_eq!(parse_dmar("6,1,1,-;DMAR: Enabled IRQ remapping"), None);
     }

@@ -13,8 +13,8 @@ const FAULT: &str = ": fault: endpoint 0x";
 pub struct Printed {
     /// The page.
     pub iova: Iova,
-    /// What the device tried.
-    pub access: Access,
+    /// What the device tried. QEMU's IOMMU does not say so where nothing is mapped.
+    pub access: Option<Access>,
     /// `bb:dd.f` of the function.
     pub source: String,
 }
@@ -37,8 +37,9 @@ pub fn parse(line: &str) -> Option<Printed> {
     let endpoint = hexadecimal(rest)?;
     let (access, rest) = rest.split_once(", ")?.1.split_once(" at 0x")?;
     let access = match access {
-        "read" => Access::Read,
-        "write" => Access::Write,
+        "read" => Some(Access::Read),
+        "write" => Some(Access::Write),
+        "access" => None,
         _ => return None,
     };
     let source = format!("{:02x}:{:02x}.{:x}", endpoint >> 8, endpoint >> 3 & 0x1f, endpoint & 7);
@@ -53,9 +54,12 @@ mod tests {
     fn lines_are_read() {
         let line =
             "3,500,1,-;virtio_iommu_rust virtio0: fault: endpoint 0x129, write at 0x40001008: no mapping allows it";
-        let expected = Printed { iova: Iova(0x4000_1000), access: Access::Write, source: "01:05.1".to_owned() };
-        assert_eq!(parse(line), Some(expected));
+        let source = "01:05.1".to_owned();
+        let expected = Some(Printed { iova: Iova(0x4000_1000), access: Some(Access::Write), source });
+        assert_eq!(parse(line), expected);
         assert!(is_fault(line));
+        let unsaid = line.replace("write at", "access at");
+        assert_eq!(parse(&unsaid), expected.map(|expected| Printed { access: None, ..expected }));
         assert_eq!(parse("virtio0: fault: endpoint 0x28, access: the reason is not known"), None);
         assert_eq!(parse("virtio0: aperture 0x0-0xffff"), None);
     }
