@@ -250,12 +250,15 @@ impl Partition {
         Ok(0)
     }
 
-    fn walk(&self, platform: &impl Platform, ebx: u32, edx: u32) -> Result<u64, Reply> {
+    fn walk(&mut self, platform: &impl Platform, ebx: u32, edx: u32) -> Result<u64, Reply> {
         let page = u64::from(edx & 0xf_ffff) << 32 | u64::from(ebx);
         let id = match edx >> 20 {
             WALK_SELECTED => self.selected,
             id => DomainId(id),
         };
+        if let Some(root) = &mut self.root {
+            return root.entry(platform, id, Iova(page << 12));
+        }
         match self.iommu.domains().translation(id) {
             None => Err(Reply::NoSuchObject),
             Some(Some(Translation::Stage1 { root, levels })) => {

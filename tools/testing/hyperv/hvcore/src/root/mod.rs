@@ -22,7 +22,7 @@ mod tests;
 use crate::hypercall::control_word::Outcome;
 use crate::hypercall::frame::Output;
 use crate::hypercall::list::Span;
-use crate::ids::{Gpa, LpIndex, Rid, VpIndex};
+use crate::ids::{DomainId, Gpa, Iova, LpIndex, Rid, VpIndex};
 use crate::iommu::capabilities::{Capabilities, Presence};
 use crate::overlay::{Fixed, Moved, Overlays};
 use crate::platform::Platform;
@@ -30,6 +30,7 @@ use crate::request::interrupts::MapInterrupt;
 use crate::request::list::{ApicId, List, PageNumber};
 use crate::request::refusal::{Ended, Refusal};
 use crate::request::root::{Object, PartitionProperty, RootRequest, ROOT};
+use crate::request::root_domains::Name;
 use crate::status::Status;
 use crate::test_interface::{DeviceField, Reply};
 use domains::Domains;
@@ -156,6 +157,15 @@ impl RootHost {
             DeviceField::Rid => Ok(rid.0.into()),
             DeviceField::DeviceTlb => Err(Reply::Refused),
         }
+    }
+
+    /// What a page of a domain is mapped onto, as an entry for 4 KiB has it; 0 when it is not mapped.
+    ///
+    /// # Errors
+    /// [`Reply::NoSuchObject`] for another domain or address than there is.
+    pub fn entry(&mut self, platform: &impl Platform, id: DomainId, iova: Iova) -> Result<u64, Reply> {
+        let leaf = self.domains.query(platform, Name::Own(id), iova).map_err(|_| Reply::NoSuchObject)?;
+        Ok(leaf.map_or(0, |leaf| leaf.page.0 | stage2::bits(leaf.access)))
     }
 
     /// Checks what is to be checked before the input of a call is looked at.

@@ -16,7 +16,8 @@ const ADDRESS: u64 = 0x000f_ffff_ffff_f000;
 const PRESENT: u64 = READ | WRITE;
 const SMALL_PAGES: u64 = ENTRIES;
 
-const fn bits(access: Access) -> u64 {
+/// The bits of an entry that allow it.
+pub(super) const fn bits(access: Access) -> u64 {
     match access {
         Access::Read => READ,
         Access::ReadWrite => READ | WRITE,

@@ -8,6 +8,7 @@ use crate::options::Options;
 use crate::overlay::Overlays;
 use crate::partition::{Partition, Progress};
 use crate::synic::MsrOutcome;
+use crate::test_interface::{Command, Reply};
 use crate::testing::MockPlatform;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -210,6 +211,13 @@ fn a_device_domain() {
     assert_eq!(root.call(reps(0xc6, 4), &with(DOMAIN, &[0x7123, 0x8000, 0x9fff, 0xa000])), 4 << 32);
     let found: Vec<u64> = (0..4).map(|index| root.platform.get_u64(OUTPUT + 8 * index)).collect();
     assert_eq!(found, [0x9_0123, 0x9_1000, 0x9_2fff, u64::MAX]);
+    // The same to the test interface.
+    let walk = |root: &mut Root, domain: u32, page: u32| {
+        root.partition.control(&mut root.platform, Command::Walk as u32, page, domain << 20)
+    };
+    assert_eq!(walk(&mut root, 7, 8), (Reply::Ok as u32, 0x9_1003));
+    assert_eq!(walk(&mut root, 7, 0xa), (Reply::Ok as u32, 0));
+    assert_eq!(walk(&mut root, 8, 8), (Reply::NoSuchObject as u32, 0));
     // There is no table for the next address, and no page to make one of.
     assert_eq!(root.call(reps(0xb3, 2), &with(DOMAIN, &[3 << 32, 0x1f_f000, 0x93, 0x94])), 1 << 32 | 0x0b);
     assert_eq!(root.call(reps(0x48, 1), &[1, 0x84]), 1 << 32);

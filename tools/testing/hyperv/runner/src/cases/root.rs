@@ -64,19 +64,20 @@ fn kernels(case: Case, cpus: u32, count: usize) -> Case {
 }
 
 /// Without the driver of the IOMMU.
-fn unmanaged(name: &'static str, scenario: &'static str, cpus: u32, count: usize) -> Case {
-    let case = with(Case::new("root", name, scenario), &mode::UNMANAGED);
-    kernels(case, cpus, count).append("hv_root_iommu=off").expect(iommu_silent())
-}
-
 fn boot(name: &'static str, cpus: u32) -> Case {
-    unmanaged(name, "unmanaged", cpus, 1)
+    let case = with(Case::new("root", name, "unmanaged"), &mode::UNMANAGED);
+    kernels(case, cpus, 1).append("hv_root_iommu=off").expect(iommu_silent())
 }
 
-/// With it.
-fn managed(name: &'static str, scenario: &'static str, words: &[&str]) -> Case {
+/// With it, in so many kernels.
+fn managed_by(name: &'static str, scenario: &'static str, words: &[&str], count: usize) -> Case {
     let case = with(Case::new("root", name, scenario), words);
-    kernels(case, 2, 1).append("hugepagesz=2M").append("hugepages=4").expect(iommu_up(48, " 4K 2M 1G"))
+    let up = iommu_up(48, " 4K 2M 1G").times(Times::Exactly(count));
+    kernels(case, 2, count).append("hugepagesz=2M").append("hugepages=4").expect(up)
+}
+
+fn managed(name: &'static str, scenario: &'static str, words: &[&str]) -> Case {
+    managed_by(name, scenario, words, 1)
 }
 
 /// Calls that go wrong, and what the driver says of them.
@@ -104,8 +105,8 @@ pub fn cases() -> Vec<Case> {
         boot("boot-1", 1).thorough(),
         boot("boot-2", 2),
         boot("boot-4", 4).thorough(),
-        // The second kernel finds the processors started.
-        unmanaged("kexec", "kexec", 2, 2).pack(Pack::Kernel).followed_by(&["unmanaged"]).thorough(),
+        // The second kernel finds the processors started, and the devices in the domains of the first.
+        managed_by("kexec", "kexec", &mode::STRICT, 2).pack(Pack::Kernel).followed_by(&["root-dma"]).thorough(),
         managed("strict", "root-dma", &mode::STRICT),
         managed("deferred", "root-dma", &mode::DEFERRED).thorough(),
         managed("identity", "root-identity", &mode::IDENTITY).thorough(),
