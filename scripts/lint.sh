@@ -5,7 +5,7 @@ set -euo pipefail
 # shellcheck source=scripts/lib.sh
 . "${BASH_SOURCE[0]%/*}/lib.sh"
 
-readonly STEPS=(shellcheck rustfmt clippy checkpatch spdx words pictures)
+readonly STEPS=(shellcheck rustfmt clippy checkpatch spdx words pictures series)
 
 usage() {
 	cat <<-END
@@ -18,6 +18,7 @@ usage() {
 	spdx            every file names its licence
 	words           nothing unfinished is left behind
 	pictures        each picture of the documentation is of the text beside it
+	series          scripts/series-table names each file and patch that is laid over a kernel tree
 	docs            the pages build without a warning (needs sphinx; not among the default steps)
 	kernel-clippy   clippy on the kernel's Rust (needs a built release or debug kernel; not among the default steps)
 	END
@@ -112,6 +113,26 @@ lint_pictures() {
 }
 
 # The kernel's own build of the two directories that have pages of the project's.
+# lint_series: what scripts/series.sh would find only after it has made a tree.
+lint_series() {
+	cd "$HV_TOP"
+	project_files Documentation drivers include patches rust samples tools/hv tools/testing/selftests |
+		tr '\0' '\n' | awk '
+			FNR == NR {
+				for (i = 2; i <= NF; i++) {
+					if ($1 == "patch" && i == 2) named["patches/" $i] = 1
+					if ($1 == "files" || $1 == "out") named[$i] = 1
+				}
+				next
+			}
+			{
+				path = $0
+				while (path != "" && !(path in named)) if (!sub("/[^/]*$", "", path)) path = ""
+				if (path == "") { print $0; lost = 1 }
+			}
+			END { exit lost }' scripts/series-table -
+}
+
 lint_docs() {
 	local out=$HV_BUILD/docs found pages=()
 	if ! type -P sphinx-build >/dev/null; then
@@ -148,11 +169,16 @@ lint_kernel-clippy() {
 		touch "$objdir/seeded.stamp"
 	fi
 	log=$objdir/clippy.log
-	for variant in drivers/iommu/hyperv drivers/hv; do
+	for variant in drivers/iommu/hyperv drivers/iommu/virtio_iommu_rust drivers/hv samples/rust; do
 		if [[ -f $HV_LINUX/$variant/Makefile ]]; then targets+=("$variant/"); fi
 	done
 	# A warning appears only when its file is compiled.
-	(cd "$objdir" && find rust drivers/iommu/hyperv drivers/hv \( -name 'hv_*.o' -o -name 'libkernel.rmeta' -o -name 'kernel.o' \) -delete)
+	for variant in "${targets[@]}"; do
+		if [[ -d $objdir/$variant ]]; then
+			find "$objdir/$variant" \( -name 'hv_*.o' -o -name '*rust*.o' -o -name 'iommu_mock*.o' -o -name 'libkernel.rmeta' -o \
+				-name 'kernel.o' \) -delete
+		fi
+	done
 	kmake "$objdir" CLIPPY=1 "${targets[@]}" 2>&1 | tee "$log"
 	# The kernel's own files have warnings under this compiler; ours must not.
 	found=$(grep -aoE -- '--> [^ :]+\.rs:[0-9]+' "$log" | sed -E "s|^--> ($HV_LINUX/)?||" | sort -u |
