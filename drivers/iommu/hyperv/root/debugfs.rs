@@ -6,6 +6,7 @@
 //! `Documentation/virt/hyperv/host-iommu.rst`.
 
 use super::{
+    driver::NAME,
     instance::Instance,
     places::{
         Doubt,
@@ -29,9 +30,6 @@ use kernel::{
         SetOnce, //
     },
 };
-
-/// Name of the directory.
-const NAME: &CStr = c"hv_root_iommu";
 
 /// The files; each goes when it is dropped.
 #[pin_data]

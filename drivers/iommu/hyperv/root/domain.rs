@@ -9,9 +9,9 @@ use super::{
         UnmapDeviceGpaPages, //
     },
     domain_name::DomainName,
+    driver::RootIommu,
     instance::Instance,
     memory,
-    ops::RootIommu,
     page_range::{
         PageRange,
         Unit,

@@ -29,6 +29,7 @@ mod debugfs;
 mod device_domain;
 mod domain;
 mod domain_name;
+mod driver;
 mod endpoint;
 mod instance;
 mod leaf;
@@ -54,7 +55,7 @@ use kernel::{
 };
 
 /// Prefix of the driver's messages.
-const __LOG_PREFIX: &[u8] = b"hv_root_iommu\0";
+const __LOG_PREFIX: &[u8] = driver::NAME.to_bytes_with_nul();
 
 #[allow(unsafe_code)]
 // SAFETY: All of this rests on the hypervisor's word; what is made of it, `readings` says.
@@ -71,7 +72,7 @@ const __LOG_PREFIX: &[u8] = b"hv_root_iommu\0";
 //   be done in `flush_all`, nor for a gather. When the hypervisor has not unmapped all of what it
 //   should, `Domain::close` blocks the domain's devices before `unmap` returns, and keeps others
 //   out.
-unsafe impl kernel::iommu::driver::SoundDriver for ops::RootIommu {}
+unsafe impl kernel::iommu::driver::SoundDriver for driver::RootIommu {}
 
 /// Looks for the IOMMU and, when the partition has one, takes it into service.
 ///

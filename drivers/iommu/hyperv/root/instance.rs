@@ -155,7 +155,9 @@ impl Instance {
         let record = match Record::new(name) {
             Ok(record) => record,
             Err(error) => {
-                self.delete(name);
+                if self.delete(name) {
+                    self.names.give_back(name);
+                }
                 return Err(error);
             }
         };
@@ -213,19 +215,17 @@ impl Instance {
         } else if self.delete(name) {
             let removed = self.domains.lock().remove_node(&name);
             drop(removed);
+            // Not before: whoever is given the number enters a record of his own.
+            self.names.give_back(name);
         } else {
             record.retire();
         }
     }
 
-    /// Deletes a domain, and gives its number back if the hypervisor has forgotten it. Whether it
-    /// has.
+    /// Deletes a domain. Whether the hypervisor has forgotten it, so that its number can be given back.
     fn delete(&self, name: DomainName) -> bool {
         match calls::delete(name) {
-            Ok(()) => {
-                self.names.give_back(name);
-                true
-            }
+            Ok(()) => true,
             Err(failure) => {
                 pr_err!("{} of {name}: {failure}\n", DeleteDeviceDomain::NAME);
                 false
@@ -281,7 +281,8 @@ impl Instance {
                 requester.users = requester.users.saturating_sub(1);
             }
         }
-        requesters.retain(|r| r.users > 0 || !r.is_blocked::<HypervisorSwitch>());
+        // One that stays blocked is remembered: at shutdown it goes back to where it was found.
+        requesters.retain(|r| r.users > 0 || r.place != places::Place::Gone);
     }
 
     /// Puts a device with these requesters into a domain, unless `may_enter` says, with the lock
@@ -364,9 +365,9 @@ impl Instance {
         while let Some(requester) = self.requester(index) {
             index += 1;
             let ids = [requester.id];
-            if requester.place != places::Place::Initial
-                && self.put(&ids, DomainName::IDENTITY, || true).is_err()
-            {
+            let is_as_found =
+                requester.place == places::Place::Initial && requester.doubt == places::Doubt::None;
+            if !is_as_found && self.put(&ids, DomainName::IDENTITY, || true).is_err() {
                 let _ = self.block(&ids);
             }
         }

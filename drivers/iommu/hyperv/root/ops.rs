@@ -4,6 +4,7 @@
 
 use super::{
     domain::Domain,
+    driver::RootIommu,
     endpoint::Endpoint,
     instance::Instance,
     readings,
@@ -46,9 +47,6 @@ use kernel::{
 const MSI_WINDOW: Iova = Iova::new(0xfee0_0000);
 /// Its length in bytes.
 const MSI_WINDOW_BYTES: usize = 0x10_0000;
-
-/// The driver.
-pub(crate) struct RootIommu;
 
 /// The driver's operations.
 pub(crate) static OPS: Ops<RootIommu> =

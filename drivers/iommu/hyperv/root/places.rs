@@ -113,16 +113,6 @@ impl<I: Copy + PartialEq, D: Copy + PartialEq> Requester<I, D> {
         may_be_in || self.place == Place::In(domain)
     }
 
-    /// Whether its DMA goes nowhere, certainly.
-    pub(crate) fn is_blocked<S: Switch<Id = I, Domain = D>>(&self) -> bool {
-        let goes_nowhere = match self.place {
-            Place::In(domain) => domain == S::BLOCKING,
-            Place::Detached | Place::Gone => true,
-            Place::Initial => false,
-        };
-        goes_nowhere && self.doubt == Doubt::None
-    }
-
     /// Asks to put it into a domain, and notes what came of it.
     fn attach<S: Switch<Id = I, Domain = D>>(
         &mut self,
@@ -135,10 +125,18 @@ impl<I: Copy + PartialEq, D: Copy + PartialEq> Requester<I, D> {
                 self.place = Place::In(domain);
                 self.doubt = Doubt::None;
             }
-            Answer::Gone(_) => {
-                self.place = Place::Gone;
-                self.doubt = Doubt::None;
-            }
+            // It takes two calls to say so. If the first was wrong, the second one blocks the device.
+            Answer::Gone(failure) => match switch.detach(self.id) {
+                Answer::Gone(_) => {
+                    self.place = Place::Gone;
+                    self.doubt = Doubt::None;
+                }
+                Answer::Done => {
+                    self.place = Place::Detached;
+                    self.doubt = Doubt::None;
+                }
+                Answer::Refused(_) | Answer::Unclear(_) => return Answer::Refused(failure),
+            },
             Answer::Refused(_) => {}
             // In the domain that blocks it does no harm.
             Answer::Unclear(_) if domain == S::BLOCKING => {}

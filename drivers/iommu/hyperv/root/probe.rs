@@ -11,11 +11,12 @@ use super::{
         MIN_WIDTH, //
     },
     device_domain::GetIommuCapabilities,
-    instance::Instance,
-    ops::{
+    driver::{
         RootIommu,
-        OPS, //
+        NAME, //
     },
+    instance::Instance,
+    ops::OPS,
     readings, //
 };
 use kernel::{
@@ -30,9 +31,6 @@ use kernel::{
     },
     prelude::*, //
 };
-
-/// Name of the IOMMU in `/sys/class/iommu`.
-const NAME: &CStr = c"hv_root_iommu";
 
 /// Looks for the IOMMU and takes it into service.
 ///
@@ -59,6 +57,8 @@ pub(crate) fn probe() -> Result {
     let registration =
         Registration::<RootIommu>::new(&OPS, settings, instance).inspect_err(|error| {
             pr_err!("cannot be registered: errno {}\n", error.to_errno());
+            // The core has left devices blocked, and they go on without an IOMMU.
+            instance.shut_down();
         })?;
     // The partition's IOMMU never goes.
     core::mem::forget(registration);

@@ -4,7 +4,7 @@
 
 use super::{
     domain_name::DomainName,
-    ops::RootIommu, //
+    driver::RootIommu, //
 };
 use kernel::{
     iommu::{

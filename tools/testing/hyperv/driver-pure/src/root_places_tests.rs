@@ -139,16 +139,32 @@ fn a_device_is_detached_where_the_blocking_domain_refuses() {
     let machine = Machine::with(&[Fate::Refused, Fate::Fine]);
     let mut all = requesters(&[1]);
     assert_eq!(block(&machine, &mut all, &[1]), Ok(()));
-    assert_eq!((all[0].place, all[0].is_blocked::<Machine>()), (Place::Detached, true));
-    machine.fates.borrow_mut().extend([Fate::Fine, Fate::Gone]);
+    assert_eq!((all[0].place, all[0].doubt), (Place::Detached, Doubt::None));
+    machine.fates.borrow_mut().extend([Fate::Fine, Fate::Gone, Fate::Gone]);
     assert_eq!(put(&machine, &mut all, &[1], 6), Ok(()));
-    assert!(!all[0].is_blocked::<Machine>());
+    assert_eq!(all[0].place, Place::In(6));
     assert_eq!(block(&machine, &mut all, &[1]), Ok(()), "one that is gone does no DMA");
     assert_eq!(all[0].place, Place::Gone);
     machine.fates.borrow_mut().extend([Fate::Fine, Fate::Refused, Fate::LateDone]);
     assert_eq!(put(&machine, &mut all, &[1], 6), Ok(()));
     assert_eq!(block(&machine, &mut all, &[1]), Err(Fate::Refused));
-    assert!(!all[0].is_blocked::<Machine>() && all[0].touches(6));
+    assert!(all[0].place == Place::In(6) && all[0].touches(6));
+}
+
+#[test]
+fn it_takes_two_calls_to_say_that_a_device_is_gone() {
+    let machine = Machine::default();
+    let mut all = requesters(&[1]);
+    assert_eq!(put(&machine, &mut all, &[1], 6), Ok(()));
+    machine.fates.borrow_mut().extend([Fate::Gone, Fate::Refused]);
+    assert!(put(&machine, &mut all, &[1], 7).is_err());
+    assert_eq!((all[0].place, count_in(&all, 6)), (Place::In(6), 1), "a search for the domain's devices finds it");
+    machine.fates.borrow_mut().extend([Fate::Gone, Fate::Fine]);
+    assert!(put(&machine, &mut all, &[1], 7).is_err());
+    assert_eq!(all[0].place, Place::Detached, "the second call has blocked it");
+    machine.fates.borrow_mut().extend([Fate::Gone, Fate::Gone]);
+    assert!(put(&machine, &mut all, &[1], 7).is_err());
+    assert_eq!(all[0].place, Place::Gone);
 }
 
 #[test]

@@ -148,7 +148,8 @@ fn comes_and_goes(context: &mut Context<'_>) -> Result<Outcome> {
         if translation != DeviceTranslation::Blocked {
             bail!("{} is gone, and its translation is {translation:?}", function.address);
         }
-        if let Some(line) = root_debugfs::requesters()?.iter().find(|line| line.id & 0xffff == id.0) {
+        let of_it = root_debugfs::requesters()?.into_iter().find(|line| line.id & 0xffff == id.0);
+        if let Some(line) = of_it.filter(|line| line.users != 0 || line.place != "blocking") {
             bail!("{} is gone, and there is {line:?}", function.address);
         }
         write_sysfs(Path::new("/sys/bus/pci/rescan"), "1")?;
