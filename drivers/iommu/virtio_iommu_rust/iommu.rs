@@ -329,6 +329,13 @@ impl Iommu {
     /// [`ENOMEM`], or what the IOMMU answers. If the IOMMU does not take the device back, the device is
     /// blocked, and there is a message.
     pub(crate) fn put(&self, endpoint: &Endpoint, to: Place) -> Result {
+        // A device whose reserved IOVAs are not known is blocked, whatever the core asks for. To refuse it would
+        // end the registration, and with that the translation of all devices.
+        let to = if endpoint.is_admitted() {
+            to
+        } else {
+            Place::Blocking
+        };
         let _moving = self.moving.lock();
         let mut place = endpoint.place().lock();
         let goal = self.goal(&to)?;

@@ -73,8 +73,7 @@ impl Driver for VirtioIommu {
 
     fn default_domain(device: &Probed<'_, VirtioIommu>) -> DefaultDomain {
         let lacks_identity = iommu::default_is_identity() && !device.instance().has_identity();
-        if !device.endpoint().is_admitted() || lacks_identity {
-            // `alloc_domain` refuses the former.
+        if lacks_identity {
             DefaultDomain::Translating
         } else {
             DefaultDomain::Any
@@ -82,10 +81,6 @@ impl Driver for VirtioIommu {
     }
 
     fn alloc_domain(device: &Probed<'_, VirtioIommu>) -> Result<NewDomain<VirtioIommu>> {
-        if !device.endpoint().is_admitted() {
-            // The core blocks the device then, and lets go of it.
-            return Err(ENODEV);
-        }
         Domain::allocate(device.instance())
     }
 

@@ -26,6 +26,11 @@ use kernel::{
     prelude::*,
     processor::cpu_relax,
     sync::Arc,
+    time::{
+        Delta,
+        Instant,
+        Monotonic, //
+    },
     virtio::{
         buffer::Buffer,
         queue::{
@@ -247,6 +252,13 @@ fn put_back(pool: &mut Pool, request: KBox<Request>) {
     let _ = pool.idle.push_within_capacity(request);
 }
 
+/// How long a device may take for an answer. One that takes longer will not answer: its bus mastering
+/// may have been switched off for the next kernel.
+const PATIENCE: Delta = Delta::from_millis(10_000);
+
+/// How often the queue is looked at before the clock is.
+const LOOKS: u32 = 4096;
+
 /// Waits until all requests are answered, and gives back the answer that somebody waits for.
 ///
 /// # Errors
@@ -254,11 +266,20 @@ fn put_back(pool: &mut Pool, request: KBox<Request>) {
 /// [`EIO`]: not all are answered, nor will they be.
 fn drain(queue: &mut Locked<'_, Pool>) -> Result<Option<Answer<Asker>>> {
     let mut wanted = None;
+    let (mut looks, mut since) = (0u32, None);
     queue.kick();
     while queue.state().in_flight > 0 {
         let Some(mut answer) = queue.take() else {
             if queue.is_broken() {
                 return Err(EIO);
+            }
+            looks = looks.wrapping_add(1);
+            if looks % LOOKS == 0 {
+                let since: &Instant<Monotonic> = since.get_or_insert_with(Instant::now);
+                if since.elapsed() > PATIENCE {
+                    queue.give_up();
+                    return Err(EIO);
+                }
             }
             cpu_relax();
             continue;

@@ -138,6 +138,7 @@ unsafe impl<T: Driver> driver::RegistrationOps for Adapter<T> {
             (*raw).feature_table_size = T::FEATURES.len() as u32;
             (*raw).probe = Some(Self::probe_callback);
             (*raw).remove = Some(Self::remove_callback);
+            (*raw).freeze = Some(Self::freeze_callback);
             (*raw).shutdown = match T::SHUTDOWN {
                 // What the core does without a callback.
                 Shutdown::Reset => None,
@@ -176,6 +177,12 @@ impl<T: Driver> Adapter<T> {
         let data = unsafe { device.as_ref().drvdata_borrow::<T::Data<'_>>() };
         T::unbind(device, data);
         device.end();
+    }
+
+    /// The system does not sleep while the driver is bound: a device that was reset has lost its queues, and no
+    /// driver here opens them again.
+    extern "C" fn freeze_callback(_device: *mut bindings::virtio_device) -> c_int {
+        EOPNOTSUPP.to_errno()
     }
 
     extern "C" fn go_on_callback(_device: *mut bindings::virtio_device) {}

@@ -202,6 +202,14 @@ impl<S: State> Locked<'_, S> {
         })
     }
 
+    /// Expects nothing of the device any more: the queue is broken from now on.
+    pub fn give_up(&mut self) {
+        if !self.inner.raw.is_null() {
+            // SAFETY: By the invariant the queue is not deleted; the lock is held.
+            unsafe { bindings::__virtqueue_break(self.inner.raw) };
+        }
+    }
+
     /// Whether nothing will be given back any more: the device is broken, or the queue is not open.
     pub fn is_broken(&self) -> bool {
         let raw = self.inner.raw;
