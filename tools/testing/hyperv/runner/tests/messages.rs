@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
-//! Documentation/virt/hyperv/pviommu-messages.rst quotes every message that the kernel side of this project can print,
-//! with its level, and none besides.
+//! Documentation/virt/hyperv/pviommu-messages.rst, and host-iommu.rst for the driver of the root partition, quote every
+//! message that the kernel side of this project can print, with its level, and none besides.
 //!
 //! A message of the sources and its quotation are compared by their constant text: `{name}`, `%s` and `<anything>` stand
-//! for the same.
+//! for the same. The guest's driver hands most of its texts to one function, `say`, as data: `%` stands for what differs.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -19,7 +19,8 @@ type Message = (String, String);
 type Messages = BTreeMap<Message, String>;
 
 /// What the kernel puts before a message of the `pr_` family, by the directory or file.
-const PREFIXES: [(&str, &str); 4] = [
+const PREFIXES: [(&str, &str); 5] = [
+    ("drivers/iommu/hyperv/root/", "hv_root_iommu: "),
     ("drivers/iommu/hyperv/", "hv_pviommu: "),
     ("drivers/hv/", "hv_pci_dev_id: "),
     ("rust/kernel/", "rust_kernel: "),
@@ -29,7 +30,16 @@ const PREFIXES: [(&str, &str); 4] = [
 /// Directories with messages of this project, besides the patches.
 const DIRECTORIES: [&str; 3] = ["drivers/iommu/hyperv", "drivers/hv", "rust/kernel"];
 
-const PAGE: &str = "Documentation/virt/hyperv/pviommu-messages.rst";
+const PAGES: [&str; 2] = ["Documentation/virt/hyperv/pviommu-messages.rst", "Documentation/virt/hyperv/host-iommu.rst"];
+
+/// What `say` puts before a text.
+const SAID: [&str; 2] = ["hv_pviommu: ", "IOMMU: "];
+
+/// Words in place of a `%` that hold a blank.
+const WORDS: [&str; 5] = ["no blocking domain", "no identity domain", "; DMA is blocked", " 2M", " 1G"];
+
+/// The file of `say` itself.
+const SAYS: &str = "drivers/iommu/hyperv/host/message.rs";
 
 /// The start of a call that prints: the family, the level, and how often it prints.
 const CALL: &str =
@@ -67,6 +77,62 @@ fn calls(code: &str) -> Vec<Call> {
             Call { family: call[1].to_owned(), level: call[2].to_owned(), text }
         })
         .collect()
+}
+
+/// A text that `say` is given in a file, or a part of such a text.
+struct Said {
+    text: String,
+    /// What it becomes when each `%` is replaced.
+    becomes: Regex,
+    /// The levels that the file names.
+    levels: Vec<String>,
+    path: String,
+}
+
+impl Said {
+    fn new(text: String, levels: &[String], path: &str) -> Said {
+        let becomes = text.split('%').map(regex::escape).collect::<Vec<_>>().join(".*");
+        Said {
+            text,
+            becomes: Regex::new(&format!("^{becomes}$")).unwrap(),
+            levels: levels.to_vec(),
+            path: path.to_owned(),
+        }
+    }
+
+    fn may_have(&self, level: &str) -> bool {
+        self.levels.iter().any(|named| named == level)
+    }
+
+    /// Whether a quotation is this text with its words, or has words where the text has none.
+    fn is(&self, (quoted, level): &Message) -> bool {
+        let texts = SAID.iter().filter_map(|prefix| quoted.strip_prefix(prefix));
+        let covers = |quoted: &str| {
+            let any = quoted.split("<>").map(regex::escape).collect::<Vec<_>>().join(".*");
+            Regex::new(&format!("^{any}$")).unwrap().is_match(&self.text)
+        };
+        self.may_have(level) && texts.into_iter().any(|text| self.becomes.is_match(text) || covers(text))
+    }
+
+    /// Whether a quotation contains it, as one contains the end that several messages share.
+    fn is_part_of(&self, (quoted, level): &Message) -> bool {
+        self.may_have(level) && quoted.contains(&self.text)
+    }
+}
+
+/// The texts of a file, which is free of comments, that uses `say`.
+fn said(path: &str, code: &str) -> Vec<Said> {
+    let uses = Regex::new(r"\bsay\(").unwrap();
+    if path == SAYS || path.starts_with("drivers/iommu/hyperv/tests/") || !uses.is_match(code) {
+        return Vec::new();
+    }
+    let levels = Regex::new(r"\bLevel::([A-Z][a-z]+)").unwrap();
+    let levels: Vec<String> = levels.captures_iter(code).map(|level| level[1].to_lowercase()).collect();
+    let quoted = Regex::new(r#""((?:[^"\\]|\\.|\\\n)*)""#).unwrap();
+    let texts = quoted.captures_iter(code).map(|literal| unescaped(&literal[1]));
+    // What holds a name in braces belongs to one of the kernel's macros.
+    let is_text = |text: &String| text.contains(' ') && !text.contains('{') && !WORDS.contains(&text.as_str());
+    texts.filter(is_text).map(|text| Said::new(text, &levels, path)).collect()
 }
 
 /// The constant text of a message.
@@ -125,8 +191,8 @@ fn added_c(patch: &str) -> BTreeMap<String, String> {
     files
 }
 
-fn printed() -> Messages {
-    let mut messages = Messages::new();
+fn printed() -> (Messages, Vec<Said>) {
+    let (mut messages, mut texts) = (Messages::new(), Vec::new());
     for directory in DIRECTORIES {
         for entry in WalkDir::new(root().join(directory)) {
             let path = entry.unwrap().into_path();
@@ -134,7 +200,11 @@ fn printed() -> Messages {
                 continue;
             }
             let name = path.strip_prefix(root()).unwrap().to_str().unwrap().to_owned();
-            enter(&mut messages, &name, &without_comments(&fs::read_to_string(&path).unwrap()));
+            let code = without_comments(&fs::read_to_string(&path).unwrap());
+            texts.extend(said(&name, &code));
+            if name != SAYS {
+                enter(&mut messages, &name, &code);
+            }
         }
     }
     for entry in fs::read_dir(root().join("patches")).unwrap() {
@@ -142,32 +212,38 @@ fn printed() -> Messages {
             enter(&mut messages, &file, &code);
         }
     }
-    messages
+    (messages, texts)
 }
 
-/// What the page quotes: terms of a definition list, with the level behind them and the two things that must be said.
+/// What the pages quote: terms of a definition list, with the level behind them and the two things that must be said.
 fn quoted() -> Messages {
-    let page = fs::read_to_string(root().join(PAGE)).unwrap();
     let entry = Regex::new(r"(?m)^``(.+)`` \(([a-z]+)\)\n((?:    .*\n|\n)+)").unwrap();
     let mut messages = Messages::new();
-    for found in entry.captures_iter(&page) {
-        for said in ["*Cause.* ", "*Remedy.* "] {
-            assert!(found[3].contains(said), "{}: no {said}", &found[1]);
+    for page in PAGES {
+        let text = fs::read_to_string(root().join(page)).unwrap();
+        for found in entry.captures_iter(&text) {
+            for said in ["*Cause.* ", "*Remedy.* "] {
+                assert!(found[3].contains(said), "{}: no {said}", &found[1]);
+            }
+            let old = messages.insert((constant(&found[1]), found[2].to_owned()), page.to_owned());
+            assert_ne!(old.as_deref(), Some(page), "quoted twice: {}", &found[1]);
         }
-        let old = messages.insert((constant(&found[1]), found[2].to_owned()), found[1].to_owned());
-        assert_eq!(old, None, "quoted twice: {}", &found[1]);
     }
     messages
 }
 
 #[test]
 fn the_page_quotes_every_message_and_no_other() {
-    let (printed, quoted) = (printed(), quoted());
+    let ((printed, said), quoted) = (printed(), quoted());
     let lacking: Vec<_> = printed.iter().filter(|(message, _)| !quoted.contains_key(message)).collect();
-    let gone: Vec<_> = quoted.iter().filter(|(message, _)| !printed.contains_key(message)).collect();
-    assert!(lacking.is_empty(), "{PAGE} lacks: {lacking:#?}");
-    assert!(gone.is_empty(), "{PAGE} quotes what nothing prints: {gone:#?}");
-    assert!(printed.len() > 40, "{} messages found", printed.len());
+    assert!(lacking.is_empty(), "not quoted: {lacking:#?}");
+    let is_quoted = |text: &Said| quoted.keys().any(|message| text.is(message) || text.is_part_of(message));
+    let lacking: Vec<_> = said.iter().filter(|text| !is_quoted(text)).map(|text| (&text.text, &text.path)).collect();
+    assert!(lacking.is_empty(), "not quoted: {lacking:#?}");
+    let is_there = |message: &Message| printed.contains_key(message) || said.iter().any(|text| text.is(message));
+    let gone: Vec<_> = quoted.iter().filter(|(message, _)| !is_there(message)).collect();
+    assert!(gone.is_empty(), "quoted, and nothing prints it: {gone:#?}");
+    assert!(printed.len() + said.len() > 60, "{} and {} messages found", printed.len(), said.len());
 }
 
 /// What is found in Rust and in C, and what is not.
@@ -191,4 +267,18 @@ fn messages_are_found() {
         [("Hyper-V: a=<>: <> b", "warn"), ("IOMMU: \"<>\"", "warn"), ("hv_pviommu: <> of <>: gone; stays", "err")];
     let found: Vec<(&str, &str)> = messages.keys().map(|(text, level)| (text.as_str(), level.as_str())).collect();
     assert_eq!(found, expected);
+}
+
+/// A text that is data of a call.
+#[test]
+fn said_texts_are_found() {
+    let code =
+        "let text = \"no sleep: % of %\";\nsay(Level::Err, None, text, &words);\nsay(Level::Info, dev, \"gone\", &[]);";
+    let texts = said("drivers/iommu/hyperv/sleep/any.rs", code);
+    assert_eq!(texts.len(), 1);
+    let message = |text: &str, level: &str| (text.to_owned(), level.to_owned());
+    assert!(texts[0].is(&message("hv_pviommu: no sleep: <> of 5", "err")));
+    assert!(!texts[0].is(&message("hv_pviommu: no rest: <> of <>", "err")));
+    assert!(!texts[0].is(&message("hv_pviommu: no sleep: <> of 5", "warn")));
+    assert!(said(SAYS, code).is_empty());
 }

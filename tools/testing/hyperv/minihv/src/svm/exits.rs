@@ -34,7 +34,7 @@ pub fn handle(vcpu: &mut Vcpu) -> After {
         exit::IO_PORT => io_port(vcpu),
         exit::MSR => msr_access(vcpu),
         exit::VMMCALL => vmmcall(vcpu),
-        exit::SHUTDOWN => io::guest_reset("triple fault"),
+        exit::SHUTDOWN => triple_fault(vcpu),
         // SVM is not advertised.
         exit::INVLPGA | exit::VMRUN | exit::VMLOAD..=exit::SKINIT => vcpu.inject(Event::InvalidOpcode),
         exit::NESTED_PAGE_FAULT => nested_page_fault(vcpu),
@@ -54,6 +54,12 @@ fn nmi(vcpu: &mut Vcpu) -> After {
         vcpu.inject(Event::Nmi);
     }
     After::Resume
+}
+
+fn triple_fault(vcpu: &mut Vcpu) -> ! {
+    let (vp, save) = (vcpu.index.0, vcpu.save());
+    log!("svm", "vp {vp} triple fault, rip {:#x}, cr2 {:#x}, cr3 {:#x}", save.rip, save.cr2, save.cr3);
+    io::guest_reset("triple fault")
 }
 
 fn emulate_cpuid(vcpu: &mut Vcpu) {
