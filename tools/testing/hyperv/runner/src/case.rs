@@ -325,7 +325,9 @@ impl Case {
     /// Whether the guest's driver is to bring the IOMMU up.
     fn is_managed(&self) -> bool {
         let is_root = self.hypervisor.split(' ').any(|word| word == "partition=root");
-        self.host == Host::Minihv && !is_root && !mode::UNMANAGED.iter().any(|word| self.append.iter().any(|own| own == word))
+        self.host == Host::Minihv
+            && !is_root
+            && !mode::UNMANAGED.iter().any(|word| self.append.iter().any(|own| own == word))
     }
 
     /// Whether one of the devices is virtio's.

@@ -170,7 +170,8 @@ fn enter(messages: &mut Messages, path: &str, code: &str) {
 
 /// Rust without the lines that are comments.
 fn without_comments(code: &str) -> String {
-    code.lines().filter(|line| !line.trim_start().starts_with("//")).map(|line| format!("{line}\n")).collect()
+    let lines: Vec<&str> = code.lines().filter(|line| !line.trim_start().starts_with("//")).collect();
+    lines.join("\n")
 }
 
 /// The lines that a patch adds to each C file.

@@ -9,9 +9,9 @@ use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
 
 use anyhow::{bail, Context as _, Result};
-use hvcore::test_interface::Counter;
 use hvcore::hypercall::codes::CallCode;
 use hvcore::platform::DeviceTlb;
+use hvcore::test_interface::Counter;
 use linkme::distributed_slice;
 
 use crate::check::{Check, Context, Scenario, SCENARIOS};

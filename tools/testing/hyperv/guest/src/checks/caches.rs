@@ -2,10 +2,10 @@
 //! What caches may still hold of a domain, as minihv logs it from the changes of its table.
 
 use anyhow::{bail, Context as _, Result};
-use hvcore::test_interface::Counter;
 use hvcore::hypercall::codes::CallCode;
 use hvcore::ids::DomainId;
 use hvcore::status::Status;
+use hvcore::test_interface::Counter;
 use linkme::distributed_slice;
 
 use crate::check::{Check, Context, Scenario, SCENARIOS};

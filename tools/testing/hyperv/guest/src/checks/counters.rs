@@ -2,8 +2,8 @@
 //! What minihv counted.
 
 use anyhow::{bail, Result};
-use hvcore::test_interface::Counter;
 use hvcore::hypercall::codes::CallCode;
+use hvcore::test_interface::Counter;
 
 use crate::check::{Check, Context};
 use crate::report::Outcome;

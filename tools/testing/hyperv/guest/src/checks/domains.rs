@@ -2,10 +2,10 @@
 //! Many domains: one after the other, and at once. All are made by iommufd for edu, with the mappings of one IOAS.
 
 use anyhow::{bail, Context as _, Result};
-use hvcore::test_interface::Counter;
 use hvcore::hypercall::codes::CallCode;
 use hvcore::ids::DomainId;
 use hvcore::status::Status;
+use hvcore::test_interface::Counter;
 use linkme::distributed_slice;
 use nix::errno::Errno;
 

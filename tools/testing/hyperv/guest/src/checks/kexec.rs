@@ -5,8 +5,8 @@ use std::fs;
 use std::ops::Range;
 
 use anyhow::{bail, Context as _, Result};
-use hvcore::test_interface::Counter;
 use hvcore::ids::{BusIndex, DomainId, Gpa, Iova};
+use hvcore::test_interface::Counter;
 use linkme::distributed_slice;
 
 use crate::check::{Check, Context, Scenario, SCENARIOS};

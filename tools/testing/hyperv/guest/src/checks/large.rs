@@ -2,8 +2,8 @@
 //! Large pages: one entry of the I/O page table each, and one flush.
 
 use anyhow::{bail, Context as _, Result};
-use hvcore::test_interface::Counter;
 use hvcore::ids::Iova;
+use hvcore::test_interface::Counter;
 
 use crate::check::{Check, Context};
 use crate::memory::{DmaBuffer, HugePage, PAGE};

@@ -7,8 +7,8 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use anyhow::{bail, ensure, Context as _, Result};
-use hvcore::test_interface::Counter;
 use hvcore::ids::{DomainId, Iova, LogicalDeviceId};
+use hvcore::test_interface::Counter;
 
 use crate::check::{Check, Context};
 use crate::debugfs::{self, DomainLine};

@@ -4,9 +4,9 @@
 use std::fs;
 
 use anyhow::{bail, Context as _, Result};
-use hvcore::test_interface::Counter;
 use hvcore::ids::DomainId;
 use hvcore::platform::DeviceTlb;
+use hvcore::test_interface::Counter;
 
 use crate::check::{Check, Context};
 use crate::disk;

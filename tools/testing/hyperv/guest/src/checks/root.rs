@@ -80,7 +80,6 @@ fn sum(domains: &[DomainLine], what: impl Fn(&DomainLine) -> u64) -> u64 {
 
 /// Nothing failed, nothing is in doubt.
 fn clean(context: &mut Context<'_>) -> Result<Outcome> {
-    let minihv = context.minihv()?;
     let domains = root_debugfs::domains()?;
     for line in &domains {
         context.reporter.note(&format!("{line:?}"));

@@ -2,10 +2,10 @@
 //! The tracepoints tell what minihv counts, with the right numbers; the counters in debugfs do, too.
 
 use anyhow::{bail, ensure, Context as _, Result};
-use hvcore::test_interface::Counter;
 use hvcore::hypercall::codes::CallCode;
 use hvcore::ids::DomainId;
 use hvcore::status::Status;
+use hvcore::test_interface::Counter;
 use linkme::distributed_slice;
 
 use crate::check::{Check, Context, Scenario, SCENARIOS};

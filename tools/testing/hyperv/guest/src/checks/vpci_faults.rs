@@ -7,10 +7,10 @@ use std::num::NonZeroU16;
 use std::path::{Path, PathBuf};
 
 use anyhow::{ensure, Context as _, Result};
-use hvcore::test_interface::Counter;
 use hvcore::ids::{BusIndex, Iova};
 use hvcore::inject::Occurrences;
 use hvcore::nt_status::NtStatus;
+use hvcore::test_interface::Counter;
 use hvcore::vpci::{MessageKind, Refusal};
 use hvprotocol::faults::Access;
 use linkme::distributed_slice;

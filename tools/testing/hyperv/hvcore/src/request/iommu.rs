@@ -73,7 +73,7 @@ impl IommuRequest {
     /// # Errors
     /// The first of these that holds, the partition before all others:
     /// - [`Status::INVALID_PARTITION_ID`]: any partition but the own one.
-    /// - [`Status::UNKNOWN_PROPERTY`]: the one property that there is is not asked for.
+    /// - [`Status::UNKNOWN_PROPERTY`]: another property is asked for than the one that there is.
     /// - [`Status::INVALID_PARAMETER`]: a field that is not zero and must be, a level or type of domain that there is
     ///   not, one of the two numbers that are no domain's, flags that are not known or do not go together, a root that
     ///   must not be there or is misaligned.

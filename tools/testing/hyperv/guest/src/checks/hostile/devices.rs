@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::{bail, ensure, Context as _, Result};
-use hvcore::test_interface::ToldField;
 use hvcore::hypercall::codes::CallCode;
 use hvcore::ids::LogicalDeviceId;
+use hvcore::test_interface::ToldField;
 use linkme::distributed_slice;
 
 use super::judge::{account, Account};

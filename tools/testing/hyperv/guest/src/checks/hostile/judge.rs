@@ -2,8 +2,8 @@
 //! What must be true of a device, whatever the host answered.
 
 use anyhow::{bail, Context as _, Result};
-use hvcore::test_interface::ToldField;
 use hvcore::status::Status;
+use hvcore::test_interface::ToldField;
 
 use crate::kernel_log::is_drivers;
 use crate::minihv::{DeviceTranslation, Minihv};

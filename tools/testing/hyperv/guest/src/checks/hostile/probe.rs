@@ -4,8 +4,8 @@
 use std::str::FromStr;
 
 use anyhow::{bail, ensure, Context as _, Result};
-use hvcore::test_interface::{Counter, ToldField};
 use hvcore::ids::LogicalDeviceId;
+use hvcore::test_interface::{Counter, ToldField};
 use linkme::distributed_slice;
 
 use super::sequence::{each, Hostility};
