@@ -248,7 +248,7 @@ pub struct TestArgs {
     /// Guests at the same time [default: three for two processors, at most 3].
     #[arg(long, value_name = "N")]
     pub parallel: Option<usize>,
-    /// A kernel's build directory: debug, module, pviommu-off, rust-off, rt, strict, compat, virtio, kcsan or release;
+    /// A kernel's build directory: debug, module, pviommu-off, rust-off, rt, strict, compat, kcsan or release;
     /// modules are taken from `modules` in it.
     /// Cases whose kernel is not given are left out.
     #[arg(long = "kernel-variant", value_name = "NAME=DIR")]
