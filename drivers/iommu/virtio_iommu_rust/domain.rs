@@ -5,6 +5,7 @@
 use super::{
     endpoint::{
         EndpointIds,
+        Left,
         Place, //
     },
     iommu::{
@@ -98,15 +99,29 @@ impl Shared {
         Ok(state.endpoints.reserve(1, GFP_ATOMIC)?)
     }
 
-    /// Has `attach` take endpoints out of the domain, whatever comes of it. Nothing is mapped or unmapped
-    /// meanwhile: until the device has taken them out they reach what is mapped, and afterwards the device
-    /// knows the domain no more, perhaps.
-    pub(super) fn leave(&self, ids: &Arc<EndpointIds>, attach: impl FnOnce() -> Result) -> Result {
+    /// Has `attach` take endpoints out of the domain. Nothing is mapped or unmapped meanwhile: until the
+    /// device has taken them out they reach what is mapped, and afterwards the device knows the domain no
+    /// more, perhaps.
+    ///
+    /// Endpoints that could not be taken out may be in the domain for ever. The device goes on being told
+    /// of unmaps, nothing is mapped any more, and the domain's number is given to no other one.
+    pub(super) fn leave(
+        self: &Arc<Self>,
+        ids: &Arc<EndpointIds>,
+        attach: impl FnOnce() -> (Result, Left),
+    ) -> Result {
         let mut state = self.state.lock();
         // A device that is broken says so again at once.
         let _ = self.iommu.requests.sync();
-        let result = attach();
-        state.endpoints.retain(|other| !Arc::ptr_eq(other, ids));
+        let (result, left) = attach();
+        match left {
+            Left::Certainly => state.endpoints.retain(|other| !Arc::ptr_eq(other, ids)),
+            Left::PerhapsNot => {
+                state.is_closed = true;
+                // Whoever drops the last reference gives the number back.
+                core::mem::forget(self.clone());
+            }
+        }
         result
     }
 
@@ -225,11 +240,8 @@ impl Shared {
             "domain {number}: the device did not unmap; {} devices are blocked\n",
             state.endpoints.len()
         );
-        for ids in &state.endpoints {
-            let _ = self.iommu.block(ids);
-        }
-        // None is in the domain any more: the device need not be told of its mappings.
-        state.endpoints.clear();
+        // Of those that are not in the domain any more the device need not be told.
+        state.endpoints.retain(|ids| self.iommu.block(ids).is_err());
     }
 }
 

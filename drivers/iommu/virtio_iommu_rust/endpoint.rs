@@ -71,6 +71,15 @@ impl EndpointIds {
     }
 }
 
+/// Whether endpoints have left a domain.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Left {
+    /// The device has put them elsewhere.
+    Certainly,
+    /// The device has neither put them elsewhere nor blocked them.
+    PerhapsNot,
+}
+
 /// Which domain a device is in.
 #[derive(Clone)]
 pub(crate) enum Place {

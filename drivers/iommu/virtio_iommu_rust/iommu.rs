@@ -6,6 +6,7 @@ use super::{
     endpoint::{
         Endpoint,
         EndpointIds,
+        Left,
         Place, //
     },
     protocol::{
@@ -388,15 +389,18 @@ impl Iommu {
     /// The device is blocked, or there is a message that it is not.
     fn change(&self, place: &mut Place, ids: &Arc<EndpointIds>, to: Place, goal: Goal) -> Result {
         let attach = || {
-            self.requests
-                .attach(ids, goal.number, goal.translation)
-                .inspect_err(|_| {
-                    let _ = self.block(ids);
-                })
+            let result = self.requests.attach(ids, goal.number, goal.translation);
+            let is_out = result.is_ok() || self.block(ids).is_ok();
+            let left = if is_out {
+                Left::Certainly
+            } else {
+                Left::PerhapsNot
+            };
+            (result, left)
         };
         let left = match &*place {
             Place::Mapped(domain) => domain.leave(ids, attach),
-            _ => attach(),
+            _ => attach().0,
         };
         let entered = left.and_then(|()| match &to {
             Place::Mapped(domain) => domain.enter(ids),

@@ -83,7 +83,7 @@ impl Iommu {
         let parent = Arc::new(parent, GFP_KERNEL)?;
         let counters = Arc::new(Counters::new(), GFP_KERNEL)?;
         let settings = Settings {
-            name: &*CString::try_from_fmt(fmt!("mock{number}"))?,
+            name: &CString::try_from_fmt(fmt!("mock{number}"))?,
             parent: Some(parent.dev()),
             attributes: None,
             max_pasids: 16,
