@@ -105,12 +105,7 @@ impl Edu {
     /// When the device does not finish.
     pub fn finish(&self) -> Result<()> {
         let start = Instant::now();
-        while self.is_busy() {
-            if start.elapsed() > PATIENCE {
-                bail!("edu does not finish its transfer in {} s", PATIENCE.as_secs());
-            }
-            std::thread::sleep(Duration::from_millis(5));
-        }
+        self.finish_with(start, || std::thread::sleep(Duration::from_millis(5)))?;
         remark_wait(start, "a transfer of edu");
         Ok(())
     }
@@ -120,12 +115,16 @@ impl Edu {
     /// # Errors
     /// When the device does not finish.
     pub fn finish_awake(&self) -> Result<()> {
-        let start = Instant::now();
+        self.finish_with(Instant::now(), std::hint::spin_loop)
+    }
+
+    /// Does `pause` until the transfer is over, which has been waited for since `start`.
+    fn finish_with(&self, start: Instant, pause: impl Fn()) -> Result<()> {
         while self.is_busy() {
             if start.elapsed() > PATIENCE {
                 bail!("edu does not finish its transfer in {} s", PATIENCE.as_secs());
             }
-            std::hint::spin_loop();
+            pause();
         }
         Ok(())
     }
