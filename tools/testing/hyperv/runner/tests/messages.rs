@@ -62,18 +62,23 @@ fn unescaped(literal: &str) -> String {
     joined.replace(r"\n", "").replace(r#"\""#, "\"")
 }
 
+/// The strings in a text, as they are printed.
+fn strings(code: &str) -> Vec<String> {
+    let quoted = Regex::new(r#""((?:[^"\\]|\\.|\\\n)*)""#).unwrap();
+    quoted.captures_iter(code).map(|literal| unescaped(&literal[1])).collect()
+}
+
 /// The calls in a text, which is free of comments. The first string in the call is the message; strings that follow one
 /// another are one, as in C.
 fn calls(code: &str) -> Vec<Call> {
     let literal = Regex::new(r#"^[^";]*?((?:"(?:[^"\\]|\\.|\\\n)*"\s*)+)"#).unwrap();
-    let quoted = Regex::new(r#""((?:[^"\\]|\\.|\\\n)*)""#).unwrap();
     let found = Regex::new(CALL).unwrap();
     let starts = found.captures_iter(code);
     starts
         .map(|call| {
             let rest = &code[call.get(0).unwrap().end()..];
             let literals = literal.captures(rest).unwrap_or_else(|| panic!("no text in {:.80}", &rest));
-            let text: String = quoted.captures_iter(&literals[1]).map(|part| unescaped(&part[1])).collect();
+            let text: String = strings(&literals[1]).concat();
             Call { family: call[1].to_owned(), level: call[2].to_owned(), text }
         })
         .collect()
@@ -128,8 +133,7 @@ fn said(path: &str, code: &str) -> Vec<Said> {
     }
     let levels = Regex::new(r"\bLevel::([A-Z][a-z]+)").unwrap();
     let levels: Vec<String> = levels.captures_iter(code).map(|level| level[1].to_lowercase()).collect();
-    let quoted = Regex::new(r#""((?:[^"\\]|\\.|\\\n)*)""#).unwrap();
-    let texts = quoted.captures_iter(code).map(|literal| unescaped(&literal[1]));
+    let texts = strings(code).into_iter();
     // What holds a name in braces belongs to one of the kernel's macros.
     let is_text = |text: &String| text.contains(' ') && !text.contains('{') && !WORDS.contains(&text.as_str());
     texts.filter(is_text).map(|text| Said::new(text, &levels, path)).collect()
