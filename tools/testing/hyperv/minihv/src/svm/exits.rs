@@ -5,7 +5,8 @@ use hvcore::hypercall::control_word::ResultWord;
 use hvcore::hypercall::schedule::Registers;
 use hvcore::partition::Progress;
 
-use super::vcpu::{Register, Vcpu};
+use super::halt::halt;
+use super::vcpu::{Halts, Register, Vcpu};
 use super::vmcb::{exit, Event};
 use super::watched;
 use crate::console::{fatal, log};
@@ -28,8 +29,12 @@ pub enum After {
 /// Handles the exit that has just happened.
 pub fn handle(vcpu: &mut Vcpu) -> After {
     vcpu.redeliver_interrupted_event();
+    vcpu.set_halts(Halts::Seen);
     match vcpu.control().exit_code {
         exit::NMI => return nmi(vcpu),
+        exit::HLT => return halt(vcpu),
+        // It ended a HLT. The processor delivers it to the guest when the guest runs next.
+        exit::INTERRUPT => {}
         exit::CPUID => emulate_cpuid(vcpu),
         exit::IO_PORT => io_port(vcpu),
         exit::MSR => msr_access(vcpu),

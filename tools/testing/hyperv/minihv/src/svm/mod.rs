@@ -8,6 +8,7 @@ use x86_64::registers::model_specific::Msr;
 
 mod effort;
 mod exits;
+mod halt;
 mod permissions;
 pub mod vcpu;
 mod vmcb;

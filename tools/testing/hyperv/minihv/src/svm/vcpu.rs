@@ -65,6 +65,15 @@ pub enum Start {
     },
 }
 
+/// Where the guest's HLT halts the processor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Halts {
+    /// In the hypervisor, which decides what ends the HLT.
+    Seen,
+    /// In the guest. The next interrupt exits.
+    Native,
+}
+
 /// What all virtual processors have in common.
 #[derive(Clone, Copy)]
 pub struct Shared {
@@ -93,6 +102,7 @@ impl Vcpu {
         // SAFETY: all fields of a VMCB are integers.
         let mut vmcb: Box<Vmcb> = unsafe { Box::new(core::mem::zeroed()) };
         vmcb.control.intercept1 = intercept1::NMI
+            | intercept1::HLT
             | intercept1::CPUID
             | intercept1::INVLPGA
             | intercept1::IO_PORTS
@@ -192,6 +202,16 @@ impl Vcpu {
     pub fn set_edx_eax(&mut self, value: u64) {
         self.vmcb.save.rax = value & 0xffff_ffff;
         self.set_register(Register::Rdx, value >> 32);
+    }
+
+    /// Says where the guest's next HLT halts.
+    pub fn set_halts(&mut self, halts: Halts) {
+        let (on, off) = match halts {
+            Halts::Seen => (intercept1::HLT, intercept1::INTERRUPT),
+            Halts::Native => (intercept1::INTERRUPT, intercept1::HLT),
+        };
+        let intercepts = &mut self.vmcb.control.intercept1;
+        *intercepts = *intercepts & !off | on;
     }
 
     /// Has `event` delivered when the guest runs next.

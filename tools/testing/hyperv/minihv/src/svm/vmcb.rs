@@ -5,8 +5,10 @@ use core::mem::offset_of;
 
 /// Intercepts of the first miscellaneous word (offset 0x0c).
 pub mod intercept1 {
+    pub const INTERRUPT: u32 = 1 << 0;
     pub const NMI: u32 = 1 << 1;
     pub const CPUID: u32 = 1 << 18;
+    pub const HLT: u32 = 1 << 24;
     pub const INVLPGA: u32 = 1 << 26;
     pub const IO_PORTS: u32 = 1 << 27;
     pub const MSRS: u32 = 1 << 28;
@@ -26,8 +28,10 @@ pub mod intercept2 {
 
 /// Why the guest stopped.
 pub mod exit {
+    pub const INTERRUPT: u64 = 0x60;
     pub const NMI: u64 = 0x61;
     pub const CPUID: u64 = 0x72;
+    pub const HLT: u64 = 0x78;
     pub const INVLPGA: u64 = 0x7a;
     pub const IO_PORT: u64 = 0x7b;
     pub const MSR: u64 = 0x7c;
