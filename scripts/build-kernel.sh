@@ -12,6 +12,8 @@ set -euo pipefail
 usage() {
 	cat <<-END
 	usage: scripts/build-kernel.sh VARIANT
+	       scripts/build-kernel.sh --try-config VARIANT    only whether the kernel takes its configuration
+	       scripts/build-kernel.sh --list                  the variants
 
 	release      the kernel of make run
 	bench        the kernel of make bench
@@ -29,6 +31,7 @@ usage() {
 	END
 }
 
+readonly VARIANTS=(release bench bench-virtio-rust debug module pviommu-off rust-off rt strict compat kcsan)
 readonly OBJECTS_GUESS=1950	# build steps of a cold build, until one has been counted here
 
 fragments() {
@@ -148,14 +151,36 @@ up_to_date() {
 			-type f -cnewer "$objdir/built.stamp" -print -quit) ]]
 }
 
+# try_config: makes the configuration in a directory that does not stay.
+try_config() {
+	local tmp
+	scratch tmp "$HV_BUILD"
+	objdir=$tmp
+	merge "${stack[@]}" | put_file "$objdir/request.config"
+	configure
+}
+
 case ${1:-} in
 -h | --help)
 	usage
 	exit 0
 	;;
+--list)
+	printf '%s\n' "${VARIANTS[@]}"
+	exit 0
+	;;
+--try-config)
+	only_config=1
+	shift
+	;;
+*) only_config= ;;
 esac
 variant=${1:-}
 read -ra stack < <(fragments "$variant") || exit 2
+if [[ -n $only_config ]]; then
+	try_config
+	exit 0
+fi
 # The variant whose objects this one starts from; none for those that share none.
 case $variant in
 release | debug | bench | kcsan) seed= ;;

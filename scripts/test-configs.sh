@@ -14,7 +14,8 @@ usage() {
 	cat <<-END
 	usage: scripts/test-configs.sh [--table] [--build] [WORDS]
 
-	--table  (the default) make a configuration for each line of Documentation/virt/hyperv/pviommu-kconfig.rst, and compare
+	--table  make a configuration for each line of Documentation/virt/hyperv/pviommu-kconfig.rst, and compare
+	--variants  whether the kernel takes the configuration of each variant of scripts/build-kernel.sh; with --table by default
 	--build  compile what the project touches in some small configurations
 	WORDS    only those whose names contain these
 
@@ -167,11 +168,25 @@ try_table() {
 	done
 }
 
+# try_variant NAME VARIANT
+try_variant() {
+	"$HV_TOP/scripts/build-kernel.sh" --try-config "$2"
+}
+
+# try_variants: the kernels of the tests.
+try_variants() {
+	local name
+	while read -r name; do
+		[[ "variant $name" != *"$only"* ]] || count_try "variant $name" try_variant "$name"
+	done < <("$HV_TOP/scripts/build-kernel.sh" --list)
+}
+
 steps=()
 only=
 while (($#)); do
 	case $1 in
 	--table) steps+=(try_table) ;;
+	--variants) steps+=(try_variants) ;;
 	--build) steps+=(builds) ;;
 	-h | --help)
 		usage
@@ -181,7 +196,7 @@ while (($#)); do
 	esac
 	shift
 done
-((${#steps[@]})) || steps=(try_table)
+((${#steps[@]})) || steps=(try_table try_variants)
 if [[ -z ${HV_KMAKE_SRC:-} ]]; then
 	lock_build
 	"$HV_TOP/scripts/setup.sh"

@@ -227,7 +227,7 @@ run_compile-fail() {
 run_configs() {
 	local log=$HV_LOGS/test-configs.log
 	HV_PROGRESS=configs_progress
-	try_stage "test: configurations" "$log" env HV_KMAKE_SRC="$HV_LINUX" "$HV_TOP/scripts/test-configs.sh" --table
+	try_stage "test: configurations" "$log" env HV_KMAKE_SRC="$HV_LINUX" "$HV_TOP/scripts/test-configs.sh" --table --variants
 	HV_PROGRESS=
 	note "$(tail -n 1 "$log")"
 	count_log "$log" "$stage_rc"
