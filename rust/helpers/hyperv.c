@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
+#include <linux/cpumask.h>
 #include <linux/irqflags.h>
 #include <linux/mm.h>
 #include <linux/percpu.h>
@@ -49,5 +50,42 @@ __rust_helper bool rust_helper_hv_root_partition(void)
 __rust_helper unsigned long rust_helper_page_to_pfn(struct page *page)
 {
 	return page_to_pfn(page);
+}
+
+__rust_helper void __percpu *rust_helper_hv_percpu_alloc(size_t size,
+						      size_t align)
+{
+	return __alloc_percpu(size, align);
+}
+
+__rust_helper void *rust_helper_hv_percpu_of(void __percpu *parts, int cpu)
+{
+	return per_cpu_ptr(parts, cpu);
+}
+
+/* The first is after -1; -1 follows the last. */
+__rust_helper int rust_helper_hv_next_possible_cpu(int cpu)
+{
+	unsigned int next = cpumask_next(cpu, cpu_possible_mask);
+
+	return next < nr_cpu_ids ? next : -1;
+}
+
+/* Interrupts off, then this CPU's part: the order matters. */
+__rust_helper void *rust_helper_hv_percpu_get(void __percpu *parts,
+					   unsigned long *irq_flags)
+{
+	local_irq_save(*irq_flags);
+	return this_cpu_ptr(parts);
+}
+
+__rust_helper void rust_helper_hv_local_irq_restore(unsigned long irq_flags)
+{
+	local_irq_restore(irq_flags);
+}
+
+__rust_helper void rust_helper_hv_percpu_add(u64 __percpu *counter, u64 n)
+{
+	this_cpu_add(*counter, n);
 }
 #endif

@@ -102,7 +102,7 @@ impl InputPage {
             }),
             None => {
                 // SAFETY: The flags come from the call above, on this CPU.
-                unsafe { bindings::local_irq_restore(irq_flags) };
+                unsafe { bindings::hv_local_irq_restore(irq_flags) };
                 Err(HypercallError::Unavailable)
             }
         }
@@ -168,7 +168,7 @@ impl Drop for InputPage {
     #[inline]
     fn drop(&mut self) {
         // SAFETY: The flags were saved on this CPU, which the object cannot have left.
-        unsafe { bindings::local_irq_restore(self.irq_flags) };
+        unsafe { bindings::hv_local_irq_restore(self.irq_flags) };
     }
 }
 

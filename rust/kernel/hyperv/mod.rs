@@ -8,6 +8,7 @@
 //! - [`fixed_call`], [`rep_call`]: those that are prepared beforehand, because they are made often,
 //!   and those that work on a list; [`list_call`]: those whose lists fill a page;
 //! - [`memory`]: pages for the hypervisor;
+//! - [`per_cpu`]: memory of which each CPU has a part of its own, and counters in it;
 //! - [`status`]: the hypervisor's status codes, their names and their errnos;
 //! - [`partition`]: what kind of partition the kernel runs in;
 //! - [`logical_device`]: the hypervisor's name for a PCI function behind `pci-hyperv`;
@@ -26,5 +27,6 @@ pub mod partition;
 pub mod pci_device;
 #[cfg(CONFIG_PCI)]
 pub mod pci_requester;
+pub mod per_cpu;
 pub mod rep_call;
 pub mod status;

@@ -12,6 +12,7 @@ use super::{
         issue,
         ResultWord, //
     },
+    per_cpu::PerCpu,
     status::{
         HypercallError,
         Status, //
@@ -19,7 +20,6 @@ use super::{
 };
 use crate::{
     bindings,
-    percpu::PerCpu,
     prelude::*, //
 };
 use core::{

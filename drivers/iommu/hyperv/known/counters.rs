@@ -5,7 +5,7 @@
 //! `counters_off.rs` takes this file's place in a kernel without `CONFIG_IOMMU_DEBUGFS`.
 
 use kernel::{
-    percpu::counters::Counters,
+    hyperv::per_cpu::counters::Counters,
     prelude::*, //
 };
 

@@ -255,7 +255,7 @@ pub const KUNIT_SUITES: [KunitSuite; 12] = [
     KunitSuite { name: "virtio_iommu_rust", tests: 5 },
     KunitSuite { name: "rust_kernel_iommu", tests: 7 },
     KunitSuite { name: "rust_kernel_ida", tests: 2 },
-    KunitSuite { name: "rust_kernel_percpu_counters", tests: 1 },
+    KunitSuite { name: "rust_kernel_hyperv_per_cpu_counters", tests: 1 },
     KunitSuite { name: "rust_kernel_hyperv_list_call", tests: 3 },
     KunitSuite { name: "rust_kernel_hyperv_logical_device", tests: 1 },
     KunitSuite { name: "rust_kernel_hyperv_pci_device", tests: 1 },

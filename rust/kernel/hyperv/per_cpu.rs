@@ -29,7 +29,7 @@ pub mod counters;
 ///
 /// # Invariants
 ///
-/// `parts` comes from `alloc_percpu`, for the layout of `T`; each part is a valid `T`.
+/// `parts` comes from `hv_percpu_alloc`, for the layout of `T`; each part is a valid `T`.
 pub struct PerCpu<T: FromBytes> {
     parts: NonNull<T>,
 }
@@ -49,7 +49,7 @@ impl<T: FromBytes> PerCpu<T> {
     /// [`ENOMEM`].
     pub fn new_zeroed() -> Result<Self> {
         // SAFETY: The function takes any size and an alignment that is a power of two.
-        let parts = unsafe { bindings::alloc_percpu(size_of::<T>(), align_of::<T>()) };
+        let parts = unsafe { bindings::hv_percpu_alloc(size_of::<T>(), align_of::<T>()) };
         // INVARIANT: The memory is zeroed, which `FromBytes` makes valid.
         Ok(PerCpu {
             parts: NonNull::new(parts.cast()).ok_or(ENOMEM)?,
@@ -59,12 +59,12 @@ impl<T: FromBytes> PerCpu<T> {
     /// Calls `f` with the address of each CPU's part.
     pub(crate) fn each(&self, mut f: impl FnMut(*mut T)) {
         // SAFETY: The function takes -1 and any CPU number; so below.
-        let mut cpu = unsafe { bindings::next_possible_cpu(-1) };
+        let mut cpu = unsafe { bindings::hv_next_possible_cpu(-1) };
         while cpu >= 0 {
             // SAFETY: By the type invariant, and the CPU is a possible one.
-            f(unsafe { bindings::per_cpu_ptr(self.parts.as_ptr().cast(), cpu) }.cast());
+            f(unsafe { bindings::hv_percpu_of(self.parts.as_ptr().cast(), cpu) }.cast());
             // SAFETY: As above.
-            cpu = unsafe { bindings::next_possible_cpu(cpu) };
+            cpu = unsafe { bindings::hv_next_possible_cpu(cpu) };
         }
     }
 
@@ -79,7 +79,7 @@ impl<T: FromBytes> PerCpu<T> {
     pub(crate) unsafe fn local(&self) -> Local<'_, T> {
         let mut irq_flags = 0;
         // SAFETY: By the type invariant; the flags' pointer is valid for a write.
-        let part = unsafe { bindings::percpu_get(self.parts.as_ptr().cast(), &mut irq_flags) };
+        let part = unsafe { bindings::hv_percpu_get(self.parts.as_ptr().cast(), &mut irq_flags) };
         // INVARIANT: With interrupts off nothing else runs here, and other CPUs have other parts;
         // the caller has no second reference.
         Local {
@@ -132,6 +132,6 @@ impl<T: FromBytes> Drop for Local<'_, T> {
     #[inline]
     fn drop(&mut self) {
         // SAFETY: The flags were saved on this CPU, which the object cannot have left.
-        unsafe { bindings::local_irq_restore(self.irq_flags) };
+        unsafe { bindings::hv_local_irq_restore(self.irq_flags) };
     }
 }

@@ -32,7 +32,7 @@ impl<const N: usize> Counters<N> {
         let first: *mut u64 = self.0.parts.as_ptr().cast();
         // SAFETY: The counter exists. It is only ever changed by this one instruction, which names
         // the CPU that executes it, and read as a whole word.
-        unsafe { bindings::this_cpu_add_u64(first.wrapping_add(WHICH), n) };
+        unsafe { bindings::hv_percpu_add(first.wrapping_add(WHICH), n) };
     }
 
     /// The sum of counter `WHICH` over all CPUs. Events of the moment may be missing.
@@ -50,7 +50,7 @@ impl<const N: usize> Counters<N> {
     }
 }
 
-#[macros::kunit_tests(rust_kernel_percpu_counters)]
+#[macros::kunit_tests(rust_kernel_hyperv_per_cpu_counters)]
 mod tests {
     use super::*;
 
