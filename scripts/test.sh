@@ -65,20 +65,17 @@ fi
 # wanted SUITE
 wanted() {
 	local names=" ${SUITE:-} "
-	if [[ $1 == bench || $1 == configs || $1 == conformance ]] && [[ -z $all && $names != *" $1 "* ]]; then return 1; fi
+	if [[ " ${HV_SUITES_ON_DEMAND[*]} " == *" $1 "* && -z $all && $names != *" $1 "* ]]; then return 1; fi
 	if ((${#chosen[@]} == 0)); then return 0; fi
 	if [[ ${chosen[0]} == -* ]]; then [[ $names != *" -$1 "* ]]; else [[ $names == *" $1 "* ]]; fi
 }
-
-# The suites that need no guest.
-readonly WITHOUT_GUEST='host|apply|setup|menuconfig|compile-fail|configs|conformance'
 
 # guests_wanted: anything but those.
 guests_wanted() {
 	local name
 	if ((${#chosen[@]} == 0)) || [[ ${chosen[0]} == -* ]]; then return 0; fi
 	for name in "${chosen[@]}"; do
-		if [[ ! $name =~ ^($WITHOUT_GUEST)$ ]]; then return 0; fi
+		if [[ " ${HV_SUITES_WITHOUT_GUEST[*]} " != *" $name "* ]]; then return 0; fi
 	done
 	return 1
 }
@@ -338,7 +335,7 @@ guest_suites() {
 choose_suites() {
 	local name names
 	names=$(guest_suites)
-	if [[ ${chosen[0]:--} != -* ]]; then names=$(printf '%s\n' "${chosen[@]}" | grep -vxE "$WITHOUT_GUEST"); fi
+	if [[ ${chosen[0]:--} != -* ]]; then names=$(printf '%s\n' "${chosen[@]}" | grep -vxFf <(printf '%s\n' "${HV_SUITES_WITHOUT_GUEST[@]}")); fi
 	for name in $names; do
 		if wanted "$name"; then options+=(--suite "$name"); fi
 	done
