@@ -5,7 +5,7 @@ set -euo pipefail
 # shellcheck source=scripts/lib.sh
 . "${BASH_SOURCE[0]%/*}/lib.sh"
 
-readonly STEPS=(shellcheck rustfmt clippy checkpatch spdx words pictures series)
+readonly STEPS=(shellcheck rustfmt clippy checkpatch spdx words pictures series mutants)
 
 usage() {
 	cat <<-END
@@ -19,6 +19,7 @@ usage() {
 	words           nothing unfinished is left behind
 	pictures        each picture of the documentation is of the text beside it
 	series          scripts/series-table names each file and patch that is laid over a kernel tree
+	mutants         each mutant applies, exactly (needs build/linux)
 	docs            the pages build without a warning (needs sphinx; not among the default steps)
 	kernel-clippy   clippy on the kernel's Rust (needs a built release or debug kernel; not among the default steps)
 	END
@@ -131,6 +132,27 @@ lint_series() {
 				if (path == "") { print $0; lost = 1 }
 			}
 			END { exit lost }' scripts/series-table -
+}
+
+# lint_mutants: make mutants finds it only when that mutant's turn comes.
+lint_mutants() {
+	local patch path base where rc=0
+	for patch in "$HV_WORKSPACE"/mutants/*/*.patch; do
+		where=
+		while IFS= read -r path; do
+			for base in "$HV_TOP" "$HV_LINUX"; do
+				if [[ -e $base/$path ]]; then
+					where=$base
+					break
+				fi
+			done
+		done < <(sed -nE 's|^\+\+\+ b/([^\t]*).*|\1|p' "$patch")
+		if [[ -z $where ]] || ! sed '1,/^---$/d' "$patch" | patch -d "$where" -p1 -s -f -F0 --dry-run >"$HV_LOGS/lint-mutant.log"; then
+			echo "$patch: does not apply"
+			rc=1
+		fi
+	done
+	return $rc
 }
 
 lint_docs() {
