@@ -193,7 +193,8 @@ impl Shared {
             self.iommu.requests.add(&map, Change::Map, &self.refusals)?;
         }
         state.mappings.insert(new);
-        Ok(mapping.page_bytes * mapping.pages)
+        // `range` has seen that this does not overflow.
+        Ok(mapping.page_bytes.wrapping_mul(mapping.pages))
     }
 
     #[inline]
@@ -212,7 +213,7 @@ impl Shared {
                 self.refusals.note(Change::Unmap, &[]);
             }
         }
-        usize::try_from(last.as_u64() - first.as_u64())
+        usize::try_from(last.as_u64().checked_sub(first.as_u64())?)
             .ok()?
             .checked_add(1)
     }

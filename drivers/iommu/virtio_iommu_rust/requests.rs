@@ -65,6 +65,20 @@ pub(crate) struct Pool {
     in_flight: usize,
 }
 
+impl Pool {
+    /// A request more is in the queue, whose size bounds their number.
+    #[inline]
+    fn sent(&mut self) {
+        self.in_flight = self.in_flight.wrapping_add(1);
+    }
+
+    /// One that was in the queue was answered.
+    #[inline]
+    fn answered(&mut self) {
+        self.in_flight = self.in_flight.saturating_sub(1);
+    }
+}
+
 #[vtable]
 impl State for Pool {
     type Context = Asker;
@@ -219,7 +233,7 @@ fn add(queue: &mut Locked<'_, Pool>, mut request: KBox<Request>, asker: Asker) -
     request.context = asker;
     let refused = match queue.add(request) {
         Ok(()) => {
-            queue.state().in_flight += 1;
+            queue.state().sent();
             return Ok(());
         }
         Err(refused) => refused,
@@ -232,7 +246,7 @@ fn add_again(queue: &mut Locked<'_, Pool>, error: Error, request: KBox<Request>)
     let (error, mut request) = if error == ENOSPC && drain(queue).is_ok() {
         match queue.add(request) {
             Ok(()) => {
-                queue.state().in_flight += 1;
+                queue.state().sent();
                 return Ok(());
             }
             Err(refused) => (refused.error, refused.buffer),
@@ -284,7 +298,7 @@ fn drain(queue: &mut Locked<'_, Pool>) -> Result<Option<Answer<Asker>>> {
             cpu_relax();
             continue;
         };
-        queue.state().in_flight -= 1;
+        queue.state().answered();
         if let Asker::Waiter = answer.buffer.context {
             wanted = Some(answer);
             continue;

@@ -10,6 +10,7 @@
 #if !defined(_TRACE_HV_PVIOMMU_H) || defined(TRACE_HEADER_MULTI_READ)
 #define _TRACE_HV_PVIOMMU_H
 
+#include <linux/device.h>
 #include <linux/tracepoint.h>
 
 /* How a device was blocked. */
@@ -25,12 +26,12 @@
 /* A device was put into a domain, in place of the one it was in. */
 TRACE_EVENT(hv_pviommu_attach,
 
-	TP_PROTO(const char *device_name, u64 logical_id, u32 domain),
+	TP_PROTO(const struct device *dev, u64 logical_id, u32 domain),
 
-	TP_ARGS(device_name, logical_id, domain),
+	TP_ARGS(dev, logical_id, domain),
 
 	TP_STRUCT__entry(
-		__string(dev, device_name)
+		__string(dev, dev_name(dev))
 		__field(u64, logical_id)
 		__field(u32, domain)
 	),
@@ -48,12 +49,12 @@ TRACE_EVENT(hv_pviommu_attach,
 /* A device was to be kept from doing DMA. */
 TRACE_EVENT(hv_pviommu_block,
 
-	TP_PROTO(const char *device_name, u64 logical_id, u32 how),
+	TP_PROTO(const struct device *dev, u64 logical_id, u32 how),
 
-	TP_ARGS(device_name, logical_id, how),
+	TP_ARGS(dev, logical_id, how),
 
 	TP_STRUCT__entry(
-		__string(dev, device_name)
+		__string(dev, dev_name(dev))
 		__field(u64, logical_id)
 		__field(u32, how)
 	),

@@ -102,14 +102,17 @@ fn status(failure: HypercallError) -> u32 {
     }
 }
 
+/// A device for C code. [`device::Device`] is a transparent wrapper of `struct device`.
+fn as_raw(dev: &device::Device) -> *const bindings::device {
+    core::ptr::from_ref(dev).cast()
+}
+
 /// A device was put into a domain.
 #[inline(always)]
 pub(crate) fn attach(dev: &device::Device, id: LogicalDeviceId, domain: u32) {
     if_on!(__tracepoint_hv_pviommu_attach, {
-        // SAFETY: The name is a C string; the tracepoint copies it.
-        unsafe {
-            bindings::rust_do_trace_hv_pviommu_attach(dev.name().as_char_ptr(), id.as_u64(), domain)
-        }
+        // SAFETY: The device is valid as long as it is borrowed; the tracepoint only reads its name.
+        unsafe { bindings::rust_do_trace_hv_pviommu_attach(as_raw(dev), id.as_u64(), domain) }
     });
 }
 
@@ -118,10 +121,8 @@ pub(crate) fn attach(dev: &device::Device, id: LogicalDeviceId, domain: u32) {
 pub(crate) fn block(dev: &device::Device, id: LogicalDeviceId, how: impl FnOnce() -> Block) {
     if_on!(__tracepoint_hv_pviommu_block, {
         let how = how().to_raw();
-        // SAFETY: The name is a C string; the tracepoint copies it.
-        unsafe {
-            bindings::rust_do_trace_hv_pviommu_block(dev.name().as_char_ptr(), id.as_u64(), how)
-        }
+        // SAFETY: The device is valid as long as it is borrowed; the tracepoint only reads its name.
+        unsafe { bindings::rust_do_trace_hv_pviommu_block(as_raw(dev), id.as_u64(), how) }
     });
 }
 
