@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-//! The duties of process 1: file systems, modules, the shell, the end.
+//! The duties of process 1: file systems, the shell, the end.
 
 use std::fs;
 use std::os::fd::AsRawFd;
@@ -50,38 +50,6 @@ pub fn busybox(arguments: &[&str]) -> Result<()> {
         bail!("{words}: {}", String::from_utf8_lossy(&out.stderr).trim());
     }
     Ok(())
-}
-
-/// Loads a module with everything it depends on.
-///
-/// # Errors
-/// When modprobe says no; the message carries its words.
-pub fn modprobe(module: &str) -> Result<()> {
-    modprobe_with(module, &[])
-}
-
-/// Loads a module with everything it depends on, and gives it parameters, `name=value`.
-///
-/// # Errors
-/// When modprobe says no; the message carries its words.
-pub fn modprobe_with(module: &str, parameters: &[&str]) -> Result<()> {
-    busybox(&[&["modprobe", module], parameters].concat())
-}
-
-/// Unloads a module.
-///
-/// # Errors
-/// When rmmod says no; the message carries its words.
-pub fn rmmod(module: &str) -> Result<()> {
-    busybox(&["rmmod", module])
-}
-
-/// Loads a module from a file, alone.
-///
-/// # Errors
-/// When insmod says no; the message carries its words.
-pub fn insmod(file: &str) -> Result<()> {
-    busybox(&["insmod", file])
 }
 
 /// Installs busybox's applets and gives the console to a shell until it ends.

@@ -29,6 +29,7 @@ mod memfd;
 mod memory;
 mod minihv;
 mod mmio;
+mod modules;
 mod noiommu;
 mod nvme_admin;
 mod nvme_sysfs;

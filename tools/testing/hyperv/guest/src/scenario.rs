@@ -4,8 +4,8 @@
 use anyhow::{bail, Result};
 
 use crate::check::{Context, Scenario, SCENARIOS};
-use crate::init;
 use crate::minihv::Minihv;
+use crate::modules;
 use crate::pci;
 use crate::report::{Reporter, Tally};
 use hvprotocol::options::Options;
@@ -35,7 +35,7 @@ pub fn find(name: &str) -> Result<&'static Scenario> {
 pub fn run(scenario: &Scenario, options: &Options, reporter: &mut Reporter) -> Result<Tally> {
     reporter.plan(scenario.checks.len());
     for module in &options.modules {
-        init::modprobe(module)?;
+        modules::modprobe(module)?;
     }
     let functions = if scenario.checks.is_empty() { Vec::new() } else { pci::wait_for_devices(options.devices)? };
     let mut context = Context { options, minihv: Minihv::detect(), functions, reporter };

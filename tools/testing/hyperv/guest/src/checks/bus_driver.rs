@@ -21,7 +21,7 @@ use crate::checks::nvme::NVME_QUICK;
 use crate::checks::virtio::VIRTIO;
 use crate::disk;
 use crate::hotplug::{namespace, wait_until};
-use crate::init;
+use crate::modules;
 use crate::minihv::{DeviceTranslation, Minihv};
 use crate::pci::{self, write_sysfs};
 use crate::report::Outcome;
@@ -57,14 +57,14 @@ impl Leave {
     fn leave(self, buses: &[String]) -> Result<()> {
         match self {
             Leave::Unbound => buses.iter().try_for_each(|bus| write_sysfs(&file("unbind"), bus)),
-            Leave::Unloaded => init::rmmod(MODULE),
+            Leave::Unloaded => modules::rmmod(MODULE),
         }
     }
 
     fn come_back(self, buses: &[String]) -> Result<()> {
         match self {
             Leave::Unbound => buses.iter().try_for_each(|bus| write_sysfs(&file("bind"), bus)),
-            Leave::Unloaded => init::modprobe(MODULE),
+            Leave::Unloaded => modules::modprobe(MODULE),
         }
     }
 }

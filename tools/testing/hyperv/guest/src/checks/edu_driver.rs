@@ -11,7 +11,7 @@ use crate::checks::counters::{NO_FAULTS, VIOLATIONS};
 use crate::checks::groups::{DEVICES, GROUPS};
 use crate::checks::leaks::KMEMLEAK;
 use crate::faults::Faults;
-use crate::init;
+use crate::modules;
 use crate::kernel_log::KernelLog;
 use crate::pci::{self, PciFunction};
 use crate::report::Outcome;
@@ -26,7 +26,7 @@ const UNMAPPED: &str = "the device reads address 0x0, which is not mapped, on pu
 fn load(parameters: &[&str]) -> Result<(PciFunction, Vec<String>)> {
     let mut log = KernelLog::follow()?;
     let edu = pci::find(pci::EDU)?;
-    init::modprobe_with(MODULE, parameters)?;
+    modules::modprobe_with(MODULE, parameters)?;
     let lines: Vec<String> = log.take()?.into_iter().filter(|line| line.contains(&edu.address)).collect();
     ensure!(edu.driver().as_deref() == Some(MODULE), "edu has the driver {:?}; said: {lines:?}", edu.driver());
     Ok((edu, lines))
@@ -34,7 +34,7 @@ fn load(parameters: &[&str]) -> Result<(PciFunction, Vec<String>)> {
 
 /// Unloads the module, which lets go of the device.
 fn unload(edu: &PciFunction) -> Result<()> {
-    init::rmmod(MODULE)?;
+    modules::rmmod(MODULE)?;
     ensure!(edu.driver().is_none(), "edu still has the driver {:?}", edu.driver());
     Ok(())
 }

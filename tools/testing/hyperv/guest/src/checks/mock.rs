@@ -10,7 +10,7 @@ use linkme::distributed_slice;
 use crate::check::{Check, Context, Scenario, SCENARIOS};
 use crate::checks::counters::VIOLATIONS;
 use crate::checks::leaks::KMEMLEAK;
-use crate::init;
+use crate::modules;
 use crate::pci::write_sysfs;
 use crate::report::Outcome;
 
@@ -46,7 +46,7 @@ fn client(iommu: usize) -> PathBuf {
 
 /// Each device is found by the IOMMU that its firmware node names, is in a group of its own, and goes again.
 fn devices(_: &mut Context<'_>) -> Result<Outcome> {
-    init::modprobe(MODULE)?;
+    modules::modprobe(MODULE)?;
     make_devices(3)?;
     expect("devices", "3")?;
     expect("finalized", "3")?;
@@ -70,8 +70,8 @@ const MOCK_DEVICES: Check = Check::new("mock-devices-are-found", devices);
 
 /// The kernel's tests of the driver run when their module is loaded; the runner counts them. They leave nothing behind.
 fn tests(_: &mut Context<'_>) -> Result<Outcome> {
-    init::modprobe(TESTS)?;
-    init::rmmod(TESTS)?;
+    modules::modprobe(TESTS)?;
+    modules::rmmod(TESTS)?;
     expect("domains", "1")?;
     expect("pasids", "0")?;
     expect("last flush", "0x13000-0x13fff")?;
@@ -84,7 +84,7 @@ const MOCK_TESTS: Check = Check::new("mock-driver-passes-the-kernels-tests", tes
 
 /// The module is held by each device, and goes when none is left.
 fn held(_: &mut Context<'_>) -> Result<Outcome> {
-    match init::rmmod(MODULE) {
+    match modules::rmmod(MODULE) {
         Ok(()) => bail!("the module was unloaded under its devices"),
         Err(error) => ensure!(
             format!("{error:#}").contains("temporarily unavailable"),
@@ -93,7 +93,7 @@ fn held(_: &mut Context<'_>) -> Result<Outcome> {
     }
     make_devices(0)?;
     expect("domains", "0")?;
-    init::rmmod(MODULE)?;
+    modules::rmmod(MODULE)?;
     ensure!(!Path::new(DEBUGFS).exists(), "{DEBUGFS} is still there");
     for (number, _) in IOMMUS.iter().enumerate() {
         let path = PathBuf::from(format!("/sys/class/iommu/mock{number}"));
@@ -109,11 +109,11 @@ fn rounds(context: &mut Context<'_>) -> Result<Outcome> {
     let rounds = context.options.rounds;
     for round in 0..rounds {
         let count = 1 + round as usize % 4;
-        init::modprobe(MODULE)?;
+        modules::modprobe(MODULE)?;
         make_devices(count)?;
         expect("devices", &count.to_string())?;
         make_devices(0)?;
-        init::rmmod(MODULE).with_context(|| format!("round {round}"))?;
+        modules::rmmod(MODULE).with_context(|| format!("round {round}"))?;
     }
     Ok(Outcome::Pass(format!("{rounds} rounds")))
 }

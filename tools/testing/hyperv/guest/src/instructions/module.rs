@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 
 use super::figure::Figure;
 use crate::pci::{self, PciFunction};
-use crate::{init, report};
+use crate::{modules, report};
 
 /// Where the runner packs it.
 const FILE: &str = "/bench/iommu_bench.ko";
@@ -51,7 +51,7 @@ impl Module {
     /// When it was not packed, does not fit this kernel, or does not get the device.
     pub fn bind(binding: Binding) -> Result<Module> {
         if !Path::new(CONTROL).exists() {
-            init::insmod(FILE)?;
+            modules::insmod(FILE, &[])?;
             std::thread::sleep(LATE_BOOT);
         }
         let function = pci::find(pci::EDU)?;

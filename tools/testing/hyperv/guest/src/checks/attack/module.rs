@@ -13,7 +13,7 @@ use nix::sys::mman::{mmap, munmap, MapFlags, ProtFlags};
 
 use super::window::Arena;
 use crate::hotplug::wait_until;
-use crate::init::busybox;
+use crate::modules::insmod;
 use crate::iomem;
 use crate::pci::PciFunction;
 
@@ -103,8 +103,8 @@ impl Module {
     pub fn load(reserved: Option<u64>) -> Result<Module> {
         if !Path::new(CONTROL).exists() {
             match reserved {
-                Some(address) => busybox(&["insmod", FILE, &format!("reserved={address:#x}")])?,
-                None => busybox(&["insmod", FILE])?,
+                Some(address) => insmod(FILE, &[&format!("reserved={address:#x}")])?,
+                None => insmod(FILE, &[])?,
             }
             wait_until("the module's file", || Ok(Path::new(CONTROL).exists()))?;
         }
