@@ -309,13 +309,13 @@ impl Plan {
         watch: &mut dyn FnMut(&str, Duration),
     ) -> Result<()> {
         let Boot { serial, hypervisor, record, start } = boot;
-        let mut arguments = machine.arguments(work, &record.logs);
+        let arguments = machine.arguments(work, &record.logs);
         fs::write(&record.logs.command, as_shell(&tools.qemu.display().to_string(), &arguments))
             .with_context(|| record.logs.command.display().to_string())?;
-        // Not in the command that is kept: the socket's directory goes with this boot.
-        let monitor = Monitor::new()?;
-        arguments.extend(monitor.arguments());
-        let mut qemu = self.spawn(tools, &arguments, &record.logs)?;
+        // Not in the command that is kept: who starts it by hand has no such socket.
+        let mut monitor = Monitor::new()?;
+        let mut qemu = self.spawn(tools, &arguments, &monitor, &record.logs)?;
+        monitor.is_given();
         let (mut heard, mut progress, mut failed) = (Instant::now(), 0, None);
         loop {
             // Asked first: what was written before the end is then read below.
@@ -358,10 +358,11 @@ impl Plan {
         }
     }
 
-    fn spawn(&self, tools: &Tools, arguments: &[String], logs: &Logs) -> Result<Running> {
+    fn spawn(&self, tools: &Tools, arguments: &[String], monitor: &Monitor, logs: &Logs) -> Result<Running> {
         let words = fs::File::create(&logs.qemu).with_context(|| logs.qemu.display().to_string())?;
         let mut command = Command::new(&tools.qemu);
-        command.args(arguments).stderr(words.try_clone().context("qemu.log")?);
+        monitor.give_to(command.args(arguments));
+        command.stderr(words.try_clone().context("qemu.log")?);
         if self.console == Console::Log {
             command.stdin(Stdio::null()).stdout(words);
         }

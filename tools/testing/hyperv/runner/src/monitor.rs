@@ -4,61 +4,77 @@
 
 use std::fmt::Write as _;
 use std::io::{BufRead, BufReader, Write};
+use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
+use std::os::unix::process::CommandExt;
+use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{bail, ensure, Context, Result};
 use hvprotocol::request::Request;
+use nix::libc;
 use serde_json::{json, Value};
-use tempfile::TempDir;
 
 /// How long QEMU may take for an answer.
 const ANSWER: Duration = Duration::from_secs(10);
 /// Between the two looks at the same guest: what differs is what moves.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// The way to QEMU's monitor.
+/// The way to QEMU's monitor: a pair of sockets, one end of which QEMU is started with. Nothing of it is in a file system.
 pub struct Monitor {
-    /// Not among the logs: the name of a socket has a hundred characters at most.
-    directory: TempDir,
+    /// This end, until there is a conversation.
+    own: Option<UnixStream>,
+    /// QEMU's end, until QEMU has it.
+    other: Option<UnixStream>,
+    /// The conversation, once there was something to ask.
+    session: Option<Session>,
 }
 
 impl Monitor {
-    /// Chooses a place for the socket; it goes with this object.
+    /// Makes the pair.
     ///
     /// # Errors
-    /// When there is none.
+    /// When the kernel has no room for it.
     pub fn new() -> Result<Monitor> {
-        let directory = tempfile::Builder::new().prefix("hvrun-").tempdir().context("a directory for the monitor")?;
-        Ok(Monitor { directory })
+        let (own, other) = UnixStream::pair().context("sockets for the monitor")?;
+        Ok(Monitor { own: Some(own), other: Some(other), session: None })
     }
 
-    fn socket(&self) -> PathBuf {
-        self.directory.path().join("qmp")
+    /// Has QEMU inherit its end: adds what `command` needs for that.
+    pub fn give_to(&self, command: &mut Command) {
+        let Some(fd) = self.other.as_ref().map(AsRawFd::as_raw_fd) else { return };
+        command.args(["-chardev", &format!("socket,id=monitor,fd={fd}"), "-mon", "chardev=monitor,mode=control"]);
+        // SAFETY: fcntl is async-signal-safe; nothing is allocated between fork and exec. The number is that of a socket
+        // which stays open until `is_given`, so that the child has it under the same number.
+        unsafe {
+            command.pre_exec(move || {
+                // Cleared in the child alone: other guests are started at the same time and must not inherit it.
+                match libc::fcntl(fd, libc::F_SETFD, 0) {
+                    -1 => Err(std::io::Error::last_os_error()),
+                    _ => Ok(()),
+                }
+            });
+        }
     }
 
-    /// QEMU's arguments.
-    pub fn arguments(&self) -> [String; 2] {
-        ["-qmp".to_owned(), format!("unix:{},server=on,wait=off", self.socket().display())]
+    /// QEMU was started: its end is its own now, so that the end of QEMU is the end of the conversation.
+    pub fn is_given(&mut self) {
+        self.other = None;
     }
 
-    /// Starts a conversation.
-    fn session(&self) -> Result<Session> {
-        let stream = UnixStream::connect(self.socket()).context("connecting to QEMU's monitor")?;
-        stream.set_read_timeout(Some(ANSWER)).context("the monitor's patience")?;
-        let mut session = Session { reader: BufReader::new(stream.try_clone().context("the monitor")?), stream };
-        let greeting = session.message()?;
-        ensure!(greeting.get("QMP").is_some(), "QEMU greets with {greeting}");
-        session.execute(&json!({ "execute": "qmp_capabilities" }))?;
-        Ok(session)
+    /// The conversation, begun if need be.
+    fn session(&mut self) -> Result<&mut Session> {
+        if let Some(stream) = self.own.take() {
+            self.session = Some(Session::begin(stream)?);
+        }
+        self.session.as_mut().context("QEMU's monitor did not greet")
     }
 
     /// Does what the guest program asks for.
     ///
     /// # Errors
     /// When QEMU does not answer, or refuses.
-    pub fn fulfil(&self, request: Request) -> Result<()> {
+    pub fn fulfil(&mut self, request: Request) -> Result<()> {
         let command = match request {
             Request::Nmi => "inject-nmi",
         };
@@ -69,8 +85,8 @@ impl Monitor {
     ///
     /// # Errors
     /// When QEMU does not answer, or with something else.
-    pub fn look(&self, cpus: u32) -> Result<String> {
-        let mut session = self.session()?;
+    pub fn look(&mut self, cpus: u32) -> Result<String> {
+        let session = self.session()?;
         let mut text = String::new();
         for look in 1..=2 {
             if look > 1 {
@@ -95,6 +111,15 @@ struct Session {
 }
 
 impl Session {
+    fn begin(stream: UnixStream) -> Result<Session> {
+        stream.set_read_timeout(Some(ANSWER)).context("the monitor's patience")?;
+        let mut session = Session { reader: BufReader::new(stream.try_clone().context("the monitor")?), stream };
+        let greeting = session.message()?;
+        ensure!(greeting.get("QMP").is_some(), "QEMU greets with {greeting}");
+        session.execute(&json!({ "execute": "qmp_capabilities" }))?;
+        Ok(session)
+    }
+
     fn message(&mut self) -> Result<Value> {
         let mut line = String::new();
         ensure!(self.reader.read_line(&mut line).context("reading from QEMU's monitor")? > 0, "QEMU hung up");
@@ -119,15 +144,14 @@ impl Session {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::unix::net::UnixListener;
+    use std::io::Read;
     use std::thread;
 
     /// Asks something that answers each line with `answers`, in turn.
-    fn ask<T>(answers: &'static [&'static str], question: impl FnOnce(&Monitor) -> Result<T>) -> Result<T> {
-        let monitor = Monitor::new().unwrap();
-        let listener = UnixListener::bind(monitor.socket()).unwrap();
+    fn ask<T>(answers: &'static [&'static str], question: impl FnOnce(&mut Monitor) -> Result<T>) -> Result<T> {
+        let mut monitor = Monitor::new().unwrap();
+        let mut stream = monitor.other.take().unwrap();
         let server = thread::spawn(move || {
-            let (mut stream, _) = listener.accept().unwrap();
             let mut lines = BufReader::new(stream.try_clone().unwrap()).lines();
             writeln!(stream, r#"{{"QMP": {{"version": {{}}}}}}"#).unwrap();
             for answer in answers {
@@ -139,7 +163,8 @@ mod tests {
             // Hangs up on the next command, or when there is none.
             lines.next();
         });
-        let result = question(&monitor);
+        let result = question(&mut monitor);
+        drop(monitor);
         server.join().unwrap();
         result
     }
@@ -185,8 +210,29 @@ mod tests {
         assert_eq!(look_at(&[]).unwrap_err().to_string(), "QEMU hung up");
     }
 
+    /// One request after another is one conversation: QEMU greets once.
     #[test]
-    fn the_socket_has_a_short_name() {
-        assert!(Monitor::new().unwrap().socket().display().to_string().len() < 100);
+    fn the_second_request_goes_on_with_the_conversation() {
+        const DONE: &str = r#"{"return": {}}"#;
+        ask(&[DONE, DONE, DONE], |monitor| {
+            monitor.fulfil(Request::Nmi)?;
+            monitor.fulfil(Request::Nmi)
+        })
+        .unwrap();
+    }
+
+    /// The child has the socket under the number that it is told, and this process keeps no copy of that end.
+    #[test]
+    fn the_other_end_is_inherited() {
+        let mut monitor = Monitor::new().unwrap();
+        let mut command = Command::new("bash");
+        command.args(["-c", r#"number=${1##*fd=}; echo said >&$number"#]);
+        monitor.give_to(&mut command);
+        // $0 is the first word that the monitor adds.
+        assert!(command.status().unwrap().success());
+        monitor.is_given();
+        let mut text = String::new();
+        monitor.own.take().unwrap().read_to_string(&mut text).unwrap();
+        assert_eq!(text, "said\n");
     }
 }
