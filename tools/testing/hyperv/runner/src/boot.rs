@@ -165,9 +165,9 @@ impl Plan {
 
     /// Builds the guest's root file system, in `directory`.
     fn initramfs(&self, tools: &Tools, directory: &Path) -> Result<PathBuf> {
-        let mut archive = Initramfs::new(&tools.guest, &tools.busybox)?;
+        let mut archive = Initramfs::new(&tools.guest, tools.busybox.as_deref())?;
         if self.fio == Fio::Packed {
-            archive.add_dynamic_program(&tools.fio)?;
+            archive.add_dynamic_program(tools.fio.as_deref().context("fio was not given")?)?;
         }
         if let Some(modules) = &self.kernel.modules {
             archive.add_modules(modules)?;

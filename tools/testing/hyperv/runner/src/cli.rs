@@ -38,18 +38,35 @@ pub enum Action {
     Conformance(ConformanceArgs),
 }
 
-/// Programs and files that every guest needs.
+/// What every boot needs, and where it leaves what is left of it.
 #[derive(Args)]
-pub struct ToolArgs {
+pub struct HostArgs {
     /// minihv's ELF file [default: `minihv` beside this program].
     #[arg(long, value_name = "ELF")]
     pub minihv: Option<PathBuf>,
-    /// Boot the kernel directly in QEMU, with QEMU's VT-d driven by the kernel's Intel driver (a cross-check of the tests).
-    #[arg(long, conflicts_with = "minihv")]
-    pub no_hypervisor: bool,
     /// The statically linked guest program [default: `hvguest` beside this program].
     #[arg(long, value_name = "FILE")]
     pub guest: Option<PathBuf>,
+    /// The emulator.
+    #[arg(long, value_name = "PROGRAM", default_value = "qemu-system-x86_64")]
+    pub qemu: PathBuf,
+    /// Directory for what is left of a run.
+    #[arg(long, value_name = "DIR", default_value = "target")]
+    pub out: PathBuf,
+    /// Directory for logs [default: hvrun-logs below --out].
+    #[arg(long, value_name = "DIR")]
+    pub log_dir: Option<PathBuf>,
+}
+
+/// Programs and files that guests need which do more than what is judged of any kernel.
+#[derive(Args)]
+pub struct ToolArgs {
+    /// What every boot needs.
+    #[command(flatten)]
+    pub host: HostArgs,
+    /// Boot the kernel directly in QEMU, with QEMU's VT-d driven by the kernel's Intel driver (a cross-check of the tests).
+    #[arg(long, conflicts_with = "minihv")]
+    pub no_hypervisor: bool,
     /// Statically linked busybox.
     #[arg(long, value_name = "FILE", default_value = "/bin/busybox")]
     pub busybox: PathBuf,
@@ -71,15 +88,6 @@ pub struct ToolArgs {
     /// Directory with sets of the distribution's programs: `kdump`, `dpdk` [default: none].
     #[arg(long, value_name = "DIR")]
     pub fetched: Option<PathBuf>,
-    /// The emulator.
-    #[arg(long, value_name = "PROGRAM", default_value = "qemu-system-x86_64")]
-    pub qemu: PathBuf,
-    /// Directory for what is left of a run.
-    #[arg(long, value_name = "DIR", default_value = "target")]
-    pub out: PathBuf,
-    /// Directory for logs [default: hvrun-logs below --out].
-    #[arg(long, value_name = "DIR")]
-    pub log_dir: Option<PathBuf>,
 }
 
 /// Arguments of `report`.
@@ -122,6 +130,7 @@ pub struct GuestArgs {
 
 /// Arguments of `conformance`.
 #[derive(Args)]
+#[command(mut_arg("out", |a| a.default_value("conformance")))]
 pub struct ConformanceArgs {
     /// The kernel: a bzImage.
     #[arg(long, value_name = "FILE")]
@@ -138,9 +147,9 @@ pub struct ConformanceArgs {
     /// Size and time limits.
     #[command(flatten)]
     pub guest: GuestArgs,
-    /// Programs and files.
+    /// Programs, and where the results go.
     #[command(flatten)]
-    pub tools: ToolArgs,
+    pub host: HostArgs,
 }
 
 const DEVICE_HELP: &str = "\
@@ -332,6 +341,13 @@ mod tests {
     #[test]
     fn the_definition_is_sound() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn what_judges_any_kernel_leaves_its_results_under_its_own_name() {
+        let cli = Cli::try_parse_from(["hvrun", "conformance", "--kernel", "k"]).map(|cli| cli.action);
+        let Ok(Action::Conformance(args)) = cli else { panic!("no conformance") };
+        assert_eq!(args.host.out, PathBuf::from("conformance"));
     }
 
     #[test]

@@ -6,11 +6,12 @@ use std::fs;
 use std::io::{Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use anyhow::{bail, Context, Result};
 use cpio::newc::{trailer, Builder};
 use strum::IntoStaticStr;
+
+use crate::program::{is_static, shared_libraries};
 
 /// File type bits of a mode (stat(2)).
 mod kind {
@@ -75,19 +76,19 @@ impl Pack {
 }
 
 impl Initramfs {
-    /// An archive with `init` as `/init` and a static busybox.
+    /// An archive with `init` as `/init`, and busybox where it is given.
     ///
     /// # Errors
     /// When a program is missing or needs shared libraries.
-    pub fn new(init: &Path, busybox: &Path) -> Result<Initramfs> {
+    pub fn new(init: &Path, busybox: Option<&Path>) -> Result<Initramfs> {
         let mut archive = Initramfs { entries: BTreeMap::new() };
-        for program in [init, busybox] {
-            if !shared_libraries(program)?.is_empty() {
+        for (place, program) in [("init", Some(init)), ("bin/busybox", busybox)] {
+            let Some(program) = program else { continue };
+            if !is_static(program)? {
                 bail!("{} is not statically linked", program.display());
             }
+            archive.insert(place, Entry::Copy(program.to_owned()));
         }
-        archive.insert("init", Entry::Copy(init.to_owned()));
-        archive.insert("bin/busybox", Entry::Copy(busybox.to_owned()));
         archive.insert("dev/console", Entry::Device(5, 1));
         for directory in ["proc", "sys", "tmp", "lib"] {
             archive.insert(directory, Entry::Directory);
@@ -206,49 +207,9 @@ impl Initramfs {
     }
 }
 
-/// The shared libraries and the loader of a program; empty for a static one.
-fn shared_libraries(program: &Path) -> Result<Vec<PathBuf>> {
-    if !program.is_file() {
-        bail!("{} does not exist", program.display());
-    }
-    let out = Command::new("ldd").arg(program).env("LC_ALL", "C").output().context("ldd")?;
-    let text = String::from_utf8_lossy(&out.stdout);
-    let complaint = String::from_utf8_lossy(&out.stderr);
-    if !out.status.success() && !complaint.contains("not a dynamic executable") {
-        bail!("ldd {}: {}", program.display(), complaint.trim());
-    }
-    parse_ldd(&text).with_context(|| program.display().to_string())
-}
-
-/// Reads ldd's lines: `libc.so.6 => /lib/libc.so.6 (0x...)`, `/lib64/ld-linux.so (0x...)`, `linux-vdso.so.1 (0x...)`.
-fn parse_ldd(text: &str) -> Result<Vec<PathBuf>> {
-    let mut found = Vec::new();
-    for line in text.lines().map(str::trim) {
-        let target = match line.split_once(" => ") {
-            Some((name, "not found")) => bail!("shared library {name} is missing"),
-            Some((_, target)) => target,
-            None => line,
-        };
-        if target.starts_with('/') {
-            let path = target.split(" (").next().unwrap_or(target);
-            found.push(PathBuf::from(path));
-        }
-    }
-    Ok(found)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn ldd_lines() {
-        let text =
-            "\tlinux-vdso.so.1 (0x00007ffd)\n\tlibc.so.6 => /lib/x/libc.so.6 (0x00007f)\n\t/lib64/ld.so.2 (0x7f)\n";
-        assert_eq!(parse_ldd(text).unwrap(), [PathBuf::from("/lib/x/libc.so.6"), PathBuf::from("/lib64/ld.so.2")]);
-        assert_eq!(parse_ldd("\tstatically linked\n").unwrap(), Vec::<PathBuf>::new());
-        assert!(parse_ldd("\tlibx.so => not found\n").is_err());
-    }
 
     #[test]
     fn archive_has_directories_before_their_files() {

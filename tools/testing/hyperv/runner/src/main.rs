@@ -10,6 +10,7 @@ mod conformance;
 mod console;
 mod demands;
 mod device;
+mod emulator;
 mod expect;
 mod faults;
 mod fingerprint;
@@ -24,6 +25,7 @@ mod mode;
 mod modules;
 mod monitor;
 mod pool;
+mod program;
 mod progress;
 mod qemu;
 mod record;
@@ -36,7 +38,6 @@ mod tools;
 mod verdict;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -46,56 +47,15 @@ use strum::VariantNames;
 
 use crate::boot::{Failures, Leftovers, Patience};
 use crate::case::{Tier, Variant};
-use crate::cli::{Action, Cli, GuestArgs, RunArgs, TestArgs, ToolArgs};
+use crate::cli::{Action, Cli, GuestArgs, RunArgs, TestArgs};
 use crate::image::Kernel;
 use crate::job::{Job, Outcome};
 use crate::ledger::Verdict;
 use crate::progress::Progress;
 use crate::suite::Selection;
-use crate::tools::Tools;
 
 /// File with what came of the test cases, below the directory of what is left of a run.
 const LEDGER: &str = "ledger.json";
-
-impl ToolArgs {
-    /// A program that is built together with this one: in the same directory, or in that of the guest's target.
-    fn beside(name: &str) -> Result<PathBuf> {
-        let own = std::env::current_exe().context("the path of this program")?;
-        let directory = own.parent().context("the path of this program")?;
-        let profile = directory.file_name().context("the path of this program")?;
-        let cross = directory.join("../x86_64-unknown-linux-gnu").join(profile).join(name);
-        // The target's own directory first: a build for the host of the same name would be dynamic.
-        Ok(if cross.is_file() { cross } else { directory.join(name) })
-    }
-
-    fn tools(&self) -> Result<Tools> {
-        let minihv = match (&self.minihv, self.no_hypervisor) {
-            (_, true) => None,
-            (Some(elf), false) => Some(elf.clone()),
-            (None, false) => Some(Self::beside("minihv")?),
-        };
-        let guest = match &self.guest {
-            Some(guest) => guest.clone(),
-            None => Self::beside("hvguest")?,
-        };
-        Ok(Tools {
-            qemu: self.qemu.clone(),
-            minihv,
-            guest,
-            busybox: self.busybox.clone(),
-            fio: self.fio.clone(),
-            kselftest: self.kselftest.clone(),
-            samples: self.samples.clone(),
-            fetched: self.fetched.clone(),
-            bench: self.bench_module.clone(),
-            attack: self.attack_module.clone(),
-        })
-    }
-
-    fn logs(&self) -> PathBuf {
-        self.log_dir.clone().unwrap_or_else(|| self.out.join("hvrun-logs"))
-    }
-}
 
 impl GuestArgs {
     fn leftovers(&self) -> Leftovers {
@@ -134,7 +94,7 @@ fn run(args: RunArgs) -> Result<Outcome> {
         devices: args.devices.clone(),
         append: args.append.clone(),
         hypervisor: args.hypervisor.parse()?,
-        logs: args.tools.logs(),
+        logs: args.tools.host.logs(),
         patience: args.guest.patience(),
         leftovers: args.guest.leftovers(),
     };
@@ -152,14 +112,14 @@ fn test(args: &TestArgs) -> Result<Outcome> {
         cases: args.cases.clone(),
         tier: if args.all { Tier::Thorough } else { Tier::Quick },
         kernels,
-        logs: args.tools.logs(),
+        logs: args.tools.host.logs(),
         memory: args.guest.memory.clone(),
         cpus: args.cpus,
         parallel: pool::width(args.parallel),
         threads: args.guest.threads,
         patience: Patience { failures, ..args.guest.patience() },
         leftovers: args.guest.leftovers(),
-        ledger: args.tools.out.join(LEDGER),
+        ledger: args.tools.host.out.join(LEDGER),
         resume: args.resume.clone(),
     };
     if args.list {

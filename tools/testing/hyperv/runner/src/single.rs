@@ -52,7 +52,7 @@ fn plan(args: &BootArgs) -> Result<Plan> {
 pub fn boot(args: &BootArgs) -> Result<Outcome> {
     let progress = Progress::new();
     let (plan, tools) = (plan(args)?, args.tools.tools()?);
-    let directory = args.tools.logs().join("single");
+    let directory = args.tools.host.logs().join("single");
     std::fs::create_dir_all(&directory).with_context(|| directory.display().to_string())?;
     let work = args.guest.leftovers().directory(&directory)?;
     let mut watch = |line: &str, _| {

@@ -2,12 +2,12 @@
 //! What results depend on besides the source: the kernel's configuration, the compilers, the emulator.
 
 use std::path::Path;
-use std::process::Command;
 
-use anyhow::{bail, Context, Result};
+use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
 use crate::cli::BenchArgs;
+use crate::emulator;
 use crate::qemu::CPU_MODEL;
 
 /// Named, so that results tell what they can be compared with.
@@ -48,7 +48,7 @@ impl Environment {
             configuration: directory_name(&args.kernel_build)?,
             clang: setting(&configuration, "CONFIG_CC_VERSION_TEXT")?,
             rustc: setting(&configuration, "CONFIG_RUSTC_VERSION_TEXT")?,
-            qemu: qemu_version(&args.tools.qemu)?,
+            qemu: emulator::version(&args.tools.host.qemu)?,
             cpu: CPU_MODEL.to_owned(),
             cpus: args.cpus,
             memory: args.guest.memory.clone(),
@@ -87,20 +87,6 @@ fn setting(configuration: &str, option: &str) -> Result<String> {
     Ok(value.with_context(|| format!("no {option} in .config"))?.trim_matches('"').to_owned())
 }
 
-fn qemu_version(qemu: &Path) -> Result<String> {
-    let output = Command::new(qemu).arg("--version").output();
-    let output = output.with_context(|| format!("starting {}", qemu.display()))?;
-    parse_qemu_version(&String::from_utf8_lossy(&output.stdout))
-}
-
-/// The number alone: what a distribution adds to it differs where the emulator does not.
-fn parse_qemu_version(text: &str) -> Result<String> {
-    match text.split_whitespace().skip_while(|word| *word != "version").nth(1) {
-        Some(version) => Ok(version.to_owned()),
-        None => bail!("QEMU does not tell its version: {text:?}"),
-    }
-}
-
 /// Something that looks like one.
 #[cfg(test)]
 pub fn sample() -> Environment {
@@ -121,10 +107,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn versions_are_read() {
-        let text = "QEMU emulator version 10.0.2 (Distribution 1:10.0.2+ds-2)\nCopyright (c) 2003-2025\n";
-        assert_eq!(parse_qemu_version(text).unwrap(), "10.0.2");
-        assert!(parse_qemu_version("no").is_err());
+    fn settings_are_read() {
         let config = "CONFIG_A=y\nCONFIG_CC_VERSION_TEXT=\"clang 19\"\nCONFIG_CC_VERSION_TEXT_2=\"x\"\n";
         assert_eq!(setting(config, "CONFIG_CC_VERSION_TEXT").unwrap(), "clang 19");
         assert!(setting(config, "CONFIG_RUSTC_VERSION_TEXT").is_err());

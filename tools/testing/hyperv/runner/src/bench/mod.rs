@@ -64,7 +64,7 @@ fn results(args: &BenchArgs, configurations: &[Configuration], progress: &Progre
         memory: args.guest.memory.clone(),
         patience: args.guest.patience(),
         leftovers: args.guest.leftovers(),
-        logs: args.tools.logs().join("bench"),
+        logs: args.tools.host.logs().join("bench"),
         progress,
     };
     let objects = objects::measure(&args.kernel_build, &args.size)?;
@@ -134,11 +134,11 @@ pub fn run(args: &BenchArgs) -> Result<Outcome> {
     let progress = Progress::new();
     let (results, outcome) = results(args, &configurations, &progress)?;
     show(&results, args)?;
-    std::fs::create_dir_all(&args.tools.out).with_context(|| args.tools.out.display().to_string())?;
+    std::fs::create_dir_all(&args.tools.host.out).with_context(|| args.tools.host.out.display().to_string())?;
     if args.show.is_none() {
-        write(&args.tools.out.join(RESULTS), &results.to_json()?)?;
+        write(&args.tools.host.out.join(RESULTS), &results.to_json()?)?;
     }
-    write(&args.tools.out.join(CHART), &chart::svg(&results)?)?;
+    write(&args.tools.host.out.join(CHART), &chart::svg(&results)?)?;
     let targets = targets::targets(&results);
     let met = targets.iter().filter(|target| target.state() == State::Met).count();
     progress.stage("targets", &format!("{met} of {} met", targets.len()));

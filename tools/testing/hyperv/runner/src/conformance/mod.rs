@@ -153,14 +153,14 @@ fn selection(args: &ConformanceArgs) -> Selection {
         tier: Tier::Thorough,
         cases: Vec::new(),
         kernels: std::collections::BTreeMap::new(),
-        logs: args.tools.logs(),
+        logs: args.host.logs(),
         memory: args.guest.memory.clone(),
         cpus: args.cpus,
         parallel: 1,
         threads: args.guest.threads,
         patience: Patience { failures: Failures::Followed, ..args.guest.patience() },
         leftovers: args.guest.leftovers(),
-        ledger: args.tools.out.join(RESULTS),
+        ledger: args.host.out.join(RESULTS),
         resume: None,
     }
 }
@@ -168,15 +168,16 @@ fn selection(args: &ConformanceArgs) -> Selection {
 /// Judges a kernel.
 ///
 /// # Errors
-/// When it is no kernel, its modules are of another one, or a guest cannot be started at all.
+/// When it is no kernel, its modules are of another one, a program is missing, or a guest cannot be started at all.
 pub fn run(args: &ConformanceArgs) -> Result<Outcome> {
     let progress = Progress::new();
     let release = modules::release(&args.kernel)?;
-    let work = tempfile::tempdir().context("a directory for modules")?;
+    let tools = args.host.tools()?;
+    fs::create_dir_all(&args.host.out).with_context(|| args.host.out.display().to_string())?;
+    let work = tempfile::tempdir_in(&args.host.out).context("a directory for modules")?;
     let chosen =
         args.modules.as_deref().map(|root| modules::choose(root, &release, &MODULES, work.path())).transpose()?;
     let root = chosen.as_ref().map(|chosen| chosen.root.as_path());
-    let tools = args.tools.tools()?;
     let judge = Judge {
         kernel: Kernel::from_parts(&args.kernel, root)?,
         modules: chosen.as_ref().map(|chosen| chosen.names.clone()).unwrap_or_default(),
@@ -192,8 +193,7 @@ pub fn run(args: &ConformanceArgs) -> Result<Outcome> {
     let count = |judgement| cases.iter().filter(|case| case.judgement == judgement).count();
     let (right, differing, not_tried) =
         (count(Judgement::Right), count(Judgement::Differs), count(Judgement::NotTried));
-    let path = args.tools.out.join(RESULTS);
-    fs::create_dir_all(&args.tools.out).with_context(|| args.tools.out.display().to_string())?;
+    let path = args.host.out.join(RESULTS);
     let results = Results { kernel: release, driver, modules: judge.modules.clone(), cases };
     fs::write(&path, serde_json::to_string_pretty(&results)? + "\n").with_context(|| path.display().to_string())?;
     println!("\n{}", driver.describe());
