@@ -5,13 +5,25 @@ set -euo pipefail
 # shellcheck source=scripts/lib.sh
 . "${BASH_SOURCE[0]%/*}/lib.sh"
 
+# Places of this machine that would otherwise stand in the programs: messages of a panic name their source file. Of two flags
+# that fit, the later one counts.
+readonly PLACES=(
+	"--remap-path-prefix=$HV_TOP=."
+	"--remap-path-prefix=$HV_BUILD=build"
+	"--remap-path-prefix=$HV_CARGO_HOME=cargo"
+	"--remap-path-prefix=$HV_VENDOR=vendor"
+)
+
 # One directory for each set of compiler flags, so that they do not throw out each other's objects.
 # build DIRECTORY PROFILE FLAGS PACKAGE...
 build() {
-	local name=$1 profile=$2 flags=$3
+	local name=$1 profile=$2 flags=()
+	read -ra flags <<<"$3"
 	shift 3
+	flags+=("${PLACES[@]}")
 	cd "$HV_WORKSPACE"
-	RUSTFLAGS=$flags "$CARGO" build --locked --profile "$profile" --target $HV_TARGET \
+	# A path may have a space in it: here flags are separated by another character.
+	CARGO_ENCODED_RUSTFLAGS=$(IFS=$'\x1f'; printf '%s' "${flags[*]}") "$CARGO" build --locked --profile "$profile" --target $HV_TARGET \
 		--target-dir "$HV_BUILD/cargo/$name" -p "$@"
 }
 

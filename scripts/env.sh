@@ -14,7 +14,7 @@ export LC_ALL=C
 umask 022
 
 # Variables given to the outer make must not reach the kernel's make through these.
-unset MAKEFLAGS MFLAGS MAKELEVEL MAKEOVERRIDES GNUMAKEFLAGS CARGO_TARGET_DIR RUSTFLAGS CARGO_BUILD_TARGET
+unset MAKEFLAGS MFLAGS MAKELEVEL MAKEOVERRIDES GNUMAKEFLAGS CARGO_TARGET_DIR RUSTFLAGS CARGO_ENCODED_RUSTFLAGS CARGO_BUILD_TARGET
 
 HV_TOP=$(cd "${BASH_SOURCE[0]%/*}/.." && pwd -P)
 HV_BUILD=${HV_BUILD:-$HV_TOP/build}
@@ -52,6 +52,7 @@ if [[ ${OFFLINE:-} == 1 ]]; then
 	export CARGO_NET_OFFLINE=true
 	if [[ -f $HV_VENDOR/cargo/config.toml ]]; then export CARGO_HOME=$HV_VENDOR/cargo; fi
 fi
+HV_CARGO_HOME=${CARGO_HOME:-${HOME:-/root}/.cargo}	# where cargo keeps the sources of crates
 
 # kmake OBJDIR ARGUMENT...: the kernel's make on the tree with this project in it, or on $HV_KMAKE_SRC.
 kmake() {
