@@ -30,6 +30,7 @@ help:
 	@echo 'make mutants            break the driver and the emulator on purpose: who notices? MUTANTS=name, KIND=, SHARD=i/n'
 	@echo 'make fuzz               coverage-guided fuzzing of what is read from the other side; MINUTES=n (10)'
 	@echo 'make conformance        judge any kernel: KERNEL=bzImage MODULES=dir; without them the kernel of Debian'
+	@echo 'make minihv-release     minihv, hvrun and the guest program as an archive that runs without this tree'
 	@echo 'make bench              what the driver and its peers cost, in instructions; ARGS=--record keeps the results'
 	@echo 'make report             what the last tests found, as a page: build/report.html'
 	@echo 'make lint               style and static checks'
@@ -60,7 +61,7 @@ help:
 	@echo 'BINDGEN=file  bindgen 0.71.1 or later           QEMU=file  QEMU 10; tested with 10.0.x'
 	@echo 'USE_PATH=1    take programs from your PATH; without it only those that are given by RUSTC= and so on'
 
-.PHONY: run shell build test test-all conformance mutants fuzz bench report lint setup
+.PHONY: run shell build test test-all conformance minihv-release mutants fuzz bench report lint setup
 run:
 	@scripts/run.sh $(ARGS)
 shell:
@@ -73,6 +74,8 @@ test-all:
 	@scripts/test.sh --all $(ARGS)
 conformance:
 	@scripts/conformance.sh $(ARGS)
+minihv-release:
+	@scripts/minihv-release.sh $(ARGS)
 mutants:
 	@scripts/mutants.sh
 fuzz:

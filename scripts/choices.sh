@@ -64,7 +64,7 @@ choose_run() {
 }
 
 # The suites that make test runs by itself, without the runner.
-readonly HV_SUITES_WITHOUT_GUEST=(host apply setup menuconfig compile-fail configs conformance)
+readonly HV_SUITES_WITHOUT_GUEST=(host apply setup menuconfig compile-fail minihv-release configs conformance)
 # The runner's suites; a unit test of the runner compares them with those that there are.
 readonly HV_SUITES_OF_GUESTS=(minihv kunit mock boot faults hostile nomem matrix lifecycle passthrough negative power root stress
 	ats attack observe virtio-iommu vfio iommufd hyperv bench)

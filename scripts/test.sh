@@ -16,8 +16,8 @@ usage() {
 	              again; FRESH=1 runs it.
 	--build-only  build the kernels and the tools, test nothing
 
-	In the environment: SUITE="NAME..." runs these suites (host, apply, setup, menuconfig, compile-fail, configs,
-	conformance, or those of the guest), SUITE="-NAME..." all but these; LIST=1 lists the suites; bench, configs and
+	In the environment: SUITE="NAME..." runs these suites (host, apply, setup, menuconfig, compile-fail, minihv-release,
+	configs, conformance, or those of the guest), SUITE="-NAME..." all but these; LIST=1 lists the suites; bench, configs and
 	conformance are run with --all, or when they are named; VARIANTS="NAME..." the kernels of --all; KDIR, CPUS, MEMORY,
 	KEEP=1, JOBS. What make menuconfig chose fills in for KDIR, JOBS, SUITE and VARIANTS.
 	END
@@ -96,6 +96,10 @@ suite_key() {
 			(cd "$HV_TOP" && project_files tools/testing/hyperv tools/hv samples drivers include rust patches Documentation/virt \
 				Kconfig scripts/choices.sh | xargs -0 sha256sum)
 			"$RUSTC" -vV
+		elif [[ $1 == minihv-release ]]; then
+			(cd "$HV_TOP" && project_files tools/testing/hyperv scripts LICENSE | xargs -0 sha256sum)
+			"$RUSTC" -vV
+			"$QEMU" --version
 		elif [[ $1 == configs || $1 == compile-fail ]]; then
 			(cd "$HV_TOP" && project_files scripts rust drivers include patches Documentation/virt tools/testing/hyperv/compile-fail \
 				tools/testing/hyperv/configs | xargs -0 sha256sum)
@@ -217,6 +221,13 @@ run_menuconfig() {
 run_compile-fail() {
 	local log=$HV_LOGS/test-compile-fail.log
 	try_stage "test: what must not compile" "$log" "$HV_TOP/scripts/test-compile-fail.sh"
+	note "$(tail -n 1 "$log")"
+	count_log "$log" "$stage_rc"
+}
+
+run_minihv-release() {
+	local log=$HV_LOGS/test-minihv-release.log
+	try_stage 'test: minihv as an archive' "$log" "$HV_TOP/scripts/test-minihv-release.sh" ${all:+--all}
 	note "$(tail -n 1 "$log")"
 	count_log "$log" "$stage_rc"
 }
@@ -374,6 +385,7 @@ if [[ ${LIST:-} == 1 ]]; then
 	echo "setup: kernel sources, toolchains, what is laid over a tree"
 	echo "menuconfig: what make menuconfig chooses"
 	echo "compile-fail: misuse of the abstractions that the compiler must refuse"
+	echo "minihv-release: the archive of make minihv-release, unpacked where this tree is not"
 	if wanted configs; then echo "configs: which configurations the driver is in"; fi
 	if wanted bench; then echo "bench: no panic in the driver's object"; fi
 	if wanted conformance; then echo "conformance: the distribution's kernel, judged as any"; fi
@@ -384,7 +396,7 @@ if [[ ${LIST:-} == 1 ]]; then
 	exit
 fi
 if [[ -z $build_only ]]; then
-	for name in host apply setup; do
+	for name in host apply setup minihv-release; do
 		if wanted "$name"; then run_suite "$name"; fi
 	done
 fi
