@@ -8,7 +8,7 @@ mod table;
 use std::fs;
 use std::path::PathBuf;
 
-use anyhow::{Context, Result};
+use anyhow::{ensure, Context, Result};
 use serde::Serialize;
 
 use crate::boot::{Failures, Patience};
@@ -90,10 +90,16 @@ impl Judge<'_> {
         Ok((record, directory))
     }
 
-    /// What the kernel does with the IOMMU, seen from below.
+    /// What the kernel does with the IOMMU, seen from below. Of a boot in which minihv said nothing that is not known.
     fn look(&self) -> Result<Driver> {
         let case = self.prepare(case::Case::new("conformance", "look", "boot").append("hvtest.mode=strict"));
-        Ok(Driver::of(&self.boot(&case)?.0.hypervisor))
+        let (record, logs) = self.boot(&case)?;
+        let logs = logs.display();
+        ensure!(
+            !record.hypervisor.is_empty(),
+            "minihv did not start in QEMU; what QEMU says of that is in {logs}/qemu.log"
+        );
+        Ok(Driver::of(&record.hypervisor))
     }
 
     fn judge(&self, about: &'static str, name: &'static str) -> Result<Case> {
