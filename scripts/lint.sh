@@ -4,6 +4,8 @@
 set -euo pipefail
 # shellcheck source=scripts/lib.sh
 . "${BASH_SOURCE[0]%/*}/lib.sh"
+# shellcheck source=scripts/series-files.sh
+. "${BASH_SOURCE[0]%/*}/series-files.sh"
 
 readonly STEPS=(shellcheck rustfmt clippy checkpatch spdx words pictures series mutants)
 
@@ -113,25 +115,15 @@ lint_pictures() {
 	"$HV_TOP/scripts/pictures.sh" --check
 }
 
-# The kernel's own build of the two directories that have pages of the project's.
-# lint_series: what scripts/series.sh would find only after it has made a tree.
+# What scripts/series.sh would find first.
 lint_series() {
-	cd "$HV_TOP"
-	project_files Documentation drivers include patches rust samples tools/hv tools/testing/selftests |
-		tr '\0' '\n' | awk '
-			FNR == NR {
-				for (i = 2; i <= NF; i++) {
-					if ($1 == "patch" && i == 2) named["patches/" $i] = 1
-					if ($1 == "files" || $1 == "out") named[$i] = 1
-				}
-				next
-			}
-			{
-				path = $0
-				while (path != "" && !(path in named)) if (!sub("/[^/]*$", "", path)) path = ""
-				if (path == "") { print $0; lost = 1 }
-			}
-			END { exit lost }' scripts/series-table -
+	local complaints
+	read_series_table
+	complaints=$(series_complaints | LC_ALL=C sort)
+	[[ -n $complaints ]] || return 0
+	echo "error: $SERIES_TABLE:"
+	printf '%s\n' "$complaints"
+	return 1
 }
 
 # lint_mutants: make mutants finds it only when that mutant's turn comes.
@@ -155,6 +147,7 @@ lint_mutants() {
 	return $rc
 }
 
+# The kernel's own build of the two directories that have pages of the project's.
 lint_docs() {
 	local out=$HV_BUILD/docs found pages=()
 	if ! type -P sphinx-build >/dev/null; then

@@ -5,22 +5,22 @@
 set -euo pipefail
 # shellcheck source=scripts/lib.sh
 . "${BASH_SOURCE[0]%/*}/lib.sh"
+# shellcheck source=scripts/series-files.sh
+. "${BASH_SOURCE[0]%/*}/series-files.sh"
 
-readonly TABLE=$HV_TOP/scripts/series-table
 readonly COVER=$HV_TOP/scripts/series-cover
 readonly MAINTAINED='Hyper-V PARA-VIRTUALIZED IOMMU'	# the name of the entry in MAINTAINERS
 readonly NEXT='Hyper-V/Azure CORE AND DRIVERS'	# the entry that comes after it
-readonly LAID=(Documentation arch drivers include kernel lib mm rust samples tools/hv tools/testing/selftests)
 
 usage() {
 	cat <<-END
-	usage: scripts/series.sh [DIRECTORY]
+	usage: scripts/series.sh [--write] [DIRECTORY]
 
 	Writes the patches and a cover letter to DIRECTORY (build/series/patches), which is made, and may hold an older
 	series. They are signed off by the committer that git is configured with, who becomes the maintainer.
 
 	Checked is that "git am" takes them on a clean tree, that the tree is then the one that is built and tested here, and
-	what checkpatch --strict says of each patch.
+	what checkpatch --strict says of each patch. With --write nothing is checked.
 	END
 }
 
@@ -74,7 +74,7 @@ part_of() {
 		}
 		{ hunk = hunk $0 "\n" }
 		END { end_hunk() }
-	' "$TABLE" "$1"
+	' "$SERIES_TABLE" "$1"
 }
 
 # message_of PATCH: its text, without the subject.
@@ -82,19 +82,22 @@ message_of() {
 	sed -n '2,/^---$/p' "$1" | sed '1{/^$/d};$d'
 }
 
+# notes_of PATCH: what stands between its text and its edits. It is sent, but is no part of the commit.
+notes_of() {
+	sed -n '/^---$/,/^--- a\//p' "$1" | sed '1d;$d' | sed '/^diff --git /d'
+}
+
 subject_of() {
 	sed -n '1s/^Subject: \[PATCH\] //p' "$1"
 }
 
-declare -A sent=()	# by path
 g() {
 	git -C "$tree" "$@"
 }
 
 # take_patch FILE [PART]
 take_patch() {
-	local file=$HV_TOP/patches/$1
-	[[ -f $file ]] || die "$TABLE names patches/$1, which is not there"
+	local file=$HV_TOP/patches/$1 found
 	local -a options=()
 	if [[ -n ${2:-} ]]; then
 		part_of "$file" "$2" >"$work/part"
@@ -106,23 +109,20 @@ take_patch() {
 		cat "$work/complaint" >&2
 		die "patches/$1${2:+ ($2)} does not apply at this place of the series"
 	}
-	if [[ -n ${2:-} ]]; then sent[patches/$1/$2]=1; else sent[patches/$1]=1; fi
+	found=$(notes_of "$file")
+	if [[ -n $found ]]; then notes+=${notes:+$'\n\n'}$found; fi
 }
 
 # take_files PATH...
 take_files() {
-	local path found=0
+	local path
 	while IFS= read -r -d '' path; do
-		if [[ -n ${left_out[$path]:-} ]]; then continue; fi
-		[[ -z ${sent[$path]:-} ]] || die "$TABLE names $path twice"
+		if [[ -n ${series_left_out[$path]:-} ]]; then continue; fi
 		mkdir -p -- "$tree/$(dirname -- "$path")"
 		cp -- "$HV_TOP/$path" "$tree/$path"
-		sent[$path]=1
-		found=1
 		g add -f -- "$path"
 		new+=("$path")
 	done < <(project_files "$@")
-	((found)) || die "$TABLE names $*, where nothing is"
 }
 
 # commit_step: what was taken since the last one.
@@ -134,7 +134,8 @@ commit_step() {
 	} >"$work/message"
 	if g diff --cached --quiet; then die "nothing is left of \"$subject\""; fi
 	g commit -q -s -F "$work/message"
-	subject='' message=''
+	if [[ -n $notes ]]; then g notes add -m "$notes"; fi
+	subject='' message='' notes=''
 }
 
 # Every edit of the kernel's files starts from these.
@@ -161,7 +162,7 @@ make_tree() {
 read_table() {
 	local word rest own='' step=0
 	local -a words=()
-	subject='' message=''
+	subject='' message='' notes=''
 	while IFS= read -r line || [[ -n $line ]]; do
 		case $line in '' | '#'*) continue ;; esac
 		word=${line%%[[:space:]]*} rest=${line#"$word"}
@@ -189,43 +190,16 @@ read_table() {
 			;;
 		allow) allowed[step]+=${allowed[step]:+,}$rest ;;
 		part | out | maintain) ;;
-		*) die "$TABLE: unknown word $word" ;;
+		*) die "$SERIES_TABLE: unknown word $word" ;;
 		esac
-	done <"$TABLE"
+	done <"$SERIES_TABLE"
 	commit_step
-}
-
-# Nothing may be forgotten: neither a file that is laid over the tree, nor a patch, nor a part of one.
-check_complete() {
-	local path lost=0 word file part
-	while IFS= read -r -d '' path; do
-		if [[ -z ${sent[$path]:-} && -z ${left_out[$path]:-} ]]; then
-			printf '    %s\n' "$path" >&2
-			lost=1
-		fi
-	done < <(project_files "${laid[@]}")
-	for path in "$HV_TOP"/patches/*.patch; do
-		path=patches/${path##*/}
-		if [[ -n ${sent[$path]:-} ]]; then continue; fi
-		part=
-		while read -r word file name_of_part _; do
-			if [[ $word == part && patches/$file == "$path" ]]; then
-				part=1
-				if [[ -z ${sent[$path/$name_of_part]:-} ]]; then part='' && break; fi
-			fi
-		done <"$TABLE"
-		if [[ -z $part ]]; then
-			printf '    %s\n' "$path" >&2
-			lost=1
-		fi
-	done
-	((lost == 0)) || die "$TABLE does not say where these go"
 }
 
 # maintained_by PATH: whether the entry in MAINTAINERS names a file.
 maintained_by() {
 	local pattern
-	for pattern in "${maintained[@]}"; do
+	for pattern in "${series_maintained[@]}"; do
 		case $pattern in
 		*/) [[ $1 != "$pattern"* ]] || return 0 ;;
 		# An asterisk stands for no slash there.
@@ -246,12 +220,12 @@ add_maintainer() {
 			lost=1
 		fi
 	done
-	((lost == 0)) || die "no line \"maintain\" of $TABLE names these"
+	((lost == 0)) || die "no line \"maintain\" of $SERIES_TABLE names these"
 	{
 		printf '%s\nM:\t%s <%s>\n' "$MAINTAINED" "$name" "$email"
 		printf 'L:\t%s\n' linux-hyperv@vger.kernel.org iommu@lists.linux.dev rust-for-linux@vger.kernel.org
 		printf 'S:\tMaintained\n'
-		printf 'F:\t%s\n' "${maintained[@]}" | LC_ALL=C sort
+		printf 'F:\t%s\n' "${series_maintained[@]}" | LC_ALL=C sort
 		echo
 	} >"$entry"
 	grep -qx "$NEXT" "$tree/MAINTAINERS" || die "MAINTAINERS has no entry \"$NEXT\", before which this one belongs"
@@ -270,7 +244,7 @@ write_patches() {
 	local letter
 	mkdir -p -- "$out"
 	rm -f -- "$out"/[0-9][0-9][0-9][0-9]-*.patch
-	g format-patch -q -o "$out" --cover-letter --no-signature base..HEAD
+	g format-patch -q -o "$out" --notes --cover-letter --no-signature base..HEAD
 	letter=$out/0000-cover-letter.patch
 	# The first line of the cover names its licence.
 	sed 1d "$COVER" >"$work/cover"
@@ -278,9 +252,6 @@ write_patches() {
 		/\*\*\* SUBJECT HERE \*\*\*/ { getline subject <cover; sub(/\*\*\* SUBJECT HERE \*\*\*/, subject); print; getline line <cover; next }
 		/\*\*\* BLURB HERE \*\*\*/ {
 			while ((getline line <cover) > 0) print line
-			print ""
-			print "Fixes: tags are missing. What the fixes repair is older than the source that"
-			print "this series was made from, and its history was not at hand."
 			next
 		}
 		{ print }
@@ -351,6 +322,11 @@ check_signed() {
 	grep -q "^Signed-off-by: $name <$email>$" "$1"
 }
 
+write_only=
+if [[ ${1:-} == --write ]]; then
+	write_only=1
+	shift
+fi
 case ${1:-} in
 -h | --help)
 	usage
@@ -368,23 +344,18 @@ lock_build
 work='' remarks='' passed=0 failed=0
 scratch work "${TMPDIR:-/tmp}"
 tree=$work/tree
-new=() laid=() maintained=() allowed=()
-declare -A left_out=()
-for path in "${LAID[@]}"; do
-	if [[ -d $HV_TOP/$path ]]; then laid+=("$path"); fi
-done
-while read -r word rest; do
-	read -ra words <<<"$rest"
-	case $word in
-	maintain) maintained+=("${words[@]}") ;;
-	out) while IFS= read -r -d '' path; do left_out[$path]=1; done < <(project_files "${words[@]}") ;;
-	esac
-done <"$TABLE"
+new=() allowed=()
+read_series_table
+complaints=$(series_complaints | LC_ALL=C sort)
+[[ -z $complaints ]] || die "$SERIES_TABLE:"$'\n'"$complaints"
 make_tree
 read_table
-check_complete
 add_maintainer
 write_patches
+if [[ -n $write_only ]]; then
+	echo "$(g rev-list --count base..HEAD) patches and a cover letter in $out"
+	exit
+fi
 try "git am on a clean tree" check_am
 try "the result is the tree that is tested" check_same
 try "no file is in another one's way" check_new
