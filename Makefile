@@ -18,7 +18,7 @@ OUT := $(O)
 endif
 export HV_BUILD := $(abspath $(OUT))
 export KDIR APT_MIRROR JOBS CPUS MEMORY DEVICES APPEND VARIANT VARIANTS KEEP SUITE LIST FORCE MUTANTS KIND SHARD SAMPLE
-export KREF KERNEL_SOURCES KERNEL_KEYRING DEBIAN_KEYRING OFFLINE FRESH MINUTES
+export FROM TO SERIES_TREE KREF KERNEL_SOURCES KERNEL_KEYRING DEBIAN_KEYRING OFFLINE FRESH MINUTES
 export RUSTC LLVM BINDGEN QEMU USE_PATH KERNEL MODULES
 
 .PHONY: help
@@ -37,6 +37,7 @@ help:
 	@echo 'make apply KDIR=tree    lay the driver over your kernel tree (Linux 7.3)'
 	@echo 'make unapply KDIR=tree  take it away again'
 	@echo 'make series OUT=dir     the same as a series of patches for mailing lists, checked'
+	@echo 'make series-check       build and boot a kernel at each step of that series; FROM=n TO=m'
 	@echo 'make setup              install what is missing (Debian 12 or 13, as root)'
 	@echo 'make vendor             fetch all that a build needs, for OFFLINE=1'
 	@echo 'make menuconfig         choose by menus what make run and make test build, boot and test; make config asks line by line'
@@ -101,9 +102,11 @@ vendor:
 apply unapply:
 	@scripts/apply.sh $@ "$$KDIR"
 
-.PHONY: series
+.PHONY: series series-check
 series:
 	@scripts/series.sh $(SERIES)
+series-check:
+	@scripts/series-check.sh
 
 .PHONY: clean distclean
 clean:

@@ -8,6 +8,8 @@
 set -euo pipefail
 # shellcheck source=scripts/lib.sh
 . "${BASH_SOURCE[0]%/*}/lib.sh"
+# shellcheck source=scripts/kernel-config.sh
+. "${BASH_SOURCE[0]%/*}/kernel-config.sh"
 
 usage() {
 	cat <<-END
@@ -45,26 +47,6 @@ fragments() {
 		exit 2
 		;;
 	esac
-}
-
-# merge FRAGMENT...: one line for each option, the last one given.
-merge() {
-	local name files=()
-	for name; do
-		[[ -f $HV_CONFIGS/$name.config ]] || die "$HV_CONFIGS/$name.config is missing"
-		files+=("$HV_CONFIGS/$name.config")
-	done
-	awk '/^CONFIG_[A-Za-z0-9_]+=/ { split($0, a, "="); key = a[1] }
-		/^# CONFIG_[A-Za-z0-9_]+ is not set$/ { key = $2 }
-		key != "" { if (!(key in line)) order[++n] = key; line[key] = $0; key = "" }
-		END { for (i = 1; i <= n; i++) print line[order[i]] }' "${files[@]}"
-}
-
-# refused_options REQUEST CONFIG: every option that did not become what was asked for.
-refused_options() {
-	awk 'FNR == NR { if ($0 ~ /^CONFIG_/) { split($0, a, "="); have[a[1]] = $0 } next }
-		/^# CONFIG_/ { if ($2 in have) print "    asked for: " $0 ", got: " have[$2]; next }
-		{ split($0, a, "="); if (have[a[1]] != $0) print "    asked for: " $0 ", got: " ((a[1] in have) ? have[a[1]] : "nothing (unknown, or a dependency is off)") }' "$2" "$1"
 }
 
 configure() {
@@ -132,7 +114,7 @@ config_key() {
 		"$RUSTC" -vV
 		"$BINDGEN" --version
 		"$CLANG" --version
-		cat "$HV_TOP"/scripts/{env,tools,build-kernel}.sh
+		cat "$HV_TOP"/scripts/{env,tools,kernel-config,build-kernel}.sh
 	} | sha256sum | cut -d ' ' -f 1
 }
 
