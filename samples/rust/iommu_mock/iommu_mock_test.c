@@ -205,6 +205,7 @@ static struct kunit_suite suite = {
 	.exit = exit,
 	.test_cases = cases,
 };
+
 kunit_test_suite(suite);
 
 MODULE_DESCRIPTION("KUnit tests of the mock IOMMU driver in Rust");
