@@ -25,14 +25,14 @@ usage() {
 	END
 }
 
-# part_of PATCH PART: of a patch in parts, those lines that belong to one of them. Lines of the parts before it are there
-# already, lines of those after it are not there yet. "git apply --recount" counts them; it knows the end of a file by the
+# part_of PATCH PART TAKEN: of a patch in parts, those lines that belong to one of them. Lines of the parts that were TAKEN
+# are there already, lines of the others are not there yet. "git apply --recount" counts them; it knows the end of a file by the
 # line that git puts before the next one.
 part_of() {
-	awk -v wanted="$2" -v name="${1##*/}" '
+	awk -v wanted="$2" -v taken="$3" -v name="${1##*/}" '
 		FNR == NR {
 			if ($1 == "part" && $2 == name) {
-				parts[++count] = $3
+				part_name[++count] = $3
 				if ($3 == wanted) number = count
 				$1 = $2 = $3 = ""
 				sub(/^ +/, "")
@@ -53,6 +53,7 @@ part_of() {
 			for (i = 1; i <= count; i++) if (line ~ regex[i]) return i
 			return last
 		}
+		function was_taken(i) { return index(" " taken " ", " " part_name[i] " ") > 0 }
 		/^--- a\// {
 			end_hunk()
 			path = substr($0, 7)
@@ -68,7 +69,7 @@ part_of() {
 			if (last == number) {
 				hunk = hunk $0 "\n"
 				used = 1
-			} else if (/^\+/ ? last < number : last > number) {
+			} else if (/^\+/ ? was_taken(last) : !was_taken(last)) {
 				hunk = hunk " " substr($0, 2) "\n"
 			}
 			next
@@ -92,6 +93,7 @@ subject_of() {
 	sed -n '1s/^Subject: \[PATCH\] //p' "$1"
 }
 
+declare -A taken=()	# by patch: the parts of it that a step has
 g() {
 	git -C "$tree" "$@"
 }
@@ -101,7 +103,8 @@ take_patch() {
 	local file=$HV_TOP/patches/$1 found
 	local -a options=()
 	if [[ -n ${2:-} ]]; then
-		part_of "$file" "$2" >"$work/part"
+		part_of "$file" "$2" "${taken[$1]:-}" >"$work/part"
+		taken[$1]+=" $2"
 		options=(--recount)
 	else
 		cp -- "$file" "$work/part"
