@@ -7,22 +7,25 @@
 //!
 //! # The rooms
 //!
-//! Each directory is a room. A file uses files of its own room and of the rooms before it in this list,
-//! never the other way round; a test on the host sees to that.
+//! Each directory is a room. A file uses files of its own room and of the rooms before it in this
+//! list, never the other way round; a test on the host sees to that.
 //!
 //! - [`driver`]: the driver as a type, and its name;
-//! - [`host`]: what the host says and is told. [`host::layouts`]: the hypercalls with their layouts, which
-//!   are generated from the C header; [`host::calls`]: one function per hypercall; [`host::readings`]: what
-//!   the driver takes undocumented statuses and states to mean; [`host::offer`]: what the host's IOMMU can
-//!   do; [`host::trace`]: what the tracepoints tell; [`host::message`]: what the log does;
-//! - [`known`]: the domains that the hypervisor knows: their numbers and life ([`known::domains`]), and
-//!   the paging ones, one by one ([`known::list`]);
-//! - [`device`]: a device behind the IOMMU. [`device::protocol`]: in which order domains are closed,
-//!   devices attached and devices blocked; [`device::endpoint`], [`device::block`]: a device, and keeping
-//!   it from doing DMA; [`device::list`], [`device::arrival`]: all of them, and a new one;
+//! - [`host`]: what the host says and is told. [`host::layouts`]: the hypercalls with their
+//!   layouts, which are generated from the C header; [`host::calls`]: one function per hypercall;
+//!   [`host::readings`]: what the driver takes undocumented statuses and states to mean;
+//!   [`host::offer`]: what the host's IOMMU can do; [`host::trace`]: what the tracepoints tell;
+//!   [`host::message`]: what the log does;
+//! - [`known`]: the domains that the hypervisor knows: their numbers and life ([`known::domains`]),
+//!   and the paging ones, one by one ([`known::list`]);
+//! - [`device`]: a device behind the IOMMU. [`device::protocol`]: in which order domains are
+//!   closed, devices attached and devices blocked; [`device::endpoint`], [`device::block`]: a
+//!   device, and keeping it from doing DMA; [`device::list`], [`device::arrival`]: all of them, and
+//!   a new one;
 //! - [`instance`]: the one IOMMU, which holds all of that;
 //! - [`domain`]: what the core attaches devices to. [`domain::paging`]: domains with a table;
-//!   [`domain::flush`]: the hypercalls that are made all the time; [`domain::statics`]: the two others;
+//!   [`domain::flush`]: the hypercalls that are made all the time; [`domain::statics`]: the two
+//!   others;
 //! - [`ops`]: what the IOMMU core calls;
 //! - `sleep`: hibernation, which gives all of that back to the hypervisor and makes it again;
 //! - [`show`]: what user space can read in sysfs and debugfs;
@@ -34,19 +37,20 @@
 //!
 //! # The words
 //!
-//! - *Block* a device: keep it from doing DMA, by the blocking domain, else by detaching it, else by the
-//!   device's own registers.
+//! - *Block* a device: keep it from doing DMA, by the blocking domain, else by detaching it, else
+//!   by the device's own registers.
 //! - *Detach* a device: have the hypervisor take it out of its domain and put it into no other one.
-//! - *Gone*: the host has taken the device away. *Replaced*: gone, and another device has the id since.
+//! - *Gone*: the host has taken the device away. *Replaced*: gone, and another device has the id
+//!   since.
 //! - *Release* a device: the kernel lets go of it. It is blocked first.
-//! - *Stale*: a domain that the hypervisor could not be made to flush. It is *given up*: no device enters
-//!   it any more, and its devices are blocked. When all of them are, it is *emptied*.
-//! - *Retired*: a number, or the domain that has it, that the kernel has done with and the hypervisor may
-//!   know for ever. It is never used again.
-//! - *Closed*: the whole IOMMU, at shutdown and while the system sleeps. No device enters any domain but
-//!   the blocking one.
-//! - *Whole* and *list*: the two kinds of flushes, of all of a domain and of a list of *descriptors*. A
-//!   descriptor names a power of two of pages at a multiple of its size.
+//! - *Stale*: a domain that the hypervisor could not be made to flush. It is *given up*: no device
+//!   enters it any more, and its devices are blocked. When all of them are, it is *emptied*.
+//! - *Retired*: a number, or the domain that has it, that the kernel has done with and the
+//!   hypervisor may know for ever. It is never used again.
+//! - *Closed*: the whole IOMMU, at shutdown and while the system sleeps. No device enters any
+//!   domain but the blocking one.
+//! - *Whole* and *list*: the two kinds of flushes, of all of a domain and of a list of
+//!   *descriptors*. A descriptor names a power of two of pages at a multiple of its size.
 
 #![deny(unsafe_code)]
 
@@ -141,19 +145,19 @@ const __LOG_PREFIX: &[u8] = driver::NAME.to_bytes_with_nul();
 
 #[allow(unsafe_code)]
 // SAFETY:
-// - The hypervisor takes a device out of its domain when it puts the device into another one, and says
-//   when it does not: `protocol::attach` believes nothing else. What is said of PASIDs holds, as there are
-//   none.
-// - A device is blocked by the blocking domain, or by its detachment (`block`); `Devices::release` blocks
-//   a device before it returns.
-// - The hypervisor is told of a root by `calls::configure` alone: by `Domains::make` for the domain whose
-//   table it is, and by `hibernation::resume` for domains that are alive. When a domain's
-//   `release` frees the table, its domain was flushed and deleted, both with success; else the table
-//   stays.
-// - `flush_whole` flushes a domain; when that fails, `Instance::give_up` blocks the domain's devices
-//   before it returns, and keeps others out.
-// - `flush_range` says that it has flushed when the hypervisor has flushed the blocks of a list, which
-//   cover the range (`flush_range`), or the whole domain.
+// - The hypervisor takes a device out of its domain when it puts the device into another one, and
+//   says when it does not: `protocol::attach` believes nothing else. What is said of PASIDs holds,
+//   as there are none.
+// - A device is blocked by the blocking domain, or by its detachment (`block`); `Devices::release`
+//   blocks a device before it returns.
+// - The hypervisor is told of a root by `calls::configure` alone: by `Domains::make` for the domain
+//   whose table it is, and by `hibernation::resume` for domains that are alive. When a domain's
+//   `release` frees the table, its domain was flushed and deleted, both with success; else the
+//   table stays.
+// - `flush_whole` flushes a domain; when that fails, `Instance::give_up` blocks the domain's
+//   devices before it returns, and keeps others out.
+// - `flush_range` says that it has flushed when the hypervisor has flushed the blocks of a list,
+//   which cover the range (`flush_range`), or the whole domain.
 // - No domain maps by itself.
 unsafe impl kernel::iommu::driver::SoundDriver for driver::PvIommu {}
 

@@ -152,8 +152,8 @@ impl Instance {
     }
 
     /// The system shuts down: leaves all devices blocked, whoever still has them, so that none does
-    /// DMA into the memory of a kernel that is started next, and no domain but the blocking one; one
-    /// that is made at this very moment may stay, without a device.
+    /// DMA into the memory of a kernel that is started next, and no domain but the blocking one;
+    /// one that is made at this very moment may stay, without a device.
     ///
     /// Context: may sleep.
     pub(crate) fn shut_down(&self) {

@@ -62,10 +62,10 @@ pub(crate) static OPS: Ops<PvIommu> = Ops::new().with_identity(&IDENTITY).with_b
 
 /// Whether the device stays where another kernel has left it, until a driver uses it.
 ///
-/// That kernel has crashed. Its device may be in the middle of a transfer, which a change of domains
-/// would abort; some devices do not survive that. The transfer goes to the crashed kernel's memory. A
-/// device that does not master the bus has none under way: it was reset, or is new, and may be in no
-/// domain at all.
+/// That kernel has crashed. Its device may be in the middle of a transfer, which a change of
+/// domains would abort; some devices do not survive that. The transfer goes to the crashed kernel's
+/// memory. A device that does not master the bus has none under way: it was reset, or is new, and
+/// may be in no domain at all.
 fn is_deferred(endpoint: &Endpoint) -> bool {
     endpoint.admission() == Admission::Granted
         && readings::follows_a_crash()

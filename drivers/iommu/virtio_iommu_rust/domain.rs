@@ -59,7 +59,8 @@ struct State {
     mappings: Mappings,
     /// Those that are in the domain. While there are none, the device does not know of the domain.
     endpoints: KVec<Arc<EndpointIds>>,
-    /// The device may have mapped what should not be: all endpoints are blocked, and none is let in.
+    /// The device may have mapped what should not be: all endpoints are blocked, and none is let
+    /// in.
     is_closed: bool,
 }
 
@@ -99,12 +100,13 @@ impl Shared {
         Ok(state.endpoints.reserve(1, GFP_ATOMIC)?)
     }
 
-    /// Has `attach` take endpoints out of the domain. Nothing is mapped or unmapped meanwhile: until the
-    /// device has taken them out they reach what is mapped, and afterwards the device knows the domain no
-    /// more, perhaps.
+    /// Has `attach` take endpoints out of the domain. Nothing is mapped or unmapped meanwhile:
+    /// until the device has taken them out they reach what is mapped, and afterwards the device
+    /// knows the domain no more, perhaps.
     ///
-    /// Endpoints that could not be taken out may be in the domain for ever. The device goes on being told
-    /// of unmaps, nothing is mapped any more, and the domain's number is given to no other one.
+    /// Endpoints that could not be taken out may be in the domain for ever. The device goes on
+    /// being told of unmaps, nothing is mapped any more, and the domain's number is given to no
+    /// other one.
     pub(super) fn leave(
         self: &Arc<Self>,
         ids: &Arc<EndpointIds>,
@@ -125,8 +127,8 @@ impl Shared {
         result
     }
 
-    /// Notes endpoints that the device has put into the domain, and tells it what is mapped if it did not
-    /// know the domain before.
+    /// Notes endpoints that the device has put into the domain, and tells it what is mapped if it
+    /// did not know the domain before.
     ///
     /// # Errors
     ///

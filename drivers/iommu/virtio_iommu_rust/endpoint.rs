@@ -29,8 +29,8 @@ use kernel::{
     }, //
 };
 
-/// Where software maps the doorbells of interrupts, when the device does not take interrupts itself.
-/// Nobody allocates IOVAs as low as that.
+/// Where software maps the doorbells of interrupts, when the device does not take interrupts
+/// itself. Nobody allocates IOVAs as low as that.
 const DOORBELLS: Iova = Iova::new(0x800_0000);
 /// Its length in bytes.
 const DOORBELLS_BYTES: usize = 0x10_0000;
@@ -96,7 +96,10 @@ pub(crate) enum Place {
 impl Place {
     /// Whether both are the same domain with mappings.
     pub(super) fn is_same_domain(&self, other: &Place) -> bool {
-        matches!((self, other), (Place::Mapped(own), Place::Mapped(other)) if Arc::ptr_eq(own, other))
+        matches!(
+            (self, other),
+            (Place::Mapped(own), Place::Mapped(other)) if Arc::ptr_eq(own, other)
+        )
     }
 }
 
@@ -118,8 +121,8 @@ pub(crate) struct Endpoint {
 }
 
 impl Endpoint {
-    /// The device `dev`, by the numbers that firmware says. `ask` finds out the properties of the first
-    /// one: the others are taken to have the same.
+    /// The device `dev`, by the numbers that firmware says. `ask` finds out the properties of the
+    /// first one: the others are taken to have the same.
     ///
     /// Context: may sleep.
     ///

@@ -144,7 +144,8 @@ struct Goal {
     translation: Translation,
 }
 
-/// The number of a domain with mappings. Whoever drops it has taken all endpoints out of the domain.
+/// The number of a domain with mappings. Whoever drops it has taken all endpoints out of the
+/// domain.
 pub(crate) struct TakenNumber {
     iommu: Arc<Iommu>,
     id: DomainId,
@@ -326,12 +327,12 @@ impl Iommu {
     ///
     /// # Errors
     ///
-    /// The device stays where it is: [`ENODEV`], there is no such place; [`EIO`], the domain is closed;
-    /// [`ENOMEM`], or what the IOMMU answers. If the IOMMU does not take the device back, the device is
-    /// blocked, and there is a message.
+    /// The device stays where it is: [`ENODEV`], there is no such place; [`EIO`], the domain is
+    /// closed; [`ENOMEM`], or what the IOMMU answers. If the IOMMU does not take the device back,
+    /// the device is blocked, and there is a message.
     pub(crate) fn put(&self, endpoint: &Endpoint, to: Place) -> Result {
-        // A device whose reserved IOVAs are not known is blocked, whatever the core asks for. To refuse it would
-        // end the registration, and with that the translation of all devices.
+        // A device whose reserved IOVAs are not known is blocked, whatever the core asks for. To
+        // refuse it would end the registration, and with that the translation of all devices.
         let to = if endpoint.is_admitted() {
             to
         } else {

@@ -24,7 +24,8 @@ use kernel::{
     uapi, //
 };
 
-/// Numbers of property types, and of subtypes of reserved memory; the last one of both is not known.
+/// Numbers of property types, and of subtypes of reserved memory; the last one of both is not
+/// known.
 const RESERVED_MEMORY: u8 = uapi::VIRTIO_IOMMU_PROBE_T_RESV_MEM as u8;
 const MSI: u8 = uapi::VIRTIO_IOMMU_RESV_MEM_T_MSI as u8;
 const OTHER: u8 = 9;
@@ -63,7 +64,8 @@ fn removed(mappings: &mut Mappings, first: u64, last: u64) -> Option<u64> {
     Some(end.as_u64())
 }
 
-/// A domain's mappings: each from its first to its last byte, to the same addresses with bit 32 turned over.
+/// A domain's mappings: each from its first to its last byte, to the same addresses with bit 32
+/// turned over.
 fn mappings(ranges: &[(u64, u64)]) -> Result<Mappings> {
     let mut mappings = Mappings::new();
     for (first, last) in ranges {

@@ -19,8 +19,8 @@ use core::cmp::Ordering;
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct Last(Iova);
 
-/// Two branches. What `derive` makes of it is not, and costs twice as many instructions on each level
-/// of a tree.
+/// Two branches. What `derive` makes of it is not, and costs twice as many instructions on each
+/// level of a tree.
 impl Ord for Last {
     #[inline]
     fn cmp(&self, other: &Last) -> Ordering {
@@ -74,8 +74,9 @@ impl Mappings {
         self.0.insert(new.0);
     }
 
-    /// Removes what is mapped from `first` on without a gap, up to `last` and to the end of the mapping
-    /// that holds it. Returns the last byte of that; [`None`] when no mapping begins at `first`.
+    /// Removes what is mapped from `first` on without a gap, up to `last` and to the end of the
+    /// mapping that holds it. Returns the last byte of that; [`None`] when no mapping begins at
+    /// `first`.
     #[inline]
     pub(crate) fn remove(&mut self, first: Iova, last: Iova) -> Option<Iova> {
         let mut cursor = self.0.cursor_lower_bound_mut(&Last(first));
@@ -88,7 +89,8 @@ impl Mappings {
             }
             let end = end.0;
             removed = Some(end);
-            // The cursor goes on to the next mapping, or back to the one before if there is no next.
+            // The cursor goes on to the next mapping, or back to the one before if there is no
+            // next.
             cursor = at.remove_current().0;
             match end.as_u64().checked_add(1) {
                 Some(address) if address <= last.as_u64() => next = Iova::new(address),

@@ -55,8 +55,8 @@ impl Driver for VirtioDriver {
     const FEATURES: &'static [Feature] = FEATURES;
     // The devices behind it would do DMA untranslated: the device is reset.
     const UNBINDING: Unbinding = Unbinding::Refused;
-    // The kernel shuts devices down in the reverse order in which they were added. Most of those behind the
-    // IOMMU were there before it had a driver.
+    // The kernel shuts devices down in the reverse order in which they were added. Most of those
+    // behind the IOMMU were there before it had a driver.
     const SHUTDOWN: Shutdown = Shutdown::GoesOn;
 
     fn probe<'bound>(

@@ -2,8 +2,8 @@
 
 //! The layouts of requests and events, and what the device answers.
 //!
-//! They are those of the UAPI header, whose sizes they are compared with. All numbers are little endian.
-//! A request is what the device reads; it writes a [`TAIL_BYTES`] tail behind it.
+//! They are those of the UAPI header, whose sizes they are compared with. All numbers are little
+//! endian. A request is what the device reads; it writes a [`TAIL_BYTES`] tail behind it.
 
 use kernel::{
     iommu::Iova,
@@ -302,8 +302,8 @@ pub(crate) struct Fault {
 }
 
 impl Fault {
-    /// What the device has written. [`None`]: too little, or an event of another kind, which the driver
-    /// has to ignore by the specification.
+    /// What the device has written. [`None`]: too little, or an event of another kind, which the
+    /// driver has to ignore by the specification.
     pub(crate) fn parse(bytes: &[u8]) -> Option<Fault> {
         let (fault, _) = Fault::read_from_prefix(bytes).ok()?;
         (fault.reserved == [0; 3]).then_some(fault)
@@ -350,8 +350,8 @@ pub(crate) const EVENT_BYTES: usize = size_of::<Fault>();
 
 /// What the device has answered: success, or what its status stands for.
 ///
-/// `written` is what it has written, whose last bytes are to be the tail of a request with a reply of
-/// `expected` bytes.
+/// `written` is what it has written, whose last bytes are to be the tail of a request with a reply
+/// of `expected` bytes.
 pub(crate) fn outcome(written: &[u8], expected: usize) -> Result {
     let tail = expected.checked_sub(TAIL_BYTES).ok_or(EIO)?;
     // A device that writes less has not got as far as the tail.

@@ -2,8 +2,8 @@
 
 //! What the device has refused of a domain.
 //!
-//! Requests to map and to unmap are answered later, to whoever waits next. That one notes here what was
-//! refused; the domain finds it when it waits for its own.
+//! Requests to map and to unmap are answered later, to whoever waits next. That one notes here what
+//! was refused; the domain finds it when it waits for its own.
 
 use super::protocol::Map;
 use kernel::{

@@ -2,9 +2,9 @@
 
 //! The queue of requests.
 //!
-//! Requests that nobody waits for yet are added only, and answered later. Whoever waits tells the device
-//! and takes all answers, with the queue locked: so at any time one at most waits. The buffers of such
-//! requests are made once, and go round.
+//! Requests that nobody waits for yet are added only, and answered later. Whoever waits tells the
+//! device and takes all answers, with the queue locked: so at any time one at most waits. The
+//! buffers of such requests are made once, and go round.
 
 use super::{
     endpoint::EndpointIds,
@@ -266,8 +266,8 @@ fn put_back(pool: &mut Pool, request: KBox<Request>) {
     let _ = pool.idle.push_within_capacity(request);
 }
 
-/// How long a device may take for an answer. One that takes longer will not answer: its bus mastering
-/// may have been switched off for the next kernel.
+/// How long a device may take for an answer. One that takes longer will not answer: its bus
+/// mastering may have been switched off for the next kernel.
 const PATIENCE: Delta = Delta::from_millis(10_000);
 
 /// How often the queue is looked at before the clock is.

@@ -7,8 +7,8 @@
 use super::Device;
 use crate::bindings;
 
-/// Calls `f` with the device's lock held: no driver is bound to the device or taken off it, and it is
-/// not reset, meanwhile.
+/// Calls `f` with the device's lock held: no driver is bound to the device or taken off it, and it
+/// is not reset, meanwhile.
 ///
 /// Not for callbacks that may be called with the lock held, as those of a bus or of the IOMMU core.
 ///

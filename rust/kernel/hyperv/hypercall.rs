@@ -56,10 +56,10 @@ pub const PAGE_BYTES: usize = 4096;
 ///
 /// # Safety
 ///
-/// `Input` and `Output` must be the blocks of the call `CODE`: the hypervisor neither reads more than
-/// the former, but for memory that the input itself names, nor writes more than the latter. Every
-/// byte of every `Input` is initialised, and none changes behind a shared reference; any bytes are a
-/// valid `Output`.
+/// `Input` and `Output` must be the blocks of the call `CODE`: the hypervisor neither reads more
+/// than the former, but for memory that the input itself names, nor writes more than the latter.
+/// Every byte of every `Input` is initialised, and none changes behind a shared reference; any
+/// bytes are a valid `Output`.
 ///
 /// What a call makes devices do is not part of the promise: a domain is worth as much as the table
 /// that whoever configures it names.
@@ -142,8 +142,8 @@ impl InputPage {
         // SAFETY: The function only computes.
         let input = unsafe { bindings::virt_to_phys(self.page.as_ptr().cast()) };
         let control = u64::from(code) | (count as u64) << 32;
-        // SAFETY: The input lies in a page that is ours by the type invariant; the callers wrote what
-        // belongs to the call code, with so many elements.
+        // SAFETY: The input lies in a page that is ours by the type invariant; the callers wrote
+        // what belongs to the call code, with so many elements.
         unsafe { issue(control, input, 0) }
     }
 
@@ -219,8 +219,8 @@ pub(super) fn failure(result: ResultWord) -> HypercallError {
 /// Every byte of every `T` must be initialised, and none may change behind a shared reference.
 #[inline(always)]
 pub(super) unsafe fn bytes_of<T: ?Sized>(block: &T) -> &[u8] {
-    // SAFETY: These are the bytes of `block`, which are initialised and do not change by the caller's
-    // promise.
+    // SAFETY: These are the bytes of `block`, which are initialised and do not change by the
+    // caller's promise.
     unsafe { core::slice::from_raw_parts((&raw const *block).cast(), size_of_val(block)) }
 }
 

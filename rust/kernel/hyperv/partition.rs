@@ -47,8 +47,8 @@ pub fn kind() -> Kind {
 ///
 /// Context: any, once the hypervisor was detected.
 pub fn has_device_domains() -> bool {
-    // SAFETY: The structure is filled when the hypervisor is detected, before any driver runs, and does
-    // not change afterwards.
+    // SAFETY: The structure is filled when the hypervisor is detected, before any driver runs, and
+    // does not change afterwards.
     let features = unsafe { bindings::ms_hyperv.misc_features };
     features & bindings::HV_DEVICE_DOMAINS_AVAILABLE != 0
 }

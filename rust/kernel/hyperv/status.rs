@@ -128,8 +128,8 @@ impl Status {
         self.0
     }
 
-    /// The hypervisor's name of the code, without the prefix `HV_STATUS_`; "Unknown" for a code that
-    /// Linux has no name for.
+    /// The hypervisor's name of the code, without the prefix `HV_STATUS_`; "Unknown" for a code
+    /// that Linux has no name for.
     pub fn name(self) -> &'static str {
         // SAFETY: The function takes any number and returns a string that is never freed.
         let name = unsafe { CStr::from_char_ptr(bindings::hv_result_to_string(self.0.into())) };

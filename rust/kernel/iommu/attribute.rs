@@ -82,8 +82,8 @@ impl<A: Attribute> File<A> {
         #[cfg(CONFIG_SYSFS)]
         {
             let value = Value::<A>(PhantomData);
-            // SAFETY: sysfs hands over a buffer of a page, which the function expects; "%pA" takes a
-            // pointer to format arguments.
+            // SAFETY: sysfs hands over a buffer of a page, which the function expects; "%pA" takes
+            // a pointer to format arguments.
             let written = unsafe {
                 bindings::sysfs_emit(
                     buf,

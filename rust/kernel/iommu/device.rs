@@ -2,10 +2,10 @@
 
 //! IOMMUs: `struct iommu_device`.
 //!
-//! A [`Registration`] gives one IOMMU to the core and takes it back when it is dropped. As long as a
-//! device is behind the IOMMU, that cannot be: the core holds pointers to both, and whoever uses the
-//! device may have mapped something. The core also holds the driver's module then. So a registration that
-//! is dropped too early stays in force for ever, with its data.
+//! A [`Registration`] gives one IOMMU to the core and takes it back when it is dropped. As long as
+//! a device is behind the IOMMU, that cannot be: the core holds pointers to both, and whoever uses
+//! the device may have mapped something. The core also holds the driver's module then. So a
+//! registration that is dropped too early stays in force for ever, with its data.
 //!
 //! C header: [`include/linux/iommu.h`](srctree/include/linux/iommu.h)
 
@@ -50,8 +50,8 @@ use core::{
 pub struct Settings<'a> {
     /// Its name in `/sys/class/iommu`.
     pub name: &'a CStr,
-    /// The device that it is, if it is one. The firmware node of that tells which devices are behind it;
-    /// without one, all devices are that name no IOMMU.
+    /// The device that it is, if it is one. The firmware node of that tells which devices are
+    /// behind it; without one, all devices are that name no IOMMU.
     pub parent: Option<&'a device::Device>,
     /// What user space can read of it.
     pub attributes: Option<Attributes>,
@@ -86,8 +86,8 @@ unsafe impl<D: SoundDriver> Send for Registration<D> {}
 unsafe impl<D: SoundDriver> Sync for Registration<D> {}
 
 impl<D: SoundDriver> Registration<D> {
-    /// Adds the IOMMU to sysfs and gives it to the core, which probes the devices that exist already and,
-    /// from then on, each that appears.
+    /// Adds the IOMMU to sysfs and gives it to the core, which probes the devices that exist
+    /// already and, from then on, each that appears.
     ///
     /// Context: may sleep. [`Driver::probe_device`] is called before this returns.
     ///
@@ -121,8 +121,8 @@ impl<D: SoundDriver> Registration<D> {
         let raw = instance.raw.get();
         // SAFETY: `raw` is zeroed and not registered.
         unsafe { (*raw).max_pasids = settings.max_pasids };
-        // SAFETY: `raw` stays where it is until it is removed, and so do the attributes, which are only
-        // read; the parent is valid; the format takes one string argument.
+        // SAFETY: `raw` stays where it is until it is removed, and so do the attributes, which are
+        // only read; the parent is valid; the format takes one string argument.
         to_result(unsafe {
             bindings::iommu_device_sysfs_add(
                 raw,
@@ -134,8 +134,8 @@ impl<D: SoundDriver> Registration<D> {
         })?;
         // SAFETY: The entry stays where it is until it is removed; the parent is valid.
         unsafe { registry::add(&instance.entry, raw, parent) };
-        // SAFETY: `raw` was added to sysfs, and stays where it is until it is unregistered; `ops` lives
-        // for ever.
+        // SAFETY: `raw` was added to sysfs, and stays where it is until it is unregistered; `ops`
+        // lives for ever.
         let registered = unsafe { bindings::iommu_device_register(raw, ops.as_raw(), parent) };
         if let Err(error) = to_result(registered) {
             // The core has released all devices and forgotten the instance.
@@ -166,8 +166,8 @@ impl<D: SoundDriver> Drop for Registration<D> {
             if instance.devices.load(Acquire) != 0 {
                 return false;
             }
-            // SAFETY: The instance is registered. No device is behind it, nor can one be probed: the
-            // core's lock is held, under which the entry is removed, too.
+            // SAFETY: The instance is registered. No device is behind it, nor can one be probed:
+            // the core's lock is held, under which the entry is removed, too.
             unsafe {
                 bindings::iommu_device_unregister(raw);
                 registry::remove_locked(&instance.entry);
@@ -175,8 +175,8 @@ impl<D: SoundDriver> Drop for Registration<D> {
             true
         });
         if is_gone {
-            // SAFETY: The instance was added to sysfs. The core has forgotten it, and nothing uses the
-            // registration any more.
+            // SAFETY: The instance was added to sysfs. The core has forgotten it, and nothing uses
+            // the registration any more.
             unsafe {
                 bindings::iommu_device_sysfs_remove(raw);
                 ManuallyDrop::drop(&mut self.instance);

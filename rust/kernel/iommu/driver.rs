@@ -3,21 +3,21 @@
 //! What an IOMMU driver implements.
 //!
 //! A driver is a type without values that implements [`Driver`]. It has a [`Registration`] for each
-//! IOMMU, with data of the driver's own, its *instance*; and for each device behind one of these IOMMUs
-//! an *endpoint*. Every callback is handed both, in a [`Probed`].
+//! IOMMU, with data of the driver's own, its *instance*; and for each device behind one of these
+//! IOMMUs an *endpoint*. Every callback is handed both, in a [`Probed`].
 //!
 //! # Whom the kernel trusts
 //!
-//! Nothing that the compiler can see ties an IOMMU to what its driver says of it. When a domain says
-//! that it was flushed, memory is freed; when the IOMMU was not flushed, devices write into that memory.
-//! So a driver takes effect only with one promise more, [`SoundDriver`], which is `unsafe` to make. The
-//! callbacks themselves are written without `unsafe`.
+//! Nothing that the compiler can see ties an IOMMU to what its driver says of it. When a domain
+//! says that it was flushed, memory is freed; when the IOMMU was not flushed, devices write into
+//! that memory. So a driver takes effect only with one promise more, [`SoundDriver`], which is
+//! `unsafe` to make. The callbacks themselves are written without `unsafe`.
 //!
 //! # Locks
 //!
 //! The core calls [`probe_device`](Driver::probe_device) and what follows it for a device under one
-//! global mutex, and all changes of one group's translation under the group's mutex. Flushes, maps and
-//! unmaps come in any context, several at a time; never two for one IOVA.
+//! global mutex, and all changes of one group's translation under the group's mutex. Flushes, maps
+//! and unmaps come in any context, several at a time; never two for one IOVA.
 //!
 //! [`Registration`]: super::device::Registration
 //!
@@ -142,7 +142,8 @@ impl AllocFlags {
 /// What a driver leaves out is absent from the C structure, too.
 #[vtable]
 pub trait Driver: Sized + 'static {
-    /// What the driver keeps for each IOMMU. It lives until the last device behind that is released.
+    /// What the driver keeps for each IOMMU. It lives until the last device behind that is
+    /// released.
     type Instance: Send + Sync + 'static;
 
     /// What the driver keeps for each device.
@@ -151,8 +152,8 @@ pub trait Driver: Sized + 'static {
     /// How devices are grouped.
     const GROUPING: Grouping;
 
-    /// A device has appeared whose firmware node, if it has one, names the instance. Is it behind this
-    /// IOMMU?
+    /// A device has appeared whose firmware node, if it has one, names the instance. Is it behind
+    /// this IOMMU?
     ///
     /// Context: may sleep; calls are serialised.
     ///
@@ -160,8 +161,8 @@ pub trait Driver: Sized + 'static {
     ///
     /// [`ENODEV`]: not ours. With any error the device does DMA *untranslated*: when it is ours but
     /// cannot be served, succeed here, answer [`DefaultDomain::Translating`] and fail
-    /// [`Driver::alloc_domain`]: the core then puts it into the blocking domain and lets go of it. A
-    /// failing attach does the same, with a warning.
+    /// [`Driver::alloc_domain`]: the core then puts it into the blocking domain and lets go of it.
+    /// A failing attach does the same, with a warning.
     fn probe_device(instance: &Self::Instance, dev: &device::Device)
         -> Result<Arc<Self::Endpoint>>;
 
@@ -190,9 +191,9 @@ pub trait Driver: Sized + 'static {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 
-    /// The device goes: it is in the blocking domain, when the driver has one. Or it is in no domain
-    /// yet, as its probing failed later on, or as its first attach was left for later: it is to be
-    /// blocked.
+    /// The device goes: it is in the blocking domain, when the driver has one. Or it is in no
+    /// domain yet, as its probing failed later on, or as its first attach was left for later: it is
+    /// to be blocked.
     ///
     /// Context: may sleep.
     fn release_device(_target: &AttachTarget<'_, Self>) {
@@ -213,8 +214,8 @@ pub trait Driver: Sized + 'static {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 
-    /// What user space is told about the hardware, of a kind that it asked for, or of the driver's own
-    /// when it asked for none.
+    /// What user space is told about the hardware, of a kind that it asked for, or of the driver's
+    /// own when it asked for none.
     ///
     /// Context: may sleep.
     ///
@@ -234,8 +235,8 @@ pub trait Driver: Sized + 'static {
 
     /// When a new device is attached for the first time.
     ///
-    /// The core honours [`FirstAttach::WhenUsed`] in kernels that run after a crash, and only with a
-    /// translating default domain: in others the driver must answer [`FirstAttach::AtOnce`].
+    /// The core honours [`FirstAttach::WhenUsed`] in kernels that run after a crash, and only with
+    /// a translating default domain: in others the driver must answer [`FirstAttach::AtOnce`].
     ///
     /// Context: may sleep; called once, after [`Driver::probe_device`].
     fn first_attach(_device: &Probed<'_, Self>) -> FirstAttach {
@@ -277,21 +278,21 @@ pub trait Driver: Sized + 'static {
 ///
 /// # Safety
 ///
-/// For the driver, and for each domain type whose [`Domain::Driver`](super::domain::Domain::Driver) or
-/// [`StaticDomainOps::Driver`](super::domain::StaticDomainOps::Driver) it is:
+/// For the driver, and for each domain type whose [`Domain::Driver`](super::domain::Domain::Driver)
+/// or [`StaticDomainOps::Driver`](super::domain::StaticDomainOps::Driver) it is:
 ///
-/// - When an attach succeeds, or `release_device` returns, the IOMMU no longer uses the domain that the
-///   device was in for that device's DMA, from that moment on. When an attach fails, the IOMMU does not
-///   use the new domain for it.
+/// - When an attach succeeds, or `release_device` returns, the IOMMU no longer uses the domain that
+///   the device was in for that device's DMA, from that moment on. When an attach fails, the IOMMU
+///   does not use the new domain for it.
 /// - The same for an attach of a PASID, and that PASID's DMA.
 /// - In the blocking domain no DMA of the device reaches memory.
-/// - The IOMMU is told of no table but that of a domain that is alive, and of its own; when a domain's
-///   `release` says that its memory may be freed, the IOMMU uses nothing of the domain any more, and
-///   caches nothing of it.
-/// - When `flush_all` of a domain returns, the IOMMU caches no translation of the domain that was not in
-///   force when the flush began, or it lets no device use the domain.
-/// - When `flush` of a domain says that it has flushed, the IOMMU caches nothing of what the gathered
-///   range held before, entries that point at tables included.
+/// - The IOMMU is told of no table but that of a domain that is alive, and of its own; when a
+///   domain's `release` says that its memory may be freed, the IOMMU uses nothing of the domain any
+///   more, and caches nothing of it.
+/// - When `flush_all` of a domain returns, the IOMMU caches no translation of the domain that was
+///   not in force when the flush began, or it lets no device use the domain.
+/// - When `flush` of a domain says that it has flushed, the IOMMU caches nothing of what the
+///   gathered range held before, entries that point at tables included.
 /// - A domain that maps by itself lets a device reach what is mapped, and nothing else: what was
 ///   unmapped is out of reach when the flush of its gather, or of the whole domain, returns.
 pub unsafe trait SoundDriver: Driver {}

@@ -15,8 +15,8 @@ use crate::{
 };
 use core::slice;
 
-/// Says that a device is behind the IOMMU whose parent is `iommu`, before the device is added to the
-/// system. That is for those who describe devices: firmware's readers, and tests.
+/// Says that a device is behind the IOMMU whose parent is `iommu`, before the device is added to
+/// the system. That is for those who describe devices: firmware's readers, and tests.
 ///
 /// Context: may sleep.
 ///
@@ -51,11 +51,11 @@ pub fn add_ids(dev: &device::Device, ids: &[u32]) -> Result {
 
 /// The ids by which the IOMMU knows the device.
 ///
-/// To be called in the callbacks of a driver that has probed the device, or probes it: then they do not
-/// change.
+/// To be called in the callbacks of a driver that has probed the device, or probes it: then they do
+/// not change.
 pub fn ids(dev: &device::Device) -> &[u32] {
-    // SAFETY: The device is valid. Its fwspec, if it has one, is made before the device is probed, and
-    // freed after it was released.
+    // SAFETY: The device is valid. Its fwspec, if it has one, is made before the device is probed,
+    // and freed after it was released.
     unsafe {
         let iommu = (*dev.as_raw()).iommu;
         if iommu.is_null() || (*iommu).fwspec.is_null() {

@@ -63,8 +63,8 @@ impl Gather {
         };
     }
 
-    /// Adds pages that were unmapped, for an IOMMU that flushes pages of one size at a time. What was
-    /// gathered so far is flushed first, if it has another size, or does not touch these pages.
+    /// Adds pages that were unmapped, for an IOMMU that flushes pages of one size at a time. What
+    /// was gathered so far is flushed first, if it has another size, or does not touch these pages.
     ///
     /// `domain` is the one that they were unmapped from.
     ///
@@ -92,20 +92,21 @@ impl Gather {
         self.add_range(next, others.wrapping_mul(page_bytes));
     }
 
-    /// Whether the flush is left to a queue, which flushes the whole domain before the memory is used
-    /// for something else.
+    /// Whether the flush is left to a queue, which flushes the whole domain before the memory is
+    /// used for something else.
     pub fn is_queued(&self) -> bool {
         // SAFETY: By the type, the gather is valid and not written by others.
         unsafe { bindings::iommu_iotlb_gather_queued(self.0.get()) }
     }
 
-    /// Whether there is exactly one page in the list of those that the unmap took out, and it is the list's still: one
-    /// that was freed is in other lists.
+    /// Whether there is exactly one page in the list of those that the unmap took out, and it is
+    /// the list's still: one that was freed is in other lists.
     #[cfg(CONFIG_KUNIT = "y")]
     pub(super) fn holds_one_page(&self) -> bool {
         // SAFETY: By the type, the gather is valid and not written by others.
         let head = unsafe { &raw mut (*self.0.get()).freelist.pages };
-        // SAFETY: The list is initialised. What it leads to are page descriptors, which are always there.
+        // SAFETY: The list is initialised. What it leads to are page descriptors, which are always
+        // there.
         unsafe { (*head).next != head && (*(*head).next).next == head }
     }
 

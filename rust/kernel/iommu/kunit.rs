@@ -324,8 +324,8 @@ mod tests {
         let domain = new.as_raw();
         let (iova, paddr, size) = (0x7fff_f000, 0x1234_5000, 0x2000);
         let prot = (bindings::IOMMU_READ | bindings::IOMMU_WRITE) as c_int;
-        // SAFETY: The domain is valid until it is dropped, and no device uses it: what the table leads
-        // to does not matter.
+        // SAFETY: The domain is valid until it is dropped, and no device uses it: what the table
+        // leads to does not matter.
         let mapped =
             unsafe { bindings::iommu_map(domain, iova, paddr, size, prot, bindings::GFP_KERNEL) };
         assert_eq!(mapped, 0);
@@ -347,7 +347,8 @@ mod tests {
         Ok(())
     }
 
-    /// Maps 2 MiB by 4 KiB pages and unmaps them at once, which takes their table out; the driver flushes.
+    /// Maps 2 MiB by 4 KiB pages and unmaps them at once, which takes their table out; the driver
+    /// flushes.
     ///
     /// Whether the gather has the table's page after that.
     fn unmap_a_table(log: &Arc<Log>) -> Result<bool> {
@@ -360,9 +361,9 @@ mod tests {
         let domain = new.as_raw();
         let prot = (bindings::IOMMU_READ | bindings::IOMMU_WRITE) as c_int;
         let mut gather = bindings::iommu_iotlb_gather::default();
-        // SAFETY: The domain is valid until it is dropped, and no device uses it. The gather's list is
-        // initialised before it is used, and the gather stays where it is. The operation is called as
-        // the core does.
+        // SAFETY: The domain is valid until it is dropped, and no device uses it. The gather's list
+        // is initialised before it is used, and the gather stays where it is. The operation is
+        // called as the core does.
         let (mapped, unmapped, held) = unsafe {
             let mapped = bindings::iommu_map(
                 domain,

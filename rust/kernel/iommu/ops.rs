@@ -179,8 +179,8 @@ impl<D: Driver> Ops<D> {
         let Some(iommu) = (unsafe { device::find::<D>(dev) }) else {
             return ENODEV.to_ptr();
         };
-        // SAFETY: The core passes a valid device; the instance is registered, and stays so under the
-        // probe lock.
+        // SAFETY: The core passes a valid device; the instance is registered, and stays so under
+        // the probe lock.
         let (device, instance) =
             unsafe { (Device::from_raw(dev), device::instance_of::<D>(iommu)) };
         match D::probe_device(instance, device) {
@@ -206,8 +206,8 @@ impl<D: Driver> Ops<D> {
             let target = unsafe { AttachTarget::from_raw(dev, ptr::null_mut(), ptr::null_mut()) };
             D::release_device(&target);
         }
-        // SAFETY: The pointer comes from `Arc::into_raw` in `probe_device`; the core does not use it
-        // again, and the target above is gone.
+        // SAFETY: The pointer comes from `Arc::into_raw` in `probe_device`; the core does not use
+        // it again, and the target above is gone.
         drop(unsafe { Arc::from_raw(bindings::dev_iommu_priv_get(dev).cast::<D::Endpoint>()) });
         // SAFETY: The device was counted in `probe_device`.
         unsafe { device::count_released::<D>((*(*dev).iommu).iommu_dev) };
@@ -218,8 +218,8 @@ impl<D: Driver> Ops<D> {
     /// To be called by the IOMMU core as `device_group` only.
     #[cfg(CONFIG_PCI)]
     unsafe extern "C" fn device_group(dev: *mut bindings::device) -> *mut bindings::iommu_group {
-        // SAFETY: The core passes a valid device, which it is about to put into a group; the functions
-        // are made for that.
+        // SAFETY: The core passes a valid device, which it is about to put into a group; the
+        // functions are made for that.
         unsafe {
             if bindings::dev_is_pci(dev) {
                 bindings::pci_device_group(dev)
@@ -265,7 +265,8 @@ impl<D: Driver> Ops<D> {
         dev: *mut bindings::device,
         head: *mut bindings::list_head,
     ) {
-        // SAFETY: The core asks about devices that were probed, with a list that is the caller's own.
+        // SAFETY: The core asks about devices that were probed, with a list that is the caller's
+        // own.
         let (device, mut regions) =
             unsafe { (Probed::from_raw(dev), ReservedRegions::from_raw(head)) };
         if D::reserved_regions(&device, &mut regions).is_err() {

@@ -25,11 +25,12 @@ pub struct Probed<'a, D: Driver> {
 impl<'a, D: Driver> Probed<'a, D> {
     /// # Safety
     ///
-    /// `dev` must be a device that [`Ops<D>`](super::ops::Ops) has probed and not released, for `'a`.
+    /// `dev` must be a device that [`Ops<D>`](super::ops::Ops) has probed and not released, for
+    /// `'a`.
     pub(super) unsafe fn from_raw(dev: *mut bindings::device) -> Probed<'a, D> {
-        // SAFETY: By the caller's promise the device is valid, and was probed: the C side has set its
-        // `iommu` and, from what `probe_device` answered, its instance; `probe_device` has stored an
-        // `Arc<D::Endpoint>`, which `release_device` drops.
+        // SAFETY: By the caller's promise the device is valid, and was probed: the C side has set
+        // its `iommu` and, from what `probe_device` answered, its instance; `probe_device` has
+        // stored an `Arc<D::Endpoint>`, which `release_device` drops.
         unsafe {
             Probed {
                 dev: Device::from_raw(dev),
@@ -62,8 +63,8 @@ pub enum Demand {
     /// It can: somebody asked for this domain, and is told.
     Optional,
     /// It may not: it puts the device back where the device belongs, after a reset, when user space
-    /// has let go of it, or when another device of the group could not be attached. All that it can do
-    /// about a failure is to warn.
+    /// has let go of it, or when another device of the group could not be attached. All that it can
+    /// do about a failure is to warn.
     Mandatory,
 }
 
@@ -83,8 +84,9 @@ pub struct AttachTarget<'a, D: Driver> {
 impl<'a, D: Driver> AttachTarget<'a, D> {
     /// # Safety
     ///
-    /// `dev` must be a device that [`Ops<D>`](super::ops::Ops) has probed and not released, for `'a`, and
-    /// the core must serialise the changes of its translation. `old` must be valid for `'a`, or null.
+    /// `dev` must be a device that [`Ops<D>`](super::ops::Ops) has probed and not released, for
+    /// `'a`, and the core must serialise the changes of its translation. `old` must be valid for
+    /// `'a`, or null.
     pub(super) unsafe fn from_raw(
         dev: *mut bindings::device,
         domain: *mut bindings::iommu_domain,
@@ -101,9 +103,9 @@ impl<'a, D: Driver> AttachTarget<'a, D> {
 
     /// Whether the core can take the failure of this attach, as far as the core tells.
     ///
-    /// It cannot when it puts the device back into its group's default domain. Neither can it when it
-    /// puts a device back into the domain of its group, after a reset or after a failure; a driver
-    /// that remembers the domain can guess whether it does that.
+    /// It cannot when it puts the device back into its group's default domain. Neither can it when
+    /// it puts a device back into the domain of its group, after a reset or after a failure; a
+    /// driver that remembers the domain can guess whether it does that.
     pub fn demand(&self) -> Demand {
         if self.domain.is_null() {
             return Demand::Mandatory;
@@ -118,8 +120,8 @@ impl<'a, D: Driver> AttachTarget<'a, D> {
         }
     }
 
-    /// The domain that the device, or the PASID, is in so far; [`None`] when it is in none, or when it
-    /// is released.
+    /// The domain that the device, or the PASID, is in so far; [`None`] when it is in none, or when
+    /// it is released.
     pub fn old(&self) -> Option<DomainRef<'a>> {
         // SAFETY: By the promise made to `from_raw`.
         unsafe { DomainRef::from_raw(self.old) }

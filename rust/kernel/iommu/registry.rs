@@ -100,7 +100,8 @@ fn unlock() {
 ///
 /// # Safety
 ///
-/// The entry must be in no list, and stay valid until it is removed. `parent` must be valid or null.
+/// The entry must be in no list, and stay valid until it is removed. `parent` must be valid or
+/// null.
 #[inline(never)]
 pub(super) unsafe fn add(
     entry: &Entry,
@@ -170,8 +171,8 @@ pub(super) unsafe fn find(
     key: TypeId,
     dev: *mut bindings::device,
 ) -> Option<*mut bindings::iommu_device> {
-    // SAFETY: The device is valid. While it is probed, the core has set its `iommu`, and nobody changes
-    // its fwspec. The lock is held that protects the list, in which all entries are valid.
+    // SAFETY: The device is valid. While it is probed, the core has set its `iommu`, and nobody
+    // changes its fwspec. The lock is held that protects the list, in which all entries are valid.
     unsafe {
         let fwspec = (*(*dev).iommu).fwspec;
         let wanted = if fwspec.is_null() {

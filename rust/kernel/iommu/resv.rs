@@ -45,16 +45,16 @@ impl ReservedRegions {
         ReservedRegions { head }
     }
 
-    /// Adds what firmware says of the device besides its IOMMU: memory that the device uses all the time,
-    /// where its interrupts go.
+    /// Adds what firmware says of the device besides its IOMMU: memory that the device uses all the
+    /// time, where its interrupts go.
     ///
     /// Context: may sleep.
     pub fn add_described<D: Driver>(&mut self, device: &Probed<'_, D>) {
         add_described(self.head, device.dev());
     }
 
-    /// Adds the `length` bytes from `start` on; `prot` is what the device may do there when they are
-    /// mapped.
+    /// Adds the `length` bytes from `start` on; `prot` is what the device may do there when they
+    /// are mapped.
     ///
     /// Context: may sleep.
     ///
@@ -93,8 +93,8 @@ impl ReservedRegions {
 #[inline(never)]
 fn add_described(head: *mut bindings::list_head, dev: &Device) {
     let dev = dev.as_raw();
-    // SAFETY: The device was probed and not released: its `iommu` is there, and its fwspec, if it has
-    // one, does not change. The list is valid by the construction of `ReservedRegions`.
+    // SAFETY: The device was probed and not released: its `iommu` is there, and its fwspec, if it
+    // has one, does not change. The list is valid by the construction of `ReservedRegions`.
     unsafe {
         if !(*(*dev).iommu).fwspec.is_null() {
             bindings::iommu_get_described_regions(dev, head);

@@ -27,8 +27,8 @@ pub enum TranslationUnit {
 
 /// Control of a device's ATS. Off at first.
 ///
-/// It is for the driver of the IOMMU that the device is behind: one for each device, from the time when
-/// that driver probes the device until it releases the device.
+/// It is for the driver of the IOMMU that the device is behind: one for each device, from the time
+/// when that driver probes the device until it releases the device.
 ///
 /// # Invariants
 ///
@@ -66,8 +66,8 @@ impl Ats {
     ///
     /// Context: any.
     pub fn of(dev: &Device) -> Option<Ats> {
-        // SAFETY: The device is valid; the second function reads a register of the capability that the
-        // first one has found.
+        // SAFETY: The device is valid; the second function reads a register of the capability that
+        // the first one has found.
         let usable = unsafe {
             bindings::pci_ats_supported(dev.as_raw())
                 && bindings::pci_ats_page_aligned(dev.as_raw()) != 0
@@ -143,8 +143,8 @@ impl Ats {
         self.silenced
     }
 
-    /// Keeps the device from using it, by its register alone: the bits of `struct pci_dev` share words
-    /// with others, which a driver may be writing. The next [`Self::switch_off`] or
+    /// Keeps the device from using it, by its register alone: the bits of `struct pci_dev` share
+    /// words with others, which a driver may be writing. The next [`Self::switch_off`] or
     /// [`Self::switch_on`] puts the bits right. Whether there is anything to be put right.
     ///
     /// Context: any.
@@ -152,8 +152,9 @@ impl Ats {
         if self.is_marked() && !self.silenced {
             self.silenced = true;
             let mut control = 0;
-            // SAFETY: By the type invariant the device is valid and has the capability. Nobody but the
-            // one `Ats` of a device writes the register, except after a reset, which restores it.
+            // SAFETY: By the type invariant the device is valid and has the capability. Nobody but
+            // the one `Ats` of a device writes the register, except after a reset, which restores
+            // it.
             unsafe {
                 let register =
                     c_int::from((*self.pdev()).ats_cap) + bindings::PCI_ATS_CTRL as c_int;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Whether a function may do DMA as far as it is up to the function, and the last resort when an IOMMU
-//! does not obey. For drivers of IOMMUs; drivers of devices have [`Device::set_master`].
+//! Whether a function may do DMA as far as it is up to the function, and the last resort when an
+//! IOMMU does not obey. For drivers of IOMMUs; drivers of devices have [`Device::set_master`].
 //!
 //! C header: [`include/linux/pci.h`](srctree/include/linux/pci.h)
 
@@ -14,8 +14,8 @@ use crate::{
 const REGISTER: c_int = bindings::PCI_COMMAND as c_int;
 const MASTER: u16 = bindings::PCI_COMMAND_MASTER as u16;
 
-/// Whether a function may be mastering the bus, as its command register has it. Of one that is gone the
-/// register has all bits set.
+/// Whether a function may be mastering the bus, as its command register has it. Of one that is gone
+/// the register has all bits set.
 ///
 /// Context: any.
 ///
@@ -38,19 +38,19 @@ pub fn is_on(dev: &Device) -> bool {
     command(dev) & MASTER != 0
 }
 
-/// Keeps a function from mastering the bus. Nothing keeps the function's driver from switching that on
-/// again.
+/// Keeps a function from mastering the bus. Nothing keeps the function's driver from switching that
+/// on again.
 ///
 /// Context: process, with the changes of the device's translation serialised, or with the device's
 /// lock. Does not sleep.
 pub fn stop(dev: &Device) {
-    // SAFETY: The device is valid; the function only accesses its command register, and notes what it
-    // did.
+    // SAFETY: The device is valid; the function only accesses its command register, and notes what
+    // it did.
     unsafe { bindings::pci_clear_master(dev.as_raw()) };
 }
 
-/// As [`stop`], by the command register alone: the bits of `struct pci_dev` share words with others,
-/// which a driver may be writing. [`stop`] puts the bits right.
+/// As [`stop`], by the command register alone: the bits of `struct pci_dev` share words with
+/// others, which a driver may be writing. [`stop`] puts the bits right.
 ///
 /// Context: any.
 pub fn stop_at_once(dev: &Device) {

@@ -83,8 +83,8 @@ impl OwnedDevice {
     ///
     /// # Errors
     ///
-    /// [`EINVAL`]: the number is too high. [`ENOMEM`]; [`EEXIST`]: there is such a device; the error of
-    /// `prepare`.
+    /// [`EINVAL`]: the number is too high. [`ENOMEM`]; [`EEXIST`]: there is such a device; the
+    /// error of `prepare`.
     pub fn new(
         name: &CStr,
         id: Id,
@@ -126,7 +126,8 @@ impl OwnedDevice {
         }
         // The end of the list.
         entries.push(pin_init::zeroed(), GFP_KERNEL)?;
-        // SAFETY: The device is initialised. The function copies the properties, whose end is marked.
+        // SAFETY: The device is initialised. The function copies the properties, whose end is
+        // marked.
         to_result(unsafe {
             bindings::device_create_managed_software_node(
                 &raw mut (*pdev.as_ptr()).dev,

@@ -8,11 +8,11 @@ use crate::{
 };
 use zerocopy::Immutable;
 
-/// Memory of which the device reads the first part and writes the second, with what the driver keeps
-/// beside it.
+/// Memory of which the device reads the first part and writes the second, with what the driver
+/// keeps beside it.
 ///
-/// The memory is an allocation of its own, so that it shares no cache line with anything else. A queue
-/// owns the whole buffer for as long as the device may use it.
+/// The memory is an allocation of its own, so that it shares no cache line with anything else. A
+/// queue owns the whole buffer for as long as the device may use it.
 ///
 /// # Invariants
 ///
@@ -44,7 +44,8 @@ impl<C> Buffer<C> {
         Ok(KBox::new(buffer, flags)?)
     }
 
-    /// Makes `message` what the device reads, and the `reply` bytes behind it what the device writes.
+    /// Makes `message` what the device reads, and the `reply` bytes behind it what the device
+    /// writes.
     ///
     /// # Errors
     ///

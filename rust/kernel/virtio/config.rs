@@ -73,17 +73,19 @@ impl<'a, L: Layout> Config<'a, L> {
         }
     }
 
-    /// Reads the field at `offset`, a constant. A device may lack fields at the end that belong to a
-    /// feature which it has not: they are not to be read. The transport of PCI stops the kernel then.
+    /// Reads the field at `offset`, a constant. A device may lack fields at the end that belong to
+    /// a feature which it has not: they are not to be read. The transport of PCI stops the kernel
+    /// then.
     ///
     /// Context: may sleep.
     #[inline(always)]
     pub fn read<F: Field>(&self, offset: usize) -> F {
         build_assert!(offset + size_of::<F>() <= size_of::<L>());
         let mut value = F::ZERO;
-        // SAFETY: The device is valid, and has a configuration space of that layout: `Device::config` has
-        // compared its type with the layout's. The transport reads by the device's own functions, at an
-        // offset within the layout. The value has room for as many bytes as are read.
+        // SAFETY: The device is valid, and has a configuration space of that layout:
+        // `Device::config` has compared its type with the layout's. The transport reads by the
+        // device's own functions, at an offset within the layout. The value has room for as many
+        // bytes as are read.
         unsafe {
             bindings::virtio_read_config(
                 self.device.as_raw(),

@@ -74,7 +74,8 @@ impl Device<device::Bound> {
     ///
     /// # Errors
     ///
-    /// [`ENODEV`]: the device is of another type, or of a time before version 1 of the specification.
+    /// [`ENODEV`]: the device is of another type, or of a time before version 1 of the
+    /// specification.
     pub fn config<L: Layout>(&self) -> Result<Config<'_, L>> {
         // SAFETY: By the type invariant; the type of a device does not change.
         let kind = unsafe { (*self.as_raw()).id.device };
@@ -87,7 +88,8 @@ impl Device<device::Bound> {
     /// The device by which this one is reached, on PCI for instance.
     pub fn parent(&self) -> Option<&device::Device<device::Bound>> {
         // SAFETY: By the type invariant. A virtio device is registered by its parent's driver, and
-        // unregistered before that driver lets go of the parent, which is bound all the time therefore.
+        // unregistered before that driver lets go of the parent, which is bound all the time
+        // therefore.
         unsafe {
             let parent = (*self.as_raw()).dev.parent;
             (!parent.is_null())
@@ -97,8 +99,8 @@ impl Device<device::Bound> {
 }
 
 impl Device<device::Core<'_>> {
-    /// Opens the device's queues, in the order in which the specification numbers them. To be called
-    /// once.
+    /// Opens the device's queues, in the order in which the specification numbers them. To be
+    /// called once.
     ///
     /// Context: may sleep.
     ///
@@ -106,8 +108,8 @@ impl Device<device::Core<'_>> {
     ///
     /// [`EBUSY`]: it was called before. [`ENOMEM`], or what the transport answers.
     pub fn find_queues<const N: usize>(&self, queues: [QueueRef; N]) -> Result {
-        // SAFETY: By the type invariant; the driver is being probed, and no other has the pointer: the
-        // adapter has cleared it.
+        // SAFETY: By the type invariant; the driver is being probed, and no other has the pointer:
+        // the adapter has cleared it.
         if !unsafe { (*self.as_raw()).priv_.is_null() } {
             return Err(EBUSY);
         }
@@ -121,8 +123,8 @@ impl Device<device::Core<'_>> {
         }
     }
 
-    /// Tells the device that the driver is ready: its queues can be used while it is probed. The core
-    /// tells it afterwards anyway.
+    /// Tells the device that the driver is ready: its queues can be used while it is probed. The
+    /// core tells it afterwards anyway.
     ///
     /// Context: may sleep.
     pub fn ready(&self) {
@@ -142,7 +144,8 @@ impl Device<device::Core<'_>> {
 impl Device<device::CoreInternal<'_>> {
     /// The device gets a driver, and has no queues yet.
     pub(super) fn begin(&self) {
-        // SAFETY: By the type invariant; the pointer is the driver's, and the driver is being probed.
+        // SAFETY: By the type invariant; the pointer is the driver's, and the driver is being
+        // probed.
         unsafe { (*self.as_raw()).priv_ = ptr::null_mut() };
     }
 
@@ -151,8 +154,8 @@ impl Device<device::CoreInternal<'_>> {
     /// Context: may sleep.
     pub(super) fn end(&self) {
         let raw = self.as_raw();
-        // SAFETY: By the type invariant; `begin` was called, since when only `find_queues` has written
-        // the pointer.
+        // SAFETY: By the type invariant; `begin` was called, since when only `find_queues` has
+        // written the pointer.
         let set = unsafe { (*raw).priv_.cast::<queue::Set>() };
         // SAFETY: A set is valid until it is freed below.
         if let Some(set) = unsafe { set.as_ref() } {
@@ -163,8 +166,9 @@ impl Device<device::CoreInternal<'_>> {
         if set.is_null() {
             return;
         }
-        // SAFETY: The set is valid until it is freed, and comes from a box. The device is reset, and its
-        // queues are closed. Once they are deleted, no callback can look for the set any more.
+        // SAFETY: The set is valid until it is freed, and comes from a box. The device is reset,
+        // and its queues are closed. Once they are deleted, no callback can look for the set any
+        // more.
         unsafe {
             (*set).delete(raw);
             (*raw).priv_ = ptr::null_mut();
@@ -173,8 +177,8 @@ impl Device<device::CoreInternal<'_>> {
     }
 }
 
-// SAFETY: `Device` is a transparent wrapper of `struct virtio_device`, which holds a `struct device` at
-// that offset.
+// SAFETY: `Device` is a transparent wrapper of `struct virtio_device`, which holds a
+// `struct device` at that offset.
 unsafe impl<Ctx: device::DeviceContext> device::AsBusDevice<Ctx> for Device<Ctx> {
     const OFFSET: usize = offset_of!(bindings::virtio_device, dev);
 }

@@ -66,20 +66,21 @@ pub enum Unbinding {
     Refused,
 }
 
-/// What becomes of a device when the machine is switched off or restarted, or another kernel is started.
+/// What becomes of a device when the machine is switched off or restarted, or another kernel is
+/// started.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Shutdown {
     /// The core resets the device. Its queues are broken from then on.
     Reset,
-    /// The device goes on, and uses the buffers that it has. That is for a device which other devices
-    /// need for their DMA: they may be shut down later.
+    /// The device goes on, and uses the buffers that it has. That is for a device which other
+    /// devices need for their DMA: they may be shut down later.
     GoesOn,
 }
 
 /// A virtio driver.
 pub trait Driver {
-    /// What the driver keeps for each device. It is dropped when the queues are closed and the device is
-    /// reset.
+    /// What the driver keeps for each device. It is dropped when the queues are closed and the
+    /// device is reset.
     type Data<'bound>: Send + 'bound;
 
     /// The types of device.
@@ -127,8 +128,8 @@ unsafe impl<T: Driver> driver::RegistrationOps for Adapter<T> {
         name: &'static CStr,
         module: &'static ThisModule,
     ) -> Result {
-        // SAFETY: The structure is not registered yet: its fields can be set. `Feature` is a transparent
-        // wrapper of what the table holds.
+        // SAFETY: The structure is not registered yet: its fields can be set. `Feature` is a
+        // transparent wrapper of what the table holds.
         unsafe {
             let raw = driver.get();
             (*raw).driver.name = name.as_char_ptr();
@@ -173,14 +174,15 @@ impl<T: Driver> Adapter<T> {
     extern "C" fn remove_callback(device: *mut bindings::virtio_device) {
         // SAFETY: The virtio bus passes a valid device, for the length of the callback.
         let device = unsafe { &*device.cast::<Device<device::CoreInternal<'_>>>() };
-        // SAFETY: The bus removes what was probed with success: `probe_callback` has stored the data.
+        // SAFETY: The bus removes what was probed with success: `probe_callback` has stored the
+        // data.
         let data = unsafe { device.as_ref().drvdata_borrow::<T::Data<'_>>() };
         T::unbind(device, data);
         device.end();
     }
 
-    /// The system does not sleep while the driver is bound: a device that was reset has lost its queues, and no
-    /// driver here opens them again.
+    /// The system does not sleep while the driver is bound: a device that was reset has lost its
+    /// queues, and no driver here opens them again.
     extern "C" fn freeze_callback(_device: *mut bindings::virtio_device) -> c_int {
         EOPNOTSUPP.to_errno()
     }

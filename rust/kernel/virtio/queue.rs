@@ -97,8 +97,8 @@ impl<S: State> Queue<S> {
     ///
     /// To be called by the virtio core as a queue's callback only.
     unsafe extern "C" fn callback(raw: *mut bindings::virtqueue) {
-        // SAFETY: The core passes a valid queue, whose device's pointer is to the set that holds it, as
-        // long as the queue is not deleted.
+        // SAFETY: The core passes a valid queue, whose device's pointer is to the set that holds
+        // it, as long as the queue is not deleted.
         let (set, index) = unsafe {
             (
                 (*(*raw).vdev).priv_.cast::<Set>().as_ref(),
@@ -164,8 +164,9 @@ impl<S: State> Locked<'_, S> {
             return Err(Refused { error, buffer });
         }
         let token = KBox::into_raw(buffer);
-        // SAFETY: By the invariant the queue is not deleted; the lock is held, which serialises its use.
-        // The memory is that of the buffer, which nobody touches until the queue gives the token back.
+        // SAFETY: By the invariant the queue is not deleted; the lock is held, which serialises its
+        // use. The memory is that of the buffer, which nobody touches until the queue gives the
+        // token back.
         let added = to_result(unsafe {
             bindings::virtqueue_add_buffer(raw, memory.cast(), readable, writable, token.cast())
         });
@@ -196,7 +197,8 @@ impl<S: State> Locked<'_, S> {
         // SAFETY: By the invariant the queue is not deleted; the lock is held.
         let token = unsafe { bindings::virtqueue_get_buf(self.inner.raw, &mut written) };
         (!token.is_null()).then(|| Answer {
-            // SAFETY: The queue gives back what `add` has given it, once. The device is done with it.
+            // SAFETY: The queue gives back what `add` has given it, once. The device is done with
+            // it.
             buffer: unsafe { KBox::from_raw(token.cast()) },
             written: written as usize,
         })
@@ -217,8 +219,9 @@ impl<S: State> Locked<'_, S> {
         raw.is_null() || unsafe { bindings::virtqueue_is_broken(raw) }
     }
 
-    /// How many descriptors the queue has left. Each part of a buffer takes one; the parts of a buffer with
-    /// two take one together if the device knows indirect descriptors and there is memory for them.
+    /// How many descriptors the queue has left. Each part of a buffer takes one; the parts of a
+    /// buffer with two take one together if the device knows indirect descriptors and there is
+    /// memory for them.
     pub fn room(&self) -> usize {
         let raw = self.inner.raw;
         if raw.is_null() {
@@ -247,8 +250,8 @@ trait Openable: Send + Sync {
     ///
     /// # Safety
     ///
-    /// A queue must be valid, be nobody else's, and be of the device that [`Self::info`] was given for. It
-    /// must be closed before it is deleted.
+    /// A queue must be valid, be nobody else's, and be of the device that [`Self::info`] was given
+    /// for. It must be closed before it is deleted.
     unsafe fn set(&self, raw: *mut bindings::virtqueue);
 
     /// Drops what the device has not given back.
@@ -287,8 +290,8 @@ impl<S: State> Openable for Queue<S> {
             if token.is_null() {
                 return;
             }
-            // SAFETY: The queue gives back what `add` has given it, once; a device that is reset does not
-            // use it.
+            // SAFETY: The queue gives back what `add` has given it, once; a device that is reset
+            // does not use it.
             drop(unsafe { KBox::<Buffer<S::Context>>::from_raw(token.cast()) });
         }
     }
@@ -324,8 +327,8 @@ impl Set {
     ///
     /// # Safety
     ///
-    /// `device` must be valid, have a driver and no queues; its pointer must be to the set, which must
-    /// stay where it is until the queues are deleted.
+    /// `device` must be valid, have a driver and no queues; its pointer must be to the set, which
+    /// must stay where it is until the queues are deleted.
     pub(super) unsafe fn open(&self, device: *mut bindings::virtio_device) -> Result {
         let mut infos = KVec::with_capacity(self.queues.len(), GFP_KERNEL)?;
         let mut found = KVec::from_elem(ptr::null_mut(), self.queues.len(), GFP_KERNEL)?;

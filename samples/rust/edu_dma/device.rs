@@ -2,8 +2,8 @@
 
 //! The device: its registers, and how it is told to do DMA.
 //!
-//! It has a buffer of a page, and copies up to that much between the buffer and any address on the bus.
-//! Source: QEMU's documentation, docs/specs/edu.
+//! It has a buffer of a page, and copies up to that much between the buffer and any address on the
+//! bus. Source: QEMU's documentation, docs/specs/edu.
 
 use kernel::{
     device::Bound,
@@ -37,8 +37,8 @@ mod regs {
         }
     }
 
-    // These have 64 bits. A region counts as aligned to 4 bytes, so that such an access is checked when it
-    // is made, not when it is compiled.
+    // These have 64 bits. A region counts as aligned to 4 bytes, so that such an access is checked
+    // when it is made, not when it is compiled.
     pub(super) const DMA_SOURCE: usize = 0x80;
     pub(super) const DMA_DESTINATION: usize = 0x88;
     pub(super) const DMA_COUNT: usize = 0x90;
@@ -110,8 +110,8 @@ impl<'a> Edu<'a> {
     ///
     /// # Errors
     ///
-    /// [`ETIMEDOUT`]: it does not finish. It is kept from mastering the bus then, so that the memory can be
-    /// freed.
+    /// [`ETIMEDOUT`]: it does not finish. It is kept from mastering the bus then, so that the
+    /// memory can be freed.
     pub(crate) fn load(&self, from: DmaAddress, length: Length) -> Result {
         self.transfer(from, BUFFER, length, Direction::ToDevice)
     }

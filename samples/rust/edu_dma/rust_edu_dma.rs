@@ -2,16 +2,16 @@
 
 //! A PCI driver that uses the DMA API, for QEMU's educational device (`-device edu`).
 //!
-//! When the driver is bound, the device reads coherent memory and a streaming mapping, and gives back
-//! what it has read, which is compared. If the device is behind an IOMMU, all of this goes through the
-//! tables that the IOMMU's driver has made.
+//! When the driver is bound, the device reads coherent memory and a streaming mapping, and gives
+//! back what it has read, which is compared. If the device is behind an IOMMU, all of this goes
+//! through the tables that the IOMMU's driver has made.
 //!
 //! - [`device`]: the registers, and how the device is told to do DMA;
 //! - [`transfers`]: what is mapped, and what is compared.
 //!
-//! With the parameter `unmapped=1` the device also reads an address that is not mapped. An IOMMU refuses
-//! that and reports it, where reports of the platform's IOMMU go. Without an IOMMU the device reads four
-//! bytes of memory, which nobody sees.
+//! With the parameter `unmapped=1` the device also reads an address that is not mapped. An IOMMU
+//! refuses that and reports it, where reports of the platform's IOMMU go. Without an IOMMU the
+//! device reads four bytes of memory, which nobody sees.
 
 mod device;
 mod transfers;
@@ -27,7 +27,8 @@ use kernel::{
     prelude::*, //
 };
 
-/// QEMU's ids. The vendor has no name in the kernel's list, so that the table below asks for the class.
+/// QEMU's ids. The vendor has no name in the kernel's list, so that the table below asks for the
+/// class.
 const VENDOR: u16 = 0x1234;
 const DEVICE: u16 = 0x11e8;
 

@@ -3,8 +3,8 @@
 //! What is mapped for the device, and what is compared.
 //!
 //! Of streaming mappings the kernel crate has those that the device reads ([`SGTable`]). The memory
-//! belongs to the mapping and cannot be looked at again, so that what a device writes to a streaming
-//! mapping could not be compared.
+//! belongs to the mapping and cannot be looked at again, so that what a device writes to a
+//! streaming mapping could not be compared.
 
 use crate::device::{
     Edu,
@@ -28,8 +28,8 @@ use kernel::{
 /// Bytes of the streaming mapping, more than one transfer.
 const STREAMED: usize = 3 * PAGE_SIZE;
 
-/// An address that is never mapped: the DMA API hands out no address in the first page of a translating
-/// domain.
+/// An address that is never mapped: the DMA API hands out no address in the first page of a
+/// translating domain.
 const UNMAPPED: DmaAddress = 0;
 
 /// Which bytes the device is to find.
@@ -40,8 +40,8 @@ enum Pattern {
 }
 
 impl Pattern {
-    /// The byte at an offset. Neighbouring pages differ in every byte, and so do neighbouring blocks of 256
-    /// bytes.
+    /// The byte at an offset. Neighbouring pages differ in every byte, and so do neighbouring
+    /// blocks of 256 bytes.
     fn at(self, offset: usize) -> u8 {
         (self as usize)
             .wrapping_add(offset)
@@ -165,8 +165,8 @@ pub(crate) fn streaming(dev: &pci::Device<Bound>, edu: &Edu<'_>) -> Result {
     Ok(())
 }
 
-/// The device reads a few bytes where nothing is mapped: what is refused is reported by the IOMMU, not to
-/// the device's driver.
+/// The device reads a few bytes where nothing is mapped: what is refused is reported by the IOMMU,
+/// not to the device's driver.
 ///
 /// Context: may sleep.
 ///

@@ -76,8 +76,8 @@ pub(crate) struct Endpoint {
 /// The driver.
 pub(crate) struct Mock;
 
-// SAFETY: There is no hardware that could use anything: no domain is in use by a device's DMA, and nothing
-// is cached.
+// SAFETY: There is no hardware that could use anything: no domain is in use by a device's DMA, and
+// nothing is cached.
 unsafe impl SoundDriver for Mock {}
 
 pub(crate) static OPS: Ops<Mock> = Ops::new().with_identity(&IDENTITY).with_blocking(&BLOCKING);

@@ -3,8 +3,8 @@
 //! A mock IOMMU driver: what a driver looks like on the Rust abstractions, without hardware.
 //!
 //! There are two IOMMUs. One maps by itself, in a tree of pages; the other one has page tables of
-//! RISC-V's format. Nothing is protected by either: no device does DMA behind them. What the core asks for
-//! is counted.
+//! RISC-V's format. Nothing is protected by either: no device does DMA behind them. What the core
+//! asks for is counted.
 //!
 //! - [`driver`]: what the core calls, for both IOMMUs;
 //! - [`fixed`]: the identity and the blocking domain;
@@ -14,8 +14,8 @@
 //!
 //! In `/sys/kernel/debug/rust_iommu_mock`:
 //!
-//! - `devices`: how many devices there are behind each IOMMU; written, so many are made, or the surplus is
-//!   taken away. The module cannot be unloaded as long as there is one.
+//! - `devices`: how many devices there are behind each IOMMU; written, so many are made, or the
+//!   surplus is taken away. The module cannot be unloaded as long as there is one.
 //! - `mapped`, `table`: what was asked of each IOMMU.
 
 mod counters;
@@ -100,7 +100,8 @@ impl Iommu {
     }
 }
 
-/// The module. Its fields are dropped in this order: first the files, then the devices, then the IOMMUs.
+/// The module. Its fields are dropped in this order: first the files, then the devices, then the
+/// IOMMUs.
 #[pin_data]
 struct Module {
     _root: Dir,

@@ -52,9 +52,9 @@ use kernel::{
     },
 };
 
-/// How long the driver waits before it asks about a device again, in milliseconds, each time that the
-/// host could not say, or that another device still has the id. Devices are probed one after the
-/// other: a host that never says must not delay the boot by more than this for each.
+/// How long the driver waits before it asks about a device again, in milliseconds, each time that
+/// the host could not say, or that another device still has the id. Devices are probed one after
+/// the other: a host that never says must not delay the boot by more than this for each.
 const PAUSES: [i64; 3] = [1, 10, 100];
 
 /// Finds out whether `dev` is behind the IOMMU, and enters it among the devices when it is.

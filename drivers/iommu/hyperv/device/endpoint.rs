@@ -251,9 +251,10 @@ impl Endpoint {
             Attached::StaysBlocked => {
                 let text = "stays blocked, domain % is not to be used any more";
                 say(Level::Warn, Some(self.dev()), text, &[Word::Domain(id)]);
-                // Blocked is as safe as refused. When the core puts the device back where it was, after
-                // a reset, it cannot take a refusal. Nothing tells that from a program that has taken
-                // the device out of the domain and puts it back: that is not refused either.
+                // Blocked is as safe as refused. When the core puts the device back where it was,
+                // after a reset, it cannot take a refusal. Nothing tells that from a program that
+                // has taken the device out of the domain and puts it back: that is not refused
+                // either.
                 if demand == Demand::Mandatory || self.state.lock().was_chosen(id) {
                     Ok(())
                 } else {

@@ -78,8 +78,8 @@ impl Devices {
         Ok(())
     }
 
-    /// Makes way for a new device of this id. One that the host has taken away is told that its id is
-    /// another device's now.
+    /// Makes way for a new device of this id. One that the host has taken away is told that its id
+    /// is another device's now.
     ///
     /// Context: may sleep; serialised by the core with all that enters devices.
     ///

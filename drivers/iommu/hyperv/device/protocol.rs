@@ -5,8 +5,8 @@
 //!
 //! One rule holds it together. Whoever closes a domain raises a flag first, and then looks at every
 //! device under that device's lock. Whoever attaches a device looks at the flags under that lock,
-//! and makes the hypercall before letting go of it. So an attach either sees the flag, or is seen by
-//! the search.
+//! and makes the hypercall before letting go of it. So an attach either sees the flag, or is seen
+//! by the search.
 //!
 //! No kernel types: this file is also built outside the kernel, where all interleavings are tried.
 
@@ -99,8 +99,8 @@ pub(crate) trait Devices {
     /// A device.
     type Device: Device;
 
-    /// Calls `f` for each device that is there all the while, and perhaps for others that come or go
-    /// meanwhile. No lock is held that another device's call would wait for.
+    /// Calls `f` for each device that is there all the while, and perhaps for others that come or
+    /// go meanwhile. No lock is held that another device's call would wait for.
     fn each(&self, f: impl FnMut(&Self::Device));
 
     /// Takes a device out.

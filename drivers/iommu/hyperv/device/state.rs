@@ -162,8 +162,8 @@ impl State {
     }
 }
 
-/// The function's ATS, if it has that, ready to be switched on. Not made ready after a crash: that would
-/// switch ATS off, which the device may be using.
+/// The function's ATS, if it has that, ready to be switched on. Not made ready after a crash: that
+/// would switch ATS off, which the device may be using.
 fn usable_ats(pdev: &pci::Device) -> Option<Ats> {
     let mut ats = Ats::of(pdev)?;
     if readings::follows_a_crash() {

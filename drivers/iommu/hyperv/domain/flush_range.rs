@@ -13,8 +13,8 @@
 //! power of two takes one descriptor.
 //!
 //! Where devices have TLBs of their own, each descriptor may cost the host a message to the device
-//! and an answer. There a range takes two descriptors at most, and up to twice its pages are flushed
-//! ([`Cover::of_few`]).
+//! and an answer. There a range takes two descriptors at most, and up to twice its pages are
+//! flushed ([`Cover::of_few`]).
 //!
 //! No kernel types: this file is also built and tested outside the kernel.
 
@@ -98,8 +98,8 @@ impl Cover {
 
     /// The same in at most two blocks, which together are less than twice as long as the range.
     ///
-    /// They meet where the range has its page number with the most trailing zeros: each is as long as
-    /// its side of that page, rounded up to a power of two.
+    /// They meet where the range has its page number with the most trailing zeros: each is as long
+    /// as its side of that page, rounded up to a power of two.
     #[inline(never)]
     pub(crate) fn of_few(first: u64, last: u64) -> Cover {
         let (first_page, last_page) = (first >> PAGE_SHIFT, last >> PAGE_SHIFT);

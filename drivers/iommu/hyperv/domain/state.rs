@@ -25,7 +25,7 @@ pub(crate) struct Domain {
     /// A device that may have ATS on was attached once: what a flush costs, not what it must do,
     /// depends on that.
     pub(super) has_device_tlbs: AtomicFlag,
-    /// After it was closed for a flush that failed, each device was seen to be blocked: nothing is left
-    /// to be done.
+    /// After it was closed for a flush that failed, each device was seen to be blocked: nothing is
+    /// left to be done.
     pub(super) emptied: AtomicFlag,
 }

@@ -3,8 +3,8 @@
 //! One function per hypercall.
 //!
 //! Inputs are built here and nowhere else. Nothing is printed and no state is kept: callers know
-//! what a failure means. Of the flushes only the inputs are here: `domain/flush.rs` makes the calls.
-//! Context, for all: any but NMI, interrupts on or off.
+//! what a failure means. Of the flushes only the inputs are here: `domain/flush.rs` makes the
+//! calls. Context, for all: any but NMI, interrupts on or off.
 
 use super::{
     capabilities::HostReport,
@@ -126,7 +126,8 @@ pub(crate) fn delete(id: DomainId) -> Result<(), HypercallError> {
     })
 }
 
-/// Drops all that is cached of a domain. Where that is done all the time, `domain/flush.rs` does it.
+/// Drops all that is cached of a domain. Where that is done all the time, `domain/flush.rs` does
+/// it.
 #[inline(never)]
 pub(crate) fn flush(id: DomainId) -> Result<(), HypercallError> {
     call::<FlushDeviceDomain>(&flush_input(id))

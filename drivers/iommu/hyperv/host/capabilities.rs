@@ -59,8 +59,8 @@ pub(crate) enum Unusable {
 }
 
 impl Capabilities {
-    /// Whether an IOMMU of these capabilities can go on where one of `former` ones has stopped: with its
-    /// tables, their addresses and pages, and with the devices' own translations.
+    /// Whether an IOMMU of these capabilities can go on where one of `former` ones has stopped:
+    /// with its tables, their addresses and pages, and with the devices' own translations.
     #[allow(dead_code)] // Without hibernation nobody asks.
     pub(crate) fn replaces(&self, former: &Capabilities) -> bool {
         self.aperture.width >= former.aperture.width

@@ -2,8 +2,8 @@
 
 //! What the driver writes to the kernel's log.
 //!
-//! All but a few messages go through one function, which takes the words that differ as data: what the
-//! macros make of a message is 150 to 300 bytes long at each place.
+//! All but a few messages go through one function, which takes the words that differ as data: what
+//! the macros make of a message is 150 to 300 bytes long at each place.
 
 use super::domain_ids::DomainId;
 use kernel::{
@@ -78,8 +78,8 @@ impl fmt::Display for Message<'_> {
     }
 }
 
-/// Writes a message: `text`, with a word in place of each `%`. A device's name comes first when it is
-/// about a device.
+/// Writes a message: `text`, with a word in place of each `%`. A device's name comes first when it
+/// is about a device.
 ///
 /// Context: any, but not with the input of a hypercall in hand.
 #[cold]

@@ -2,10 +2,10 @@
 
 //! What the driver takes the hypervisor to mean where no document says it.
 //!
-//! The interface names its calls and statuses. It does not say which call answers with which status,
-//! nor what a kernel finds that another one ran before. Every such choice of the driver stands here,
-//! with its reason; Documentation/virt/hyperv/pviommu-assumptions.rst tells what happens where a choice
-//! is wrong.
+//! The interface names its calls and statuses. It does not say which call answers with which
+//! status, nor what a kernel finds that another one ran before. Every such choice of the driver
+//! stands here, with its reason; Documentation/virt/hyperv/pviommu-assumptions.rst tells what
+//! happens where a choice is wrong.
 
 use kernel::{
     crash_dump,
@@ -61,8 +61,8 @@ pub(crate) fn is_attached_already(failure: HypercallError) -> bool {
 pub(crate) enum DeviceAnswer {
     /// The hypervisor has no such device behind the IOMMU.
     NotBehind,
-    /// The question is refused, as it may be for a device that is not behind the IOMMU, or on a host
-    /// that does not know the question.
+    /// The question is refused, as it may be for a device that is not behind the IOMMU, or on a
+    /// host that does not know the question.
     Refused,
     /// The hypervisor could not say.
     CouldNotSay,

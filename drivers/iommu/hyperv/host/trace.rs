@@ -111,7 +111,8 @@ fn as_raw(dev: &device::Device) -> *const bindings::device {
 #[inline(always)]
 pub(crate) fn attach(dev: &device::Device, id: LogicalDeviceId, domain: u32) {
     if_on!(__tracepoint_hv_pviommu_attach, {
-        // SAFETY: The device is valid as long as it is borrowed; the tracepoint only reads its name.
+        // SAFETY: The device is valid as long as it is borrowed; the tracepoint only reads its
+        // name.
         unsafe { bindings::rust_do_trace_hv_pviommu_attach(as_raw(dev), id.as_u64(), domain) }
     });
 }
@@ -121,7 +122,8 @@ pub(crate) fn attach(dev: &device::Device, id: LogicalDeviceId, domain: u32) {
 pub(crate) fn block(dev: &device::Device, id: LogicalDeviceId, how: impl FnOnce() -> Block) {
     if_on!(__tracepoint_hv_pviommu_block, {
         let how = how().to_raw();
-        // SAFETY: The device is valid as long as it is borrowed; the tracepoint only reads its name.
+        // SAFETY: The device is valid as long as it is borrowed; the tracepoint only reads its
+        // name.
         unsafe { bindings::rust_do_trace_hv_pviommu_block(as_raw(dev), id.as_u64(), how) }
     });
 }

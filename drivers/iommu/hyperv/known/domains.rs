@@ -105,8 +105,8 @@ impl Domains {
         Ok(())
     }
 
-    /// A static domain; when it could not be had so far, once more with an attempt at it. That it was
-    /// missing was said when the IOMMU was set up.
+    /// A static domain; when it could not be had so far, once more with an attempt at it. That it
+    /// was missing was said when the IOMMU was set up.
     #[inline(never)]
     fn want(&self, slot: &SetOnce<DomainId>, translation: Translation) -> Option<DomainId> {
         if slot.as_ref().is_none() {
@@ -260,9 +260,9 @@ impl Domains {
         }
     }
 
-    /// Deletes all domains but the blocking one, whoever made them: the hypervisor keeps domains until
-    /// it is told otherwise, whatever kernel comes next. Those of a kernel that crashed before this one
-    /// are not known here, and stay.
+    /// Deletes all domains but the blocking one, whoever made them: the hypervisor keeps domains
+    /// until it is told otherwise, whatever kernel comes next. Those of a kernel that crashed
+    /// before this one are not known here, and stay.
     ///
     /// Context: may sleep; no device is in one of them, nor will one be.
     pub(crate) fn delete_all(&self) {
@@ -275,8 +275,8 @@ impl Domains {
     }
 }
 
-/// Deletes a domain that nobody uses any more, before somebody else overwrites its tables. A delete need
-/// not drop what is cached.
+/// Deletes a domain that nobody uses any more, before somebody else overwrites its tables. A delete
+/// need not drop what is cached.
 ///
 /// Context: any but NMI.
 pub(crate) fn flush_and_delete(id: DomainId) -> Result<(), HypercallError> {

@@ -20,14 +20,15 @@ use kernel::hyperv::{
     status::HypercallError, //
 };
 
-/// How many numbers are tried for one domain when the hypervisor refuses each with a status that may
-/// be about the number.
+/// How many numbers are tried for one domain when the hypervisor refuses each with a status that
+/// may be about the number.
 const MAX_DOUBTFUL: usize = 8;
 
-/// The numbers that the hypervisor has refused in the search for one, perhaps because they are taken.
+/// The numbers that the hypervisor has refused in the search for one, perhaps because they are
+/// taken.
 ///
-/// When another number is accepted, they are retired. When none is, the refusals were about something
-/// else, and the numbers are given back.
+/// When another number is accepted, they are retired. When none is, the refusals were about
+/// something else, and the numbers are given back.
 pub(super) struct Refused<'a> {
     ids: &'a DomainIds,
     /// Those that can be given back.

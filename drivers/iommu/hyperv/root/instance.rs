@@ -222,7 +222,8 @@ impl Instance {
         }
     }
 
-    /// Deletes a domain. Whether the hypervisor has forgotten it, so that its number can be given back.
+    /// Deletes a domain. Whether the hypervisor has forgotten it, so that its number can be given
+    /// back.
     fn delete(&self, name: DomainName) -> bool {
         match calls::delete(name) {
             Ok(()) => true,

@@ -125,7 +125,8 @@ impl<I: Copy + PartialEq, D: Copy + PartialEq> Requester<I, D> {
                 self.place = Place::In(domain);
                 self.doubt = Doubt::None;
             }
-            // It takes two calls to say so. If the first was wrong, the second one blocks the device.
+            // It takes two calls to say so. If the first was wrong, the second one blocks the
+            // device.
             Answer::Gone(failure) => match switch.detach(self.id) {
                 Answer::Gone(_) => {
                     self.place = Place::Gone;

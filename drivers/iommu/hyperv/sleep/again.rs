@@ -66,8 +66,8 @@ impl Different {
     }
 }
 
-/// Makes a domain of a given number. One of another kernel that has the number is deleted; no device of
-/// this guest is in it, as all are blocked.
+/// Makes a domain of a given number. One of another kernel that has the number is deleted; no
+/// device of this guest is in it, as all are blocked.
 #[inline(never)]
 pub(super) fn make_again(id: DomainId, translation: Translation) -> Result<(), Different> {
     let result = match calls::create(id) {

@@ -27,8 +27,8 @@ use kernel::{
 };
 
 impl Endpoint {
-    /// Takes the device out of its domain, which keeps it from doing DMA, and notes where it was. Its
-    /// registers are left alone: its bus is closed, and the PCI core has saved them.
+    /// Takes the device out of its domain, which keeps it from doing DMA, and notes where it was.
+    /// Its registers are left alone: its bus is closed, and the PCI core has saved them.
     ///
     /// Context: interrupts off.
     ///
@@ -56,8 +56,8 @@ impl Endpoint {
 
     /// Puts the device back to where it was, or else blocks it. There is a message about a failure.
     ///
-    /// The system may have turned back before the device was put to sleep. It is where it was then, and
-    /// is told so once more.
+    /// The system may have turned back before the device was put to sleep. It is where it was then,
+    /// and is told so once more.
     ///
     /// Context: may sleep; nothing else changes the device's translation.
     ///

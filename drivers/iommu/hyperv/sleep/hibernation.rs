@@ -2,13 +2,15 @@
 
 //! Hibernation: giving back what the hypervisor keeps for the guest, and making it again.
 //!
-//! What a host keeps for a guest that hibernates is documented nowhere, and the guest may wake up on
-//! another host. So the hypervisor is left with nothing to keep. Before the image is made, and before
-//! the kernel that has loaded an image leaves memory to it, every device is blocked, and every domain
-//! deleted. Afterwards the domains are made again, with the numbers and the tables that they had, and
-//! each device is put back when pci-hyperv has brought it back, before its driver goes on.
+//! What a host keeps for a guest that hibernates is documented nowhere, and the guest may wake up
+//! on another host. So the hypervisor is left with nothing to keep. Before the image is made, and
+//! before the kernel that has loaded an image leaves memory to it, every device is blocked, and
+//! every domain deleted. Afterwards the domains are made again, with the numbers and the tables
+//! that they had, and each device is put back when pci-hyperv has brought it back, before its
+//! driver goes on.
 //!
-//! When one of the domains cannot be made as it was, no device gets out of the blocking domain again.
+//! When one of the domains cannot be made as it was, no device gets out of the blocking domain
+//! again.
 //!
 //! What is done in a guest whose host had no IOMMU stands in `passage.rs`.
 
@@ -51,12 +53,13 @@ use kernel::{
 
 /// Leaves the hypervisor without domains, and the devices blocked.
 ///
-/// Context: syscore suspend: one CPU, interrupts off. The devices are suspended, and their buses closed.
+/// Context: syscore suspend: one CPU, interrupts off. The devices are suspended, and their buses
+/// closed.
 ///
 /// # Errors
 ///
-/// [`EBUSY`]: a device could not be blocked, or a domain not be deleted, with a message. The domains are
-/// as before; [`wake_device`] puts the devices back.
+/// [`EBUSY`]: a device could not be blocked, or a domain not be deleted, with a message. The
+/// domains are as before; [`wake_device`] puts the devices back.
 fn suspend(instance: &Instance) -> Result {
     if instance.domains().is_closed() {
         // Nothing may be opened that the last resume has left closed.
@@ -124,7 +127,8 @@ fn delete_all(instance: &Instance) -> Result {
     Err(EBUSY)
 }
 
-/// Makes the domains again, and opens them. The blocking domain is made even if the others cannot be.
+/// Makes the domains again, and opens them. The blocking domain is made even if the others cannot
+/// be.
 ///
 /// Context: syscore resume: one CPU, interrupts off.
 fn resume(instance: &Instance) {
@@ -151,8 +155,8 @@ fn check_host(former: &Capabilities) -> Result<(), Different> {
     }
 }
 
-/// Calls `f` for each domain that is to be there after a resume: the static ones, and the paging ones
-/// that the kernel still uses.
+/// Calls `f` for each domain that is to be there after a resume: the static ones, and the paging
+/// ones that the kernel still uses.
 ///
 /// # Errors
 ///
@@ -169,8 +173,8 @@ fn each_domain(instance: &Instance, f: &mut dyn OfDomain) -> Result {
     Ok(())
 }
 
-/// What is done with each domain: a closure. The vtable of this trait makes one copy of its code, that of
-/// [`FnMut`] would make two.
+/// What is done with each domain: a closure. The vtable of this trait makes one copy of its code,
+/// that of [`FnMut`] would make two.
 trait OfDomain {
     fn call(&mut self, id: DomainId, translation: Translation);
 }

@@ -2,8 +2,8 @@
 
 //! A guest whose host had no IOMMU, and that wakes up on a host that offers one.
 //!
-//! The kernel that has loaded the image has used the IOMMU then, and has left the devices blocked. They
-//! are let through, as they were. A guest that was told to leave the IOMMU alone does so.
+//! The kernel that has loaded the image has used the IOMMU then, and has left the devices blocked.
+//! They are let through, as they were. A guest that was told to leave the IOMMU alone does so.
 
 use super::again::{
     configure,
@@ -47,8 +47,8 @@ use kernel::{
 static LOOKED_IN_VAIN: AtomicFlag = AtomicFlag::new(false);
 
 /// The identity domain through which devices go that were there before the host had an IOMMU: the
-/// number of such domains that were made or tried. A host that is the same as before may still have the
-/// last one, another has none: each resume makes a new one, and none is deleted.
+/// number of such domains that were made or tried. A host that is the same as before may still have
+/// the last one, another has none: each resume makes a new one, and none is deleted.
 static PASSAGES: Atomic<u32> = Atomic::new(0);
 /// How many numbers may turn out to be taken at a resume.
 const MAX_TAKEN: usize = 8;

@@ -47,8 +47,8 @@ pub trait StaticDomainOps: 'static {
     /// short of a defect: the core has nothing left to fall back to.
     fn attach(target: &AttachTarget<'_, Self::Driver>) -> Result;
 
-    /// Puts DMA of the device with this PASID through the domain. That is how the core takes a PASID
-    /// out of the domain that it went through, which the target has as [`AttachTarget::old`].
+    /// Puts DMA of the device with this PASID through the domain. That is how the core takes a
+    /// PASID out of the domain that it went through, which the target has as [`AttachTarget::old`].
     ///
     /// Context: may sleep; serialised for devices of one group.
     ///

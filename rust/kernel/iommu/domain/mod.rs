@@ -3,7 +3,8 @@
 //! Domains: what a device's DMA goes through.
 //!
 //! - [`StaticDomain`]: the identity or the blocking domain, one object for all devices, `static`.
-//! - [`PagingDomain`], in a [`SelfMapped`]: an allocated domain whose driver maps and unmaps by itself.
+//! - [`PagingDomain`], in a [`SelfMapped`]: an allocated domain whose driver maps and unmaps by
+//!   itself.
 //! - [`pt::Paging`](super::pt::Paging): an allocated domain with a generic page table.
 //!
 //! The driver's part of an allocated domain is pinned, so that it can hold locks and lists, and is
@@ -79,7 +80,8 @@ pub trait Domain: Sized + Send + Sync + 'static {
     /// and this domain do not fit, and is not to be logged.
     fn attach(&self, target: &AttachTarget<'_, Self::Driver>) -> Result;
 
-    /// Puts DMA of the device with this PASID through the domain, in place of the one it goes through.
+    /// Puts DMA of the device with this PASID through the domain, in place of the one it goes
+    /// through.
     ///
     /// Context: may sleep; serialised for devices of one group.
     ///
@@ -96,8 +98,8 @@ pub trait Domain: Sized + Send + Sync + 'static {
     /// Context: any, interrupts on or off.
     fn flush_all(&self);
 
-    /// Makes all DMA through the domain coherent, whatever the devices ask for; whether that could be
-    /// done. It stays so.
+    /// Makes all DMA through the domain coherent, whatever the devices ask for; whether that could
+    /// be done. It stays so.
     ///
     /// Context: may sleep.
     fn enforce_cache_coherency(&self) -> bool {
@@ -149,8 +151,8 @@ unsafe extern "C" fn attach_dev<C: Container>(
     old: *mut bindings::iommu_domain,
 ) -> c_int {
     from_result(|| {
-        // SAFETY: The core calls this for a domain with these ops, and attaches only devices that the
-        // domain's driver has probed.
+        // SAFETY: The core calls this for a domain with these ops, and attaches only devices that
+        // the domain's driver has probed.
         let (target, data) = unsafe { (AttachTarget::from_raw(dev, domain, old), C::data(domain)) };
         data.attach(&target)?;
         Ok(0)
@@ -228,7 +230,8 @@ impl<D: Driver> NewDomain<D> {
 
 impl<D: Driver> Drop for NewDomain<D> {
     fn drop(&mut self) {
-        // SAFETY: By the type invariant the domain has ops, which are a container's: these can free it.
+        // SAFETY: By the type invariant the domain has ops, which are a container's: these can free
+        // it.
         unsafe {
             let domain = self.domain.as_ptr();
             if let Some(free) = (*(*domain).ops).free {
@@ -290,8 +293,8 @@ impl<'a> DomainRef<'a> {
     /// [`pt::Paging`](super::pt::Paging).
     pub fn data<C: Container>(&self) -> Option<&'a C::Data> {
         let domain = self.domain.as_ptr();
-        // SAFETY: The domain is valid; its ops do not change. Those of another container differ in a
-        // function, and so in their address.
+        // SAFETY: The domain is valid; its ops do not change. Those of another container differ in
+        // a function, and so in their address.
         unsafe { core::ptr::eq((*domain).ops, C::OPS).then(|| C::data(domain)) }
     }
 }

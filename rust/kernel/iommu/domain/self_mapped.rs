@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Domains whose driver maps and unmaps by itself: by calls to somebody else, or in a table of its own.
+//! Domains whose driver maps and unmaps by itself: by calls to somebody else, or in a table of its
+//! own.
 
 use super::{
     common_ops,
@@ -112,7 +113,8 @@ pub struct Mapped {
 pub trait PagingDomain: Domain {
     /// Maps pages. None of the range is mapped.
     ///
-    /// Context: as `flags` say; with interrupts off, perhaps. Never called twice for one IOVA at a time.
+    /// Context: as `flags` say; with interrupts off, perhaps. Never called twice for one IOVA at a
+    /// time.
     fn map(&self, mapping: &Mapping, flags: Flags) -> Mapped;
 
     /// Makes new mappings take effect, for an IOMMU that caches what is not mapped.
@@ -126,16 +128,16 @@ pub trait PagingDomain: Domain {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 
-    /// Unmaps pages, all of which are mapped, and adds to `gather` what is to be flushed. How many bytes
-    /// are unmapped.
+    /// Unmaps pages, all of which are mapped, and adds to `gather` what is to be flushed. How many
+    /// bytes are unmapped.
     ///
     /// The range need not be that of one [`Self::map`]: it may be some of its pages.
     ///
     /// Context: any. Never called twice for one IOVA at a time.
     fn unmap(&self, unmapping: &Unmapping<'_>, gather: &mut Gather) -> usize;
 
-    /// Drops what the IOMMU caches of the gathered range. Afterwards the memory that was mapped there is
-    /// used for something else.
+    /// Drops what the IOMMU caches of the gathered range. Afterwards the memory that was mapped
+    /// there is used for something else.
     ///
     /// Context: any, interrupts on or off.
     fn flush(&self, _gather: &Gather) {
@@ -190,8 +192,8 @@ impl<T: PagingDomain> SelfMapped<T> {
         }
         let mut memory = KBox::<Self>::new_uninit(GFP_KERNEL | __GFP_ZERO)?;
         let this = memory.as_mut_ptr();
-        // SAFETY: The memory is ours; it does not move before it is freed, and its value is not used if
-        // the initialiser fails.
+        // SAFETY: The memory is ours; it does not move before it is freed, and its value is not
+        // used if the initialiser fails.
         unsafe { pin_init::raw_try_init(&raw mut (*this).data, data) }?;
         // SAFETY: The memory is zeroed, which makes a valid `struct iommu_domain`, and ours.
         let domain = unsafe { &mut *this.cast::<bindings::iommu_domain>() };
@@ -340,8 +342,8 @@ unsafe impl<T: PagingDomain> Container for SelfMapped<T> {
     };
 
     unsafe fn data<'a>(domain: *mut bindings::iommu_domain) -> &'a T {
-        // SAFETY: By the caller's promise the domain is the first field of a `Self`; after `allocate`
-        // all access is through shared references.
+        // SAFETY: By the caller's promise the domain is the first field of a `Self`; after
+        // `allocate` all access is through shared references.
         unsafe { &(*domain.cast::<Self>()).data }
     }
 }

@@ -14,8 +14,8 @@ use crate::{
 ///
 /// # Safety
 ///
-/// `Table` must be a C structure that begins with a `struct pt_iommu`, and the functions must be those
-/// of the format that the structure belongs to.
+/// `Table` must be a C structure that begins with a `struct pt_iommu`, and the functions must be
+/// those of the format that the structure belongs to.
 pub unsafe trait Format: 'static {
     /// Depth and width of a table.
     type Shape: Copy;
@@ -52,8 +52,8 @@ pub unsafe trait Format: 'static {
         *mut bindings::iommu_dirty_bitmap,
     ) -> c_int;
 
-    /// The configuration of a table of this shape, with all that formats have in common set but for the
-    /// table's width.
+    /// The configuration of a table of this shape, with all that formats have in common set but for
+    /// the table's width.
     ///
     /// # Errors
     ///
@@ -82,8 +82,8 @@ pub unsafe trait Format: 'static {
     fn info(root: PhysAddr, level: u32) -> Self::Info;
 }
 
-/// Implements what the formats write in the same way. The functions are inlined: they are to be compiled
-/// with a driver that uses the format, which may be a loadable module.
+/// Implements what the formats write in the same way. The functions are inlined: they are to be
+/// compiled with a driver that uses the format, which may be a loadable module.
 macro_rules! format_functions {
     ($table:ident, $config:ident, $init:ident, $iova_to_phys:ident, $dirty:ident) => {
         type Table = $crate::bindings::$table;

@@ -2,14 +2,14 @@
 
 //! Domains with generic page tables.
 //!
-//! The IOMMU core maps and unmaps such tables by itself. A driver says of which format a table is, how
-//! large, and where it is used; and it flushes.
+//! The IOMMU core maps and unmaps such tables by itself. A driver says of which format a table is,
+//! how large, and where it is used; and it flushes.
 //!
 //! - [`Paging`]: the domain; [`TableDomain`]: the driver's part of it;
 //! - [`Format`]: [`X86_64`], [`AmdV1`], [`Riscv64`] and [`VtdSs`].
 //!
-//! The code of each format is a module of its own, perhaps a loadable one. A driver selects the formats
-//! that it uses, e.g. `select IOMMU_PT_X86_64`; a loadable driver imports the namespace
+//! The code of each format is a module of its own, perhaps a loadable one. A driver selects the
+//! formats that it uses, e.g. `select IOMMU_PT_X86_64`; a loadable driver imports the namespace
 //! `GENERIC_PT_IOMMU`.
 //!
 //! C header: [`include/linux/generic_pt/iommu.h`](srctree/include/linux/generic_pt/iommu.h)
@@ -65,8 +65,8 @@ pub struct Config<F: Format> {
     pub output_width: u8,
     /// What the IOMMU can do.
     pub features: Features,
-    /// Last address of the aperture. The aperture may be narrower than the table; where it is wider,
-    /// the table limits it.
+    /// Last address of the aperture. The aperture may be narrower than the table; where it is
+    /// wider, the table limits it.
     pub last: Iova,
     /// Page sizes that the IOMMU takes, bit n for 2^n bytes.
     pub page_sizes: u64,

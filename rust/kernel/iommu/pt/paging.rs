@@ -86,8 +86,8 @@ pub trait TableDomain: Domain {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 
-    /// The table has grown: the IOMMU is to be told of the new top wherever it was told of the old one,
-    /// which stays part of the table. Of [`AmdV1`](super::AmdV1) alone, which needs it.
+    /// The table has grown: the IOMMU is to be told of the new top wherever it was told of the old
+    /// one, which stays part of the table. Of [`AmdV1`](super::AmdV1) alone, which needs it.
     ///
     /// Context: any, with a spinlock held. Calls are serialised.
     fn change_top(&self, _info: <Self::Format as Format>::Info) {
@@ -148,8 +148,8 @@ impl<T: TableDomain> Paging<T> {
         let mut memory = KBox::<Self>::new_uninit(GFP_KERNEL | __GFP_ZERO)?;
         let this = memory.as_mut_ptr();
         let iommu: *mut bindings::pt_iommu = this.cast();
-        // SAFETY: The memory is zeroed and ours. By `LAYOUT` and the promise of `Format` it begins with a
-        // `struct pt_iommu`.
+        // SAFETY: The memory is zeroed and ours. By `LAYOUT` and the promise of `Format` it begins
+        // with a `struct pt_iommu`.
         unsafe { (*iommu).nid = config.node.as_raw() };
         if let Some(ops) = Self::DRIVER_OPS {
             // SAFETY: As above; the lock's key lives for ever.
@@ -182,8 +182,8 @@ impl<T: TableDomain> Paging<T> {
         let (root, level) = unsafe { <T::Format as Format>::top(table) };
         let info = has_pages.then(|| <T::Format as Format>::info(root, level));
         let made = info.ok_or(EINVAL).and_then(make).and_then(|data| {
-            // SAFETY: The place is ours and has no value yet; it does not move before it is freed. If
-            // the initialiser fails, the value is not used.
+            // SAFETY: The place is ours and has no value yet; it does not move before it is freed.
+            // If the initialiser fails, the value is not used.
             unsafe { pin_init::raw_try_init(&raw mut (*this).data, data) }.map_err(Error::from)
         });
         if let Err(error) = made {
@@ -201,8 +201,8 @@ impl<T: TableDomain> Paging<T> {
     ///
     /// `domain` must be one that [`Self::allocate`] has made, and not have been freed during `'a`.
     unsafe fn from_raw<'a>(domain: *mut bindings::iommu_domain) -> &'a Self {
-        // SAFETY: By the caller's promise, and `LAYOUT`; after `allocate` all access is through shared
-        // references.
+        // SAFETY: By the caller's promise, and `LAYOUT`; after `allocate` all access is through
+        // shared references.
         unsafe { &*domain.cast() }
     }
 
@@ -290,8 +290,8 @@ impl<T: TableDomain> Paging<T> {
         root: bindings::phys_addr_t,
         level: u32,
     ) {
-        // SAFETY: These ops belong to tables made by `allocate`. The table may grow while the driver's
-        // part of the domain is made, as nothing is mapped before.
+        // SAFETY: These ops belong to tables made by `allocate`. The table may grow while the
+        // driver's part of the domain is made, as nothing is mapped before.
         let domain = unsafe { Self::from_raw(iommu.cast()) };
         domain
             .data

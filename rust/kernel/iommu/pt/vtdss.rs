@@ -27,8 +27,8 @@ pub struct VtdSsShape {
 }
 
 impl VtdSsShape {
-    /// The widths that a table of this depth can have, in bits; [`None`]: there is no such table. The
-    /// narrowest table uses one entry of its top level.
+    /// The widths that a table of this depth can have, in bits; [`None`]: there is no such table.
+    /// The narrowest table uses one entry of its top level.
     pub const fn widths(levels: u8) -> Option<RangeInclusive<u8>> {
         match levels {
             3 => Some(30..=39),
