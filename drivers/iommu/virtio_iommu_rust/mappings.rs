@@ -3,6 +3,7 @@
 //! What is mapped in a domain.
 
 use super::protocol::MapFlags;
+use core::cmp::Ordering;
 use kernel::{
     alloc::Flags,
     io::PhysAddr,
@@ -13,7 +14,6 @@ use kernel::{
         RBTreeNode, //
     }, //
 };
-use core::cmp::Ordering;
 
 /// The last byte of a mapping.
 #[derive(Clone, Copy, PartialEq, Eq)]
