@@ -12,8 +12,9 @@
 //!
 //! - [`driver`]: the driver as a type, and its name;
 //! - [`host`]: what the host says and is told. [`host::layouts`]: the hypercalls with their
-//!   layouts, which are generated from the C header; [`host::calls`]: one function per hypercall;
-//!   [`host::readings`]: what the driver takes undocumented statuses and states to mean;
+//!   layouts, which are generated from the C header; [`host::blocks`]: these filled in;
+//!   [`host::calls`]: one function per hypercall; [`host::readings`]: what the driver takes
+//!   undocumented statuses and states to mean;
 //!   [`host::offer`]: what the host's IOMMU can do; [`host::trace`]: what the tracepoints tell;
 //!   [`host::message`]: what the log does;
 //! - [`known`]: the domains that the hypervisor knows: their numbers and life ([`known::domains`]),
@@ -58,6 +59,7 @@ mod driver;
 
 mod host {
     pub(crate) mod aperture;
+    pub(crate) mod blocks;
     pub(crate) mod calls;
     pub(crate) mod capabilities;
     pub(crate) mod domain_ids;

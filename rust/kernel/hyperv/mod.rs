@@ -19,7 +19,7 @@
 pub mod fixed_call;
 pub mod hypercall;
 pub mod list_call;
-#[cfg(CONFIG_HYPERV_PCI_DEV_ID)]
+#[cfg(CONFIG_PCI)]
 pub mod logical_device;
 pub mod memory;
 pub mod partition;

@@ -2,11 +2,15 @@
 
 //! One function per hypercall.
 //!
-//! Inputs are built here and nowhere else. Nothing is printed and no state is kept: callers know
-//! what a failure means. Of the flushes only the inputs are here: `domain/flush.rs` makes the
-//! calls. Context, for all: any but NMI, interrupts on or off.
+//! Inputs are chosen here and filled in by [`blocks`], and nowhere else. Nothing is printed and no
+//! state is kept: callers know what a failure means. Of the flushes only the inputs are here:
+//! `domain/flush.rs` makes the calls. Context, for all: any but NMI, interrupts on or off.
 
 use super::{
+    blocks::{
+        self,
+        Stage, //
+    },
     capabilities::HostReport,
     domain_ids::DomainId,
     layouts::*,
@@ -32,13 +36,7 @@ fn device_domain(id: DomainId) -> hv_input_device_domain {
 }
 
 fn numbered_domain(id: u32) -> hv_input_device_domain {
-    hv_input_device_domain {
-        partition_id: HV_PVIOMMU_PARTITION_SELF as u64,
-        owner_vtl: 0,
-        padding: [0; 7],
-        type_: HV_DEVICE_DOMAIN_TYPE_S1,
-        id,
-    }
+    blocks::domain(Stage::First, id)
 }
 
 /// Asks what the host's IOMMU can do.
@@ -82,40 +80,30 @@ pub(crate) fn get_device_iommu(device: LogicalDeviceId) -> Result<DeviceIommu, H
 /// Creates a domain.
 #[inline(never)]
 pub(crate) fn create(id: DomainId) -> Result<(), HypercallError> {
-    call::<CreateDeviceDomain>(&hv_input_create_device_domain {
-        device_domain: device_domain(id),
-        flags: HV_CREATE_DEVICE_DOMAIN_FORWARD_PROGRESS,
-        padding: 0,
-    })
+    call::<CreateDeviceDomain>(&blocks::create(device_domain(id)))
 }
 
 /// Configures a domain that was just created.
 #[inline(never)]
 pub(crate) fn configure(id: DomainId, translation: Translation) -> Result<(), HypercallError> {
     let (flags, page_table_root) = translation.flags_and_root();
-    call::<ConfigureDeviceDomain>(&hv_input_configure_device_domain {
-        device_domain: device_domain(id),
+    call::<ConfigureDeviceDomain>(&blocks::configure(
+        device_domain(id),
         flags,
         page_table_root,
-    })
+    ))
 }
 
 /// Puts a device into a domain, in place of the one it is in.
 #[inline(never)]
 pub(crate) fn attach(id: DomainId, device: LogicalDeviceId) -> Result<(), HypercallError> {
-    call::<AttachDeviceDomain>(&hv_input_attach_device_domain {
-        device_domain: device_domain(id),
-        device_id: device.as_u64(),
-    })
+    call::<AttachDeviceDomain>(&blocks::attach(device_domain(id), device.as_u64()))
 }
 
 /// Takes a device out of its domain: its DMA is blocked.
 #[inline(never)]
 pub(crate) fn detach(device: LogicalDeviceId) -> Result<(), HypercallError> {
-    call::<DetachDeviceDomain>(&hv_input_detach_device_domain {
-        partition_id: HV_PVIOMMU_PARTITION_SELF as u64,
-        device_id: device.as_u64(),
-    })
+    call::<DetachDeviceDomain>(&blocks::detach(device.as_u64()))
 }
 
 /// Deletes a domain that no device is attached to.
@@ -144,9 +132,5 @@ pub(crate) fn flush_input(id: DomainId) -> hv_input_flush_device_domain {
 
 /// The header of [`FlushDeviceDomainList`]. The domain's number is filled in by each call.
 pub(crate) fn flush_list_header() -> hv_input_flush_device_domain_list {
-    hv_input_flush_device_domain_list {
-        device_domain: numbered_domain(HV_DEVICE_DOMAIN_ID_NULL),
-        flags: HV_FLUSH_DEVICE_DOMAIN_LIST_IOMMU_FORMAT,
-        reserved: 0,
-    }
+    blocks::list_flush(numbered_domain(HV_DEVICE_DOMAIN_ID_NULL))
 }

@@ -9,6 +9,7 @@
 
 #![allow(unsafe_code)]
 
+use super::blocks::DOMAIN_NUMBER_OFFSET;
 use core::mem::offset_of;
 use kernel::{
     bindings,
@@ -31,11 +32,8 @@ pub(crate) use kernel::bindings::{
     hv_input_get_logical_device_property,
     hv_output_get_iommu_capabilities,
     hv_output_get_logical_device_property,
-    HV_CREATE_DEVICE_DOMAIN_FORWARD_PROGRESS,
     HV_DEVICE_DOMAIN_ID_NULL,
-    HV_DEVICE_DOMAIN_TYPE_S1,
     HV_DEVICE_IOMMU_ENABLED,
-    HV_FLUSH_DEVICE_DOMAIN_LIST_IOMMU_FORMAT,
     HV_LOGICAL_DEVICE_PROPERTY_PVIOMMU,
     HV_PVIOMMU_PARTITION_SELF, //
 };
@@ -45,6 +43,7 @@ pub(crate) use kernel::bindings::{
     HV_DEVICE_DOMAIN_5_LEVEL,
     HV_DEVICE_DOMAIN_BLOCKED,
     HV_DEVICE_DOMAIN_TRANSLATION_ENABLED,
+    HV_DEVICE_DOMAIN_TYPE_S1,
     HV_IOMMU_CAP_ATS,
     HV_IOMMU_CAP_PRESENT,
     HV_IOMMU_CAP_S1,
@@ -134,7 +133,7 @@ unsafe impl RepCall for FlushDeviceDomainList {
     const NAME: &'static str = "HVCALL_FLUSH_DEVICE_DOMAIN_LIST";
     type Header = hv_input_flush_device_domain_list;
     type Key = u32;
-    const KEY_OFFSET: usize = offset_of!(hv_input_flush_device_domain_list, device_domain)
-        + offset_of!(hv_input_device_domain, id);
+    const KEY_OFFSET: usize =
+        offset_of!(hv_input_flush_device_domain_list, device_domain) + DOMAIN_NUMBER_OFFSET;
     type Element = u64;
 }

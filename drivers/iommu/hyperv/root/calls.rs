@@ -2,11 +2,15 @@
 
 //! One function per hypercall.
 //!
-//! Inputs are built here and nowhere else. Nothing is printed and no state is kept: callers know
-//! what a failure means. Each function makes one call, which may have done a part of what was
-//! asked. Context, for all: any but NMI, interrupts on or off.
+//! Inputs are built here and in [`blocks`], and nowhere else. Nothing is printed and no state is
+//! kept: callers know what a failure means. Each function makes one call, which may have done a
+//! part of what was asked. Context, for all: any but NMI, interrupts on or off.
 
 use super::{
+    blocks::{
+        self,
+        Stage, //
+    },
     capabilities::HostReport,
     device_domain::*,
     domain_name::DomainName,
@@ -34,13 +38,7 @@ pub(crate) const MAP_MAX: u64 = list_call::max_elements::<MapDeviceGpaPages>() a
 pub(crate) const UNMAP_MAX: u64 = list_call::COUNTED_MAX as u64;
 
 fn device_domain(name: DomainName) -> hv_input_device_domain {
-    hv_input_device_domain {
-        partition_id: HV_PVIOMMU_PARTITION_SELF as u64,
-        owner_vtl: 0,
-        padding: [0; 7],
-        type_: HV_DEVICE_DOMAIN_TYPE_S2,
-        id: name.as_u32(),
-    }
+    blocks::domain(Stage::Second, name.as_u32())
 }
 
 /// Asks what the IOMMU can do.
@@ -58,27 +56,17 @@ pub(crate) fn get_capabilities() -> Result<HostReport, HypercallError> {
 
 /// Creates a domain.
 pub(crate) fn create(name: DomainName) -> Result<(), HypercallError> {
-    hypercall::call::<CreateDeviceDomain>(&hv_input_create_device_domain {
-        device_domain: device_domain(name),
-        flags: HV_CREATE_DEVICE_DOMAIN_FORWARD_PROGRESS,
-        padding: 0,
-    })
+    hypercall::call::<CreateDeviceDomain>(&blocks::create(device_domain(name)))
 }
 
 /// Puts a device into a domain, in place of the one it is in.
 pub(crate) fn attach(name: DomainName, device: PciDeviceId) -> Result<(), HypercallError> {
-    hypercall::call::<AttachDeviceDomain>(&hv_input_attach_device_domain {
-        device_domain: device_domain(name),
-        device_id: device.as_u64(),
-    })
+    hypercall::call::<AttachDeviceDomain>(&blocks::attach(device_domain(name), device.as_u64()))
 }
 
 /// Takes a device out of its domain: its DMA is blocked.
 pub(crate) fn detach(device: PciDeviceId) -> Result<(), HypercallError> {
-    hypercall::call::<DetachDeviceDomain>(&hv_input_detach_device_domain {
-        partition_id: HV_PVIOMMU_PARTITION_SELF as u64,
-        device_id: device.as_u64(),
-    })
+    hypercall::call::<DetachDeviceDomain>(&blocks::detach(device.as_u64()))
 }
 
 /// Deletes a domain that no device is in.

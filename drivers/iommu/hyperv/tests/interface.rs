@@ -2,8 +2,9 @@
 
 //! KUnit tests: the layouts, and the arithmetic as this kernel's compiler builds it.
 //!
-//! Offsets and sizes are literal numbers of the interface's description, on purpose: a mistake in
-//! the header must not hide behind the same mistake elsewhere.
+//! Inputs, offsets and sizes are literal numbers of the interface's description, on purpose: a
+//! mistake in the header must not hide behind the same mistake elsewhere. Of inputs, the bytes are
+//! compared: that holds whatever names their fields have.
 
 use crate::{
     domain::flush_range::{
@@ -15,6 +16,10 @@ use crate::{
         aperture::{
             Aperture,
             Levels, //
+        },
+        blocks::{
+            self,
+            Stage, //
         },
         capabilities::{
             self,
@@ -38,7 +43,8 @@ use crate::{
 };
 use core::mem::{
     offset_of,
-    size_of, //
+    size_of,
+    transmute_copy, //
 };
 use kernel::{
     hyperv::{
@@ -59,13 +65,6 @@ mod tests {
 
     #[test]
     fn layouts_are_the_documented_ones() {
-        assert_eq!(size_of::<hv_input_device_domain>(), 0x18);
-        assert_eq!(offset_of!(hv_input_device_domain, partition_id), 0x00);
-        assert_eq!(offset_of!(hv_input_device_domain, owner_vtl), 0x08);
-        assert_eq!(offset_of!(hv_input_device_domain, padding), 0x09);
-        assert_eq!(offset_of!(hv_input_device_domain, type_), 0x10);
-        assert_eq!(offset_of!(hv_input_device_domain, id), 0x14);
-
         assert_eq!(size_of::<hv_input_get_iommu_capabilities>(), 0x10);
         assert_eq!(size_of::<hv_output_get_iommu_capabilities>(), 0x18);
         assert_eq!(offset_of!(hv_output_get_iommu_capabilities, size), 0x00);
@@ -98,23 +97,54 @@ mod tests {
             0x00
         );
 
-        assert_eq!(size_of::<hv_input_create_device_domain>(), 0x20);
-        assert_eq!(offset_of!(hv_input_create_device_domain, flags), 0x18);
-        assert_eq!(size_of::<hv_input_configure_device_domain>(), 0x28);
-        assert_eq!(offset_of!(hv_input_configure_device_domain, flags), 0x18);
-        assert_eq!(
-            offset_of!(hv_input_configure_device_domain, page_table_root),
-            0x20
-        );
-        assert_eq!(size_of::<hv_input_attach_device_domain>(), 0x20);
-        assert_eq!(offset_of!(hv_input_attach_device_domain, device_id), 0x18);
-        assert_eq!(size_of::<hv_input_detach_device_domain>(), 0x10);
-        assert_eq!(offset_of!(hv_input_detach_device_domain, device_id), 0x08);
         assert_eq!(size_of::<hv_input_delete_device_domain>(), 0x18);
         assert_eq!(size_of::<hv_input_flush_device_domain>(), 0x20);
         assert_eq!(offset_of!(hv_input_flush_device_domain, flags), 0x18);
-        assert_eq!(size_of::<hv_input_flush_device_domain_list>(), 0x20);
-        assert_eq!(offset_of!(hv_input_flush_device_domain_list, flags), 0x18);
+    }
+
+    /// An input as the hypervisor sees it, in words of 4 bytes; [`None`] when it is not `N` of
+    /// them.
+    fn words<T, const N: usize>(input: T) -> Option<[u32; N]> {
+        if size_of::<T>() != size_of::<[u32; N]>() {
+            return None;
+        }
+        // SAFETY: The sizes are equal. Each byte of an input is initialised: its type has no
+        // padding, as `Call` and `RepCall` demand.
+        Some(unsafe { transmute_copy(&input) })
+    }
+
+    #[test]
+    fn inputs_are_the_documented_ones() {
+        const MAX: u32 = u32::MAX;
+        let first = || blocks::domain(Stage::First, 0x1234_5678);
+        let device = 0x4000_0009_1ee7_6057;
+        assert_eq!(words(first()), Some([MAX, MAX, 0, 0, 1, 0x1234_5678]));
+        assert_eq!(
+            words(blocks::domain(Stage::Second, 7)),
+            Some([MAX, MAX, 0, 0, 0, 7])
+        );
+        assert_eq!(
+            words(blocks::create(first())),
+            Some([MAX, MAX, 0, 0, 1, 0x1234_5678, 1, 0])
+        );
+        assert_eq!(
+            words(blocks::configure(first(), 5, 0xd_cba9_8000)),
+            Some([MAX, MAX, 0, 0, 1, 0x1234_5678, 5, 0, 0xcba9_8000, 0xd])
+        );
+        assert_eq!(
+            words(blocks::attach(first(), device)),
+            Some([MAX, MAX, 0, 0, 1, 0x1234_5678, 0x1ee7_6057, 0x4000_0009])
+        );
+        assert_eq!(
+            words(blocks::detach(device)),
+            Some([MAX, MAX, 0x1ee7_6057, 0x4000_0009])
+        );
+        assert_eq!(
+            words(blocks::list_flush(first())),
+            Some([MAX, MAX, 0, 0, 1, 0x1234_5678, 1, 0])
+        );
+        // Where list flushes put the number of each domain.
+        assert_eq!(FlushDeviceDomainList::KEY_OFFSET, 0x14);
     }
 
     #[test]
@@ -132,8 +162,6 @@ mod tests {
         assert_eq!(HV_DEVICE_DOMAIN_TYPE_S1, 1);
         assert_eq!(HV_LOGICAL_DEVICE_PROPERTY_PVIOMMU, 10);
         assert_eq!(HV_DEVICE_IOMMU_ENABLED, 1);
-        assert_eq!(HV_CREATE_DEVICE_DOMAIN_FORWARD_PROGRESS, 1);
-        assert_eq!(HV_FLUSH_DEVICE_DOMAIN_LIST_IOMMU_FORMAT, 1);
         assert!(max_elements::<FlushDeviceDomainList>() >= MAX_DESCRIPTORS);
     }
 
