@@ -8,6 +8,7 @@
 declare -A option=()	# by name, without "CONFIG_"
 declare -a reasons=()	# why the driver will be missing, and what to change
 made_for=	# the kernel's version
+beside_c=0	# whether the tree has a driver of this IOMMU in C
 
 read_config() {
 	local name value
@@ -80,7 +81,8 @@ want_rust() {
 	want RUST
 }
 
-# want_driver: the dependencies of CONFIG_HYPERV_PVIOMMU. It is on by default.
+# want_driver: the dependencies of CONFIG_HYPERV_PVIOMMU, which is on by default, or those of CONFIG_HYPERV_PVIOMMU_RUST
+# beside a driver in C, of which only one can be on.
 want_driver() {
 	if ! on X86_64; then
 		reasons+=("CONFIG_X86_64 is off: the driver is for 64-bit x86 only")
@@ -95,17 +97,26 @@ want_driver() {
 	want PCI
 	want IOMMU_SUPPORT
 	want_rust
-	if [[ ${option[HYPERV_PVIOMMU]:-} == n ]]; then want HYPERV_PVIOMMU; fi
+	if ((beside_c == 0)); then
+		if [[ ${option[HYPERV_PVIOMMU]:-} == n ]]; then want HYPERV_PVIOMMU; fi
+		return
+	fi
+	# A driver in C that was not asked about is on.
+	if [[ ${option[HYPERV_PVIOMMU]:-y} != n ]]; then
+		reasons+=("CONFIG_HYPERV_PVIOMMU is on, the driver in C: switch it off")
+	fi
+	want HYPERV_PVIOMMU_RUST
 }
 
 # say_config CONFIG VERSION [QUIET]: whether the driver will be in a configuration for Linux VERSION, and have devices.
 # With QUIET=1 only when something is amiss.
 say_config() {
-	local config=$1 version=$2 quiet=${3:-0} verdict="will be missing from $1"
+	local config=$1 version=$2 quiet=${3:-0} verdict="will be missing from $1" driver=HYPERV_PVIOMMU
 	[[ -f $config ]] || return 0
+	if ((beside_c)); then driver=HYPERV_PVIOMMU_RUST; fi
 	read_config "$config"
 	if [[ -z ${option[CC_VERSION_TEXT]:-} ]]; then
-		echo "$config is not complete: run make olddefconfig; make apply says then whether HYPERV_PVIOMMU will be in it"
+		echo "$config is not complete: run make olddefconfig; make apply says then whether $driver will be in it"
 		return
 	fi
 	reasons=()
@@ -113,11 +124,11 @@ say_config() {
 	if ((${#reasons[@]} == 0)); then verdict="will be in $config, but will have no devices"; fi
 	if on X86_64; then want PCI_HYPERV ' (it needs CONFIG_HYPERV_VMBUS, CONFIG_PCI_MSI and CONFIG_SYSFS)'; fi
 	if ((${#reasons[@]})); then
-		echo "HYPERV_PVIOMMU $verdict:"
+		echo "$driver $verdict:"
 		printf '    %s\n' "${reasons[@]}"
 	elif [[ $made_for != "$version" ]]; then
-		echo "HYPERV_PVIOMMU can be in $config, which is of Linux $made_for: run make olddefconfig, and make apply again to be sure"
+		echo "$driver can be in $config, which is of Linux $made_for: run make olddefconfig, and make apply again to be sure"
 	elif ((quiet == 0)); then
-		echo "HYPERV_PVIOMMU will be in $config: run make olddefconfig"
+		echo "$driver will be in $config: run make olddefconfig"
 	fi
 }

@@ -13,13 +13,16 @@ set -euo pipefail
 . "${BASH_SOURCE[0]%/*}/lib.sh"
 # shellcheck source=scripts/apply-config.sh
 . "${BASH_SOURCE[0]%/*}/apply-config.sh"
+# shellcheck source=scripts/variant.sh
+. "${BASH_SOURCE[0]%/*}/variant.sh"
 
 usage() {
 	cat <<-END
 	usage: scripts/apply.sh [--quiet] apply|unapply|status TREE
 
-	apply    lay the new files and patches/ over TREE; on a tree that has them already, bring it up to date. If there is
-	         TREE/.config, say whether the driver will be in it, and if not, by which options
+	apply    lay the new files and patches/ over TREE; on a tree that has them already, bring it up to date. A tree with a
+	         driver of this IOMMU in C gets what variants/c-driver says, which is told. If there is TREE/.config, say
+	         whether the driver will be in it, and if not, by which options
 	unapply  restore TREE to what it was
 	status   say whether TREE has them
 
@@ -106,49 +109,53 @@ patched_paths() {
 		{ old = "" }' "$1"
 }
 
+# own_file PATH: sets `own` to where the tree's own version of a file is, or to nothing.
+own_file() {
+	own=
+	case ${kind[$1]:-} in
+	new) return ;;
+	edit) if [[ -f $tree/$STATE/orig/$1 ]]; then own=$tree/$STATE/orig/$1; fi ;;
+	esac
+	if [[ -z $own && -f $tree/$1 ]]; then own=$tree/$1; fi
+}
+
 # Puts the tree's own version of a file into the scratch directory.
 stage_original() {
-	local path=$1 from=$tree/$1
+	local path=$1 own
 	[[ ! -e $work/$path ]] || return 0
-	if [[ ${kind[$path]:-} == edit && -f $tree/$STATE/orig/$path ]]; then from=$tree/$STATE/orig/$path; fi
-	[[ -f $from ]] || return 1
+	own_file "$path"
+	[[ -n $own ]] || return 1
 	mkdir -p -- "$(dirname -- "$work/$path")" "$(dirname -- "$work.orig/$path")"
-	cp -- "$from" "$work/$path"
-	cp -- "$from" "$work.orig/$path"
-	chmod --reference="$from" -- "$work/$path"
+	cp -- "$own" "$work/$path"
+	cp -- "$own" "$work.orig/$path"
+	chmod --reference="$own" -- "$work/$path"
 	new_kind[$path]=edit
 }
 
 # Works out every file as it shall be, in $work; stops when something does not fit.
 stage_all() {
-	local patch path bad=0 out
+	local patch path found bad=0 out
 	local -a list=()
-	shopt -s nullglob
-	for patch in "$HV_TOP"/patches/*.patch; do
+	while IFS= read -r patch; do
+		find_patch "$patch"
 		while IFS= read -r path; do
-			if [[ $path == '!'* ]]; then die "${patch#"$HV_TOP"/} adds or removes a file; patches only edit"; fi
+			if [[ $path == '!'* ]]; then die "${found#"$HV_TOP"/} adds or removes a file; patches only edit"; fi
 			if ! stage_original "$path"; then
-				printf '    %s: the tree has no %s\n' "${patch##*/}" "$path" >&2
+				printf '    %s: the tree has no %s\n' "$patch" "$path" >&2
 				bad=1
 			fi
-		done < <(patched_paths "$patch")
-		if ! out=$(patch -p1 -f -N -s --fuzz=0 --no-backup-if-mismatch -r - -d "$work" -i "$patch" 2>&1); then
-			printf '    %s does not fit:\n' "${patch##*/}" >&2
+		done < <(patched_paths "$found")
+		if ! out=$(patch -p1 -f -N -s --fuzz=0 --no-backup-if-mismatch -r - -d "$work" -i "$found" 2>&1); then
+			printf '    %s does not fit:\n' "$patch" >&2
 			printf '%s\n' "$out" | grep -v '^$' | sed 's/^/        /' >&2 || true
 			bad=1
 		fi
-	done
-	for path in "${LAID[@]}"; do
-		if [[ -d $HV_TOP/$path ]]; then list+=("$path"); fi
-	done
-	if ((${#list[@]})); then
-		while IFS= read -r -d '' path; do
-			if [[ -n ${new_kind[$path]:-} ]]; then die "$path is both a file of the project and edited by a patch"; fi
-			new_kind[$path]=new
-		done < <(project_files "${list[@]}")
-		# The scripts' umask makes these 644 or 755.
-		(cd "$HV_TOP" && project_files "${list[@]}" | xargs -0 -r cp --parents -t "$work" --)
-	fi
+	done < <(form_patches)
+	while IFS= read -r -d '' path; do
+		if [[ -n ${new_kind[$path]:-} ]]; then die "$path is both a file of the project and edited by a patch"; fi
+		new_kind[$path]=new
+	done < <(form_files "${LAID[@]}")
+	copy_form_files "$work" "${LAID[@]}"
 	((bad == 0)) || die "the patches do not fit $tree (Linux $(kernel_version "$tree")); nothing was changed"
 	((${#new_kind[@]})) || die "the project holds neither files nor patches to lay down"
 
@@ -234,6 +241,7 @@ do_apply() {
 	command -v patch >/dev/null || die "the patch command is missing (package: patch)"
 	load_manifest
 	refuse_edited
+	recognise "$tree" own_file "$work.words"
 	stage_all
 	note_new_dirs
 
@@ -265,6 +273,8 @@ do_apply() {
 	remove_dirs
 	mv -f -- "$tree/$STATE/manifest.next" "$tree/$STATE/manifest"
 	((quiet)) || echo "$tree (Linux $(kernel_version "$tree")): $((${#new_kind[@]} - edits)) new files and $edits edited ones in place, $changed of them changed now"
+	((quiet)) || say_form "$tree"
+	if [[ -n $variant_dir ]]; then beside_c=1; fi
 	say_config "$tree/.config" "$(kernel_version "$tree")" "$quiet"
 }
 
@@ -326,6 +336,6 @@ tree=$(cd "$2" && pwd -P)
 [[ -w $tree ]] || die "$tree is not writable"
 work=
 scratch work "${TMPDIR:-/tmp}"
-hv_tmp+=("$work.orig")
-mkdir -- "$work.orig"
+hv_tmp+=("$work.orig" "$work.words")
+mkdir -- "$work.orig" "$work.words"
 "do_$action"

@@ -45,7 +45,7 @@ lint_shellcheck() {
 lint_rustfmt() {
 	local files=()
 	cd "$HV_TOP"
-	list_files files '^(rust|drivers|samples)/.*\.rs$'
+	list_files files '^(variants/[^/]*/)?(rust|drivers|samples)/.*\.rs$'
 	if ((${#files[@]})); then
 		"$RUSTFMT" --check --color never --edition 2021 --config-path "$HV_LINUX/.rustfmt.toml" -- "${files[@]}"
 	fi
@@ -66,10 +66,10 @@ lint_checkpatch() {
 	local files=() exports=() patches=() tools=() patch rc=0
 	local check=("$HV_LINUX/scripts/checkpatch.pl" --no-tree --root="$HV_LINUX" --quiet --terse --show-types --no-summary)
 	cd "$HV_TOP"
-	list_files files '^(rust|drivers|include|samples|Documentation|tools/testing/selftests)/.*(\.(c|h|rs|S|rst|yaml)|Kconfig|Makefile)$' '_exports\.c$'
+	list_files files '^(variants/[^/]*/)?(rust|drivers|include|samples|Documentation|tools/testing/selftests)/.*(\.(c|h|rs|S|rst|yaml)|Kconfig[.a-z]*|Makefile)$' '_exports\.c$'
 	list_files exports '^drivers/.*_exports\.c$'
 	list_files tools '^tools/testing/hyperv/.*\.(c|h|rs|S|s)$'
-	list_files patches '^patches/.*\.patch$'
+	list_files patches '^(patches|variants/[^/]*/patches)/.*\.patch$'
 	if ((${#files[@]})); then "${check[@]}" -f -- "${files[@]}" || rc=1; fi
 	# What these export is defined in Rust.
 	if ((${#exports[@]})); then "${check[@]}" --ignore EXPORT_SYMBOL -f -- "${exports[@]}" || rc=1; fi

@@ -79,7 +79,7 @@ fresh() {
 	project=$work/project tree=$work/tree pristine=$work/pristine
 	rm -rf "$project" "$tree" "$pristine" "$work/reference"
 	mkdir -p "$project"/{scripts,patches,drivers/iommu/new/deep,include} "$pristine"/{drivers/iommu,include}
-	cp "$here"/{apply,apply-config,choices,lib,env,tools}.sh "$project/scripts/"
+	cp "$here"/{apply,apply-config,choices,lib,env,tools,variant}.sh "$project/scripts/"
 	printf 'VERSION = 7\nPATCHLEVEL = 3\nSUBLEVEL = 4\n' >"$pristine/Makefile"
 	: >"$pristine/Kbuild"
 	seq 1 60 >"$pristine/drivers/iommu/Kconfig"
@@ -254,6 +254,82 @@ configure
 "$project/scripts/apply.sh" --quiet apply "$tree" >"$work/said"
 check 'a quiet apply says nothing else' test ! -s "$work/said"
 rm "$tree/.config"
+
+# A tree that has a driver of the same IOMMU in C, and a project with a form for it. By two files such a tree is known.
+beside_c() {
+	local dir
+	fresh
+	dir=$project/variants/c-driver
+	mkdir -p "$dir"/{patches,include,drivers/iommu/new}
+	printf '%s\n' 'known drivers/iommu/c.h ^their[[:space:]]registry[(]' 'known drivers/iommu/Kconfig ^their[[:space:]]symbol$' \
+		'refuse drivers/iommu/c.h ^both$ it has both' 'say there are two' 'out drivers/iommu/new/deep theirs is used' \
+		'out patches/0003-top.patch they have it' 'reword 0001-first.patch ten(x) TEN(y/z)' >"$dir/table"
+	sed -i 's/^+ten$/+ten(x), ten(x)y/' "$project/patches/0001-first.patch"
+	sed 's/^+fifty$/+fifty for them/' "$project/patches/0002-second.patch" >"$dir/patches/0002-second.patch"
+	echo 'two for them' >"$dir/include/two.h"
+	echo 'only for them' >"$dir/drivers/iommu/new/three.h"
+}
+
+# their_tree: the tree gets what it is known by.
+their_tree() {
+	echo 'their registry(a)' >"$tree/drivers/iommu/c.h"
+	(cat "$pristine/drivers/iommu/Kconfig" && echo 'their symbol') >"$tree/new" && mv "$tree/new" "$tree/drivers/iommu/Kconfig"
+	rm -rf "$work/theirs"
+	cp -a "$tree" "$work/theirs"
+}
+
+beside_c
+apply >"$work/said"
+check 'a project with two forms: a tree with nothing in C gets the first' has fifty$ "$tree/drivers/iommu/Kconfig"
+check 'it is not told of the other' lacks 'there are two' "$work/said"
+echo 'their registry(a)' >"$project/drivers/iommu/c.h"
+apply >/dev/null
+check 'a file of the project does not make it another tree' apply
+check 'it keeps the first form' same "$project/include/two.h" "$tree/include/two.h"
+
+beside_c
+their_tree
+apply >"$work/said"
+check 'a tree with a driver in C is recognised, and that is said' has "^$tree: there are two$" "$work/said"
+check 'what is left out is named, with the reason' has '^    left out: drivers/iommu/new/deep: theirs is used$' "$work/said"
+check 'so is a patch' has '^    left out: patches/0003-top.patch: they have it$' "$work/said"
+check 'a directory that is left out is not there' absent "$tree/drivers/iommu/new/deep"
+check 'a patch that is left out is not in' same "$pristine/MAINTAINERS" "$tree/MAINTAINERS"
+check 'the file of the form is there in place of the first one' has 'two for them' "$tree/include/two.h"
+check 'a file that only the form has is there' has 'only for them' "$tree/drivers/iommu/new/three.h"
+check 'what both have is there' test -x "$tree/drivers/iommu/new/tool.sh"
+check 'the patch of the form is in' has 'fifty for them' "$tree/drivers/iommu/Kconfig"
+check 'a word is another one, and a longer word is not' has '^TEN(y/z), ten(x)y$' "$tree/drivers/iommu/Kconfig"
+apply >"$work/said"
+check 'applying again changes nothing' has ' 0 of them changed now' "$work/said"
+check 'it is still recognised' has 'there are two' "$work/said"
+configure HYPERV_PVIOMMU=y
+apply >"$work/said"
+check 'a configuration with the driver in C' has 'CONFIG_HYPERV_PVIOMMU is on, the driver in C: switch it off' "$work/said"
+check 'without the one in Rust' has 'CONFIG_HYPERV_PVIOMMU_RUST is off: switch it on' "$work/said"
+check 'the driver that is spoken of is that in Rust' has '^HYPERV_PVIOMMU_RUST will be missing from' "$work/said"
+configure HYPERV_PVIOMMU=n HYPERV_PVIOMMU_RUST=y
+apply >"$work/said"
+check 'a configuration with the one in Rust' has '^HYPERV_PVIOMMU_RUST will be in' "$work/said"
+rm "$tree/.config"
+check 'unapply' unapply
+check 'the tree is as it was' same "$work/theirs" "$tree"
+
+beside_c
+their_tree
+rm "$tree/drivers/iommu/c.h"
+check 'a tree with a part of a driver in C is refused' refuses 'not all that belongs to it' apply
+check 'the part that it lacks is named' refuses 'lacks its part: drivers/iommu/c.h' apply
+beside_c
+their_tree
+echo both >>"$tree/drivers/iommu/c.h"
+check 'a tree that no form fits is refused with the reason' refuses 'it has both; nothing was changed' apply
+beside_c
+echo 'out drivers/iommu/gone why' >>"$project/variants/c-driver/table"
+check 'a table that leaves out what is not there is refused' refuses 'drivers/iommu/gone, which is not there' apply
+beside_c
+echo 'reword 0001-first.patch eleven twelve' >>"$project/variants/c-driver/table"
+check 'a table that replaces what is not there is refused' refuses 'adds no eleven' apply
 
 fresh
 check 'a check that must fail does' differ "$project" "$tree"
