@@ -7,6 +7,10 @@ set -euo pipefail
 . "${BASH_SOURCE[0]%/*}/lib.sh"
 # shellcheck source=scripts/series-files.sh
 . "${BASH_SOURCE[0]%/*}/series-files.sh"
+# shellcheck source=scripts/variant.sh
+. "${BASH_SOURCE[0]%/*}/variant.sh"
+# shellcheck source=scripts/variant-project.sh
+. "${BASH_SOURCE[0]%/*}/variant-project.sh"
 
 readonly COVER=$HV_TOP/scripts/series-cover
 readonly MAINTAINED='Hyper-V PARA-VIRTUALIZED IOMMU'	# the name of the entry in MAINTAINERS
@@ -15,6 +19,9 @@ readonly NEXT='Hyper-V/Azure CORE AND DRIVERS'	# the entry that comes after it
 usage() {
 	cat <<-END
 	usage: scripts/series.sh [--write] [DIRECTORY]
+
+	The series is one for the source that KDIR names, or for the distribution's; for a tree that has a driver of the IOMMU in
+	C, without what the tree has.
 
 	Writes the patches and a cover letter to DIRECTORY (build/series/patches), which is made, and may hold an older
 	series. They are signed off by the committer that git is configured with, who becomes the maintainer.
@@ -348,6 +355,27 @@ check_signed() {
 	grep -q "^Signed-off-by: $name <$email>$" "$1"
 }
 
+# make_in_form ARGUMENT...: for a tree that takes another form of the project, that form's own series.sh makes the series.
+make_in_form() {
+	local words form rc=0
+	scratch words "${TMPDIR:-/tmp}"
+	recognise "$HV_SRC" source_file "$words"
+	[[ -n $variant_dir ]] || return 0
+	say_form "$HV_SRC"
+	scratch form "${TMPDIR:-/tmp}"
+	form_project "$form"
+	# It has no repository to ask who signs.
+	GIT_CONFIG_COUNT=2 GIT_CONFIG_KEY_0=user.name GIT_CONFIG_VALUE_0=$name GIT_CONFIG_KEY_1=user.email GIT_CONFIG_VALUE_1=$email \
+		HV_BUILD=$HV_BUILD child "$form/scripts/series.sh" "$@" || rc=$?
+	exit "$rc"
+}
+
+# source_file PATH: sets `own`, as recognise wants it.
+source_file() {
+	own=
+	if [[ -f $HV_SRC/$1 ]]; then own=$HV_SRC/$1; fi
+}
+
 write_only=
 if [[ ${1:-} == --write ]]; then
 	write_only=1
@@ -367,6 +395,9 @@ email=$(git -C "$HV_TOP" config user.email || true)
 [[ -n $name && -n $email ]] || die "git does not know who you are: git config user.name, user.email"
 lock_build
 "$HV_TOP/scripts/source.sh"
+find_source
+HV_SRC=$original
+make_in_form ${write_only:+--write} "$@"
 work='' passed=0 failed=0
 scratch work "${TMPDIR:-/tmp}"
 tree=$work/tree

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2034 # what is shared with the scripts that source this
 # Which form of the project a kernel tree takes. Sourced, after lib.sh.
 #
 # Most trees have nothing of the guest's IOMMU, and take the project as it is. One that has a driver of it in C has its
@@ -10,6 +10,21 @@ variant_says=	# what there is to say of that
 variant_scratch=	# a directory for patches with other words
 declare -A variant_out=()	# why, by path
 declare -A variant_words=()	# a program for sed, by the name of a patch
+
+# find_source: sets `original` to what build/linux was made of: a source that was unpacked here, or the tree that KDIR named.
+find_source() {
+	local stamp dir
+	original=$HV_SRC
+	stamp=$(cat "$HV_BUILD/linux.stamp" 2>/dev/null) || return 0
+	# A source that was unpacked here has a checksum behind its name.
+	for dir in "$HV_SRC" "$HV_BUILD/given"; do
+		if [[ -d $dir && $stamp == "$(cd "$dir" && pwd -P) "* ]]; then
+			original=$dir
+			return
+		fi
+	done
+	original=$stamp
+}
 
 # reword FROM TO: a program for sed that replaces a word in the lines that a patch adds.
 reword() {
