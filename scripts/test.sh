@@ -101,7 +101,7 @@ suite_key() {
 			"$RUSTC" -vV
 			"$QEMU" --version
 		elif [[ $1 == configs || $1 == compile-fail ]]; then
-			(cd "$HV_TOP" && project_files scripts rust drivers include patches Documentation/virt tools/testing/hyperv/compile-fail \
+			(cd "$HV_TOP" && project_files scripts rust drivers include patches variants Documentation/virt tools/testing/hyperv/compile-fail \
 				tools/testing/hyperv/configs | xargs -0 sha256sum)
 			"$RUSTC" -vV
 			"$CLANG" --version
@@ -237,6 +237,10 @@ run_configs() {
 	HV_PROGRESS=configs_progress
 	try_stage "test: configurations" "$log" env HV_KMAKE_SRC="$HV_LINUX" "$HV_TOP/scripts/test-configs.sh" --table --variants
 	HV_PROGRESS=
+	note "$(tail -n 1 "$log")"
+	count_log "$log" "$stage_rc"
+	log=$HV_LOGS/test-c-driver.log
+	try_stage "test: a kernel tree that has the driver in C" "$log" "$HV_TOP/scripts/test-c-driver.sh"
 	note "$(tail -n 1 "$log")"
 	count_log "$log" "$stage_rc"
 }
