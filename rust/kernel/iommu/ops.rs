@@ -123,8 +123,8 @@ impl<D: Driver> Ops<D> {
         self
     }
 
-    /// With a blocking domain: a device is left in it when its driver is done with it, and when it
-    /// cannot be attached to anything else.
+    /// With a blocking domain: a device is left in it when its driver is done with it, when it
+    /// cannot be attached to anything else, and when it goes.
     pub const fn with_blocking<S>(mut self, domain: &'static StaticDomain<S>) -> Ops<D>
     where
         S: StaticDomainOps<Driver = D>,
@@ -132,6 +132,24 @@ impl<D: Driver> Ops<D> {
         const { assert!(matches!(S::KIND, StaticKind::Blocking)) };
         self.raw.blocked_domain = domain.as_raw();
         self.raw.release_domain = domain.as_raw();
+        self
+    }
+
+    /// The same, but the core does not put a device there that goes. This is for a driver whose
+    /// devices may share what the IOMMU tells them apart by: its [`Driver::release_device`] knows
+    /// whether others still need that.
+    pub const fn with_blocking_unless_released<S>(
+        mut self,
+        domain: &'static StaticDomain<S>,
+    ) -> Ops<D>
+    where
+        S: StaticDomainOps<Driver = D>,
+    {
+        const {
+            assert!(matches!(S::KIND, StaticKind::Blocking));
+            assert!(D::HAS_RELEASE_DEVICE);
+        };
+        self.raw.blocked_domain = domain.as_raw();
         self
     }
 

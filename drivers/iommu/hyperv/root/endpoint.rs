@@ -14,7 +14,8 @@ use kernel::{
     device,
     hyperv::{
         hypercall::Call,
-        pci_device::PciDeviceId, //
+        pci_device::PciDeviceId,
+        status::HypercallError, //
     },
     pci::{
         self,
@@ -118,24 +119,30 @@ impl Endpoint {
     ///
     /// The hypervisor did neither. There is a message.
     pub(crate) fn block(&self, instance: &Instance) -> Result {
-        instance.block(&self.ids).inspect_err(|failure| {
-            bus_master::stop(&self.pdev);
-            dev_err!(
-                self.dev(),
-                "IOMMU: {} to {}: {failure}; not blocked, bus mastering is off\n",
-                AttachDeviceDomain::NAME,
-                DomainName::BLOCKING
-            );
-        })?;
+        instance
+            .block(&self.ids)
+            .inspect_err(|failure| self.stop(*failure))?;
         Ok(())
     }
 
-    /// The device goes.
+    /// The device goes. Names that other devices have, too, stay in the domain where those are.
     ///
     /// Context: may sleep.
     pub(crate) fn release(&self, instance: &Instance) {
-        // There is a message about a failure, and the requester stays in the list.
-        let _ = self.block(instance);
-        instance.leave(&self.ids);
+        if let Err(failure) = instance.release(&self.ids) {
+            // The requester stays in the list.
+            self.stop(failure);
+        }
+    }
+
+    /// The device could not be blocked: it is kept from DMA as far as it obeys. There is a message.
+    fn stop(&self, failure: HypercallError) {
+        bus_master::stop(&self.pdev);
+        dev_err!(
+            self.dev(),
+            "IOMMU: {} to {}: {failure}; not blocked, bus mastering is off\n",
+            AttachDeviceDomain::NAME,
+            DomainName::BLOCKING
+        );
     }
 }

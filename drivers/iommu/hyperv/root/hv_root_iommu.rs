@@ -68,7 +68,8 @@ const __LOG_PREFIX: &[u8] = driver::NAME.to_bytes_with_nul();
 //   same is undone before an attach fails, by an attach to the domain before or by blocking. There
 //   are no PASIDs.
 // - `places::block` blocks a device by the domain that lets nothing through, or by its detachment;
-//   `Endpoint::release` does that before it returns.
+//   `Endpoint::release` does that before it returns. Requester ids that other devices have stay in
+//   the domain of those, which are in the device's group: the hypervisor cannot tell them apart.
 // - There are no tables of the kernel's; the hypervisor is given memory of its own, which
 //   `kernel::hyperv::memory` does not use any more. It is told what to map by `Domain::map` alone,
 //   for a domain that is alive.

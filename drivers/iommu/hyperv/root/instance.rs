@@ -260,7 +260,7 @@ impl Instance {
         }
         for id in ids {
             match requesters.iter_mut().find(|r| r.id == *id) {
-                Some(requester) => requester.users += 1,
+                Some(requester) => requester.enter(),
                 None => {
                     let _ = requesters.push_within_capacity(Requester::new(*id));
                 }
@@ -272,18 +272,19 @@ impl Instance {
         Ok(())
     }
 
-    /// A device with these requesters is gone; they were blocked, as far as that was possible.
+    /// A device with these requesters goes; see [`places::release`].
     ///
     /// Context: any.
-    pub(crate) fn leave(&self, ids: &[PciDeviceId]) {
+    ///
+    /// # Errors
+    ///
+    /// One of them, or more, may still do DMA, and no other device has it.
+    pub(crate) fn release(&self, ids: &[PciDeviceId]) -> Result<(), HypercallError> {
         let mut requesters = self.requesters.lock();
-        for id in ids {
-            if let Some(requester) = requesters.iter_mut().find(|r| r.id == *id) {
-                requester.users = requester.users.saturating_sub(1);
-            }
-        }
+        let result = places::release(&HypervisorSwitch, &mut requesters, ids);
         // One that stays blocked is remembered: at shutdown it goes back to where it was found.
         requesters.retain(|r| r.users > 0 || r.place != places::Place::Gone);
+        result
     }
 
     /// Puts a device with these requesters into a domain, unless `may_enter` says, with the lock

@@ -48,9 +48,11 @@ const MSI_WINDOW: Iova = Iova::new(0xfee0_0000);
 /// Its length in bytes.
 const MSI_WINDOW_BYTES: usize = 0x10_0000;
 
-/// The driver's operations.
-pub(crate) static OPS: Ops<RootIommu> =
-    Ops::new().with_identity(&IDENTITY).with_blocking(&BLOCKING);
+/// The driver's operations. A device that goes is blocked in `release_device`, which knows what
+/// other devices have the same name.
+pub(crate) static OPS: Ops<RootIommu> = Ops::new()
+    .with_identity(&IDENTITY)
+    .with_blocking_unless_released(&BLOCKING);
 
 #[vtable]
 impl Driver for RootIommu {

@@ -7,6 +7,10 @@
 //! not before. What a failed call may have done all the same is kept as a doubt, until a call says
 //! more.
 //!
+//! Devices that have a requester in common are in one group, and the IOMMU core moves them one
+//! after the other to the same domain. The first one moves the requester, and the others find it
+//! there. When one of them goes, the requester stays for the others; the last one has it blocked.
+//!
 //! No kernel types: this file is also built and tested outside the kernel.
 
 /// Where DMA of a requester goes.
@@ -87,8 +91,19 @@ pub(crate) struct Requester<I, D> {
     pub(crate) doubt: Doubt<D>,
     /// Where it was before the attach that is under way.
     before: Place<D>,
+    /// Whether it is at its place.
+    certainty: Certainty,
     /// Devices that have it.
     pub(crate) users: u32,
+}
+
+/// Whether a requester is at its place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Certainty {
+    /// The last call that could have moved it said what it did.
+    Known,
+    /// That call did not; or a device has the requester that was not there when it was made.
+    Open,
 }
 
 impl<I: Copy + PartialEq, D: Copy + PartialEq> Requester<I, D> {
@@ -99,8 +114,30 @@ impl<I: Copy + PartialEq, D: Copy + PartialEq> Requester<I, D> {
             place: Place::Initial,
             doubt: Doubt::None,
             before: Place::Initial,
+            certainty: Certainty::Open,
             users: 1,
         }
+    }
+
+    /// One more device has it.
+    pub(crate) fn enter(&mut self) {
+        if self.users == 0 {
+            // It may be another device than the one that was blocked.
+            self.certainty = Certainty::Open;
+        }
+        self.users = self.users.saturating_add(1);
+    }
+
+    /// Whether it is in a domain for certain, so that no call has to put it there.
+    fn is_in(&self, domain: D) -> bool {
+        self.certainty == Certainty::Known && self.place == Place::In(domain)
+    }
+
+    /// The hypervisor has said where it is.
+    fn settle(&mut self, place: Place<D>) {
+        self.place = place;
+        self.doubt = Doubt::None;
+        self.certainty = Certainty::Known;
     }
 
     /// Whether it is in a domain, or may be.
@@ -121,27 +158,35 @@ impl<I: Copy + PartialEq, D: Copy + PartialEq> Requester<I, D> {
     ) -> Answer<S::Failure> {
         let answer = switch.attach(self.id, domain);
         match answer {
-            Answer::Done => {
-                self.place = Place::In(domain);
-                self.doubt = Doubt::None;
-            }
-            // It takes two calls to say so. If the first was wrong, the second one blocks the
-            // device.
-            Answer::Gone(failure) => match switch.detach(self.id) {
-                Answer::Gone(_) => {
-                    self.place = Place::Gone;
-                    self.doubt = Doubt::None;
+            Answer::Done => self.settle(Place::In(domain)),
+            // It takes two calls to say so. If the first was wrong, the second one blocks the device.
+            Answer::Gone(failure) => match self.detach(switch) {
+                Answer::Gone(_) | Answer::Done => {}
+                Answer::Refused(_) | Answer::Unclear(_) => {
+                    self.certainty = Certainty::Open;
+                    return Answer::Refused(failure);
                 }
-                Answer::Done => {
-                    self.place = Place::Detached;
-                    self.doubt = Doubt::None;
-                }
-                Answer::Refused(_) | Answer::Unclear(_) => return Answer::Refused(failure),
             },
             Answer::Refused(_) => {}
-            // In the domain that blocks it does no harm.
-            Answer::Unclear(_) if domain == S::BLOCKING => {}
-            Answer::Unclear(_) => self.doubt.add(domain),
+            Answer::Unclear(_) => {
+                self.certainty = Certainty::Open;
+                // In the domain that blocks it does no harm.
+                if domain != S::BLOCKING {
+                    self.doubt.add(domain);
+                }
+            }
+        }
+        answer
+    }
+
+    /// Asks to take it out of its domain, and notes what came of it.
+    fn detach<S: Switch<Id = I, Domain = D>>(&mut self, switch: &S) -> Answer<S::Failure> {
+        let answer = switch.detach(self.id);
+        match answer {
+            Answer::Done => self.settle(Place::Detached),
+            Answer::Gone(_) => self.settle(Place::Gone),
+            Answer::Refused(_) => {}
+            Answer::Unclear(_) => self.certainty = Certainty::Open,
         }
         answer
     }
@@ -152,21 +197,15 @@ impl<I: Copy + PartialEq, D: Copy + PartialEq> Requester<I, D> {
     ///
     /// Neither works: it is where it was, or where it may be besides.
     fn block<S: Switch<Id = I, Domain = D>>(&mut self, switch: &S) -> Result<(), S::Failure> {
+        if self.is_in(S::BLOCKING) {
+            return Ok(());
+        }
         let failure = match self.attach(switch, S::BLOCKING) {
             Answer::Done | Answer::Gone(_) => return Ok(()),
             Answer::Refused(failure) | Answer::Unclear(failure) => failure,
         };
-        match switch.detach(self.id) {
-            Answer::Done => {
-                self.place = Place::Detached;
-                self.doubt = Doubt::None;
-                Ok(())
-            }
-            Answer::Gone(_) => {
-                self.place = Place::Gone;
-                self.doubt = Doubt::None;
-                Ok(())
-            }
+        match self.detach(switch) {
+            Answer::Done | Answer::Gone(_) => Ok(()),
             Answer::Refused(_) | Answer::Unclear(_) => Err(failure),
         }
     }
@@ -175,6 +214,9 @@ impl<I: Copy + PartialEq, D: Copy + PartialEq> Requester<I, D> {
     /// too, it stays where it is, and its place says so.
     fn put_back<S: Switch<Id = I, Domain = D>>(&mut self, switch: &S) {
         if let Place::In(domain) = self.before {
+            if self.is_in(domain) {
+                return;
+            }
             if matches!(self.attach(switch, domain), Answer::Done | Answer::Gone(_)) {
                 return;
             }
@@ -191,7 +233,8 @@ fn find<I: Copy + PartialEq, D: Copy>(
     all.iter_mut().find(|requester| requester.id == id)
 }
 
-/// Puts a device with these requesters into a domain: all of them, or none.
+/// Puts a device with these requesters into a domain: all of them, or none. One that is there
+/// already, with another device, is left alone.
 ///
 /// # Errors
 ///
@@ -208,6 +251,9 @@ pub(crate) fn put<S: Switch>(
             continue;
         };
         requester.before = requester.place;
+        if requester.is_in(domain) {
+            continue;
+        }
         let failure = match requester.attach(switch, domain) {
             Answer::Done => continue,
             Answer::Gone(failure) | Answer::Refused(failure) => failure,
@@ -242,6 +288,33 @@ pub(crate) fn block<S: Switch>(
             if let Err(failure) = requester.block(switch) {
                 result = Err(failure);
             }
+        }
+    }
+    result
+}
+
+/// A device with these requesters goes. Those that no other device has are blocked. The others stay
+/// in the domain of the devices that have them.
+///
+/// # Errors
+///
+/// The last failure; those that could not be blocked are where their places and doubts say.
+pub(crate) fn release<S: Switch>(
+    switch: &S,
+    all: &mut [Requester<S::Id, S::Domain>],
+    ids: &[S::Id],
+) -> Result<(), S::Failure> {
+    let mut result = Ok(());
+    for id in ids {
+        let Some(requester) = find(all, *id) else {
+            continue;
+        };
+        requester.users = requester.users.saturating_sub(1);
+        if requester.users > 0 {
+            continue;
+        }
+        if let Err(failure) = requester.block(switch) {
+            result = Err(failure);
         }
     }
     result

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 //! Requesters against a hypervisor that refuses, forgets and is late: the record never says less than what may be.
 
-use crate::root::places::{block, close, count_in, put, Answer, Doubt, Place, Requester, Switch};
+use crate::root::places::{block, close, count_in, put, release, Answer, Doubt, Place, Requester, Switch};
 use proptest::prelude::*;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, VecDeque};
 
 const BLOCKING: u32 = u32::MAX;
@@ -26,11 +26,12 @@ struct Machine {
     /// Where requesters are really; detached ones are nowhere.
     places: RefCell<HashMap<u32, Option<u32>>>,
     fates: RefCell<VecDeque<Fate>>,
+    calls: Cell<u32>,
 }
 
 impl Machine {
     fn with(fates: &[Fate]) -> Machine {
-        Machine { places: RefCell::default(), fates: RefCell::new(fates.iter().copied().collect()) }
+        Machine { fates: RefCell::new(fates.iter().copied().collect()), ..Machine::default() }
     }
 
     fn place(&self, id: u32) -> Option<u32> {
@@ -38,6 +39,7 @@ impl Machine {
     }
 
     fn carry_out(&self, id: u32, to: Option<u32>) -> Answer<Fate> {
+        self.calls.set(self.calls.get() + 1);
         let fate = self.fates.borrow_mut().pop_front().unwrap_or(Fate::Fine);
         if matches!(fate, Fate::Fine | Fate::LateDone) {
             self.places.borrow_mut().insert(id, to);
@@ -183,6 +185,90 @@ fn a_closed_domain_keeps_nobody() {
     assert_eq!(count_in(&all, 6), 0);
 }
 
+/// Two functions with an id of their own each, and one that both have.
+const SIBLINGS: [&[u32]; 2] = [&[1, 3], &[2, 3]];
+
+fn siblings() -> Vec<Requester<u32, u32>> {
+    let mut all = requesters(&[1, 2, 3]);
+    all[2].enter();
+    all
+}
+
+#[test]
+fn the_second_of_a_group_finds_the_id_where_it_goes() {
+    let machine = Machine::default();
+    let mut all = siblings();
+    assert_eq!(put(&machine, &mut all, SIBLINGS[0], 6), Ok(()));
+    assert_eq!(machine.calls.take(), 2);
+    assert_eq!(put(&machine, &mut all, SIBLINGS[1], 6), Ok(()));
+    assert_eq!(machine.calls.take(), 1, "the id that both have is there");
+    assert!([1, 2, 3].iter().all(|id| machine.place(*id) == Some(6)));
+    // What the second one cannot have of its own does not move what both have.
+    machine.fates.borrow_mut().extend([Fate::Fine, Fate::Fine, Fate::Refused]);
+    assert_eq!(put(&machine, &mut all, SIBLINGS[0], 7), Ok(()));
+    machine.calls.set(0);
+    assert_eq!(put(&machine, &mut all, SIBLINGS[1], 7), Err(Fate::Refused));
+    assert_eq!((machine.calls.take(), machine.place(3)), (1, Some(7)));
+    // Nor does it when it is the last of several.
+    assert_eq!(put(&machine, &mut all, &[2], 7), Ok(()));
+    machine.fates.borrow_mut().extend([Fate::Fine, Fate::Fine, Fate::Refused]);
+    assert_eq!(put(&machine, &mut all, SIBLINGS[0], 8), Ok(()));
+    machine.calls.set(0);
+    assert_eq!(put(&machine, &mut all, &[3, 2], 8), Err(Fate::Refused));
+    assert_eq!((machine.calls.take(), machine.place(3)), (1, Some(8)));
+}
+
+#[test]
+fn an_id_goes_with_the_last_device_that_has_it() {
+    let machine = Machine::default();
+    let mut all = siblings();
+    for ids in SIBLINGS {
+        assert_eq!(put(&machine, &mut all, ids, 6), Ok(()));
+    }
+    assert_eq!(release(&machine, &mut all, SIBLINGS[0]), Ok(()));
+    assert_eq!([1, 2, 3].map(|id| machine.place(id)), [Some(BLOCKING), Some(6), Some(6)]);
+    assert_eq!((count_in(&all, 6), all[2].users), (2, 1));
+    machine.fates.borrow_mut().extend([Fate::Refused; 4]);
+    assert_eq!(release(&machine, &mut all, SIBLINGS[1]), Err(Fate::Refused), "it may do DMA, and nobody has it");
+    assert_eq!((count_in(&all, 6), all[2].users), (2, 0));
+}
+
+#[test]
+fn an_id_that_comes_again_is_put_there_again() {
+    let machine = Machine::default();
+    let mut all = requesters(&[1]);
+    assert_eq!(put(&machine, &mut all, &[1], 6), Ok(()));
+    assert_eq!(release(&machine, &mut all, &[1]), Ok(()));
+    // The device was replaced while nobody had the id; the new one starts like any other.
+    machine.places.borrow_mut().remove(&1);
+    all[0].enter();
+    assert_eq!(block(&machine, &mut all, &[1]), Ok(()));
+    assert_eq!(machine.place(1), Some(BLOCKING));
+    machine.calls.set(0);
+    assert_eq!(block(&machine, &mut all, &[1]), Ok(()));
+    assert_eq!(machine.calls.take(), 0);
+}
+
+#[test]
+fn a_call_that_did_not_say_what_it_did_is_not_the_last_one() {
+    let machine = Machine::default();
+    let mut all = requesters(&[1]);
+    assert_eq!(put(&machine, &mut all, &[1], 6), Ok(()));
+    // Neither call says so, and the requester is blocked.
+    machine.fates.borrow_mut().extend([Fate::LateDone, Fate::Refused]);
+    assert_eq!(block(&machine, &mut all, &[1]), Err(Fate::LateDone));
+    assert_eq!(machine.place(1), Some(BLOCKING));
+    assert_eq!(put(&machine, &mut all, &[1], 6), Ok(()));
+    assert_eq!(machine.place(1), Some(6));
+    for fates in [[Fate::Refused, Fate::LateDone, Fate::Fine], [Fate::Gone, Fate::Refused, Fate::Refused]] {
+        machine.fates.borrow_mut().extend(fates);
+        assert!(block(&machine, &mut all, &[1]).is_err());
+        machine.fates.borrow_mut().clear();
+        assert_eq!(put(&machine, &mut all, &[1], 6), Ok(()));
+        assert_eq!(machine.place(1), Some(6));
+    }
+}
+
 fn fate() -> impl Strategy<Value = Fate> {
     prop_oneof![
         6 => Just(Fate::Fine),
@@ -194,20 +280,42 @@ fn fate() -> impl Strategy<Value = Fate> {
 }
 
 proptest! {
-    /// Devices with one to three ids move between domains while calls fail in any way: where a requester really is, the
-    /// record says that it is or may be, or else it is blocked.
+    /// Devices with one to three ids, some of which they share, move between domains, go and come again while calls fail in
+    /// any way: where a requester really is, the record says that it is or may be, or else it is blocked.
     #[test]
     fn the_record_never_says_less_than_what_may_be(
-        moves in prop::collection::vec((0u32..4, 0u32..6), 1..40),
+        moves in prop::collection::vec((0u32..5, 0u32..7), 1..40),
         fates in prop::collection::vec(fate(), 0..120),
     ) {
-        const DEVICES: [&[u32]; 4] = [&[1], &[2, 3], &[4, 5, 6], &[1]];
+        const DEVICES: [&[u32]; 5] = [&[1], &[2, 3], &[4, 5, 6], &[1], &[3, 6]];
         let machine = Machine::with(&fates);
         let mut all = requesters(&[1, 2, 3, 4, 5, 6]);
+        for id in [1, 3, 6] {
+            all[id - 1].enter();
+        }
+        let mut there = [true; 5];
         for (device, what) in moves {
             let ids = DEVICES[device as usize];
             match what {
-                0 => { let _ = block(&machine, &mut all, ids); }
+                6 => {
+                    let is_there = &mut there[device as usize];
+                    *is_there = !*is_there;
+                    if *is_there {
+                        ids.iter().for_each(|id| all[*id as usize - 1].enter());
+                    } else if release(&machine, &mut all, ids).is_ok() {
+                        for id in ids {
+                            let users = DEVICES.iter().zip(there).filter(|(ids, there)| *there && ids.contains(id)).count();
+                            prop_assert_eq!(all[*id as usize - 1].users as usize, users);
+                            prop_assert!(users > 0 || matches!(machine.place(*id), None | Some(BLOCKING)));
+                        }
+                    }
+                }
+                _ if !there[device as usize] => {}
+                0 => {
+                    if block(&machine, &mut all, ids).is_ok() {
+                        prop_assert!(ids.iter().all(|id| matches!(machine.place(*id), None | Some(BLOCKING))));
+                    }
+                }
                 1 => { close(&machine, &mut all, 6); }
                 domain => {
                     let entered = put(&machine, &mut all, ids, domain + 3);
