@@ -3,13 +3,16 @@
 //! The hypervisor's names for PCI functions of the machine's own.
 //!
 //! A partition that owns the machine's PCI calls a device by the requester ids that its DMA carries
-//! on the way to the IOMMU: its own, or that of a bridge above it.
+//! on the way to the IOMMU: its own, that of a bridge above it, or that of the VMD endpoint which
+//! makes its DMA.
 
 use super::pci_requester::{
     encode,
-    read_alias,
     Alias,
-    BusRange, //
+    BusAddress,
+    BusRange,
+    Path,
+    Step, //
 };
 use crate::{
     fmt,
@@ -37,16 +40,15 @@ impl PciDeviceId {
     ///
     /// # Errors
     ///
-    /// [`ENOMEM`]; [`EINVAL`]: the function's PCI domain has no number that fits.
+    /// [`ENOMEM`]; [`EINVAL`]: the PCI domain in which an id is has no number that fits.
     pub fn all_of(pdev: &pci::Device) -> Result<KVec<PciDeviceId>> {
-        let segment = u16::try_from(dma_alias::segment(pdev)).map_err(|_| EINVAL)?;
-        let mut bus = (pdev.dev_id() >> 8) as u8;
+        let mut path = Path::new();
         let mut ids = KVec::new();
         dma_alias::for_each(pdev, |reporter, requester| {
+            let Step { alias, segment } = path.take(bus_of(reporter)?, requester);
             let mut shadowed = None;
-            if read_alias(bus, (reporter.dev_id() >> 8) as u8, requester) == Alias::Instead {
+            if alias == Alias::Instead {
                 ids.clear();
-                bus = (requester >> 8) as u8;
                 // The hypervisor wants the range of buses when the bridge runs in PCI-X mode:
                 // there, requests keep ids of those buses.
                 shadowed = dma_alias::pcix_buses(reporter).map(|buses| BusRange {
@@ -72,6 +74,14 @@ impl PciDeviceId {
     }
 }
 
+/// The bus on which a function is.
+fn bus_of(pdev: &pci::Device) -> Result<BusAddress> {
+    Ok(BusAddress {
+        segment: u16::try_from(dma_alias::segment(pdev)).map_err(|_| EINVAL)?,
+        number: (pdev.dev_id() >> 8) as u8,
+    })
+}
+
 impl fmt::Display for PciDeviceId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:#x}", self.0)
@@ -81,6 +91,60 @@ impl fmt::Display for PciDeviceId {
 #[macros::kunit_tests(rust_kernel_hyperv_pci_device)]
 mod tests {
     use super::*;
+    use crate::bindings;
+    use core::ptr;
+
+    /// A bus and a function on it, as the PCI core has them.
+    struct Fake {
+        sysdata: bindings::pci_sysdata,
+        bus: bindings::pci_bus,
+        function: bindings::pci_dev,
+    }
+
+    impl Fake {
+        fn new(domain: i32, bus: u8, devfn: u32) -> Result<KBox<Fake>> {
+            // SAFETY: All three are made of integers, pointers, and structures of such; functions
+            // among them may be null.
+            let mut fake: KBox<Fake> =
+                unsafe { KBox::<Fake>::new_uninit(GFP_KERNEL | __GFP_ZERO)?.assume_init() };
+            fake.sysdata.domain = domain;
+            fake.bus.number = bus;
+            fake.bus.sysdata = ptr::from_mut(&mut fake.sysdata).cast();
+            fake.function.bus = &raw mut fake.bus;
+            fake.function.devfn = devfn;
+            Ok(fake)
+        }
+
+        /// Puts the bus behind another one's function.
+        fn put_behind(&mut self, bridge: &mut Fake) {
+            self.bus.parent = &raw mut bridge.bus;
+            self.bus.self_ = &raw mut bridge.function;
+        }
+
+        fn ids(&self) -> Result<KVec<PciDeviceId>> {
+            // SAFETY: A `Device` is transparent. Of the function only what is set above is read.
+            PciDeviceId::all_of(unsafe { &*(&raw const self.function).cast::<pci::Device>() })
+        }
+    }
+
+    /// What a function's DMA is called depends on the segment of who names it, and not on the
+    /// function's own. A bridge from PCI to PCI stands for the endpoint of VMD here.
+    #[test]
+    fn the_segment_is_that_of_the_function_that_gives_the_id() -> Result {
+        let mut bridge = Fake::new(1, 0, 0x10)?;
+        let mut function = Fake::new(5, 3, 0x08)?;
+        assert!(*function.ids()? == [PciDeviceId::new(5, 0x0308, None)]);
+        function.put_behind(&mut bridge);
+        assert!(*function.ids()? == [PciDeviceId::new(1, 0x0010, None)]);
+        Ok(())
+    }
+
+    #[test]
+    fn a_segment_that_has_no_number_is_refused() -> Result {
+        let function = Fake::new(0x1_0000, 3, 0x08)?;
+        assert!(function.ids().err() == Some(EINVAL));
+        Ok(())
+    }
 
     #[test]
     fn segment_requester_and_buses_have_their_bits() {

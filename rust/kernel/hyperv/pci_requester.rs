@@ -19,6 +19,15 @@ pub struct BusRange {
     pub subordinate: u8,
 }
 
+/// A bus of the machine's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BusAddress {
+    /// The PCI segment.
+    pub segment: u16,
+    /// The bus in it.
+    pub number: u8,
+}
+
 /// The id of a requester, 15:8 of which are its bus, in a PCI segment.
 pub const fn encode(segment: u16, requester: u16, shadowed: Option<BusRange>) -> u64 {
     let id = TYPE_PCI | (segment as u64) << 16 | requester as u64;
@@ -40,12 +49,45 @@ pub enum Alias {
     Instead,
 }
 
-/// Reads one more requester id, which a function on the bus `reporter` gives to DMA. `bus` is the
-/// bus of the ids before.
-pub const fn read_alias(bus: u8, reporter: u8, requester: u16) -> Alias {
-    if reporter == bus && (requester >> 8) as u8 == bus {
-        Alias::Beside
-    } else {
-        Alias::Instead
+/// The way of a function's DMA up to the IOMMU, by the requester ids that it is given.
+///
+/// Only the function that gives an id tells in which segment the id is. For a function behind VMD
+/// that is VMD's endpoint: the function itself is in a segment that the kernel made up, of which
+/// neither the IOMMU nor the hypervisor knows.
+#[derive(Debug, Default)]
+pub struct Path {
+    /// The bus of the ids so far; [`None`] before the first one.
+    bus: Option<BusAddress>,
+}
+
+/// What the path says of an id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Step {
+    /// What it means for those before.
+    pub alias: Alias,
+    /// The segment that it is in.
+    pub segment: u16,
+}
+
+impl Path {
+    /// The beginning.
+    pub const fn new() -> Path {
+        Path { bus: None }
+    }
+
+    /// Takes one more requester id, which a function on the bus `reporter` gives to DMA.
+    pub fn take(&mut self, reporter: BusAddress, requester: u16) -> Step {
+        let segment = reporter.segment;
+        let bus = BusAddress {
+            segment,
+            number: (requester >> 8) as u8,
+        };
+        let alias = match self.bus {
+            None => Alias::Beside,
+            Some(before) if before == reporter && before == bus => Alias::Beside,
+            Some(_) => Alias::Instead,
+        };
+        self.bus = Some(bus);
+        Step { alias, segment }
     }
 }

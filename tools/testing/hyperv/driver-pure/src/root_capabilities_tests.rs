@@ -2,7 +2,7 @@
 //! What the root partition's IOMMU reports, and what its devices are called.
 
 use crate::root::capabilities::{last_of, HostReport, Unusable, BASE_PAGE, CAP_PRESENT, CAP_S2, MIN_WIDTH};
-use crate::root::pci_requester::{encode, read_alias, Alias, BusRange};
+use crate::root::pci_requester::{encode, Alias, BusAddress, BusRange, Path, Step};
 
 const REPORT: HostReport = HostReport { flags: CAP_PRESENT | CAP_S2, width: 48, page_sizes: 0x4020_1000 };
 
@@ -48,13 +48,31 @@ fn ids_of_requesters() {
     assert_eq!(encode(1, 0x1200, Some(buses)), 1 << 62 | 1 << 50 | 0x1234 << 32 | 1 << 16 | 0x1200);
 }
 
+/// What a path makes of ids that functions on these buses give.
+fn aliases<const N: usize>(ids: [(u16, u8, u16); N]) -> [Step; N] {
+    let mut path = Path::new();
+    ids.map(|(segment, number, requester)| path.take(BusAddress { segment, number }, requester))
+}
+
 #[test]
 fn bridges_replace_ids_and_functions_add_them() {
+    let beside = Step { alias: Alias::Beside, segment: 1 };
+    let instead = Step { alias: Alias::Instead, segment: 1 };
     // A function on bus 5 with another function's id beside its own.
-    assert_eq!(read_alias(5, 5, 0x0510), Alias::Beside);
-    // The bridge to bus 5, which sits on bus 0, sends all as 5:00.0.
-    assert_eq!(read_alias(5, 0, 0x0500), Alias::Instead);
+    assert_eq!(aliases([(1, 5, 0x0508), (1, 5, 0x0510)]), [beside, beside]);
+    // The bridge to bus 5, which sits on bus 0, sends all as 5:00.0; a bridge above that as itself.
+    assert_eq!(aliases([(1, 5, 0x0508), (1, 0, 0x0500), (1, 0, 0x0008)]), [beside, instead, instead]);
     // A bridge that sends all as itself.
-    assert_eq!(read_alias(5, 2, 0x0208), Alias::Instead);
-    assert_eq!(read_alias(5, 5, 0x0608), Alias::Instead);
+    assert_eq!(aliases([(1, 5, 0x0508), (1, 2, 0x0208)]), [beside, instead]);
+    assert_eq!(aliases([(1, 5, 0x0508), (1, 5, 0x0608)]), [beside, instead]);
+}
+
+/// A function behind VMD is in a segment that the kernel made up; its ids are those of VMD's endpoint.
+#[test]
+fn the_segment_is_that_of_who_gives_the_id() {
+    assert_eq!(aliases([(0, 0, 0x0070)]), [Step { alias: Alias::Beside, segment: 0 }]);
+    let (own, bridge) = (Step { alias: Alias::Beside, segment: 5 }, Step { alias: Alias::Instead, segment: 1 });
+    assert_eq!(aliases([(5, 3, 0x0308), (1, 0, 0x0010)]), [own, bridge]);
+    // The same bus number in another segment is another bus.
+    assert_eq!(aliases([(5, 3, 0x0308), (1, 3, 0x0310)]), [own, bridge]);
 }
