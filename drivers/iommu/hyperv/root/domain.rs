@@ -173,6 +173,9 @@ impl Domain {
         if self.record.is_closed() {
             return Err(EIO);
         }
+        if self.instance.is_left() {
+            return Err(ENODEV);
+        }
         let bytes = mapping
             .page_bytes
             .checked_mul(mapping.pages)
@@ -203,17 +206,26 @@ impl Domain {
     fn unmap_range(&self, unmapping: &Unmapping<'_>) -> Option<usize> {
         let bytes = unmapping.page_bytes.checked_mul(unmapping.pages)?;
         let range = PageRange::of_bytes(unmapping.iova.as_u64(), bytes as u64)?;
+        let mappings = self.record.mappings();
+        if self.record.is_deleted() {
+            mappings.forget(range);
+            return Some(bytes);
+        }
         let request = Request {
             record: &self.record,
             prot: Prot::NONE,
             flags: GFP_ATOMIC,
         };
         let unit = Unit::for_pages(unmapping.page_bytes);
-        let mappings = self.record.mappings();
         let outcome = transfer::unmap(&request, range, unit, |part| mappings.forget(part));
         if let Err(stop) = &outcome.result {
+            let rest = range.without_first(outcome.pages);
+            if self.instance.has_deleted(&self.record) {
+                rest.into_iter().for_each(|rest| mappings.forget(rest));
+                return Some(bytes);
+            }
             self.record.counts().failures.fetch_add(1, Relaxed);
-            if let Some(rest) = range.without_first(outcome.pages) {
+            if let Some(rest) = rest {
                 mappings.doubt(rest);
             }
             self.close(UnmapDeviceGpaPages::NAME, stop);
@@ -253,7 +265,10 @@ impl iommu::domain::Domain for Domain {
     fn attach(&self, target: &AttachTarget<'_, RootIommu>) -> Result {
         let may_enter = || !self.record.is_closed();
         let name: DomainName = self.record.name();
-        target.endpoint().attach(self.instance, name, may_enter)
+        let demand = target.demand();
+        target
+            .endpoint()
+            .attach(self.instance, name, demand, may_enter)
     }
 
     fn flush_all(&self) {

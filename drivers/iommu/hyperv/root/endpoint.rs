@@ -9,6 +9,7 @@ use super::{
         Instance,
         PutError, //
     },
+    places::Holder, //
 };
 use kernel::{
     device,
@@ -17,6 +18,7 @@ use kernel::{
         pci_device::PciDeviceId,
         status::HypercallError, //
     },
+    iommu::probed::Demand,
     pci::{
         self,
         bus_master, //
@@ -27,6 +29,14 @@ use kernel::{
         Arc, //
     },
 };
+
+/// Who has a device that the core moves. Drivers of the kernel's use the group's default domain.
+fn holder(demand: Demand) -> Holder {
+    match demand {
+        Demand::Mandatory => Holder::Kernel,
+        Demand::Optional => Holder::Other,
+    }
+}
 
 /// A device.
 pub(crate) struct Endpoint {
@@ -78,7 +88,8 @@ impl Endpoint {
     }
 
     /// Puts the device into a domain, in place of the one that it is in, unless `may_enter` says
-    /// that none may enter. There is a message when the hypervisor refuses.
+    /// that none may enter. There is a message when the hypervisor refuses, or when the next kernel
+    /// takes over. In the latter case the device is blocked if the core does not take a refusal.
     ///
     /// Context: may sleep; serialised for one device by the core.
     ///
@@ -89,25 +100,36 @@ impl Endpoint {
         &self,
         instance: &Instance,
         name: DomainName,
+        demand: Demand,
         may_enter: impl Fn() -> bool,
     ) -> Result {
-        instance
-            .put(&self.ids, name, may_enter)
-            .inspect_err(|error| match error {
-                PutError::Closed => {}
-                PutError::Refused(failure) => dev_err!(
+        let Err(error) = instance.put(&self.ids, name, holder(demand), may_enter) else {
+            return Ok(());
+        };
+        match error {
+            PutError::Closed => {}
+            PutError::Left => {
+                dev_warn!(
                     self.dev(),
-                    "IOMMU: {} to {name}: {failure}\n",
-                    AttachDeviceDomain::NAME
-                ),
-                PutError::NoMemory(error) => dev_err!(
-                    self.dev(),
-                    "IOMMU: {} to {name}: no memory for the hypervisor: errno {}\n",
-                    AttachDeviceDomain::NAME,
-                    error.to_errno()
-                ),
-            })?;
-        Ok(())
+                    "IOMMU: not put into {name}: the next kernel takes over\n"
+                );
+                if demand == Demand::Mandatory {
+                    return self.block(instance, demand);
+                }
+            }
+            PutError::Refused(failure) => dev_err!(
+                self.dev(),
+                "IOMMU: {} to {name}: {failure}\n",
+                AttachDeviceDomain::NAME
+            ),
+            PutError::NoMemory(error) => dev_err!(
+                self.dev(),
+                "IOMMU: {} to {name}: no memory for the hypervisor: errno {}\n",
+                AttachDeviceDomain::NAME,
+                error.to_errno()
+            ),
+        }
+        Err(error.into())
     }
 
     /// Keeps the device from doing DMA: by the domain that blocks, by a detach, or, when the
@@ -118,9 +140,9 @@ impl Endpoint {
     /// # Errors
     ///
     /// The hypervisor did neither. There is a message.
-    pub(crate) fn block(&self, instance: &Instance) -> Result {
+    pub(crate) fn block(&self, instance: &Instance, demand: Demand) -> Result {
         instance
-            .block(&self.ids)
+            .block(&self.ids, holder(demand))
             .inspect_err(|failure| self.stop(*failure))?;
         Ok(())
     }

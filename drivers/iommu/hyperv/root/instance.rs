@@ -24,7 +24,10 @@ use super::{
     places::{
         self,
         Closed,
-        Requester, //
+        Handover,
+        Holder,
+        Requester,
+        Survey, //
     },
     readings::{
         self,
@@ -46,6 +49,10 @@ use kernel::{
         RBTreeNodeReservation, //
     },
     sync::{
+        atomic::{
+            ordering::Relaxed,
+            AtomicFlag, //
+        },
         new_spinlock_irq,
         Arc,
         Mutex,
@@ -85,6 +92,9 @@ pub(crate) struct Instance {
     /// hypervisor.
     #[pin]
     requesters: SpinLockIrq<KVec<OwnRequester>>,
+    /// The next kernel takes over: nothing is attached, created or mapped any more. Raised with the
+    /// requesters locked.
+    left: AtomicFlag,
 }
 
 /// Set before the IOMMU is registered, never changed.
@@ -124,6 +134,7 @@ impl Instance {
                 names <- DomainNames::new(base),
                 domains <- new_mutex!(RBTree::new()),
                 requesters <- new_spinlock_irq!(KVec::new()),
+                left: AtomicFlag::new(false),
             }),
             GFP_KERNEL,
         )?;
@@ -141,6 +152,13 @@ impl Instance {
         &self.capabilities
     }
 
+    /// Whether the next kernel takes over, so that nothing is mapped any more.
+    ///
+    /// Context: any.
+    pub(crate) fn is_left(&self) -> bool {
+        self.left.load(Relaxed)
+    }
+
     /// Makes a domain.
     ///
     /// Context: may sleep.
@@ -148,8 +166,11 @@ impl Instance {
     /// # Errors
     ///
     /// [`ENOMEM`], [`ENOSPC`], or what stands for the hypervisor's refusal, about which there is a
-    /// message.
+    /// message. [`ENODEV`]: the next kernel takes over.
     pub(crate) fn make_domain(&self) -> Result<Arc<Record>> {
+        if self.is_left() {
+            return Err(ENODEV);
+        }
         let node = RBTreeNodeReservation::new(GFP_KERNEL)?;
         let name = self.create()?;
         let record = match Record::new(name) {
@@ -161,9 +182,15 @@ impl Instance {
                 return Err(error);
             }
         };
-        self.domains
-            .lock()
-            .insert(node.into_node(name, record.clone()));
+        let mut domains = self.domains.lock();
+        // At the handover the flag is raised first; then the domains are locked, and deleted.
+        if self.is_left() {
+            drop(domains);
+            self.delete(name);
+            return Err(ENODEV);
+        }
+        domains.insert(node.into_node(name, record.clone()));
+        drop(domains);
         Ok(record)
     }
 
@@ -212,7 +239,7 @@ impl Instance {
         if left > 0 {
             record.retire();
             pr_err!("domain {name} stays: {left} devices may be in it\n");
-        } else if self.delete(name) {
+        } else if record.is_deleted() || self.delete(name) {
             let removed = self.domains.lock().remove_node(&name);
             drop(removed);
             // Not before: whoever is given the number enters a record of his own.
@@ -287,45 +314,76 @@ impl Instance {
         result
     }
 
-    /// Puts a device with these requesters into a domain, unless `may_enter` says, with the lock
-    /// held, that none may enter.
+    /// Puts a device with these requesters, which `holder` has then, into a domain, unless
+    /// `may_enter` says, with the lock held, that none may enter.
     ///
     /// Context: may sleep.
     ///
     /// # Errors
     ///
-    /// [`EIO`]: none may enter. Else what stands for the hypervisor's refusal, or keeps memory from
-    /// it; see [`places::put`].
+    /// None may enter, or the next kernel takes over. Else what stands for the hypervisor's
+    /// refusal, or keeps memory from it; see [`places::put`].
     pub(crate) fn put(
         &self,
         ids: &[PciDeviceId],
         name: DomainName,
+        holder: Holder,
         may_enter: impl Fn() -> bool,
+    ) -> Result<(), PutError> {
+        self.put_if(ids, name, holder, |_| {
+            if self.is_left() {
+                Err(PutError::Left)
+            } else if may_enter() {
+                Ok(())
+            } else {
+                Err(PutError::Closed)
+            }
+        })
+    }
+
+    /// The same, if `admit` agrees, which sees all requesters.
+    fn put_if(
+        &self,
+        ids: &[PciDeviceId],
+        name: DomainName,
+        holder: Holder,
+        admit: impl Fn(&[OwnRequester]) -> Result<(), PutError>,
     ) -> Result<(), PutError> {
         let result = memory::with_deposits(GFP_KERNEL, || {
             let mut requesters = self.requesters.lock();
-            if !may_enter() {
-                return Ok(false);
+            match admit(&requesters) {
+                Ok(()) => {
+                    places::put(&HypervisorSwitch, &mut requesters, ids, name, holder).map(Ok)
+                }
+                Err(error) => Ok(Err(error)),
             }
-            places::put(&HypervisorSwitch, &mut requesters, ids, name).map(|()| true)
         });
         match result {
-            Ok(Ok(true)) => Ok(()),
-            Ok(Ok(false)) => Err(PutError::Closed),
+            Ok(Ok(admitted)) => admitted,
             Ok(Err(failure)) => Err(PutError::Refused(failure)),
             Err(error) => Err(PutError::NoMemory(error)),
         }
     }
 
-    /// Blocks a device with these requesters.
+    /// Blocks a device with these requesters, which `holder` has.
     ///
     /// Context: may sleep.
     ///
     /// # Errors
     ///
     /// One of them, or more, may still do DMA.
-    pub(crate) fn block(&self, ids: &[PciDeviceId]) -> Result<(), HypercallError> {
-        places::block(&HypervisorSwitch, &mut self.requesters.lock(), ids)
+    pub(crate) fn block(&self, ids: &[PciDeviceId], holder: Holder) -> Result<(), HypercallError> {
+        places::block(&HypervisorSwitch, &mut self.requesters.lock(), ids, holder)
+    }
+
+    /// Whether the hypervisor has deleted a domain that the kernel may have a use for, with all that
+    /// was mapped in it.
+    ///
+    /// Context: any.
+    pub(crate) fn has_deleted(&self, record: &Record) -> bool {
+        // The flag is raised with the lock held over the call.
+        let _requesters = self.requesters.lock();
+        record.is_deleted()
     }
 
     /// Blocks everything that is in a domain; nothing is let in any more.
@@ -359,27 +417,67 @@ impl Instance {
     }
 
     /// Gives everything back to the hypervisor, as the next kernel expects it: devices to identity,
-    /// where they were found, and the domains. What cannot be had back is blocked.
+    /// where they were found, and the domains. From the beginning on nothing is attached, created
+    /// or mapped any more.
     ///
-    /// Context: may sleep; when devices do no DMA any more.
+    /// Programs run on until the processors are stopped, which comes later. The PCI core has
+    /// switched off bus mastering of the devices that they have; they can switch it on again. These
+    /// devices are blocked, and stay so. A device that cannot be had back is blocked as well.
+    ///
+    /// Context: may sleep; when the kernel's own devices do no DMA any more.
     pub(crate) fn shut_down(&self) {
-        let mut index = 0;
-        while let Some(requester) = self.requester(index) {
-            index += 1;
-            let ids = [requester.id];
-            let is_as_found =
-                requester.place == places::Place::Initial && requester.doubt == places::Doubt::None;
-            if !is_as_found && self.put(&ids, DomainName::IDENTITY, || true).is_err() {
-                let _ = self.block(&ids);
+        {
+            // Whoever enters looks at the flag with the lock held.
+            let _requesters = self.requesters.lock();
+            self.left.store(true, Relaxed);
+        }
+        // Downwards: one that is dropped from the list meanwhile moves only those that were seen.
+        let mut index = self.requesters.lock().len();
+        while let Some(next) = index.checked_sub(1) {
+            index = next;
+            if let Some(requester) = self.requester(index) {
+                self.hand_over(requester.id);
             }
         }
+        let Survey { held, astray } = places::survey::<HypervisorSwitch>(&self.requesters.lock());
+        if held > 0 {
+            pr_notice!("{held} devices that programs have stay blocked\n");
+        }
+        if astray > 0 {
+            pr_err!("{astray} devices are not where the next kernel expects them\n");
+        }
         let _ = self.each_domain(|record| {
-            let is_empty = places::count_in(&self.requesters.lock(), record.name()) == 0;
-            if is_empty {
-                let _ = calls::delete(record.name());
+            // Whoever could not unmap looks at the record with the lock held.
+            let requesters = self.requesters.lock();
+            let is_empty = places::count_in(&requesters, record.name()) == 0;
+            if is_empty && calls::delete(record.name()).is_ok() {
+                record.note_deleted();
             }
             Ok::<(), Error>(())
         });
+    }
+
+    /// Puts a requester to where the next kernel shall find it, as far as it can be had there.
+    fn hand_over(&self, id: PciDeviceId) {
+        let what = |all: &[OwnRequester]| all.iter().find(|r| r.id == id).map(|r| r.handover());
+        // A program may take the device until the lock is held.
+        let put = self.put_if(
+            &[id],
+            DomainName::IDENTITY,
+            Holder::Kernel,
+            |all| match what(all) {
+                Some(Handover::ToIdentity) => Ok(()),
+                _ => Err(PutError::Left),
+            },
+        );
+        let mut requesters = self.requesters.lock();
+        let holder = match what(&requesters) {
+            Some(Handover::Blocked) => Holder::Other,
+            Some(Handover::ToIdentity) if put.is_err() => Holder::Kernel,
+            _ => return,
+        };
+        // What came of it is seen in the survey.
+        let _ = places::block(&HypervisorSwitch, &mut requesters, &[id], holder);
     }
 }
 
@@ -388,6 +486,8 @@ impl Instance {
 pub(crate) enum PutError {
     /// The domain is closed.
     Closed,
+    /// The next kernel takes over.
+    Left,
     /// The hypervisor refused.
     Refused(HypercallError),
     /// It wants memory, which could not be given.
@@ -398,6 +498,7 @@ impl From<PutError> for Error {
     fn from(error: PutError) -> Error {
         match error {
             PutError::Closed => EIO,
+            PutError::Left => ENODEV,
             PutError::Refused(failure) => failure.into(),
             PutError::NoMemory(error) => error,
         }

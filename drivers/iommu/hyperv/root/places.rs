@@ -72,12 +72,35 @@ pub(crate) trait Switch {
 
     /// The domain that lets nothing through.
     const BLOCKING: Self::Domain;
+    /// The domain that translates nothing, in which requesters are found.
+    const IDENTITY: Self::Domain;
 
     /// Puts a requester into a domain, out of any other.
     fn attach(&self, id: Self::Id, domain: Self::Domain) -> Answer<Self::Failure>;
 
     /// Takes a requester out of its domain; it is blocked.
     fn detach(&self, id: Self::Id) -> Answer<Self::Failure>;
+}
+
+/// Who has the device of a requester.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Holder {
+    /// A driver of the kernel's, which stops the device when the kernel is left; or nobody.
+    Kernel,
+    /// Somebody else, as a program is: the device goes on until the last processor stops.
+    Other,
+}
+
+/// What becomes of a requester when the next kernel takes over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Handover {
+    /// It is where it was found.
+    Stays,
+    /// It goes back to identity.
+    ToIdentity,
+    /// It is blocked. In identity, a program could have the device read and write all memory, this
+    /// kernel's and the next one's.
+    Blocked,
 }
 
 /// A requester.
@@ -93,6 +116,8 @@ pub(crate) struct Requester<I, D> {
     before: Place<D>,
     /// Whether it is at its place.
     certainty: Certainty,
+    /// Who has its devices.
+    holder: Holder,
     /// Devices that have it.
     pub(crate) users: u32,
 }
@@ -115,6 +140,7 @@ impl<I: Copy + PartialEq, D: Copy + PartialEq> Requester<I, D> {
             doubt: Doubt::None,
             before: Place::Initial,
             certainty: Certainty::Open,
+            holder: Holder::Kernel,
             users: 1,
         }
     }
@@ -126,6 +152,15 @@ impl<I: Copy + PartialEq, D: Copy + PartialEq> Requester<I, D> {
             self.certainty = Certainty::Open;
         }
         self.users = self.users.saturating_add(1);
+    }
+
+    /// What becomes of it when the next kernel takes over.
+    pub(crate) fn handover(&self) -> Handover {
+        match (self.holder, self.place, self.doubt) {
+            (Holder::Other, _, _) => Handover::Blocked,
+            (Holder::Kernel, Place::Initial, Doubt::None) => Handover::Stays,
+            (Holder::Kernel, _, _) => Handover::ToIdentity,
+        }
     }
 
     /// Whether it is in a domain for certain, so that no call has to put it there.
@@ -234,7 +269,7 @@ fn find<I: Copy + PartialEq, D: Copy>(
 }
 
 /// Puts a device with these requesters into a domain: all of them, or none. One that is there
-/// already, with another device, is left alone.
+/// already, with another device, is left alone. `holder` has the device then.
 ///
 /// # Errors
 ///
@@ -245,6 +280,7 @@ pub(crate) fn put<S: Switch>(
     all: &mut [Requester<S::Id, S::Domain>],
     ids: &[S::Id],
     domain: S::Domain,
+    holder: Holder,
 ) -> Result<(), S::Failure> {
     for (index, id) in ids.iter().enumerate() {
         let Some(requester) = find(all, *id) else {
@@ -269,10 +305,16 @@ pub(crate) fn put<S: Switch>(
         }
         return Err(failure);
     }
+    for id in ids {
+        if let Some(requester) = find(all, *id) {
+            requester.holder = holder;
+        }
+    }
     Ok(())
 }
 
-/// Blocks a device with these requesters: each of them, whatever comes of the others.
+/// Blocks a device with these requesters: each of them, whatever comes of the others. `holder` has
+/// the device, whether or not that works.
 ///
 /// # Errors
 ///
@@ -281,10 +323,12 @@ pub(crate) fn block<S: Switch>(
     switch: &S,
     all: &mut [Requester<S::Id, S::Domain>],
     ids: &[S::Id],
+    holder: Holder,
 ) -> Result<(), S::Failure> {
     let mut result = Ok(());
     for id in ids {
         if let Some(requester) = find(all, *id) {
+            requester.holder = holder;
             if let Err(failure) = requester.block(switch) {
                 result = Err(failure);
             }
@@ -313,6 +357,7 @@ pub(crate) fn release<S: Switch>(
         if requester.users > 0 {
             continue;
         }
+        requester.holder = Holder::Kernel;
         if let Err(failure) = requester.block(switch) {
             result = Err(failure);
         }
@@ -343,6 +388,31 @@ pub(crate) fn close<S: Switch>(
         }
     }
     closed
+}
+
+/// How many requesters the next kernel finds elsewhere than in identity.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Survey {
+    /// They are blocked, for who has them.
+    pub(crate) held: u32,
+    /// They should be in identity, or blocked, and are not.
+    pub(crate) astray: u32,
+}
+
+/// Looks at what came of the handover.
+pub(crate) fn survey<S: Switch>(all: &[Requester<S::Id, S::Domain>]) -> Survey {
+    let mut survey = Survey::default();
+    for requester in all {
+        let is_blocked =
+            requester.place == Place::In(S::BLOCKING) || requester.place == Place::Detached;
+        match (requester.handover(), requester.place) {
+            (Handover::Stays, _) | (_, Place::Gone) => {}
+            (Handover::Blocked, _) if is_blocked => survey.held += 1,
+            (Handover::ToIdentity, Place::In(domain)) if domain == S::IDENTITY => {}
+            (Handover::ToIdentity | Handover::Blocked, _) => survey.astray += 1,
+        }
+    }
+    survey
 }
 
 /// How many requesters are in a domain, or may be.

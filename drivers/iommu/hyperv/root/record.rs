@@ -44,6 +44,8 @@ pub(crate) struct Record {
     closed: AtomicFlag,
     /// The kernel has done with the domain, and the hypervisor may not.
     retired: AtomicFlag,
+    /// The hypervisor has deleted the domain, and the kernel may not have done with it.
+    deleted: AtomicFlag,
 }
 
 impl Record {
@@ -65,6 +67,7 @@ impl Record {
                 },
                 closed: AtomicFlag::new(false),
                 retired: AtomicFlag::new(false),
+                deleted: AtomicFlag::new(false),
             }),
             GFP_KERNEL,
         )
@@ -100,5 +103,15 @@ impl Record {
     /// Whether the kernel has done with the domain.
     pub(crate) fn is_retired(&self) -> bool {
         self.retired.load(Relaxed)
+    }
+
+    /// The hypervisor has deleted the domain, for the next kernel.
+    pub(crate) fn note_deleted(&self) {
+        self.deleted.store(true, Relaxed);
+    }
+
+    /// Whether the hypervisor has deleted the domain.
+    pub(crate) fn is_deleted(&self) -> bool {
+        self.deleted.load(Relaxed)
     }
 }

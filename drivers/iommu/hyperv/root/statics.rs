@@ -31,7 +31,7 @@ impl StaticDomainOps for Identity {
         let instance = target.instance();
         target
             .endpoint()
-            .attach(instance, DomainName::IDENTITY, || true)
+            .attach(instance, DomainName::IDENTITY, target.demand(), || true)
     }
 }
 
@@ -45,7 +45,7 @@ impl StaticDomainOps for Blocking {
     const KIND: StaticKind = StaticKind::Blocking;
 
     fn attach(target: &AttachTarget<'_, RootIommu>) -> Result {
-        target.endpoint().block(target.instance())
+        target.endpoint().block(target.instance(), target.demand())
     }
 }
 

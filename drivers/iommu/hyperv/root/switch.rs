@@ -36,6 +36,7 @@ impl Switch for HypervisorSwitch {
     type Failure = HypercallError;
 
     const BLOCKING: DomainName = DomainName::BLOCKING;
+    const IDENTITY: DomainName = DomainName::IDENTITY;
 
     fn attach(&self, id: PciDeviceId, domain: DomainName) -> Answer<HypercallError> {
         read(calls::attach(domain, id))

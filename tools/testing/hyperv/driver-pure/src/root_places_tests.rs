@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 //! Requesters against a hypervisor that refuses, forgets and is late: the record never says less than what may be.
 
-use crate::root::places::{block, close, count_in, put, release, Answer, Doubt, Place, Requester, Switch};
+use crate::root::places::{
+    self, close, count_in, release, survey, Answer, Doubt, Handover, Holder, Place, Requester, Survey, Switch,
+};
 use proptest::prelude::*;
 use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, VecDeque};
@@ -62,6 +64,7 @@ impl Switch for Machine {
     type Failure = Fate;
 
     const BLOCKING: u32 = BLOCKING;
+    const IDENTITY: u32 = IDENTITY;
 
     fn attach(&self, id: u32, domain: u32) -> Answer<Fate> {
         self.carry_out(id, Some(domain))
@@ -70,6 +73,18 @@ impl Switch for Machine {
     fn detach(&self, id: u32) -> Answer<Fate> {
         self.carry_out(id, None)
     }
+}
+
+type All = [Requester<u32, u32>];
+
+/// A device of the kernel's is put into a domain.
+fn put(machine: &Machine, all: &mut All, ids: &[u32], domain: u32) -> Result<(), Fate> {
+    places::put(machine, all, ids, domain, Holder::Kernel)
+}
+
+/// A device of the kernel's is blocked.
+fn block(machine: &Machine, all: &mut All, ids: &[u32]) -> Result<(), Fate> {
+    places::block(machine, all, ids, Holder::Kernel)
 }
 
 fn requesters(ids: &[u32]) -> Vec<Requester<u32, u32>> {
@@ -267,6 +282,44 @@ fn a_call_that_did_not_say_what_it_did_is_not_the_last_one() {
         assert_eq!(put(&machine, &mut all, &[1], 6), Ok(()));
         assert_eq!(machine.place(1), Some(6));
     }
+}
+
+#[test]
+fn what_a_program_has_is_not_handed_over() {
+    let machine = Machine::default();
+    let mut all = requesters(&[1, 2, 3, 4]);
+    assert!(all.iter().all(|requester| requester.handover() == Handover::Stays));
+    // One of a driver, one that a program has mapped for, one that a program has opened.
+    assert_eq!(put(&machine, &mut all, &[1], 6), Ok(()));
+    assert_eq!(places::put(&machine, &mut all, &[2], 7, Holder::Other), Ok(()));
+    assert_eq!(places::block(&machine, &mut all, &[3], Holder::Other), Ok(()));
+    let handovers: Vec<Handover> = all.iter().map(|requester| requester.handover()).collect();
+    assert_eq!(handovers, [Handover::ToIdentity, Handover::Blocked, Handover::Blocked, Handover::Stays]);
+    // A device that the program cannot be given is still the driver's.
+    machine.fates.borrow_mut().extend([Fate::Refused]);
+    assert!(places::put(&machine, &mut all, &[1], 7, Holder::Other).is_err());
+    assert_eq!(all[0].handover(), Handover::ToIdentity);
+    // The program gives one back, and the other device goes.
+    assert_eq!(put(&machine, &mut all, &[3], 6), Ok(()));
+    assert_eq!(release(&machine, &mut all, &[2]), Ok(()));
+    assert_eq!((all[1].handover(), all[2].handover()), (Handover::ToIdentity, Handover::ToIdentity));
+}
+
+#[test]
+fn what_is_not_where_the_next_kernel_expects_it_is_counted() {
+    let machine = Machine::default();
+    let mut all = requesters(&[1, 2, 3, 4]);
+    assert_eq!(survey::<Machine>(&all), Survey::default());
+    assert_eq!(put(&machine, &mut all, &[1], 6), Ok(()));
+    assert_eq!(places::put(&machine, &mut all, &[2, 3], 7, Holder::Other), Ok(()));
+    assert_eq!(survey::<Machine>(&all), Survey { held: 0, astray: 3 });
+    assert_eq!(put(&machine, &mut all, &[1], IDENTITY), Ok(()));
+    machine.fates.borrow_mut().extend([Fate::Fine, Fate::Refused, Fate::Fine]);
+    assert_eq!(places::block(&machine, &mut all, &[2, 3], Holder::Other), Ok(()));
+    assert_eq!([all[1].place, all[2].place], [Place::In(BLOCKING), Place::Detached]);
+    assert_eq!(survey::<Machine>(&all), Survey { held: 2, astray: 0 });
+    assert_eq!(block(&machine, &mut all, &[1]), Ok(()));
+    assert_eq!(survey::<Machine>(&all), Survey { held: 2, astray: 1 });
 }
 
 fn fate() -> impl Strategy<Value = Fate> {

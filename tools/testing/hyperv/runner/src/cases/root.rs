@@ -80,6 +80,27 @@ fn managed(name: &'static str, scenario: &'static str, words: &[&str]) -> Case {
     managed_by(name, scenario, words, 1)
 }
 
+/// A kernel leaves for another one while programs have two edu, one of which they attach and detach all the time: both are
+/// blocked, and all else is given back.
+fn kexec() -> Case {
+    let blocked = Expectation {
+        meaning: "the devices that programs have stay blocked".to_owned(),
+        pattern: "^hv_root_iommu: 2 devices that programs have stay blocked$".to_owned(),
+        times: Times::Once,
+    };
+    let astray = Expectation {
+        meaning: "no device is elsewhere".to_owned(),
+        pattern: "^hv_root_iommu: .* are not where the next kernel expects them$".to_owned(),
+        times: Times::Never,
+    };
+    managed_by("kexec", "root-kexec", &mode::STRICT, 2)
+        .devices(&["nvme", "edu", "edu", "virtio-blk"])
+        .pack(Pack::Kernel)
+        .followed_by(&["root-dma"])
+        .expect(blocked)
+        .expect(astray)
+}
+
 /// Calls that go wrong, and what the driver says of them.
 fn matrix() -> Case {
     let says = |meaning: &str, pattern: &str, most: usize| Expectation {
@@ -106,7 +127,7 @@ pub fn cases() -> Vec<Case> {
         boot("boot-2", 2),
         boot("boot-4", 4).thorough(),
         // The second kernel finds the processors started, and the devices in the domains of the first.
-        managed_by("kexec", "kexec", &mode::STRICT, 2).pack(Pack::Kernel).followed_by(&["root-dma"]).thorough(),
+        kexec().thorough(),
         managed("strict", "root-dma", &mode::STRICT),
         managed("deferred", "root-dma", &mode::DEFERRED).thorough(),
         managed("identity", "root-identity", &mode::IDENTITY).thorough(),

@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: GPL-2.0
+//! The root partition leaves for the next kernel while programs have devices.
+
+use std::thread;
+
+use anyhow::{Context as _, Result};
+use linkme::distributed_slice;
+
+use crate::check::{Check, Context, Scenario, SCENARIOS};
+use crate::checks::counters::{NO_FAULTS, VIOLATIONS};
+use crate::checks::groups::{DEVICES, GROUPS};
+use crate::checks::kexec::{IN_USE, SUCCESSOR_LOADED};
+use crate::checks::nvme::NVME_QUICK;
+use crate::pci;
+use crate::report::Outcome;
+use crate::session::{BackEnd, Session};
+
+/// A program attaches the second edu to a domain and detaches it, over and over, until its processor is stopped. What it
+/// does after the driver has given all domains back would name one that the hypervisor has deleted: a violation.
+fn attach_to_the_end(context: &mut Context<'_>) -> Result<Outcome> {
+    let mut edus = context.functions.iter().filter(|function| function.id == pci::EDU);
+    let function = edus.nth(1).context("two edu are needed")?;
+    let session = Session::open_by(function, BackEnd::Iommufd)?;
+    let (cdev, space) = session.iommufd()?;
+    let hwpt = space.iommufd.allocate_hwpt(cdev.id()?, space.ioas)?;
+    let address = function.address.clone();
+    thread::spawn(move || {
+        let Ok((cdev, _)) = session.iommufd() else { return };
+        loop {
+            // In the end neither works.
+            let _ = cdev.detach();
+            let _ = cdev.attach_hwpt(hwpt);
+        }
+    });
+    Ok(Outcome::Pass(format!("{address}, HWPT {hwpt:?}")))
+}
+
+const ATTACHED_TO_THE_END: Check = Check::new("root-attached-to-the-end", attach_to_the_end);
+
+/// The scenarios.
+#[distributed_slice(SCENARIOS)]
+static OURS: &[Scenario] = &[Scenario {
+    name: "root-kexec",
+    summary: "leaves for the next kernel with all devices in use, one of them attached and detached to the end",
+    checks: &[DEVICES, GROUPS, NVME_QUICK, VIOLATIONS, NO_FAULTS, IN_USE, ATTACHED_TO_THE_END, SUCCESSOR_LOADED],
+}];
