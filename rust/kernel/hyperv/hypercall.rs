@@ -37,6 +37,10 @@ use super::status::{
 };
 use crate::{
     bindings,
+    page::{
+        Page,
+        PAGE_SHIFT, //
+    },
     prelude::*,
     types::NotThreadSafe, //
 };
@@ -139,12 +143,36 @@ impl InputPage {
     /// Makes a call for `count` operations, at most 4095, with the input at offset 0 and no output.
     #[inline]
     pub(super) fn issue_reps(&mut self, code: u16, count: usize) -> ResultWord {
+        self.issue_reps_at(code, count, 0)
+    }
+
+    /// The same with the output in a page of its own, which the call's output fits into.
+    #[inline]
+    pub(super) fn issue_reps_into(
+        &mut self,
+        code: u16,
+        count: usize,
+        output: &mut Page,
+    ) -> ResultWord {
+        // SAFETY: The function only computes; the page is valid.
+        let number = unsafe { bindings::page_to_pfn(output.as_ptr()) };
+        self.issue_reps_at(code, count, (number as bindings::phys_addr_t) << PAGE_SHIFT)
+    }
+
+    #[inline]
+    fn issue_reps_at(
+        &mut self,
+        code: u16,
+        count: usize,
+        output: bindings::phys_addr_t,
+    ) -> ResultWord {
         // SAFETY: The function only computes.
         let input = unsafe { bindings::virt_to_phys(self.page.as_ptr().cast()) };
         let control = u64::from(code) | (count as u64) << 32;
-        // SAFETY: The input lies in a page that is ours by the type invariant; the callers wrote
-        // what belongs to the call code, with so many elements.
-        unsafe { issue(control, input, 0) }
+        // SAFETY: The input lies in a page that is ours by the type invariant; the callers wrote what
+        // belongs to the call code, with so many elements. There is no output, or it is a page that
+        // the caller has borrowed for itself, and which the output fits into.
+        unsafe { issue(control, input, output) }
     }
 
     /// Makes the call with the input at offset 0 and, if given, the output at `output`.

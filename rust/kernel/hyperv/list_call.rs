@@ -19,7 +19,10 @@ use super::{
     },
     status::HypercallError, //
 };
-use crate::prelude::*;
+use crate::{
+    page::Page,
+    prelude::*, //
+};
 use core::mem::size_of;
 
 /// Bit position of the rep count in the control word, and of the reps completed in the result.
@@ -62,8 +65,26 @@ pub unsafe trait CountedCall {
     type Header;
 }
 
+/// A hypercall whose operations are counted, and each of which gives a number of 64 bits.
+///
+/// # Safety
+///
+/// As for [`CountedCall`], but that the hypervisor writes the numbers to the output, and nothing
+/// else.
+pub(super) unsafe trait YieldingCall {
+    /// The call code, bits 15:0 of the control word.
+    const CODE: u16;
+    /// The call's name, for messages.
+    const NAME: &'static str;
+    /// The input.
+    type Header;
+}
+
 /// How many operations one call can ask for: of a [`CountedCall`] 4095.
 pub const COUNTED_MAX: usize = REPS_MAX;
+
+/// How many operations of a [`YieldingCall`] one call can ask for: a page of output holds so many.
+const YIELDED_MAX: usize = PAGE_BYTES / size_of::<u64>();
 
 /// How many elements of `C` fit into one call.
 pub const fn max_elements<C: ListCall>() -> usize {
@@ -156,6 +177,22 @@ pub fn make_counted<C: CountedCall>(header: &C::Header, count: usize) -> Progres
     // SAFETY: By the trait's promise.
     page.write_at(0, unsafe { bytes_of(header) });
     Progress::of(page.issue_reps(C::CODE, count), count)
+}
+
+/// Makes a call for as many operations as fit, once, with the numbers in `output`.
+///
+/// Context: any but NMI; interrupts are off while the hypervisor works.
+pub(super) fn make_yielding<C: YieldingCall>(header: &C::Header, output: &mut Page) -> Progress {
+    const_assert!(size_of::<C::Header>() <= PAGE_BYTES);
+
+    let mut page = match InputPage::get() {
+        Ok(page) => page,
+        Err(failure) => return Progress::none(failure),
+    };
+    // SAFETY: By the trait's promise.
+    page.write_at(0, unsafe { bytes_of(header) });
+    let result = page.issue_reps_into(C::CODE, YIELDED_MAX, output);
+    Progress::of(result, YIELDED_MAX)
 }
 
 #[macros::kunit_tests(rust_kernel_hyperv_list_call)]

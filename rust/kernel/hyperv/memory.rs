@@ -13,7 +13,9 @@
 use super::{
     list_call::{
         self,
-        ListCall, //
+        ListCall,
+        Progress,
+        YieldingCall, //
     },
     status::{
         HypercallError,
@@ -54,12 +56,12 @@ impl HypercallError {
     }
 }
 
-/// Why no page was given.
+/// Why no page was given, or not all came back.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum DepositError {
     /// The kernel has no memory.
     Memory(AllocError),
-    /// The hypervisor took none.
+    /// The hypervisor took none, or gave back no more.
     Refused(HypercallError),
 }
 
@@ -82,6 +84,87 @@ unsafe impl ListCall for DepositMemory {
     const NAME: &'static str = "HVCALL_DEPOSIT_MEMORY";
     type Header = u64;
     type Element = u64;
+}
+
+struct WithdrawMemory;
+
+// SAFETY: By `struct hv_input_withdraw_memory` and `hv_output_withdraw_memory` this is the call's
+// input, packed and made of integers, and its output is numbers of pages.
+unsafe impl YieldingCall for WithdrawMemory {
+    const CODE: u16 = bindings::HVCALL_WITHDRAW_MEMORY as u16;
+    const NAME: &'static str = "HVCALL_WITHDRAW_MEMORY";
+    type Header = [u64; 2];
+}
+
+/// The name of the call that [`withdraw`] makes, for messages.
+pub const WITHDRAW: &str = WithdrawMemory::NAME;
+
+/// What [`withdraw`] has had back.
+#[must_use]
+#[derive(Clone, Copy)]
+pub struct Withdrawn {
+    /// How many pages.
+    pub pages: u64,
+    /// Why these may not be all that the hypervisor does not use.
+    pub result: Result<(), DepositError>,
+}
+
+/// What is left to be done after a call that withdraws.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Rest {
+    /// There may be more pages.
+    More,
+    /// The hypervisor has given back what it does not use.
+    Nothing,
+    /// It did not say.
+    Unknown(HypercallError),
+}
+
+impl Rest {
+    fn after(progress: Progress) -> Rest {
+        match progress.result {
+            Ok(()) => Rest::More,
+            // Linux's driver of partitions takes this status for the end, too.
+            Err(failure) if failure.is(Status::NO_RESOURCES) => Rest::Nothing,
+            Err(HypercallError::NoProgress) => Rest::Nothing,
+            Err(failure) => Rest::Unknown(failure),
+        }
+    }
+}
+
+/// Takes back the pages that this partition has deposited, by [`deposit`] or otherwise, and that the
+/// hypervisor does not use. What it uses it keeps.
+///
+/// The pages do not go to the kernel's allocator: this is for a kernel that is being left. The next
+/// one takes all memory for its own, and does not know of deposits.
+///
+/// Context: may sleep.
+pub fn withdraw() -> Withdrawn {
+    let mut withdrawn = Withdrawn {
+        pages: 0,
+        result: Ok(()),
+    };
+    let mut output = match Page::alloc_page(GFP_KERNEL | __GFP_NOWARN) {
+        Ok(page) => page,
+        Err(error) => {
+            withdrawn.result = Err(DepositError::Memory(error));
+            return withdrawn;
+        }
+    };
+    // The second word names no NUMA node in particular.
+    let own = [bindings::HV_PVIOMMU_PARTITION_SELF as u64, 0];
+    loop {
+        let progress = list_call::make_yielding::<WithdrawMemory>(&own, &mut output);
+        withdrawn.pages += progress.done as u64;
+        match Rest::after(progress) {
+            Rest::More => {}
+            Rest::Nothing => return withdrawn,
+            Rest::Unknown(failure) => {
+                withdrawn.result = Err(DepositError::Refused(failure));
+                return withdrawn;
+            }
+        }
+    }
 }
 
 /// Gives up to `wanted` pages of memory to the hypervisor, for the use of this partition, but no
@@ -124,5 +207,27 @@ pub fn deposit(wanted: usize, flags: Flags) -> Result<usize, DepositError> {
     match progress.result {
         Err(failure) if progress.done == 0 => Err(DepositError::Refused(failure)),
         _ => Ok(progress.done),
+    }
+}
+
+#[macros::kunit_tests(rust_kernel_hyperv_memory)]
+mod tests {
+    use super::*;
+
+    fn rest_after(result: Result<(), HypercallError>) -> Rest {
+        Rest::after(Progress { done: 1, result })
+    }
+
+    #[test]
+    fn the_end_is_told_from_a_failure() {
+        let failed = |status| rest_after(Err(HypercallError::Status(status)));
+        assert!(rest_after(Ok(())) == Rest::More);
+        assert!(failed(Status::NO_RESOURCES) == Rest::Nothing);
+        // Success without a page must not be repeated for ever.
+        assert!(rest_after(Err(HypercallError::NoProgress)) == Rest::Nothing);
+        let denied = HypercallError::Status(Status::ACCESS_DENIED);
+        assert!(failed(Status::ACCESS_DENIED) == Rest::Unknown(denied));
+        let unavailable = HypercallError::Unavailable;
+        assert!(rest_after(Err(unavailable)) == Rest::Unknown(unavailable));
     }
 }

@@ -17,6 +17,7 @@
 //! - [`endpoint`]: a device behind it;
 //! - [`domain`], [`statics`]: the domains;
 //! - [`ops`]: what the IOMMU core calls;
+//! - [`handover`]: what is given back before another kernel takes over;
 //! - [`probe`]: is there an IOMMU?
 //! - `debugfs`: what debugfs shows.
 
@@ -35,6 +36,7 @@ mod domain;
 mod domain_name;
 mod driver;
 mod endpoint;
+mod handover;
 mod instance;
 mod leaf;
 mod mappings;
@@ -106,6 +108,6 @@ pub unsafe extern "C" fn hv_root_iommu_init() -> kernel::ffi::c_int {
 #[export]
 pub unsafe extern "C" fn hv_root_iommu_shutdown() {
     if let Ok(instance) = instance::Instance::get() {
-        instance.shut_down();
+        handover::shut_down(instance);
     }
 }

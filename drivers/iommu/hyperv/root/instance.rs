@@ -416,21 +416,20 @@ impl Instance {
         self.requesters.lock().get(index).copied()
     }
 
-    /// Gives everything back to the hypervisor, as the next kernel expects it: devices to identity,
-    /// where they were found, and the domains. From the beginning on nothing is attached, created
-    /// or mapped any more.
+    /// From now on nothing is attached, created or mapped any more.
     ///
-    /// Programs run on until the processors are stopped, which comes later. The PCI core has
-    /// switched off bus mastering of the devices that they have; they can switch it on again. These
-    /// devices are blocked, and stay so. A device that cannot be had back is blocked as well.
+    /// Context: any.
+    pub(crate) fn leave(&self) {
+        // Whoever enters looks at the flag with the lock held.
+        let _requesters = self.requesters.lock();
+        self.left.store(true, Relaxed);
+    }
+
+    /// Puts all requesters to where the next kernel shall find them, as far as they can be had
+    /// there, and looks at what came of it. To be called after [`Self::leave`].
     ///
-    /// Context: may sleep; when the kernel's own devices do no DMA any more.
-    pub(crate) fn shut_down(&self) {
-        {
-            // Whoever enters looks at the flag with the lock held.
-            let _requesters = self.requesters.lock();
-            self.left.store(true, Relaxed);
-        }
+    /// Context: may sleep.
+    pub(crate) fn hand_over_requesters(&self) -> Survey {
         // Downwards: one that is dropped from the list meanwhile moves only those that were seen.
         let mut index = self.requesters.lock().len();
         while let Some(next) = index.checked_sub(1) {
@@ -439,13 +438,14 @@ impl Instance {
                 self.hand_over(requester.id);
             }
         }
-        let Survey { held, astray } = places::survey::<HypervisorSwitch>(&self.requesters.lock());
-        if held > 0 {
-            pr_notice!("{held} devices that programs have stay blocked\n");
-        }
-        if astray > 0 {
-            pr_err!("{astray} devices are not where the next kernel expects them\n");
-        }
+        places::survey::<HypervisorSwitch>(&self.requesters.lock())
+    }
+
+    /// Has the hypervisor delete all domains that no device is in, though the kernel may not have
+    /// done with them. To be called after [`Self::leave`].
+    ///
+    /// Context: may sleep.
+    pub(crate) fn delete_empty_domains(&self) {
         let _ = self.each_domain(|record| {
             // Whoever could not unmap looks at the record with the lock held.
             let requesters = self.requesters.lock();

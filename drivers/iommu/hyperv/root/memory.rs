@@ -7,14 +7,22 @@ use kernel::{
     alloc::Flags,
     hyperv::{
         memory::{
+            self,
             deposit,
             DepositError,
             DEPOSIT_MAX, //
         },
         status::HypercallError, //
     },
-    prelude::*, //
+    prelude::*,
+    sync::atomic::{
+        ordering::Relaxed,
+        Atomic, //
+    },
 };
+
+/// Pages that were given.
+static GIVEN: Atomic<u64> = Atomic::new(0);
 
 /// How many pages are given at a time.
 ///
@@ -29,7 +37,34 @@ const PAGES: usize = DEPOSIT_MAX;
 ///
 /// [`DepositError`].
 pub(crate) fn give(flags: Flags) -> Result<(), DepositError> {
-    deposit(PAGES, flags).map(|_| ())
+    let pages = deposit(PAGES, flags)?;
+    GIVEN.fetch_add(pages as u64, Relaxed);
+    Ok(())
+}
+
+/// What became of the pages that were given.
+pub(crate) struct Balance {
+    /// How many were given.
+    pub(crate) given: u64,
+    /// How many of them the hypervisor keeps, at least: what came back may have been deposited by
+    /// other parts of the kernel.
+    pub(crate) kept: u64,
+    /// Why the hypervisor may keep some that it does not use.
+    pub(crate) result: Result<(), DepositError>,
+}
+
+/// Has the hypervisor give back what it does not use, for the next kernel. This one does not use it
+/// any more.
+///
+/// Context: may sleep; when domains were deleted.
+pub(crate) fn take_back() -> Balance {
+    let withdrawn = memory::withdraw();
+    let given = GIVEN.load(Relaxed);
+    Balance {
+        given,
+        kept: given.saturating_sub(withdrawn.pages),
+        result: withdrawn.result,
+    }
 }
 
 /// Makes a call as long as it wants memory, and gives that.

@@ -15,6 +15,7 @@ use super::{
         RootIommu,
         NAME, //
     },
+    handover,
     instance::Instance,
     ops::OPS,
     readings, //
@@ -58,7 +59,7 @@ pub(crate) fn probe() -> Result {
         Registration::<RootIommu>::new(&OPS, settings, instance).inspect_err(|error| {
             pr_err!("cannot be registered: errno {}\n", error.to_errno());
             // The core has left devices blocked, and they go on without an IOMMU.
-            instance.shut_down();
+            handover::shut_down(instance);
         })?;
     // The partition's IOMMU never goes.
     core::mem::forget(registration);

@@ -25,7 +25,7 @@ use crate::hypercall::list::Span;
 use crate::ids::{DomainId, Gpa, Iova, LpIndex, Rid, VpIndex};
 use crate::iommu::capabilities::{Capabilities, Presence};
 use crate::overlay::{Fixed, Moved, Overlays};
-use crate::platform::Platform;
+use crate::platform::{LogLevel, Platform};
 use crate::request::interrupts::MapInterrupt;
 use crate::request::list::{ApicId, List, PageNumber};
 use crate::request::refusal::{Ended, Refusal};
@@ -136,6 +136,8 @@ impl RootHost {
     /// The partition's kernel gives up all hypercalls. Another one maps its own interrupts; it finds all devices in the
     /// identity domain, and does not know of pages that this one has deposited, which it uses as it likes.
     pub fn kernel_left(&mut self, platform: &mut impl Platform) {
+        let (unused, all) = (self.pool.free(), self.pool.total());
+        platform.log(LogLevel::Info, format_args!("root: a kernel leaves {all} pages, {unused} of them unused"));
         self.interrupts.unmap_all(platform);
         self.domains.reset(platform, &mut self.pool);
         self.statistics.unmap_all(platform, &mut self.pool);

@@ -238,6 +238,30 @@ fn a_device_domain() {
     assert_eq!(root.violations().len(), 3, "{:?}", root.violations());
 }
 
+/// What a kernel does that leaves for another one: it takes back what its domains do not need any more. What something
+/// else uses stays.
+#[test]
+fn a_kernel_takes_back_its_memory() {
+    let mut root = Root::started();
+    root.call(reps(0x48, 7), &[1, 0x80, 0x81, 0x82, 0x83, 0x84, 0x85, 0x86]);
+    assert_eq!(root.call(0x6c, &[1, 0, 0]), 0);
+    assert_eq!(root.call(0xb1, &with(DOMAIN, &[1])), 0);
+    assert_eq!(root.call(0xb2, &with(DOMAIN, &[DEVICE])), 0);
+    assert_eq!(root.call(reps(0xb3, 1), &with(DOMAIN, &[3 << 32, 0x7000, 0x90])), 1 << 32);
+    // Tables are in use until the domain is deleted, mapped or not.
+    assert_eq!(root.call(reps(0x49, 512), &[u64::MAX, 0]), 2 << 32 | 0x1d);
+    assert_eq!(root.call(0xb2, &with([u64::MAX, 0, 0], &[DEVICE])), 0);
+    assert_eq!(root.call(0xc5, &DOMAIN), 0);
+    assert_eq!(root.call(reps(0x49, 512), &[u64::MAX, 0]), 4 << 32 | 0x1d);
+    let pages: Vec<u64> = (0..4).map(|index| root.platform.get_u64(OUTPUT + 8 * index)).collect();
+    assert!(pages.iter().all(|page| (0x80..0x87).contains(page) && root.platform.get_u64(page << 12) == 0));
+    assert_eq!(root.call(reps(0x49, 512), &[u64::MAX, 0]), 0x1d);
+    assert!(root.violations().is_empty(), "{:?}", root.violations());
+    root.write(HYPERCALL, OVERLAYS.hypercall().0);
+    let says = |text: &str| root.platform.lines.iter().any(|(_, line)| line == text);
+    assert!(says("root: a kernel leaves 1 pages, 0 of them unused"), "{:?}", root.platform.lines);
+}
+
 /// Most pages that fit a call, and one more.
 #[test]
 fn a_full_call() {

@@ -88,9 +88,19 @@ fn kexec() -> Case {
         pattern: "^hv_root_iommu: 2 devices that programs have stay blocked$".to_owned(),
         times: Times::Once,
     };
+    let late = Expectation {
+        meaning: "attaches that come too late".to_owned(),
+        pattern: r" IOMMU: not put into \d+: the next kernel takes over$".to_owned(),
+        times: Times::AtMost(usize::MAX),
+    };
     let astray = Expectation {
         meaning: "no device is elsewhere".to_owned(),
         pattern: "^hv_root_iommu: .* are not where the next kernel expects them$".to_owned(),
+        times: Times::Never,
+    };
+    let taken_back = Expectation {
+        meaning: "the hypervisor gives back its memory".to_owned(),
+        pattern: "^hv_root_iommu: the hypervisor keeps ".to_owned(),
         times: Times::Never,
     };
     managed_by("kexec", "root-kexec", &mode::STRICT, 2)
@@ -99,6 +109,8 @@ fn kexec() -> Case {
         .followed_by(&["root-dma"])
         .expect(blocked)
         .expect(astray)
+        .expect(taken_back)
+        .expect(late)
 }
 
 /// Calls that go wrong, and what the driver says of them.
