@@ -7,7 +7,8 @@
  * little endian, structures have no implicit padding, and every reserved or
  * padding field is sent as zero.
  *
- * drivers/iommu/hyperv/host/layouts.rs ties the structures to the calls.
+ * drivers/iommu/hyperv/host/simple_calls.rs and layouts.rs there tie the
+ * structures to the calls.
  */
 #ifndef _HV_PVIOMMU_H
 #define _HV_PVIOMMU_H

@@ -25,10 +25,7 @@ use kernel::{
     device,
     iommu::{
         self,
-        domain::{
-            NewDomain,
-            Prot, //
-        },
+        domain::NewDomain,
         driver::{
             Capability,
             DefaultDomain,
@@ -41,36 +38,14 @@ use kernel::{
             AttachTarget,
             Probed, //
         },
-        resv::{
-            ReservedKind,
-            ReservedRegions, //
-        },
-        Iova,
+        resv::ReservedRegions, //
     },
-    pci::bus_master,
     prelude::*,
     sync::Arc, //
 };
 
-/// Where message-signalled interrupts go on x86; never translated.
-const MSI_WINDOW: Iova = Iova::new(0xfee0_0000);
-/// Its length in bytes.
-const MSI_WINDOW_BYTES: usize = 0x10_0000;
-
 /// The driver's operations.
 pub(crate) static OPS: Ops<PvIommu> = Ops::new().with_identity(&IDENTITY).with_blocking(&BLOCKING);
-
-/// Whether the device stays where another kernel has left it, until a driver uses it.
-///
-/// That kernel has crashed. Its device may be in the middle of a transfer, which a change of
-/// domains would abort; some devices do not survive that. The transfer goes to the crashed kernel's
-/// memory. A device that does not master the bus has none under way: it was reset, or is new, and
-/// may be in no domain at all.
-fn is_deferred(endpoint: &Endpoint) -> bool {
-    endpoint.admission() == Admission::Granted
-        && readings::follows_a_crash()
-        && bus_master::is_on(endpoint.pdev())
-}
 
 #[vtable]
 impl Driver for PvIommu {
@@ -121,7 +96,9 @@ impl Driver for PvIommu {
 
     #[inline]
     fn first_attach(device: &Probed<'_, PvIommu>) -> FirstAttach {
-        if is_deferred(device.endpoint()) {
+        let endpoint = device.endpoint();
+        let is_granted = endpoint.admission() == Admission::Granted;
+        if is_granted && readings::stays_until_used(endpoint.pdev()) {
             FirstAttach::WhenUsed
         } else {
             FirstAttach::AtOnce
@@ -130,8 +107,7 @@ impl Driver for PvIommu {
 
     #[inline]
     fn reserved_regions(_: &Probed<'_, PvIommu>, regions: &mut ReservedRegions) -> Result {
-        let kind = ReservedKind::Msi;
-        regions.add(MSI_WINDOW, MSI_WINDOW_BYTES, Prot::NONE, kind)
+        readings::reserve_interrupts(regions)
     }
 
     #[inline]

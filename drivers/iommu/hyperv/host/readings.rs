@@ -13,6 +13,19 @@ use kernel::{
         HypercallError,
         Status, //
     },
+    iommu::{
+        domain::Prot,
+        resv::{
+            ReservedKind,
+            ReservedRegions, //
+        },
+        Iova, //
+    },
+    pci::{
+        self,
+        bus_master, //
+    },
+    prelude::*, //
 };
 
 /// Statuses that say that something has run out, whatever was asked for.
@@ -158,4 +171,31 @@ pub(crate) fn is_unknown_call(failure: HypercallError) -> bool {
 /// has blocked all devices.
 pub(crate) fn follows_a_crash() -> bool {
     crash_dump::is_kdump_kernel()
+}
+
+/// Whether a device stays where another kernel has left it, until a driver uses it.
+///
+/// That kernel has crashed. Its device may be in the middle of a transfer, which a change of domains
+/// would abort; some devices do not survive that. The transfer goes to the crashed kernel's memory. A
+/// device that does not master the bus has none under way: it was reset, or is new, and may be in no
+/// domain at all.
+pub(crate) fn stays_until_used(pdev: &pci::Device) -> bool {
+    follows_a_crash() && bus_master::is_on(pdev)
+}
+
+/// Where message-signalled interrupts go on x86.
+const MSI_WINDOW: Iova = Iova::new(0xfee0_0000);
+/// Its length in bytes.
+const MSI_WINDOW_BYTES: usize = 0x10_0000;
+
+/// Reserves the window of message-signalled interrupts. That the hypervisor does not translate what
+/// devices write there, in no domain, is assumed: it is so with the IOMMUs of x86 machines.
+///
+/// Context: may sleep.
+///
+/// # Errors
+///
+/// [`ENOMEM`].
+pub(crate) fn reserve_interrupts(regions: &mut ReservedRegions) -> Result {
+    regions.add(MSI_WINDOW, MSI_WINDOW_BYTES, Prot::NONE, ReservedKind::Msi)
 }

@@ -6,7 +6,8 @@
 //! of each page by hypercall, and puts devices into domains. Data flows one way through the
 //! modules:
 //!
-//! - [`device_domain`]: the hypercalls with their layouts, which are generated from the C header;
+//! - [`device_domain`] and [`simple_calls`], which is shared with the guest's driver: the hypercalls
+//!   with their layouts, which are generated from the C header;
 //! - [`page_range`], [`transfer`], [`leaf`], [`places`], [`capabilities`]: arithmetic and rules
 //!   without kernel types, which are tested outside the kernel, too;
 //! - [`domain_name`]: the numbers of domains;
@@ -50,6 +51,10 @@ mod probe;
 #[path = "../host/readings.rs"]
 mod readings;
 mod record;
+// The guest's driver makes more calls.
+#[allow(dead_code, unused_imports)]
+#[path = "../host/simple_calls.rs"]
+mod simple_calls;
 mod statics;
 mod switch;
 mod transfer;

@@ -16,10 +16,7 @@ use super::{
 use kernel::{
     device,
     iommu::{
-        domain::{
-            NewDomain,
-            Prot, //
-        },
+        domain::NewDomain,
         driver::{
             Capability,
             DefaultDomain,
@@ -32,21 +29,11 @@ use kernel::{
             AttachTarget,
             Probed, //
         },
-        resv::{
-            ReservedKind,
-            ReservedRegions, //
-        },
-        Iova, //
+        resv::ReservedRegions, //
     },
-    pci::bus_master,
     prelude::*,
     sync::Arc, //
 };
-
-/// Where message-signalled interrupts go on x86; never translated.
-const MSI_WINDOW: Iova = Iova::new(0xfee0_0000);
-/// Its length in bytes.
-const MSI_WINDOW_BYTES: usize = 0x10_0000;
 
 /// The driver's operations. A device that goes is blocked in `release_device`, which knows what
 /// other devices have the same name.
@@ -88,9 +75,7 @@ impl Driver for RootIommu {
     }
 
     fn first_attach(device: &Probed<'_, RootIommu>) -> FirstAttach {
-        // The kernel before this one has crashed. Its device may be in the middle of a transfer,
-        // which a change of domains would abort.
-        if readings::follows_a_crash() && bus_master::is_on(device.endpoint().pdev()) {
+        if readings::stays_until_used(device.endpoint().pdev()) {
             FirstAttach::WhenUsed
         } else {
             FirstAttach::AtOnce
@@ -98,8 +83,7 @@ impl Driver for RootIommu {
     }
 
     fn reserved_regions(_: &Probed<'_, RootIommu>, regions: &mut ReservedRegions) -> Result {
-        let kind = ReservedKind::Msi;
-        regions.add(MSI_WINDOW, MSI_WINDOW_BYTES, Prot::NONE, kind)
+        readings::reserve_interrupts(regions)
     }
 
     fn alloc_domain(device: &Probed<'_, RootIommu>) -> Result<NewDomain<RootIommu>> {

@@ -157,14 +157,15 @@ enum Look {
 /// Methods of the driver that types from elsewhere have as well.
 const COMMON: [&str; 8] = ["add", "each", "enter", "find", "finish", "new", "start", "take"];
 
-/// What the driver of the root partition takes from that of guests: a file that uses no other one.
-const SHARED: &str = "readings";
+/// What the driver of the root partition takes from that of guests: files that use no other one.
+const SHARED: [&str; 2] = ["readings", "simple_calls"];
 
 fn uses(root: &Path, look: Look) -> Uses {
     let files = files(root);
-    let shared = root.ends_with("root").then(|| vec![SHARED.to_owned()]);
+    let taken = if root.ends_with("root") { &SHARED[..] } else { &[] };
+    let shared = taken.iter().map(|file| vec![(*file).to_owned()]);
     let modules: BTreeSet<Name> = files.iter().map(|file| name(root, file)).chain(shared.clone()).collect();
-    let mut uses: Uses = shared.into_iter().map(|name| (name, BTreeSet::new())).collect();
+    let mut uses: Uses = shared.map(|name| (name, BTreeSet::new())).collect();
     let (mut homes, mut calls) = (BTreeMap::<String, BTreeSet<Name>>::new(), Vec::new());
     for file in &files {
         let own = name(root, file);
@@ -251,6 +252,16 @@ fn files_of_the_driver_form_no_ring() {
         assert!(uses.len() > least, "{directory} has {} modules", uses.len());
         assert_eq!(ring(&uses), None, "{directory}");
         assert_eq!(ring(&rooms(&uses)), None, "rooms of {directory}");
+    }
+}
+
+/// Both drivers are built from these files: what they used of one driver the other would not have.
+#[test]
+fn shared_files_use_no_other_one() {
+    let driver = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../../drivers/iommu/hyperv");
+    let uses = uses(&driver, Look::Paths);
+    for file in SHARED {
+        assert_eq!(uses[&vec!["host".to_owned(), file.to_owned()]], BTreeSet::new(), "{file}");
     }
 }
 
