@@ -11,15 +11,17 @@
 //! list, never the other way round; a test on the host sees to that.
 //!
 //! - [`driver`]: the driver as a type, and its name;
-//! - [`host`]: what the host says and is told. [`host::layouts`] and `host::simple_calls`: the hypercalls with their layouts, which
-//!   are generated from the C header; [`host::calls`]: one function per hypercall; [`host::readings`]: what
-//!   the driver takes undocumented statuses and states to mean; [`host::offer`]: what the host's IOMMU can
-//!   do; [`host::trace`]: what the tracepoints tell; [`host::message`]: what the log does;
-//! - [`known`]: the domains that the hypervisor knows: their numbers and life ([`known::domains`]), and
-//!   the paging ones, one by one ([`known::list`]);
-//! - [`device`]: a device behind the IOMMU. [`device::protocol`]: in which order domains are closed,
-//!   devices attached and devices blocked; [`device::endpoint`], [`device::block`]: a device, and keeping
-//!   it from doing DMA; [`device::list`], [`device::arrival`]: all of them, and a new one;
+//! - [`host`]: what the host says and is told. [`host::layouts`] and `host::simple_calls`: the
+//!   hypercalls with their layouts, which are generated from the C header; [`host::blocks`]: these
+//!   filled in; [`host::calls`]: one function per hypercall; [`host::readings`]: what the driver
+//!   takes undocumented statuses and states to mean; [`host::offer`]: what the host's IOMMU can do;
+//!   [`host::trace`]: what the tracepoints tell; [`host::message`]: what the log does;
+//! - [`known`]: the domains that the hypervisor knows: their numbers and life ([`known::domains`]),
+//!   and the paging ones, one by one ([`known::list`]);
+//! - [`device`]: a device behind the IOMMU. [`device::protocol`]: in which order domains are
+//!   closed, devices attached and devices blocked; [`device::endpoint`], [`device::block`]: a
+//!   device, and keeping it from doing DMA; [`device::list`], [`device::arrival`]: all of them, and
+//!   a new one;
 //! - [`instance`]: the one IOMMU, which holds all of that;
 //! - [`domain`]: what the core attaches devices to. [`domain::paging`]: domains with a table;
 //!   [`domain::flush`]: the hypercalls that are made all the time; [`domain::statics`]: the two

@@ -169,9 +169,9 @@ impl InputPage {
         // SAFETY: The function only computes.
         let input = unsafe { bindings::virt_to_phys(self.page.as_ptr().cast()) };
         let control = u64::from(code) | (count as u64) << 32;
-        // SAFETY: The input lies in a page that is ours by the type invariant; the callers wrote what
-        // belongs to the call code, with so many elements. There is no output, or it is a page that
-        // the caller has borrowed for itself, and which the output fits into.
+        // SAFETY: The input lies in a page that is ours by the type invariant; the callers wrote
+        // what belongs to the call code, with so many elements. There is no output, or it is a page
+        // that the caller has borrowed for itself, and which the output fits into.
         unsafe { issue(control, input, output) }
     }
 

@@ -132,8 +132,8 @@ impl Rest {
     }
 }
 
-/// Takes back the pages that this partition has deposited, by [`deposit`] or otherwise, and that the
-/// hypervisor does not use. What it uses it keeps.
+/// Takes back the pages that this partition has deposited, by [`deposit`] or otherwise, and that
+/// the hypervisor does not use. What it uses it keeps.
 ///
 /// The pages do not go to the kernel's allocator: this is for a kernel that is being left. The next
 /// one takes all memory for its own, and does not know of deposits.

@@ -193,8 +193,8 @@ pub trait Driver: Sized + 'static {
 
     /// The device goes: it is in the blocking domain, when the driver has one by
     /// [`Ops::with_blocking`](super::ops::Ops::with_blocking). Or it is in no domain yet, as its
-    /// probing failed later on, or as its first attach was left for later. Or it is where it was. In
-    /// the latter cases it is to be blocked.
+    /// probing failed later on, or as its first attach was left for later. Or it is where it was.
+    /// In the latter cases it is to be blocked.
     ///
     /// Context: may sleep.
     fn release_device(_target: &AttachTarget<'_, Self>) {
@@ -282,10 +282,10 @@ pub trait Driver: Sized + 'static {
 /// For the driver, and for each domain type whose [`Domain::Driver`](super::domain::Domain::Driver)
 /// or [`StaticDomainOps::Driver`](super::domain::StaticDomainOps::Driver) it is:
 ///
-/// - When an attach succeeds, or `release_device` returns, the IOMMU no longer uses the domain that the
-///   device was in for that device's DMA, from that moment on. When an attach fails, the IOMMU does not
-///   use the new domain for it. Where the IOMMU cannot tell the device from others, which are in its
-///   group then, this holds when all of them have been attached, or released.
+/// - When an attach succeeds, or `release_device` returns, the IOMMU no longer uses the domain that
+///   the device was in for that device's DMA, from that moment on. When an attach fails, the IOMMU
+///   does not use the new domain for it. Where the IOMMU cannot tell the device from others, which
+///   are in its group then, this holds when all of them have been attached, or released.
 /// - The same for an attach of a PASID, and that PASID's DMA.
 /// - In the blocking domain no DMA of the device reaches memory.
 /// - The IOMMU is told of no table but that of a domain that is alive, and of its own; when a

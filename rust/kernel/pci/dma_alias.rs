@@ -23,8 +23,8 @@ use crate::{
 struct Visitor<F>(F);
 
 /// Calls `f` for each requester id by which DMA of the function may come, beginning with the
-/// function's own, and then up the bridges; with the function, or bridge, that makes it. Of a function
-/// behind VMD, the first one is that of VMD's endpoint. Stops when `f` fails.
+/// function's own, and then up the bridges; with the function, or bridge, that makes it. Of a
+/// function behind VMD, the first one is that of VMD's endpoint. Stops when `f` fails.
 ///
 /// Context: that of `f`; the device must not be unplugged meanwhile.
 ///
@@ -62,8 +62,8 @@ unsafe extern "C" fn visit<F: FnMut(&Device, u16) -> Result>(
     from_result(|| (visitor.0)(pdev, alias).map(|()| 0))
 }
 
-/// The number of the function's PCI domain. Behind VMD it is one that the kernel made up, above 0xffff:
-/// it tells nothing about requester ids, which are those of VMD's endpoint.
+/// The number of the function's PCI domain. Behind VMD it is one that the kernel made up, above
+/// 0xffff: it tells nothing about requester ids, which are those of VMD's endpoint.
 ///
 /// Context: any.
 pub fn segment(pdev: &Device) -> i32 {

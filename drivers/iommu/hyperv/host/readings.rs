@@ -175,10 +175,10 @@ pub(crate) fn follows_a_crash() -> bool {
 
 /// Whether a device stays where another kernel has left it, until a driver uses it.
 ///
-/// That kernel has crashed. Its device may be in the middle of a transfer, which a change of domains
-/// would abort; some devices do not survive that. The transfer goes to the crashed kernel's memory. A
-/// device that does not master the bus has none under way: it was reset, or is new, and may be in no
-/// domain at all.
+/// That kernel has crashed. Its device may be in the middle of a transfer, which a change of
+/// domains would abort; some devices do not survive that. The transfer goes to the crashed kernel's
+/// memory. A device that does not master the bus has none under way: it was reset, or is new, and
+/// may be in no domain at all.
 pub(crate) fn stays_until_used(pdev: &pci::Device) -> bool {
     follows_a_crash() && bus_master::is_on(pdev)
 }

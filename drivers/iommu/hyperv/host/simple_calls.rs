@@ -3,8 +3,8 @@
 //! The hypercalls with one input and, perhaps, one output: which blocks each call takes.
 //!
 //! The layouts are those of the C header, under their names there; this file only ties them to
-//! their calls. What the fields mean is written there, too. The driver of the root partition's IOMMU
-//! uses this file as well, and some of the calls.
+//! their calls. What the fields mean is written there, too. The driver of the root partition's
+//! IOMMU uses this file as well, and some of the calls.
 //!
 //! The promise that a call and its blocks belong together is made once, by the macro, which nobody
 //! else can use: each use of it stands in this file, beside the header's names.

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The hypercalls of device domains: which input and output each call takes. The simple calls, which
-//! a guest has, too, stand in [`simple_calls`](super::simple_calls), those that map here.
+//! The hypercalls of device domains: which input and output each call takes. The simple calls,
+//! which a guest has, too, stand in [`simple_calls`](super::simple_calls), those that map here.
 //!
 //! The layouts are those of the C headers, under their names there; this file only ties them to
 //! their calls. What the fields mean is written there, too.

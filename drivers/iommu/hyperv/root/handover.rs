@@ -18,9 +18,9 @@ use kernel::{
     prelude::*, //
 };
 
-/// Gives everything back to the hypervisor, as the next kernel expects it: devices to identity, where
-/// they were found, the domains, and the memory that these needed. From the beginning on nothing is
-/// attached, created or mapped any more.
+/// Gives everything back to the hypervisor, as the next kernel expects it: devices to identity,
+/// where they were found, the domains, and the memory that these needed. From the beginning on
+/// nothing is attached, created or mapped any more.
 ///
 /// Programs run on until the processors are stopped, which comes later. The PCI core has switched
 /// off bus mastering of the devices that they have; they can switch it on again. These devices are

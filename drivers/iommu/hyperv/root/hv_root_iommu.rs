@@ -6,8 +6,8 @@
 //! of each page by hypercall, and puts devices into domains. Data flows one way through the
 //! modules:
 //!
-//! - [`device_domain`] and [`simple_calls`], which is shared with the guest's driver: the hypercalls
-//!   with their layouts, which are generated from the C header;
+//! - [`device_domain`] and [`simple_calls`], which is shared with the guest's driver: the
+//!   hypercalls with their layouts, which are generated from the C header;
 //! - [`page_range`], [`transfer`], [`leaf`], [`places`], [`capabilities`]: arithmetic and rules
 //!   without kernel types, which are tested outside the kernel, too;
 //! - [`domain_name`]: the numbers of domains;

@@ -376,8 +376,8 @@ impl Instance {
         places::block(&HypervisorSwitch, &mut self.requesters.lock(), ids, holder)
     }
 
-    /// Whether the hypervisor has deleted a domain that the kernel may have a use for, with all that
-    /// was mapped in it.
+    /// Whether the hypervisor has deleted a domain that the kernel may have a use for, with all
+    /// that was mapped in it.
     ///
     /// Context: any.
     pub(crate) fn has_deleted(&self, record: &Record) -> bool {

@@ -194,7 +194,8 @@ impl<I: Copy + PartialEq, D: Copy + PartialEq> Requester<I, D> {
         let answer = switch.attach(self.id, domain);
         match answer {
             Answer::Done => self.settle(Place::In(domain)),
-            // It takes two calls to say so. If the first was wrong, the second one blocks the device.
+            // It takes two calls to say so. If the first was wrong, the second one blocks the
+            // device.
             Answer::Gone(failure) => match self.detach(switch) {
                 Answer::Gone(_) | Answer::Done => {}
                 Answer::Refused(_) | Answer::Unclear(_) => {
