@@ -9,7 +9,7 @@ shift
 flags=()
 previous=
 for word; do
-	if [[ $previous == --crate-name && ($word == hvcore || $word == fuzz_targets) ]]; then
+	if [[ $previous == --crate-name && ($word == hvcore || $word == hvdump || $word == fuzz_targets) ]]; then
 		flags=(-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=3 -Ccodegen-units=1
 			-Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-trace-compares)
 	fi

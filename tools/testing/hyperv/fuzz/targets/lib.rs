@@ -7,6 +7,7 @@
 mod source;
 
 mod driver;
+mod dump;
 mod hypercall;
 mod machine;
 mod planted;
@@ -67,6 +68,12 @@ pub const TARGETS: &[Target] = &[
         summary: "the test interface, with tables of a guest to walk",
         longest: 768,
         run: test_interface::run,
+    },
+    Target {
+        name: "dump",
+        summary: "the memory of a crashed root partition, damaged",
+        longest: 384,
+        run: dump::run,
     },
     Target { name: "bundle", summary: "the header of minihv's bundle", longest: 160, run: text::bundle },
     Target { name: "options", summary: "minihv's command line", longest: 384, run: text::options },
