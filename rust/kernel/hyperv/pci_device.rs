@@ -25,6 +25,7 @@ use crate::{
 
 /// A device id of type PCI: what hypercalls call a requester id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(transparent)]
 pub struct PciDeviceId(u64);
 
 impl PciDeviceId {

@@ -14,6 +14,7 @@ use kernel::{
 
 /// The number of a device domain that the hypervisor knows, or may know.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(transparent)]
 pub(crate) struct DomainName(u32);
 
 impl DomainName {

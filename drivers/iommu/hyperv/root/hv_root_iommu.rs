@@ -14,7 +14,9 @@
 //! - [`calls`]: one function per hypercall; [`memory`]: pages for the hypervisor;
 //! - [`readings`]: what undocumented statuses are taken to mean, shared with the guest's driver;
 //! - [`switch`]: attaches and detaches, as the hypervisor answers them;
+//! - [`sample`]: where things are in memory;
 //! - [`mappings`], [`record`]: what is known of a domain; [`instance`]: of the one IOMMU;
+//! - [`guide`]: how a reader of a crash dump finds that;
 //! - [`endpoint`]: a device behind it;
 //! - [`domain`], [`statics`]: the domains;
 //! - [`ops`]: what the IOMMU core calls;
@@ -38,6 +40,7 @@ mod domain_name;
 mod driver;
 mod endpoint;
 mod handover;
+mod guide;
 mod instance;
 mod leaf;
 mod mappings;
@@ -55,6 +58,7 @@ mod record;
 #[allow(dead_code, unused_imports)]
 #[path = "../host/simple_calls.rs"]
 mod simple_calls;
+mod sample;
 mod statics;
 mod switch;
 mod transfer;

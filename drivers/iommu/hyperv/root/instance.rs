@@ -1,9 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! The one IOMMU of the partition, and the life of domains in it.
-//!
-//! All that the driver knows hangs on one structure, which never moves and begins with a mark: so
-//! that what a crashed kernel knew can be read from its memory alone.
 
 use super::{
     calls,
@@ -34,6 +31,7 @@ use super::{
         NumberAnswer, //
     },
     record::Record,
+    sample::Address,
     switch::HypervisorSwitch, //
 };
 use kernel::{
@@ -61,9 +59,6 @@ use kernel::{
     },
 };
 
-/// The mark at the beginning of the structure, for whoever searches a crashed kernel's memory.
-const MAGIC: [u8; 16] = *b"hv_root_iommu\0\0\x01";
-
 /// How many numbers in a row may turn out to be taken: those of a previous kernel's domains, which
 /// outlive it.
 const MAX_TAKEN: usize = 4096;
@@ -77,9 +72,7 @@ pub(crate) type OwnRequester = Requester<PciDeviceId, DomainName>;
 
 /// The IOMMU.
 #[pin_data]
-#[repr(C)]
 pub(crate) struct Instance {
-    _magic: [u8; 16],
     report: HostReport,
     capabilities: Capabilities,
     #[pin]
@@ -128,7 +121,6 @@ impl Instance {
         };
         let instance = KBox::pin_init(
             pin_init!(Instance {
-                _magic: MAGIC,
                 report,
                 capabilities,
                 names <- DomainNames::new(base),
@@ -157,6 +149,14 @@ impl Instance {
     /// Context: any.
     pub(crate) fn is_left(&self) -> bool {
         self.left.load(Relaxed)
+    }
+
+    /// Where the tree of domains and the vector of requesters are, for a reader of a crash dump.
+    ///
+    /// Context: may sleep.
+    pub(crate) fn addresses(&self) -> (Address, Address) {
+        let domains = Address::of(&*self.domains.lock());
+        (domains, Address::of(&*self.requesters.lock()))
     }
 
     /// Makes a domain.

@@ -14,7 +14,10 @@ use super::page_range::{
     PageRange,
     LARGE_PAGES, //
 };
-use core::ops::DerefMut;
+use core::{
+    mem::offset_of,
+    ops::DerefMut, //
+};
 
 /// Pages of a leaf.
 const PAGES: usize = LARGE_PAGES as usize;
@@ -24,6 +27,7 @@ pub(crate) type Frames = [u64; PAGES];
 
 /// One bit for each page of a leaf.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(transparent)]
 struct Bits([u64; PAGES / 64]);
 
 impl Bits {
@@ -64,12 +68,25 @@ impl Bits {
     }
 }
 
-/// Where pages are in memory.
+/// Where pages are in memory. Readers of crash dumps go by this layout.
+#[repr(u64)]
 enum Memory<T> {
     /// A frame is a page's number and this, wrapping.
-    Distance(u64),
+    Distance(u64) = 0,
     /// By each page's place in the leaf.
-    Table(T),
+    Table(T) = 1,
+}
+
+/// Where the parts of a leaf are, in bytes from its beginning, for a reader of a crash dump.
+#[repr(C)]
+#[allow(dead_code)] // Read from crash dumps.
+pub(crate) struct LeafOffsets {
+    /// `u64`: 0, and the distance behind it; or 1, and the table's address behind it.
+    pub(crate) memory: u64,
+    /// A bit for each page, in words of 64 bits.
+    pub(crate) present: u64,
+    /// The same.
+    pub(crate) stale: u64,
 }
 
 /// What a leaf needs before more can be mapped in it.
@@ -99,6 +116,15 @@ fn place(page: u64) -> usize {
 /// How far memory is from the pages that are mapped onto it.
 fn distance(page: u64, frame: u64) -> u64 {
     frame.wrapping_sub(page)
+}
+
+impl<T> Leaf<T> {
+    /// Where its parts are.
+    pub(crate) const OFFSETS: LeafOffsets = LeafOffsets {
+        memory: offset_of!(Self, memory) as u64,
+        present: offset_of!(Self, present) as u64,
+        stale: offset_of!(Self, stale) as u64,
+    };
 }
 
 impl<T: DerefMut<Target = Frames>> Leaf<T> {

@@ -9,12 +9,14 @@ use super::{
     leaf::{
         Claim,
         Frames,
-        Leaf, //
+        Leaf,
+        LeafOffsets, //
     },
     page_range::{
         PageRange,
         LARGE_PAGES, //
     },
+    sample::TreeSample, //
 };
 use kernel::{
     alloc::Flags,
@@ -55,6 +57,9 @@ pub(crate) struct Sums {
 }
 
 impl Mappings {
+    /// Where the parts of a leaf are.
+    pub(crate) const LEAF_OFFSETS: LeafOffsets = Leaf::<KBox<Frames>>::OFFSETS;
+
     pub(crate) fn new() -> impl PinInit<Self> {
         pin_init!(Self {
             leaves <- new_spinlock_irq!(RBTree::new()),
@@ -152,6 +157,13 @@ impl Mappings {
     /// Context: any.
     pub(crate) fn find(&self, page: u64) -> Option<u64> {
         self.leaves.lock().get(&leaf_of(page))?.find(page)
+    }
+
+    /// Its tree as a sample, when there is a leaf.
+    ///
+    /// Context: any.
+    pub(crate) fn sample(&self) -> Option<TreeSample> {
+        TreeSample::of(&*self.leaves.lock())
     }
 
     /// Sums over the domain.

@@ -14,27 +14,33 @@
 //! No kernel types: this file is also built and tested outside the kernel.
 
 /// Where DMA of a requester goes.
+///
+/// Readers of crash dumps go by these numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
 pub(crate) enum Place<D> {
     /// Where it was found: identity, or where a kernel that has crashed had it.
-    Initial,
+    Initial = 0,
     /// Through a domain. Identity is one, and that which blocks is another.
-    In(D),
+    In(D) = 1,
     /// Nowhere: it is in no domain.
-    Detached,
+    Detached = 2,
     /// The hypervisor does not know it any more.
-    Gone,
+    Gone = 3,
 }
 
 /// Where a requester may be, besides its place.
+///
+/// Readers of crash dumps go by these numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
 pub(crate) enum Doubt<D> {
     /// Nowhere else.
-    None,
+    None = 0,
     /// In this domain.
-    In(D),
+    In(D) = 1,
     /// In any: several calls in a row did not say what they did.
-    Anywhere,
+    Anywhere = 2,
 }
 
 impl<D: Copy + PartialEq> Doubt<D> {

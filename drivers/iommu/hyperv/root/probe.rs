@@ -16,6 +16,7 @@ use super::{
         NAME, //
     },
     handover,
+    guide,
     instance::Instance,
     ops::OPS,
     readings, //
@@ -46,7 +47,7 @@ pub(crate) fn probe() -> Result {
         return Err(ENODEV);
     }
     let (report, capabilities) = examine()?;
-    let instance = Instance::set_up(report, capabilities).inspect_err(|error| {
+    let instance = set_up(report, capabilities).inspect_err(|error| {
         pr_err!("cannot be set up: errno {}\n", error.to_errno());
     })?;
     let settings = Settings {
@@ -72,6 +73,13 @@ pub(crate) fn probe() -> Result {
     #[cfg(CONFIG_IOMMU_DEBUGFS)]
     super::debugfs::publish();
     Ok(())
+}
+
+/// Makes the instance, and the guide to it.
+fn set_up(report: HostReport, capabilities: Capabilities) -> Result<&'static Instance> {
+    let instance = Instance::set_up(report, capabilities)?;
+    guide::publish(instance)?;
+    Ok(instance)
 }
 
 /// Asks what the IOMMU can do, and judges the answer.

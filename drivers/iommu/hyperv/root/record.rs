@@ -6,6 +6,7 @@ use super::{
     domain_name::DomainName,
     mappings::Mappings, //
 };
+use core::mem::offset_of;
 use kernel::{
     prelude::*,
     sync::{
@@ -33,6 +34,22 @@ pub(crate) struct Counts {
     pub(crate) failures: Atomic<u64>,
 }
 
+/// Where the parts of a record are, in bytes from its beginning, for a reader of a crash dump.
+#[repr(C)]
+#[allow(dead_code)] // Read from crash dumps.
+pub(crate) struct RecordOffsets {
+    /// `u32`.
+    name: u64,
+    /// Each of these: `u64`.
+    maps: u64,
+    unmaps: u64,
+    deposits: u64,
+    failures: u64,
+    /// Each of these: a byte, 0 or 1.
+    closed: u64,
+    retired: u64,
+}
+
 /// A domain that was created, and not deleted with success.
 #[pin_data]
 pub(crate) struct Record {
@@ -49,6 +66,17 @@ pub(crate) struct Record {
 }
 
 impl Record {
+    /// Where its parts are.
+    pub(crate) const OFFSETS: RecordOffsets = RecordOffsets {
+        name: offset_of!(Record, name) as u64,
+        maps: offset_of!(Record, counts.maps) as u64,
+        unmaps: offset_of!(Record, counts.unmaps) as u64,
+        deposits: offset_of!(Record, counts.deposits) as u64,
+        failures: offset_of!(Record, counts.failures) as u64,
+        closed: offset_of!(Record, closed) as u64,
+        retired: offset_of!(Record, retired) as u64,
+    };
+
     /// Context: may sleep.
     ///
     /// # Errors

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 //! Mapping and unmapping against a slow model of the hypervisor, which pauses, lacks memory and fails.
 
-use crate::root::leaf::{Claim, Frames, Leaf};
+use crate::root::leaf::{Claim, Frames, Leaf, LeafOffsets};
 use crate::root::page_range::{unmapped_by_one_call, PageRange, Unit, LARGE_PAGES, PAGE_SHIFT};
 use crate::root::transfer::{self, CallResult, Hypervisor, Stop, FRUITLESS_DEPOSITS_MAX};
 use proptest::prelude::*;
@@ -151,6 +151,21 @@ impl Hypervisor for Model {
         self.memory.set(self.memory.get() + self.gift.get());
         Ok(())
     }
+}
+
+/// Readers of crash dumps go by these: where the parts of a leaf are, which do not overlap.
+#[test]
+fn parts_of_a_leaf_lie_apart() {
+    const BITS: u64 = LARGE_PAGES / 8;
+    let LeafOffsets { memory, present, stale } = Leaf::<Box<Frames>>::OFFSETS;
+    let mut parts = [(memory, 16), (present, BITS), (stale, BITS)];
+    parts.sort_unstable();
+    let mut end = 0;
+    for (first, bytes) in parts {
+        assert!(first >= end && first % 8 == 0, "{parts:?}");
+        end = first + bytes;
+    }
+    assert!(end <= size_of::<Leaf<Box<Frames>>>() as u64);
 }
 
 /// The driver's record, as `mappings.rs` keeps it in the kernel.

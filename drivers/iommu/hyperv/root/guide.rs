@@ -1,0 +1,193 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A guide through the driver's memory, for whoever reads a crash dump.
+//!
+//! The guide is one structure that never moves and never changes. A reader finds it by its first 16
+//! bytes and by its own address, which it holds. It tells where domains and requesters are.
+//!
+//! Rust does not promise how it lays out the kernel's trees, counted references and vectors, and
+//! locks have other sizes in other configurations. So a reader needs no knowledge of these: the
+//! guide names a sample of each, and where in the sample its parts are. Everything else is told by
+//! offsets. Documentation/virt/hyperv/host-iommu.rst has the format for readers.
+
+use super::{
+    domain_name::DomainName,
+    instance::{
+        Instance,
+        OwnRequester, //
+    },
+    leaf::LeafOffsets,
+    mappings::Mappings,
+    page_range::PageRange,
+    record::{
+        Record,
+        RecordOffsets, //
+    },
+    sample::{
+        Address,
+        TreeSample, //
+    },
+};
+use core::mem::{
+    forget,
+    offset_of,
+    size_of, //
+};
+use kernel::{
+    hyperv::pci_device::PciDeviceId,
+    prelude::*,
+    rbtree::{
+        RBTree,
+        RBTreeNodeReservation, //
+    },
+    sync::{
+        Arc,
+        SetOnce, //
+    },
+};
+
+/// What a reader looks for. The last byte is the version of the format.
+const MAGIC: [u8; 16] = *b"hv_root_iommu\0\0\x01";
+
+/// A vector. Its three words are the address of its elements, and these numbers, in some order.
+#[repr(C)]
+#[allow(dead_code)] // Read from crash dumps.
+struct ListSample {
+    list: Address,
+    elements: Address,
+    count: u64,
+    capacity: u64,
+}
+
+/// Where the parts of a requester are, in bytes from its beginning.
+#[repr(C)]
+#[allow(dead_code)] // Read from crash dumps.
+struct RequesterOffsets {
+    /// How many bytes a requester has.
+    bytes: u64,
+    /// `u64`.
+    id: u64,
+    /// `u32`, see [`super::places::Place`]; a domain's number is 4 bytes behind.
+    place: u64,
+    /// `u32`, see [`super::places::Doubt`]; a domain's number is 4 bytes behind.
+    doubt: u64,
+    /// `u32`.
+    users: u64,
+}
+
+/// The guide. All numbers have 64 bits.
+#[repr(C)]
+#[allow(dead_code)] // Read from crash dumps.
+struct Guide {
+    magic: [u8; 16],
+    /// How long the guide is, in bytes.
+    bytes: u64,
+    /// The guide itself.
+    own: Address,
+    reported_flags: u64,
+    reported_width: u64,
+    reported_page_sizes: u64,
+    used_last: u64,
+    used_page_sizes: u64,
+    /// The tree of domains, by number; a value is a counted reference to a record.
+    domains: Address,
+    /// The vector of requesters.
+    requesters: Address,
+    /// A tree of domains. Its node's value leads to `record`.
+    domain_sample: TreeSample,
+    /// The record in that tree.
+    record: Address,
+    /// The tree of leaves in `record`, by number.
+    leaf_sample: TreeSample,
+    list_sample: ListSample,
+    record_offsets: RecordOffsets,
+    /// The tree of leaves in a record, in bytes from the record's beginning.
+    leaves_offset: u64,
+    leaf_offsets: LeafOffsets,
+    requester_offsets: RequesterOffsets,
+}
+
+/// The samples. They stay where they are, and mean nothing.
+struct Samples {
+    domains: RBTree<DomainName, Arc<Record>>,
+    list: KVec<OwnRequester>,
+}
+
+/// Elements and room of the sample of a vector: two numbers that cannot be confused.
+const SAMPLE_COUNT: usize = 1;
+const SAMPLE_CAPACITY: usize = 5;
+
+static GUIDE: SetOnce<KBox<Guide>> = SetOnce::new();
+
+impl Samples {
+    fn new(record: Arc<Record>) -> Result<KBox<Samples>> {
+        let mut domains = RBTree::new();
+        let node = RBTreeNodeReservation::new(GFP_KERNEL)?;
+        domains.insert(node.into_node(record.name(), record));
+        let mut list = KVec::with_capacity(SAMPLE_CAPACITY, GFP_KERNEL)?;
+        for _ in 0..SAMPLE_COUNT {
+            let id = PciDeviceId::new(0, 0, None);
+            list.push(OwnRequester::new(id), GFP_KERNEL)?;
+        }
+        Ok(KBox::new(Samples { domains, list }, GFP_KERNEL)?)
+    }
+}
+
+/// A record that belongs to no domain, with one leaf.
+fn sample_record() -> Result<Arc<Record>> {
+    let record = Record::new(DomainName::BLOCKING)?;
+    let page = PageRange::of_bytes(0, 4096).ok_or(EINVAL)?;
+    // Room that is kept for ever keeps the leaf.
+    forget(record.mappings().claim(page, 0, GFP_KERNEL)?);
+    Ok(record)
+}
+
+/// Makes the guide.
+///
+/// Context: may sleep; once, when the instance is there.
+///
+/// # Errors
+///
+/// [`ENOMEM`].
+pub(crate) fn publish(instance: &'static Instance) -> Result {
+    let record = sample_record()?;
+    let leaf_sample = record.mappings().sample().ok_or(EINVAL)?;
+    let samples = KBox::leak(Samples::new(record.clone())?);
+    let first = samples.list.first().ok_or(EINVAL)?;
+    let (report, capabilities) = (instance.report(), instance.capabilities());
+    let (domains, requesters) = instance.addresses();
+    let room = KBox::<Guide>::new_uninit(GFP_KERNEL)?;
+    let guide = Guide {
+        magic: MAGIC,
+        bytes: size_of::<Guide>() as u64,
+        own: Address::of(&*room),
+        reported_flags: report.flags,
+        reported_width: report.width.into(),
+        reported_page_sizes: report.page_sizes,
+        used_last: capabilities.last,
+        used_page_sizes: capabilities.page_sizes,
+        domains,
+        requesters,
+        domain_sample: TreeSample::of(&samples.domains).ok_or(EINVAL)?,
+        record: Address::of(&*record),
+        leaves_offset: leaf_sample.tree().behind(Address::of(&*record)),
+        leaf_sample,
+        list_sample: ListSample {
+            list: Address::of(&samples.list),
+            elements: Address::of(first),
+            count: samples.list.len() as u64,
+            capacity: samples.list.capacity() as u64,
+        },
+        record_offsets: Record::OFFSETS,
+        leaf_offsets: Mappings::LEAF_OFFSETS,
+        requester_offsets: RequesterOffsets {
+            bytes: size_of::<OwnRequester>() as u64,
+            id: offset_of!(OwnRequester, id) as u64,
+            place: offset_of!(OwnRequester, place) as u64,
+            doubt: offset_of!(OwnRequester, doubt) as u64,
+            users: offset_of!(OwnRequester, users) as u64,
+        },
+    };
+    GUIDE.populate(KBox::write(room, guide));
+    Ok(())
+}
