@@ -90,14 +90,20 @@ pub fn build_for_root() -> u64 {
 }
 
 /// The guest touched `address`, where nothing is. From now on it reads all ones there, as on a machine. Linux does so
-/// on AMD processors: it looks for the chipset's reset register.
+/// on AMD processors: it looks for the chipset's reset register. And the kernel after a crash of a root partition does so
+/// when it reads the memory of the one before, which had deposited some.
 ///
 /// # Errors
-/// [`TooManyHoles`] when that has happened too often.
+/// [`TooManyHoles`] when that has happened too often. Pages that were deposited do not count: their tables are there.
 pub fn fill_hole(address: u64) -> Result<(), TooManyHoles> {
     let mut guard = TABLE.lock();
-    let nested = guard.as_mut().filter(|nested| nested.holes < MAX_HOLES).ok_or(TooManyHoles)?;
-    nested.holes += 1;
+    let nested = guard.as_mut().ok_or(TooManyHoles)?;
+    if !nested.table.is_withheld(address) {
+        if nested.holes >= MAX_HOLES {
+            return Err(TooManyHoles);
+        }
+        nested.holes += 1;
+    }
     nested.table.map_page(address, nested.nothing.address());
     Ok(())
 }

@@ -148,19 +148,27 @@ impl IdentityTable {
 
     /// Whether anything is mapped at `address`.
     pub fn maps(&self, address: u64) -> bool {
+        self.entry(address) & PRESENT != 0
+    }
+
+    /// Whether a page was mapped at `address` until its flags were taken away.
+    pub fn is_withheld(&self, address: u64) -> bool {
+        let entry = self.entry(address);
+        entry != 0 && entry & PRESENT == 0
+    }
+
+    /// The leaf around `address`, or the entry that is not present where the way there ends.
+    fn entry(&self, address: u64) -> u64 {
         let mut table = &*self.root;
-        for level in (0..=PageSize::TOP_LEVEL).rev() {
+        for level in (1..=PageSize::TOP_LEVEL).rev() {
             let entry = table.0[index(address, level)];
-            if entry & PRESENT == 0 {
-                return false;
-            }
-            if level == PageSize::Small.level() || entry & LARGE != 0 {
-                break;
+            if entry & PRESENT == 0 || entry & LARGE != 0 {
+                return entry;
             }
             // SAFETY: a present entry that is no leaf points at a table of ours (invariant).
             table = unsafe { &*((entry & ADDRESS) as *const TablePage) };
         }
-        true
+        table.0[index(address, PageSize::Small.level())]
     }
 
     /// Physical address of the root.
