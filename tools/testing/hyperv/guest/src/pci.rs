@@ -33,6 +33,9 @@ pub const VIRTIO_VENDOR: u16 = 0x1af4;
 /// Modern virtio network interface.
 pub const VIRTIO_NET: PciId = PciId { vendor: VIRTIO_VENDOR, device: 0x1041 };
 
+/// QEMU's bridge from PCI Express to PCI.
+const BRIDGE: PciId = PciId { vendor: 0x1b36, device: 0x000e };
+
 /// The machine's IOMMU, where that is a device: none of those that are behind it.
 const VIRTIO_IOMMU: PciId = PciId { vendor: VIRTIO_VENDOR, device: 0x1057 };
 
@@ -172,11 +175,21 @@ impl PciFunction {
     }
 
     /// The logical device id under Hyper-V; of a function of the machine's own, what minihv's test interface calls it, which
-    /// is its requester id.
+    /// is the requester id that its DMA carries: its own, or that of the bridge above it.
     pub fn logical_id(&self) -> Option<LogicalDeviceId> {
         let function = self.address.rsplit('.').next()?.parse().ok()?;
         let guid = guid_of(&self.path).map(|guid| guid.logical_device_id(function));
-        guid.or_else(|| requester_id(&self.address))
+        guid.or_else(|| {
+            let own = requester_id(&self.address)?;
+            Some(if self.is_behind_bridge() { LogicalDeviceId(own.0 & 0xff00) } else { own })
+        })
+    }
+
+    /// Whether there is a bridge from PCI Express to PCI right above it. On the way through it a request gets the id of
+    /// device 0, function 0 of the bus behind the bridge.
+    pub fn is_behind_bridge(&self) -> bool {
+        let id = |file| self.parent_file(file).and_then(|path| read_hex(&path).ok());
+        id("vendor") == Some(BRIDGE.vendor.into()) && id("device") == Some(BRIDGE.device.into())
     }
 
     /// minihv's number of the bus that the function sits on; `None` for a function that does not sit on a VMBus device.
@@ -192,6 +205,25 @@ impl PciFunction {
     /// A file of the function's sysfs directory.
     pub fn file(&self, name: &str) -> PathBuf {
         self.path.join(name)
+    }
+
+    /// A file of what the function sits behind: a bridge or a port. [`None`] on a root bus.
+    pub fn parent_file(&self, name: &str) -> Option<PathBuf> {
+        let file = self.path.parent()?.join(name);
+        file.exists().then_some(file)
+    }
+
+    /// Whether the device answers.
+    ///
+    /// # Errors
+    /// When the kernel does not know it any more.
+    pub fn is_there(&self) -> Result<bool> {
+        let mut vendor = [0; 2];
+        File::open(self.file("config"))
+            .context("config")?
+            .read_exact_at(&mut vendor, 0)
+            .context("reading the vendor")?;
+        Ok(vendor != [0xff; 2])
     }
 
     /// Name of the bound driver.

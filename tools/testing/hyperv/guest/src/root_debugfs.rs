@@ -8,7 +8,11 @@ use anyhow::{bail, Context as _, Result};
 
 const ROOT: &str = "/sys/kernel/debug/iommu/hv_root_iommu";
 
-fn read(name: &str) -> Result<String> {
+/// One of the files, as it is.
+///
+/// # Errors
+/// When it cannot be read.
+pub fn text(name: &str) -> Result<String> {
     let path = Path::new(ROOT).join(name);
     fs::read_to_string(&path).with_context(|| path.display().to_string())
 }
@@ -71,7 +75,7 @@ fn parse_domains(text: &str) -> Result<Vec<DomainLine>> {
 /// # Errors
 /// When it cannot be read, or is not as documented.
 pub fn domains() -> Result<Vec<DomainLine>> {
-    parse_domains(&read("domains")?)
+    parse_domains(&text("domains")?)
 }
 
 /// A line of `requesters`.
@@ -103,7 +107,7 @@ fn parse_requester(line: &str) -> Option<RequesterLine> {
 /// # Errors
 /// When it cannot be read, or is not as documented.
 pub fn requesters() -> Result<Vec<RequesterLine>> {
-    let text = read("requesters")?;
+    let text = text("requesters")?;
     let mut lines = text.lines();
     if lines.next() != Some("id users place doubt") {
         bail!("no heading as documented: {text:?}");

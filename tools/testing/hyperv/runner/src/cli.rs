@@ -155,7 +155,8 @@ pub struct ConformanceArgs {
 const DEVICE_HELP: &str = "\
 A device: KIND[,option=value...]; repeatable, in this order. Kinds: nvme, edu, virtio-blk, virtio-rng, virtio-net,
 xhci. Each gets a PCI domain of its own; '+' joins functions on one bus: edu+edu. The option size= (256M) is the size of a
-disk's empty image; all others go to QEMU's -device. ats=on puts the device behind a port of its own";
+disk's empty image; all others go to QEMU's -device. behind=port, and ats=on, puts the device behind a port of its \
+own, behind=bridge behind one bridge for all devices that are joined by +";
 
 /// Arguments of `boot`.
 #[derive(Args)]

@@ -49,12 +49,25 @@ impl FromStr for Kind {
     }
 }
 
+/// What is between a device and the root bus.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Behind {
+    /// Nothing.
+    Nothing,
+    /// A PCI Express port with a slot, for one function.
+    Port,
+    /// A bridge from PCI Express to PCI, for devices with a function each.
+    Bridge,
+}
+
 /// One PCI function.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Function {
     kind: Kind,
     /// Bytes of the disk, as the size suffixes of truncate(1) write it.
     disk_size: String,
+    /// Where it is, as the option `behind=` tells.
+    behind: Behind,
     /// Options handed on to QEMU's `-device`.
     options: Vec<String>,
 }
@@ -65,10 +78,19 @@ impl FromStr for Function {
     fn from_str(text: &str) -> Result<Function> {
         let mut parts = text.split(',');
         let kind = parts.next().unwrap_or_default().parse()?;
-        let mut function = Function { kind, disk_size: DISK_SIZE.to_owned(), options: Vec::new() };
+        let (disk_size, behind) = (DISK_SIZE.to_owned(), Behind::Nothing);
+        let mut function = Function { kind, disk_size, behind, options: Vec::new() };
         for option in parts {
             match option.split_once('=') {
                 Some(("size", size)) => function.disk_size = size.to_owned(),
+                Some(("behind", "port")) => function.behind = Behind::Port,
+                Some(("behind", "bridge")) => function.behind = Behind::Bridge,
+                Some(("behind", _)) => bail!("{option}: behind=port or behind=bridge"),
+                // On the root bus, QEMU's virtio devices have no ATS.
+                Some(("ats", "on")) => {
+                    function.behind = Behind::Port;
+                    function.options.push(option.to_owned());
+                }
                 Some(("addr" | "drive" | "multifunction", _)) => bail!("{option}: chosen by the runner"),
                 Some(_) => function.options.push(option.to_owned()),
                 None => bail!("{option:?} is no option=value"),
@@ -81,11 +103,6 @@ impl FromStr for Function {
 impl Function {
     fn has_disk(&self) -> bool {
         matches!(self.kind, Kind::Nvme | Kind::VirtioBlk)
-    }
-
-    /// Whether the device must sit behind a PCI Express port: on the root bus, QEMU's virtio devices have no ATS.
-    fn needs_port(&self) -> bool {
-        self.options.iter().any(|option| option == "ats=on")
     }
 
     /// QEMU's device model with the options that DMA translation needs.
@@ -116,8 +133,11 @@ impl FromStr for Bus {
         if functions.len() > FUNCTIONS_MAX {
             bail!("device {text:?}: at most {FUNCTIONS_MAX} functions on a bus");
         }
-        if functions.len() > 1 && functions.iter().any(Function::needs_port) {
-            bail!("device {text:?}: with ats=on a function is alone on its bus");
+        if functions.len() > 1 && functions.iter().any(|function| function.behind == Behind::Port) {
+            bail!("device {text:?}: behind a port, as with ats=on, a function is alone on its bus");
+        }
+        if functions.iter().any(|function| function.behind != functions[0].behind) {
+            bail!("device {text:?}: all functions of a bus are behind a bridge, or none is");
         }
         Ok(Bus(functions))
     }
@@ -212,15 +232,23 @@ impl Devices {
                 Kind::Nvme | Kind::Edu | Kind::VirtioBlk | Kind::Xhci => {}
             }
             let mut device = function.model(index);
-            if function.needs_port() {
+            match function.behind {
+                Behind::Nothing => device.push_str(&format!(",addr={slot:x}.{number}")),
                 // The port takes the slot; minihv hands out what is behind it.
-                let port = format!("pcie-root-port,id=port{index},chassis={slot},addr={slot:x}.0");
-                arguments.extend(["-device".to_owned(), port]);
-                device.push_str(&format!(",bus=port{index},addr=0.0"));
-            } else {
-                device.push_str(&format!(",addr={slot:x}.{number}"));
+                Behind::Port => {
+                    let port = format!("pcie-root-port,id=port{index},chassis={slot},addr={slot:x}.0");
+                    arguments.extend(["-device".to_owned(), port]);
+                    device.push_str(&format!(",bus=port{index},addr=0.0"));
+                }
+                Behind::Bridge => {
+                    if number == 0 {
+                        let bridge = format!("pcie-pci-bridge,id=bridge{slot},addr={slot:x}.0");
+                        arguments.extend(["-device".to_owned(), bridge]);
+                    }
+                    device.push_str(&format!(",bus=bridge{slot},addr={:x}.0", number + 1));
+                }
             }
-            if number == 0 && bus.0.len() > 1 {
+            if number == 0 && bus.0.len() > 1 && function.behind == Behind::Nothing {
                 device.push_str(",multifunction=on");
             }
             for option in &function.options {
@@ -287,6 +315,16 @@ mod tests {
     }
 
     #[test]
+    fn devices_behind_a_bridge_are_devices_of_their_own() {
+        let arguments = devices(&["nvme", "edu,behind=bridge+edu,behind=bridge"]).arguments(Path::new("/d"));
+        let at = |text: &str| arguments.iter().position(|a| a == text).unwrap();
+        let bridge = at("pcie-pci-bridge,id=bridge5,addr=5.0");
+        let edu = |place: &str| at(&format!("edu,dma_mask=0xffffffffffffffff,bus=bridge5,addr={place}"));
+        assert!(bridge < edu("1.0") && edu("1.0") < edu("2.0"));
+        assert_eq!(arguments.iter().filter(|a| a.starts_with("pcie-pci-bridge")).count(), 1);
+    }
+
+    #[test]
     fn what_is_behind_a_controller_comes_after_it() {
         let arguments = devices(&["xhci"]).arguments(Path::new("/d"));
         let at = |start: &str| arguments.iter().position(|a| a.starts_with(start)).unwrap();
@@ -302,6 +340,9 @@ mod tests {
             "",
             "edu+",
             "edu+virtio-blk,ats=on",
+            "edu+edu,behind=port",
+            "edu+edu,behind=bridge",
+            "edu,behind=wall",
             "edu+edu+edu+edu+edu+edu+edu+edu+edu",
         ] {
             assert!(bad.parse::<Bus>().is_err(), "{bad:?}");

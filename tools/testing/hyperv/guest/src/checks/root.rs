@@ -49,7 +49,7 @@ fn translation(context: &mut Context<'_>) -> Result<Outcome> {
     Ok(Outcome::Pass(format!("{} functions, all {expected:?}", context.functions.len())))
 }
 
-const TRANSLATION: Check = Check::new("root-translation", translation);
+pub const TRANSLATION: Check = Check::new("root-translation", translation);
 
 /// What the driver says of its domains and requesters is what the hypervisor has.
 fn records(context: &mut Context<'_>) -> Result<Outcome> {
@@ -72,7 +72,7 @@ fn records(context: &mut Context<'_>) -> Result<Outcome> {
     Ok(Outcome::Pass(format!("{} domains, {} requesters", domains.len(), requesters.len())))
 }
 
-const RECORDS: Check = Check::new("root-records", records);
+pub const RECORDS: Check = Check::new("root-records", records);
 
 fn sum(domains: &[DomainLine], what: impl Fn(&DomainLine) -> u64) -> u64 {
     domains.iter().map(what).sum()
@@ -90,7 +90,7 @@ fn clean(context: &mut Context<'_>) -> Result<Outcome> {
     Ok(Outcome::Pass(format!("{} domains", domains.len())))
 }
 
-const CLEAN: Check = Check::new("root-nothing-failed", clean);
+pub const CLEAN: Check = Check::new("root-nothing-failed", clean);
 
 /// What drivers have mapped was mapped by calls, and unmapped by calls.
 fn mapped_by_calls(context: &mut Context<'_>) -> Result<Outcome> {
@@ -174,7 +174,7 @@ fn shared_group(context: &mut Context<'_>) -> Result<Outcome> {
     }
 }
 
-const SHARED_GROUP: Check = Check::new("root-functions-share-a-group", shared_group);
+pub const SHARED_GROUP: Check = Check::new("root-functions-share-a-group", shared_group);
 
 /// The window for interrupts is reserved, and programs may not map there.
 fn window(context: &mut Context<'_>) -> Result<Outcome> {

@@ -46,9 +46,15 @@ fn iommu_silent() -> Expectation {
     }
 }
 
-/// Boots of so many kernels, one after the other. The emulator's clocks drift against each other when its host is busy: the
-/// kernel is told to trust the counter.
+/// Boots of so many kernels, one after the other, all on the same processors.
 fn kernels(case: Case, cpus: u32, count: usize) -> Case {
+    let each = |expectation: Expectation| expectation.times(Times::Exactly(count));
+    roots(case, cpus, count).expect(each(processors(cpus))).expect(each(manager()))
+}
+
+/// Boots of so many kernels, whatever the later ones have of the processors. The emulator's clocks drift against each other
+/// when its host is busy: the kernel is told to trust the counter.
+fn roots(case: Case, cpus: u32, count: usize) -> Case {
     let each = |expectation: Expectation| expectation.times(Times::Exactly(count));
     case.hypervisor("partition=root")
         .append("tsc=reliable")
@@ -56,9 +62,7 @@ fn kernels(case: Case, cpus: u32, count: usize) -> Case {
         .expect(each(runs_as("root")))
         .expect(expect::driver_down())
         .expect(expect::driver_silent())
-        .expect(each(manager()))
         .expect(each(hypervisor_stays()))
-        .expect(each(processors(cpus)))
         // The kernel allocates memory with a raw spinlock held. Lockdep says so once, and nothing afterwards.
         .known_caller("hv_irq_compose_msi_msg")
 }
@@ -72,8 +76,11 @@ fn boot(name: &'static str, cpus: u32) -> Case {
 /// With it, in so many kernels.
 fn managed_by(name: &'static str, scenario: &'static str, words: &[&str], count: usize) -> Case {
     let case = with(Case::new("root", name, scenario), words);
-    let up = iommu_up(48, " 4K 2M 1G").times(Times::Exactly(count));
-    kernels(case, 2, count).append("hugepagesz=2M").append("hugepages=4").expect(up)
+    kernels(case, 2, count).append("hugepagesz=2M").append("hugepages=4").expect(each_iommu_up(count))
+}
+
+fn each_iommu_up(count: usize) -> Expectation {
+    iommu_up(48, " 4K 2M 1G").times(Times::Exactly(count))
 }
 
 fn managed(name: &'static str, scenario: &'static str, words: &[&str]) -> Case {
@@ -128,6 +135,44 @@ fn matrix() -> Case {
         .expect(says("a domain that stays", r"^hv_root_iommu: HVCALL_DELETE_DEVICE_DOMAIN of \d+: 0x71 ", 1))
 }
 
+/// Unmaps that fail. Type 1 warns of each, as there is nobody whom it could tell.
+fn stale() -> Case {
+    managed("stale", "root-stale", &mode::STRICT)
+        .devices(&["edu"])
+        .known_warning("drivers/vfio/vfio_iommu_type1.c", "vfio_unmap_unpin", "vfio_remove_dma")
+        .expect(Expectation {
+            meaning: "a failed unmap closes its domain".to_owned(),
+            pattern: r"^hv_root_iommu: domain \d+: HVCALL_UNMAP_DEVICE_GPA_PAGES: 0x71 .*; 1 devices are blocked$"
+                .to_owned(),
+            times: Times::Exactly(2),
+        })
+}
+
+/// A crash with devices in paging domains, under I/O. The kernel after it has one processor, the one that crashed, and
+/// finds the domains of the crashed one at the hypervisor.
+fn crash() -> Case {
+    let case = with(Case::new("root", "kdump", "root-crash"), &mode::STRICT);
+    roots(case, 2, 2)
+        .expect(processors(2))
+        .expect(processors(1))
+        // It stays out of kernels that run after a crash.
+        .expect(manager())
+        .expect(each_iommu_up(2))
+        .append("crashkernel=320M")
+        .memory("1G")
+        .splat(r"^Kernel panic - not syncing: sysrq triggered crash$")
+        .splat(r"^Call Trace:$")
+        .devices(&["nvme", "edu", "edu", "virtio-blk"])
+        .expect(Expectation {
+            meaning: "a mapping in doubt closes its domain".to_owned(),
+            pattern: r"^hv_root_iommu: domain \d+: HVCALL_MAP_DEVICE_GPA_PAGES: 0x.*; 1 devices are blocked$"
+                .to_owned(),
+            times: Times::Once,
+        })
+        .pack(Pack::Kernel)
+        .followed_by(&["root-crashed"])
+}
+
 /// The cases.
 pub fn cases() -> Vec<Case> {
     vec![
@@ -140,12 +185,17 @@ pub fn cases() -> Vec<Case> {
         boot("boot-4", 4).thorough(),
         // The second kernel finds the processors started, and the devices in the domains of the first.
         kexec().thorough(),
+        crash().thorough(),
         managed("strict", "root-dma", &mode::STRICT),
         managed("deferred", "root-dma", &mode::DEFERRED).thorough(),
         managed("identity", "root-identity", &mode::IDENTITY).thorough(),
         managed("passthrough", "root-passthrough", &mode::STRICT).devices(&["edu", "edu", "nvme"]).thorough(),
         managed("devices", "root-devices", &mode::STRICT).devices(&["edu+edu"]).thorough(),
+        managed("bus", "root-bus", &mode::STRICT)
+            .devices(&["edu,behind=bridge+edu,behind=bridge", "nvme,behind=port"])
+            .thorough(),
         matrix().thorough(),
+        stale().thorough(),
         managed("fio-strict", "root-fio", &mode::STRICT).with_fio().thorough(),
         managed("fio-deferred", "root-fio", &mode::DEFERRED).with_fio().thorough(),
         managed("fio-identity", "root-fio", &mode::IDENTITY).with_fio().thorough(),
