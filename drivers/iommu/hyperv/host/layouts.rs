@@ -20,9 +20,7 @@ use kernel::{
 pub(crate) use super::simple_calls::*;
 pub(crate) use kernel::bindings::{
     hv_input_flush_device_domain_list,
-    HV_DEVICE_DOMAIN_TYPE_S1,
     HV_DEVICE_IOMMU_ENABLED,
-    HV_FLUSH_DEVICE_DOMAIN_LIST_IOMMU_FORMAT,
     HV_LOGICAL_DEVICE_PROPERTY_PVIOMMU, //
 };
 // What the tests compare with the numbers of the files that are built without the kernel, too.

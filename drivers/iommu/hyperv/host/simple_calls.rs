@@ -30,7 +30,6 @@ pub(crate) use kernel::bindings::{
     hv_input_get_logical_device_property,
     hv_output_get_iommu_capabilities,
     hv_output_get_logical_device_property,
-    HV_CREATE_DEVICE_DOMAIN_FORWARD_PROGRESS,
     HV_DEVICE_DOMAIN_ID_NULL,
     HV_PVIOMMU_PARTITION_SELF, //
 };

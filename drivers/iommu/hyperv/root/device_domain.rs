@@ -24,7 +24,6 @@ pub(super) use kernel::bindings::{
     hv_input_map_device_gpa_pages,
     hv_input_unmap_device_gpa_pages,
     HV_DEVICE_DOMAIN_ID_DEFAULT,
-    HV_DEVICE_DOMAIN_TYPE_S2,
     HV_MAP_DEVICE_GPA_LARGE_PAGE,
     HV_MAP_DEVICE_GPA_READABLE,
     HV_MAP_DEVICE_GPA_WRITABLE, //

@@ -39,8 +39,8 @@ mod domain;
 mod domain_name;
 mod driver;
 mod endpoint;
-mod handover;
 mod guide;
+mod handover;
 mod instance;
 mod leaf;
 mod mappings;
@@ -54,11 +54,11 @@ mod probe;
 #[path = "../host/readings.rs"]
 mod readings;
 mod record;
+mod sample;
 // The guest's driver makes more calls.
 #[allow(dead_code, unused_imports)]
 #[path = "../host/simple_calls.rs"]
 mod simple_calls;
-mod sample;
 mod statics;
 mod switch;
 mod transfer;

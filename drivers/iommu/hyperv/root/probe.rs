@@ -15,8 +15,8 @@ use super::{
         RootIommu,
         NAME, //
     },
-    handover,
     guide,
+    handover,
     instance::Instance,
     ops::OPS,
     readings, //
