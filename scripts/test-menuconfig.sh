@@ -75,7 +75,7 @@ check 'a suite that is left out' row 'SUITE=-attack' '# CONFIG_SUITE_ATTACK is n
 check 'suites with dashes in their names' row 'SUITE=-compile-fail\ -virtio-iommu' \
 	'# CONFIG_SUITE_COMPILE_FAIL is not set' '# CONFIG_SUITE_VIRTIO_IOMMU is not set'
 mapfile -t others < <(sed -nE 's/^config (SUITE_[A-Z_]+)$/# CONFIG_\1 is not set/p' "$HV_TOP/Kconfig" | grep -vE 'SUITE_(CONFIGS|BOOT) ')
-check 'a suite that runs when it is named' row 'SUITE=boot\ configs' 'CONFIG_SUITE_BOOT=y' 'CONFIG_SUITE_CONFIGS=y' "${others[@]}"
+check 'a suite that runs when it is named' row 'SUITE=configs\ boot' 'CONFIG_SUITE_BOOT=y' 'CONFIG_SUITE_CONFIGS=y' "${others[@]}"
 check 'kernels of make test-all' row 'VARIANTS=debug\ release\ module\ pviommu-off\ rust-off\ strict\ compat' \
 	'# CONFIG_VARIANT_RT is not set' '# CONFIG_VARIANT_KCSAN is not set'
 check 'a kernel source, and a commit of it' row 'KDIR=/some/where\ else KREF=v7.3.5' 'CONFIG_KDIR="/some/where else"' 'CONFIG_KREF="v7.3.5"'

@@ -201,7 +201,7 @@ impl Partition {
 
     fn device_field(&self, platform: &impl Platform, id: LogicalDeviceId, field: DeviceField) -> Result<u64, Reply> {
         if let Some(root) = &self.root {
-            return root.device_field(requester(id)?, field);
+            return Ok(root.device_field(requester(id)?, field));
         }
         let (attachment, translation, index) = self.iommu.domains().device(id).ok_or(Reply::NoSuchObject)?;
         Ok(match field {

@@ -5,7 +5,7 @@
 
 use super::list::{Element, List};
 use super::refusal::Refusal;
-use crate::hypercall::calls::IommuCall;
+use crate::hypercall::calls::{DomainCall, IommuCall};
 use crate::hypercall::fields::Input;
 use crate::hypercall::frame::{Frame, Output};
 use crate::ids::{DomainId, Gpa, Iova, LogicalDeviceId};
@@ -63,6 +63,17 @@ impl Subject {
             IommuCall::Create | IommuCall::Configure | IommuCall::Delete | IommuCall::Flush | IommuCall::FlushList => {
                 Subject { domain: domain(), device: None }
             }
+        }
+    }
+}
+
+impl Subject {
+    /// Of this input of a root partition's call.
+    pub(super) fn of_root(call: DomainCall, input: Input<'_>) -> Subject {
+        match call {
+            DomainCall::Detach => Subject::default(),
+            // The requester is no logical device.
+            _ => Subject { domain: Some(DomainId(input.u32(0x14))), device: None },
         }
     }
 }

@@ -14,7 +14,7 @@ pub mod root_domains;
 #[cfg(test)]
 mod tests;
 
-use crate::hypercall::calls::{Call, IommuCall};
+use crate::hypercall::calls::{Call, IommuCall, RootCall};
 use crate::hypercall::frame::{Frame, Output};
 use crate::hypercall::list::Span;
 use crate::hypercall::table::Spec;
@@ -49,7 +49,7 @@ pub enum Request<'a> {
 pub struct Hypercall<'a> {
     /// What is fixed about the call.
     pub spec: &'static Spec,
-    /// What it names, whatever else is wrong with it; nothing for a call that is none of the IOMMU's.
+    /// What it names, whatever else is wrong with it; nothing for a call that is not about device domains.
     pub subject: Subject,
     /// Which elements are to be processed, for a rep call.
     pub span: Option<Span>,
@@ -64,6 +64,7 @@ impl<'a> Hypercall<'a> {
     pub fn decode(frame: &Frame<'a>) -> Hypercall<'a> {
         let subject = match frame.spec.call {
             Call::Iommu(call) => Subject::decode(call, frame.input),
+            Call::Root(RootCall::Domain(call)) => Subject::of_root(call, frame.input),
             _ => Subject::default(),
         };
         let Frame { spec, span, output, .. } = *frame;

@@ -145,19 +145,17 @@ impl RootHost {
     }
 
     /// What the test interface says of a requester.
-    ///
-    /// # Errors
-    /// [`Reply::Refused`] for what a requester does not have.
-    pub fn device_field(&self, rid: Rid, field: DeviceField) -> Result<u64, Reply> {
+    pub fn device_field(&self, rid: Rid, field: DeviceField) -> u64 {
         match field {
-            DeviceField::Domain => Ok(self.domains.whereabouts(rid).0.into()),
-            DeviceField::Translation => Ok(match self.domains.whereabouts(rid).0 {
+            DeviceField::Domain => self.domains.whereabouts(rid).0.into(),
+            DeviceField::Translation => match self.domains.whereabouts(rid).0 {
                 0 => 0,
                 u32::MAX => 1,
                 _ => 4,
-            }),
-            DeviceField::Rid => Ok(rid.0.into()),
-            DeviceField::DeviceTlb => Err(Reply::Refused),
+            },
+            DeviceField::Rid => rid.0.into(),
+            // Nobody answers a requester's translation requests.
+            DeviceField::DeviceTlb => 0,
         }
     }
 

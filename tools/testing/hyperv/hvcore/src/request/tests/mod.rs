@@ -7,6 +7,7 @@ mod strategy;
 
 use proptest::prelude::*;
 
+use super::root_domains::{DomainRequest, Map, Name};
 use super::*;
 use crate::hypercall::fields::InputBuffer;
 use crate::hypercall::schedule::Registers;
@@ -170,6 +171,24 @@ proptest! {
         let mut bytes = fields;
         bytes.resize(spec.input_bytes, 0);
         with_call(spec, &bytes, |call, _| {
+            if let Ok(Request::Root(RootRequest::Domain(request))) = call.request {
+                let named = match request {
+                    DomainRequest::Detach(_) => None,
+                    DomainRequest::Create(name)
+                    | DomainRequest::Delete(name)
+                    | DomainRequest::Attach(name, _)
+                    | DomainRequest::Map(Map { domain: name, .. }, _, _)
+                    | DomainRequest::MapSparse(Map { domain: name, .. }, _)
+                    | DomainRequest::Unmap(name, _)
+                    | DomainRequest::UnmapSparse(name, _)
+                    | DomainRequest::Query(name, _, _) => Some(match name {
+                        Name::Identity => DomainId(0),
+                        Name::Blocked => DomainId(u32::MAX),
+                        Name::Own(id) => id,
+                    }),
+                };
+                prop_assert_eq!(call.subject, Subject { domain: named, device: None });
+            }
             let Ok(Request::Iommu(request)) = call.request else { return Ok(()) };
             let expected: (Option<DomainId>, Option<LogicalDeviceId>) = match request {
                 IommuRequest::GetCapabilities(_) => (None, None),
