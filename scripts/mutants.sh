@@ -175,7 +175,7 @@ write_recorded() {
 		fi
 		[[ $(field "$file" key) == "$key" ]] || continue
 		echo "$kind $name $key $(field "$file" "$([[ $kind == cargo ]] && echo said || echo noticed_by)")"
-	done | cat - <(cat -- "$RECORDED" 2>/dev/null) | awk '!seen[$1, $2]++' | LC_ALL=C sort | put_file "$RECORDED"
+	done | cat <(echo '# SPDX-License-Identifier: GPL-2.0') - <(cat -- "$RECORDED" 2>/dev/null) | awk '!seen[$1, $2]++' | LC_ALL=C sort | put_file "$RECORDED"
 }
 
 # --- tests. Each sets `verdict` (noticed, unnoticed, broken: it does not build; missing: there is no such test) and `said`.

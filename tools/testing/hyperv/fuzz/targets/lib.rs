@@ -69,12 +69,7 @@ pub const TARGETS: &[Target] = &[
         longest: 768,
         run: test_interface::run,
     },
-    Target {
-        name: "dump",
-        summary: "the memory of a crashed root partition, damaged",
-        longest: 384,
-        run: dump::run,
-    },
+    Target { name: "dump", summary: "the memory of a crashed root partition, damaged", longest: 384, run: dump::run },
     Target { name: "bundle", summary: "the header of minihv's bundle", longest: 160, run: text::bundle },
     Target { name: "options", summary: "minihv's command line", longest: 384, run: text::options },
     Target {

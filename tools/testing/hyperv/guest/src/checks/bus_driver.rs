@@ -21,8 +21,8 @@ use crate::checks::nvme::NVME_QUICK;
 use crate::checks::virtio::VIRTIO;
 use crate::disk;
 use crate::hotplug::{namespace, wait_until};
-use crate::modules;
 use crate::minihv::{DeviceTranslation, Minihv};
+use crate::modules;
 use crate::pci::{self, write_sysfs};
 use crate::report::Outcome;
 

@@ -11,8 +11,8 @@ use crate::checks::counters::{NO_FAULTS, VIOLATIONS};
 use crate::checks::groups::{DEVICES, GROUPS};
 use crate::checks::leaks::KMEMLEAK;
 use crate::faults::Faults;
-use crate::modules;
 use crate::kernel_log::KernelLog;
+use crate::modules;
 use crate::pci::{self, PciFunction};
 use crate::report::Outcome;
 

@@ -13,8 +13,8 @@ use nix::sys::mman::{mmap, munmap, MapFlags, ProtFlags};
 
 use super::window::Arena;
 use crate::hotplug::wait_until;
-use crate::modules::insmod;
 use crate::iomem;
+use crate::modules::insmod;
 use crate::pci::PciFunction;
 
 /// Where the runner packs it.
