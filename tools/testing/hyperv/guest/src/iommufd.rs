@@ -8,27 +8,25 @@ use std::sync::OnceLock;
 
 use anyhow::{bail, Context, Result};
 use hvcore::ids::{Gpa, Iova};
-use iommufd_bindings::iommufd::{
-    iommu_destroy, iommu_hw_info, iommu_hwpt_alloc, iommu_ioas_alloc, iommu_ioas_iova_ranges, iommu_ioas_map,
-    iommu_ioas_map_file, iommu_ioas_unmap, iommu_iova_range, iommufd_ioas_map_flags_IOMMU_IOAS_MAP_FIXED_IOVA,
-    iommufd_ioas_map_flags_IOMMU_IOAS_MAP_READABLE, iommufd_ioas_map_flags_IOMMU_IOAS_MAP_WRITEABLE,
-    IOMMUFD_CMD_DESTROY, IOMMUFD_CMD_GET_HW_INFO, IOMMUFD_CMD_HWPT_ALLOC, IOMMUFD_CMD_IOAS_ALLOC,
-    IOMMUFD_CMD_IOAS_IOVA_RANGES, IOMMUFD_CMD_IOAS_MAP, IOMMUFD_CMD_IOAS_MAP_FILE, IOMMUFD_CMD_IOAS_UNMAP,
-    IOMMUFD_TYPE,
-};
 use nix::errno::Errno;
 use vfio_bindings::bindings::vfio::{
     vfio_device_attach_iommufd_pt, vfio_device_bind_iommufd, vfio_device_detach_iommufd_pt,
 };
 
+use crate::iommufd_abi::{
+    iommu_destroy, iommu_hw_info, iommu_hwpt_alloc, iommu_ioas_alloc, iommu_ioas_iova_ranges, iommu_ioas_map,
+    iommu_ioas_map_file, iommu_ioas_noiommu_get_pa, iommu_ioas_unmap, iommu_iova_range, IOMMUFD_CMD_DESTROY,
+    IOMMUFD_CMD_GET_HW_INFO, IOMMUFD_CMD_HWPT_ALLOC, IOMMUFD_CMD_IOAS_ALLOC, IOMMUFD_CMD_IOAS_IOVA_RANGES,
+    IOMMUFD_CMD_IOAS_MAP, IOMMUFD_CMD_IOAS_MAP_FILE, IOMMUFD_CMD_IOAS_NOIOMMU_GET_PA, IOMMUFD_CMD_IOAS_UNMAP,
+    IOMMUFD_TYPE, IOMMU_HW_CAP_PCI_ATS_NOT_SUPPORTED, IOMMU_IOAS_MAP_FIXED_IOVA, IOMMU_IOAS_MAP_READABLE,
+    IOMMU_IOAS_MAP_WRITEABLE,
+};
 use crate::memory::{Rights, UserRange};
 use crate::pci::PciFunction;
 use crate::vfio::{argsz, open, request, vfio, Device};
 
 /// Readable and writable, at the address that was asked for.
-const MAP_FLAGS: u32 = iommufd_ioas_map_flags_IOMMU_IOAS_MAP_FIXED_IOVA
-    | iommufd_ioas_map_flags_IOMMU_IOAS_MAP_READABLE
-    | iommufd_ioas_map_flags_IOMMU_IOAS_MAP_WRITEABLE;
+const MAP_FLAGS: u32 = IOMMU_IOAS_MAP_FIXED_IOVA | IOMMU_IOAS_MAP_READABLE | IOMMU_IOAS_MAP_WRITEABLE;
 
 /// An open `/dev/iommu`.
 pub struct Iommufd(File);
@@ -116,12 +114,10 @@ impl Iommufd {
     /// # Errors
     /// The kernel's errno.
     pub fn ats_support(&self, device: DeviceId) -> nix::Result<AtsSupport> {
-        // Newer than the bindings.
-        const PCI_ATS_NOT_SUPPORTED: u64 = 1 << 3;
         let mut request = iommu_hw_info { size: argsz::<iommu_hw_info>(), dev_id: device.0, ..Default::default() };
         // SAFETY: the command's structure, without room for more data.
         unsafe { self.command(IOMMUFD_CMD_GET_HW_INFO, &mut request) }?;
-        Ok(match request.out_capabilities & PCI_ATS_NOT_SUPPORTED {
+        Ok(match request.out_capabilities & IOMMU_HW_CAP_PCI_ATS_NOT_SUPPORTED {
             0 => AtsSupport::Usable,
             _ => AtsSupport::NotUsable,
         })
@@ -151,7 +147,7 @@ impl Iommufd {
     /// The kernel's errno.
     pub fn map_for(&self, ioas: IoasId, iova: Iova, memory: UserRange, rights: Rights) -> nix::Result<()> {
         let flags = match rights {
-            Rights::Read => MAP_FLAGS & !iommufd_ioas_map_flags_IOMMU_IOAS_MAP_WRITEABLE,
+            Rights::Read => MAP_FLAGS & !IOMMU_IOAS_MAP_WRITEABLE,
             Rights::ReadWrite => MAP_FLAGS,
         };
         let mut request = iommu_ioas_map {
@@ -203,31 +199,16 @@ impl Iommufd {
     /// # Errors
     /// The kernel's errno; `EOPNOTSUPP` where an IOMMU does.
     pub fn physical(&self, ioas: IoasId, iova: Iova, bytes: u64) -> nix::Result<Extent> {
-        // Newer than the bindings.
-        const IOAS_NOIOMMU_GET_PA: u32 = 0x95;
-        /// `struct iommu_ioas_noiommu_get_pa`.
-        #[repr(C)]
-        struct Request {
-            size: u32,
-            flags: u32,
-            ioas: u32,
-            reserved: u32,
-            iova: u64,
-            length: u64,
-            physical: u64,
-        }
-        let mut request = Request {
-            size: argsz::<Request>(),
-            flags: 0,
-            ioas: ioas.0,
-            reserved: 0,
+        let mut request = iommu_ioas_noiommu_get_pa {
+            size: argsz::<iommu_ioas_noiommu_get_pa>(),
+            ioas_id: ioas.0,
             iova: iova.0,
             length: bytes,
-            physical: 0,
+            ..Default::default()
         };
         // SAFETY: the command's structure, without addresses of this process.
-        unsafe { self.command(IOAS_NOIOMMU_GET_PA, &mut request) }?;
-        Ok(Extent { start: Gpa(request.physical), bytes: request.length })
+        unsafe { self.command(IOMMUFD_CMD_IOAS_NOIOMMU_GET_PA, &mut request) }?;
+        Ok(Extent { start: Gpa(request.out_phys), bytes: request.length })
     }
 
     /// The ranges of addresses that may be mapped, both ends included: what all attached devices can take.

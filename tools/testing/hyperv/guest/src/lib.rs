@@ -22,6 +22,7 @@ mod instructions;
 mod interrupts;
 mod iomem;
 mod iommufd;
+mod iommufd_abi;
 mod kernel_log;
 mod kexec;
 mod kselftest;

@@ -158,7 +158,7 @@ enum Look {
 const COMMON: [&str; 8] = ["add", "each", "enter", "find", "finish", "new", "start", "take"];
 
 /// What the driver of the root partition takes from that of guests: files that use no other one.
-const SHARED: [&str; 2] = ["readings", "simple_calls"];
+const SHARED: [&str; 3] = ["blocks", "readings", "simple_calls"];
 
 fn uses(root: &Path, look: Look) -> Uses {
     let files = files(root);
