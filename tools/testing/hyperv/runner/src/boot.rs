@@ -81,6 +81,15 @@ impl Leftovers {
     }
 }
 
+/// Where a guest's root file system comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Root {
+    /// It is built for this boot: the guest program, and what it needs.
+    Built,
+    /// An installed system's own initramfs, which finds the system. What the plan has packed does not reach it.
+    Installed(PathBuf),
+}
+
 /// What is new when the machine is switched on again.
 #[derive(Clone, Debug)]
 pub struct PowerCycle {
@@ -97,6 +106,8 @@ pub struct Plan {
     pub name: String,
     /// What boots.
     pub kernel: Kernel,
+    /// Where the root file system comes from.
+    pub root: Root,
     /// Number of processors.
     pub cpus: u32,
     /// RAM, with QEMU's suffix.
@@ -163,8 +174,11 @@ impl Plan {
         words.iter().filter(|w| !w.is_empty()).copied().collect::<Vec<_>>().join(" ")
     }
 
-    /// Builds the guest's root file system, in `directory`.
+    /// The guest's initramfs. One that has to be built is built in `directory`.
     fn initramfs(&self, tools: &Tools, directory: &Path) -> Result<PathBuf> {
+        if let Root::Installed(file) = &self.root {
+            return Ok(file.clone());
+        }
         let mut archive = Initramfs::new(&tools.guest, tools.busybox.as_deref())?;
         if self.fio == Fio::Packed {
             archive.add_dynamic_program(tools.fio.as_deref().context("fio was not given")?)?;

@@ -155,8 +155,9 @@ pub struct ConformanceArgs {
 const DEVICE_HELP: &str = "\
 A device: KIND[,option=value...]; repeatable, in this order. Kinds: nvme, edu, virtio-blk, virtio-rng, virtio-net,
 xhci. Each gets a PCI domain of its own; '+' joins functions on one bus: edu+edu. The option size= (256M) is the size of a
-disk's empty image; all others go to QEMU's -device. behind=port, and ats=on, puts the device behind a port of its \
-own, behind=bridge behind one bridge for all devices that are joined by +";
+ disk's empty image, image= a file that the disk starts as, and that stays as it is (its path without ',' and '+'); all
+ others go to QEMU's -device. behind=port, and ats=on, puts the device behind a port of its own, behind=bridge behind one
+ bridge for all devices that are joined by +";
 
 /// Arguments of `boot`.
 #[derive(Args)]
@@ -167,6 +168,11 @@ pub struct BootArgs {
     /// Root of an installed module tree (INSTALL_MOD_PATH) to pack.
     #[arg(long, value_name = "DIR")]
     pub modules: Option<PathBuf>,
+    /// The initramfs of an installed system, in place of one with the guest program: what is to be a disk of the system is
+    /// given as an image, and the system reports in KTAP through /dev/kmsg, each line behind `hvtest: `. The driver has to
+    /// be in service then, and nothing out of the ordinary may be in the logs.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["scenario", "shell", "modules"])]
+    pub initramfs: Option<PathBuf>,
     /// Number of processors.
     #[arg(long, value_name = "N", default_value_t = 2)]
     pub cpus: u32,
@@ -330,7 +336,21 @@ impl From<RunArgs> for BootArgs {
     fn from(run: RunArgs) -> BootArgs {
         let RunArgs { kernel, modules, cpus, devices, append, hypervisor, shell, guest, tools } = run;
         let scenario = "shell".to_owned();
-        BootArgs { kernel, modules, cpus, devices, append, hypervisor, scenario, shell, trace: false, guest, tools }
+        let initramfs = None;
+        BootArgs {
+            kernel,
+            modules,
+            initramfs,
+            cpus,
+            devices,
+            append,
+            hypervisor,
+            scenario,
+            shell,
+            trace: false,
+            guest,
+            tools,
+        }
     }
 }
 

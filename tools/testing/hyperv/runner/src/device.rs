@@ -60,12 +60,20 @@ enum Behind {
     Bridge,
 }
 
+/// What a disk holds when the machine is switched on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Disk {
+    /// Zeros, so many bytes, as the size suffixes of truncate(1) write it.
+    Empty(String),
+    /// What is in this file. The guest's writes do not reach the file, and are gone when the machine is off.
+    Image(PathBuf),
+}
+
 /// One PCI function.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Function {
     kind: Kind,
-    /// Bytes of the disk, as the size suffixes of truncate(1) write it.
-    disk_size: String,
+    disk: Disk,
     /// Where it is, as the option `behind=` tells.
     behind: Behind,
     /// Options handed on to QEMU's `-device`.
@@ -78,11 +86,12 @@ impl FromStr for Function {
     fn from_str(text: &str) -> Result<Function> {
         let mut parts = text.split(',');
         let kind = parts.next().unwrap_or_default().parse()?;
-        let (disk_size, behind) = (DISK_SIZE.to_owned(), Behind::Nothing);
-        let mut function = Function { kind, disk_size, behind, options: Vec::new() };
+        let (disk, behind) = (Disk::Empty(DISK_SIZE.to_owned()), Behind::Nothing);
+        let mut function = Function { kind, disk, behind, options: Vec::new() };
         for option in parts {
             match option.split_once('=') {
-                Some(("size", size)) => function.disk_size = size.to_owned(),
+                Some(("size", size)) => function.disk = Disk::Empty(size.to_owned()),
+                Some(("image", file)) => function.disk = Disk::Image(file.into()),
                 Some(("behind", "port")) => function.behind = Behind::Port,
                 Some(("behind", "bridge")) => function.behind = Behind::Bridge,
                 Some(("behind", _)) => bail!("{option}: behind=port or behind=bridge"),
@@ -198,14 +207,19 @@ impl Devices {
         directory.join(format!("disk{index}.img"))
     }
 
-    /// Makes the empty, sparse disk images.
+    /// Makes the images of the disks that are empty at first, sparse.
     ///
     /// # Errors
-    /// When a size makes no sense or the directory is not writable.
+    /// When a size makes no sense, the directory is not writable, or the image of another disk is missing.
     pub fn create_disks(&self, directory: &Path) -> Result<()> {
         for (index, _, _, _, function) in self.placed().filter(|p| p.4.has_disk()) {
+            let size = match &function.disk {
+                Disk::Image(file) if file.is_file() => continue,
+                Disk::Image(file) => bail!("{} does not exist: it is to be a disk", file.display()),
+                Disk::Empty(size) => size,
+            };
             let path = Self::disk_path(directory, index);
-            let bytes = parse_size(&function.disk_size)?;
+            let bytes = parse_size(size)?;
             let file = std::fs::File::create(&path).with_context(|| path.display().to_string())?;
             file.set_len(bytes).with_context(|| path.display().to_string())?;
         }
@@ -218,8 +232,11 @@ impl Devices {
         for (index, slot, number, bus, function) in self.placed() {
             if function.has_disk() {
                 // The guest's data is worth nothing after the run: never wait for the host's disk.
-                let path = Self::disk_path(directory, index);
-                let drive = format!("file={},if=none,id=disk{index},format=raw,cache=unsafe", path.display());
+                let (path, snapshot) = match &function.disk {
+                    Disk::Empty(_) => (Self::disk_path(directory, index), ""),
+                    Disk::Image(file) => (file.clone(), ",snapshot=on"),
+                };
+                let drive = format!("file={},if=none,id=disk{index},format=raw,cache=unsafe{snapshot}", path.display());
                 arguments.extend(["-drive".to_owned(), drive]);
             }
             match function.kind {
@@ -322,6 +339,22 @@ mod tests {
         let edu = |place: &str| at(&format!("edu,dma_mask=0xffffffffffffffff,bus=bridge5,addr={place}"));
         assert!(bridge < edu("1.0") && edu("1.0") < edu("2.0"));
         assert_eq!(arguments.iter().filter(|a| a.starts_with("pcie-pci-bridge")).count(), 1);
+    }
+
+    #[test]
+    fn a_disk_can_start_as_a_file_that_stays_as_it_is() {
+        let directory = tempfile::tempdir().unwrap();
+        let image = directory.path().join("root.img");
+        let disk = devices(&[&format!("nvme,image={}", image.display()), "nvme"]);
+        assert!(disk.create_disks(directory.path()).is_err(), "there is no such file");
+        std::fs::write(&image, "a file system").unwrap();
+        disk.create_disks(directory.path()).unwrap();
+        assert_eq!(std::fs::read(&image).unwrap(), b"a file system");
+        assert!(!directory.path().join("disk0.img").exists() && directory.path().join("disk1.img").exists());
+        let arguments = disk.arguments(directory.path());
+        let drive = |start: String| arguments.iter().find(|a| a.starts_with(&format!("file={start}"))).unwrap();
+        assert!(drive(image.display().to_string()).ends_with(",snapshot=on"));
+        assert!(!drive(directory.path().join("disk1.img").display().to_string()).contains("snapshot"));
     }
 
     #[test]

@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use hvprotocol::report::PREFIX;
 use regex::Regex;
 
-use crate::boot::{Leftovers, Patience, Plan};
+use crate::boot::{Leftovers, Patience, Plan, Root};
 use crate::console::message;
 use crate::demands::{Demands, HYPERVISOR_CHECKS};
 use crate::device::{Bus, Devices};
@@ -69,6 +69,7 @@ impl Job {
         let plan = Plan {
             name: name.to_owned(),
             kernel: self.kernel.clone(),
+            root: Root::Built,
             cpus: self.cpus,
             memory: self.memory.clone(),
             devices: Devices::new(&self.devices)?,

@@ -11,7 +11,7 @@ use hvcore::identity::Identity;
 use hvcore::options::Options;
 
 use crate::bench::Host;
-use crate::boot::{self, Failures, Leftovers, Patience, Plan};
+use crate::boot::{self, Failures, Leftovers, Patience, Plan, Root};
 use crate::case::{Case, PowerCycle, Role, Tier, Variant};
 use crate::cases::{self, SUITES};
 use crate::device::{Bus, Devices};
@@ -134,6 +134,7 @@ pub fn plan(case: &Case, kernel: &Kernel, selection: &Selection) -> Result<Plan>
     Ok(Plan {
         name: case.path(),
         kernel: kernel.clone(),
+        root: Root::Built,
         cpus: case.cpus.unwrap_or(selection.cpus),
         memory: case.memory.unwrap_or(&selection.memory).to_owned(),
         devices: Devices::new(&buses)?,

@@ -17,7 +17,7 @@ use super::configuration::{tolerance, Build, Configuration, Host};
 use super::extrapolation;
 use super::figure::Figures;
 use super::variation::Variation;
-use crate::boot::{Leftovers, Patience, Plan};
+use crate::boot::{Leftovers, Patience, Plan, Root};
 use crate::console::message;
 use crate::demands::Demands;
 use crate::expect::ordinary;
@@ -89,6 +89,7 @@ impl Bed<'_> {
         Ok(Plan {
             name: configuration.name.to_owned(),
             kernel: self.kernel(configuration.build)?.clone(),
+            root: Root::Built,
             cpus: self.cpus,
             memory: configuration.memory.unwrap_or(&self.memory).to_owned(),
             devices: configuration.devices()?,
