@@ -10,6 +10,8 @@ set -euo pipefail
 . "${BASH_SOURCE[0]%/*}/lib.sh"
 # shellcheck source=scripts/kernel-config.sh
 . "${BASH_SOURCE[0]%/*}/kernel-config.sh"
+# shellcheck source=scripts/kbuild.sh
+. "${BASH_SOURCE[0]%/*}/kbuild.sh"
 
 usage() {
 	cat <<-END
@@ -34,7 +36,7 @@ usage() {
 }
 
 readonly VARIANTS=(release bench bench-virtio-rust debug module pviommu-off rust-off rt strict compat kcsan)
-readonly OBJECTS_GUESS=1950	# build steps of a cold build, until one has been counted here
+readonly steps_guess=1950	# build steps of a cold build, until one has been counted here
 
 fragments() {
 	case $1 in
@@ -50,34 +52,8 @@ fragments() {
 }
 
 configure() {
-	local request=$objdir/request.config bad
-	KCONFIG_ALLCONFIG=$request kmake "$objdir" alldefconfig
-	bad=$(refused_options "$request" "$objdir/.config")
-	if [[ -n $bad ]]; then
-		echo "error: the kernel does not take this configuration:"
-		printf '%s\n' "$bad"
-		return 1
-	fi
-}
-
-# build TARGET...: make on the kernel. "building" is there as long as make is at work, so that it stays only when make was
-# killed: a make that ends by itself, or by a signal that it can catch, removes the targets that it was writing.
-build() {
-	local rc=0
-	# This shell waits for make even when it is told to end.
-	trap : INT TERM HUP
-	kmake "$objdir" "$@" || rc=$?
-	rm -f -- "$objdir/building"
-	trap - INT TERM HUP
-	return $rc
-}
-
-# drop_unfinished: what a make that was killed had begun is newer than its mark. Any of it may be cut off, and make would
-# take it for good. The configuration stays: it is replaced as a whole.
-drop_unfinished() {
-	find "$objdir" \( -path "$objdir/include/config" -o -path "$objdir/.config" \) -prune -o \
-		-type f -newer "$objdir/building" ! -name '*.stamp' ! -name request.config -print0 |
-		xargs -0 -r rm -v --
+	KCONFIG_ALLCONFIG=$objdir/request.config kmake "$objdir" alldefconfig
+	all_taken "$objdir/request.config"
 }
 
 compile() {
@@ -85,17 +61,6 @@ compile() {
 	rm -rf -- "$objdir/modules"
 	if grep -q '=m$' "$objdir/.config"; then
 		kmake "$objdir" INSTALL_MOD_PATH="$objdir/modules" INSTALL_MOD_STRIP=1 modules_install
-	fi
-}
-
-# compile_progress LOG: "objects n/m" of a cold build, "n objects" otherwise.
-compile_progress() {
-	local n
-	n=$(grep -cE '^  [A-Z]' "$1" || true)
-	if [[ -n $cold ]]; then
-		echo "objects $n/$(cat "$HV_BUILD/kernel/$variant.objects" 2>/dev/null || echo $OBJECTS_GUESS)"
-	else
-		echo "$n objects"
 	fi
 }
 
@@ -114,7 +79,7 @@ config_key() {
 		"$RUSTC" -vV
 		"$BINDGEN" --version
 		"$CLANG" --version
-		cat "$HV_TOP"/scripts/{env,tools,kernel-config,build-kernel}.sh
+		cat "$HV_TOP"/scripts/{env,tools,kernel-config,kbuild,build-kernel}.sh
 	} | sha256sum | cut -d ' ' -f 1
 }
 
@@ -124,13 +89,6 @@ build_key() {
 		config_key
 		grep -v ' tools/testing/' "$HV_LINUX/.hv-pviommu-applied/manifest"
 	} | sha256sum | cut -d ' ' -f 1
-}
-
-# up_to_date KEY: built with that key, and nothing in build/linux was touched since.
-up_to_date() {
-	[[ -f $objdir/arch/x86/boot/bzImage && $(cat "$objdir/built.stamp" 2>/dev/null) == "$1" ]] &&
-		[[ -z $(find "$HV_LINUX" -path "$HV_LINUX/tools/testing" -prune -o -path "$HV_LINUX/.hv-pviommu-applied" -prune -o \
-			-type f -cnewer "$objdir/built.stamp" -print -quit) ]]
 }
 
 # try_config: makes the configuration in a directory that does not stay.
@@ -175,6 +133,7 @@ lock_build
 [[ -f $HV_LINUX/.hv-pviommu-applied/manifest ]] || die "$HV_LINUX is not there yet; run scripts/source.sh first"
 objdir=$HV_BUILD/kernel/$variant
 log=$HV_LOGS/kernel-$variant.log
+steps_file=$HV_BUILD/kernel/$variant.objects
 cold=
 
 start=$(now_ms)
@@ -204,15 +163,8 @@ fi
 if [[ -f $objdir/building ]]; then
 	stage "kernel $variant: drop what an interrupted build left" "$HV_LOGS/kernel-$variant-drop.log" drop_unfinished
 fi
-: >"$objdir/building"
-# What is changed while the compiler runs has to count as newer than the stamp.
-: >"$objdir/built.stamp.new"
+begin_build
 HV_PROGRESS=compile_progress
-rm -f -- "$objdir/built.stamp"
 stage "kernel $variant: compile" "$log" compile
-if [[ -n $cold ]]; then grep -cE '^  [A-Z]' "$log" | put_file "$HV_BUILD/kernel/$variant.objects"; fi
-touch -r "$objdir/built.stamp.new" "$objdir/built.stamp.time"
-printf '%s\n' "$key" >"$objdir/built.stamp.new"
-touch -r "$objdir/built.stamp.time" "$objdir/built.stamp.new"
-mv -f -- "$objdir/built.stamp.new" "$objdir/built.stamp"
-rm -f -- "$objdir/built.stamp.time"
+keep_steps "$log"
+end_build "$key"
