@@ -77,8 +77,11 @@ KSELFTEST=$HV_BUILD/kselftest/programs
 # What fetch-programs.sh leaves behind: a directory for each set of programs.
 FETCHED=$HV_BUILD/programs
 
-# What fetch-kernel.sh leaves behind: `kernel`, and `modules`, the root of a module tree.
+# What fetch-kernel.sh leaves behind: `kernel`; `modules`, the root of a module tree; `config`.
 DISTRIBUTION=$HV_BUILD/distribution
+
+# What deb.sh leaves behind: packages, and `objects`.
+DEB=$HV_BUILD/deb
 
 # The results of the benchmark that are kept, to compare with.
 BENCH_KEPT=$HV_WORKSPACE/doc/bench.json

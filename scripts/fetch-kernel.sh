@@ -1,6 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
-# Fetches a kernel as the distribution built it, for `make conformance`. Nothing is installed: the package is unpacked.
+# Fetches a kernel as the distribution built it, for `make conformance`, and its configuration, for `make deb`. Nothing is
+# installed: the packages are unpacked.
 set -euo pipefail
 # shellcheck source=scripts/lib.sh
 . "${BASH_SOURCE[0]%/*}/lib.sh"
@@ -13,8 +14,8 @@ usage() {
 	cat <<-END
 	usage: scripts/fetch-kernel.sh
 
-	Debian's kernel for clouds, of the series that scripts/kernel-sources names, with its modules:
-	build/distribution/kernel and build/distribution/modules. The archive's signature leads to the package's checksum.
+	Debian's kernel for clouds, of the series that scripts/kernel-sources names, with its modules and its configuration:
+	build/distribution/{kernel,modules,config}. The archive's signature leads to the packages' checksums.
 	END
 }
 
@@ -30,25 +31,28 @@ newest_image() {
 	[[ -n $chosen ]] && printf '%s %s\n' "$chosen" "$best"
 }
 
-# parts LISTS PACKAGE: the package, and those that hold the kernel and its modules where the package itself does not.
+# parts LISTS PACKAGE: the package, and those that hold the kernel, its modules and its configuration where the package
+# itself does not.
 parts() {
 	local release=${2#linux-image-} part
 	printf '%s\n' "$2"
-	for part in linux-binary linux-modules; do
+	for part in linux-base linux-binary linux-modules; do
 		if grep -qxF "Package: $part-$release" "$1"; then printf '%s\n' "$part-$release"; fi
 	done
 }
 
 # place DIR: what was unpacked into DIR/root becomes build/distribution.
 place() {
-	local dir=$1 image modules
+	local dir=$1 image modules config
 	image=$(find "$dir/root" -name 'vmlinuz*' -type f | head -n 1)
 	modules=$(find "$dir/root" -path '*/lib/modules' -type d | head -n 1)
-	if [[ -z $image || -z $modules ]]; then
-		echo 'error: the packages hold no kernel, or no modules'
+	config=$(find "$dir/root" \( -path '*/boot/config-*' -o -path '*/lib/modules/*/config' \) -type f | head -n 1)
+	if [[ -z $image || -z $modules || -z $config ]]; then
+		echo 'error: the packages hold no kernel, no modules, or no configuration'
 		return 1
 	fi
 	mkdir -p -- "$dir/distribution/modules/lib"
+	cp -- "$config" "$dir/distribution/config"
 	mv -- "$image" "$dir/distribution/kernel"
 	mv -- "$modules" "$dir/distribution/modules/lib/modules"
 	rm -rf -- "$DISTRIBUTION"
@@ -80,7 +84,7 @@ case ${1:-} in
 *) die "unknown word $1; scripts/fetch-kernel.sh --help" ;;
 esac
 lock_build
-if [[ -f $DISTRIBUTION/kernel ]]; then
+if [[ -f $DISTRIBUTION/kernel && -f $DISTRIBUTION/config ]]; then
 	note 'kernel of the distribution: nothing changed'
 	exit
 fi
