@@ -31,6 +31,8 @@ help:
 	@echo 'make fuzz               coverage-guided fuzzing of what is read from the other side; MINUTES=n (10)'
 	@echo 'make conformance        judge any kernel: KERNEL=bzImage MODULES=dir; without them the kernel of Debian'
 	@echo 'make minihv-release     minihv, hvrun and the guest program as an archive that runs without this tree'
+	@echo 'make deb                kernel packages for Debian, from the configuration of its kernel for clouds; MODULES=localmod'
+	@echo '                        makes only the modules that a virtual machine on Hyper-V needs'
 	@echo 'make bench              what the driver and its peers cost, in instructions; ARGS=--record keeps the results'
 	@echo 'make report             what the last tests found, as a page: build/report.html'
 	@echo 'make lint               style and static checks'
@@ -62,7 +64,7 @@ help:
 	@echo 'BINDGEN=file  bindgen 0.71.1 or later           QEMU=file  QEMU 10; tested with 10.0.x'
 	@echo 'USE_PATH=1    take programs from your PATH; without it only those that are given by RUSTC= and so on'
 
-.PHONY: run shell build test test-all conformance minihv-release mutants fuzz bench report lint setup
+.PHONY: run shell build test test-all conformance minihv-release deb mutants fuzz bench report lint setup
 run:
 	@scripts/run.sh $(ARGS)
 shell:
@@ -77,6 +79,8 @@ conformance:
 	@scripts/conformance.sh $(ARGS)
 minihv-release:
 	@scripts/minihv-release.sh $(ARGS)
+deb:
+	@scripts/deb.sh
 mutants:
 	@scripts/mutants.sh
 fuzz:

@@ -29,7 +29,7 @@ refused_options() {
 			if (got != $0) print "    asked for: " $0 ", got: " got }' "$2" "$1"
 }
 
-# all_taken REQUEST: of the configuration in $objdir. Fails, and names the options, when the configuration is not what was asked for.
+# all_taken REQUEST: fails, and names the options, when the configuration in $objdir is not what was asked for.
 all_taken() {
 	local bad
 	bad=$(refused_options "$1" "$objdir/.config")

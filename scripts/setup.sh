@@ -25,8 +25,15 @@ readonly LLVM_PACKAGES=(
 	clang-19:/usr/bin/clang-19 lld-19:/usr/bin/ld.lld-19 llvm-19:/usr/bin/llvm-objcopy-19
 	libclang-19-dev:/usr/lib/llvm-19/lib/libclang.so
 )
+# What make deb needs besides, and its test.
+readonly DEB_PACKAGES=(
+	dpkg-dev:/usr/bin/dpkg-buildpackage debhelper:/usr/bin/dh_builddeb python3:/usr/bin/python3
+	dwarves:/usr/bin/pahole libdw-dev:/usr/include/elfutils/libdw.h
+)
+readonly DEB_TEST_PACKAGES=(mmdebstrap:/usr/bin/mmdebstrap e2fsprogs:/sbin/mke2fs)
 readonly RUST_SERIES=1.85	# what is installed
 
+wanted=("${PACKAGES[@]}")
 missing=()	# packages
 
 debian_release() {
@@ -39,7 +46,7 @@ debian_release() {
 look() {
 	local entry
 	missing=()
-	for entry in "${PACKAGES[@]}"; do
+	for entry in "${wanted[@]}"; do
 		[[ -e ${entry#*:} ]] || missing+=("${entry%%:*}")
 	done
 	# The guest has no C library for a dynamic busybox.
@@ -190,6 +197,8 @@ install_all() {
 
 case ${1:-} in
 '') ;;
+--deb) wanted+=("${DEB_PACKAGES[@]}") ;;
+--deb-test) wanted+=("${DEB_PACKAGES[@]}" "${DEB_TEST_PACKAGES[@]}") ;;
 --check)
 	look
 	say_missing
@@ -202,7 +211,12 @@ case ${1:-} in
 	exit
 	;;
 -h | --help)
-	echo "usage: scripts/setup.sh [--check|--packages]    installs what is missing; or only says what is; or lists all packages"
+	cat <<-END
+	usage: scripts/setup.sh [--deb|--deb-test|--check|--packages]
+
+	Installs what is missing. --deb also what make deb needs, --deb-test what its test needs besides. --check only says
+	what is missing, and --packages lists all packages, each without what make deb needs.
+	END
 	exit 0
 	;;
 *) die "unknown argument $1" ;;
