@@ -17,9 +17,9 @@ usage() {
 	--build-only  build the kernels and the tools, test nothing
 
 	In the environment: SUITE="NAME..." runs these suites (host, apply, setup, menuconfig, compile-fail, minihv-release,
-	configs, conformance, or those of the guest), SUITE="-NAME..." all but these; LIST=1 lists the suites; bench, configs and
-	conformance are run with --all, or when they are named; VARIANTS="NAME..." the kernels of --all; KDIR, CPUS, MEMORY,
-	KEEP=1, JOBS. What make menuconfig chose fills in for KDIR, JOBS, SUITE and VARIANTS.
+	configs, conformance, deb, or those of the guest), SUITE="-NAME..." all but these; LIST=1 lists the suites; bench,
+	configs, conformance and deb are run with --all, or when they are named; VARIANTS="NAME..." the kernels of --all; KDIR,
+	CPUS, MEMORY, KEEP=1, JOBS. What make menuconfig chose fills in for KDIR, JOBS, SUITE and VARIANTS.
 	END
 }
 
@@ -279,6 +279,22 @@ run_conformance() {
 	ledger+=("conformance $counted_passed $counted_failed 0")
 }
 
+# It takes root and a network, and a build of its own.
+run_deb() {
+	local log=$HV_LOGS/test-deb.log
+	HV_PROGRESS=deb_progress
+	try_stage "test: packages of the kernel" "$log" "$HV_TOP/scripts/test-deb.sh"
+	HV_PROGRESS=
+	note "$(tail -n 1 "$log")"
+	count_log "$log" "$stage_rc"
+	ledger+=("deb $counted_passed $counted_failed 0")
+}
+
+# deb_progress LOG: what it is at.
+deb_progress() {
+	sed -nE 's/^\[[ 0-9.]+ s\] (.*)/(\1)/p' "$1" | tail -n 1
+}
+
 run_without_panics() {
 	try_stage "test: no panic in the driver's object" "$HV_LOGS/test-panics.log" without_panics
 	count $((stage_rc == 0)) 0 "$stage_rc"
@@ -378,6 +394,7 @@ if guests_wanted; then
 fi
 if wanted compile-fail && ! guests_wanted; then parts+=(kernel/debug); fi
 if wanted configs; then parts+=(configs); fi
+if wanted deb && ! offline; then parts+=(deb deb-test); fi
 say_chosen
 lock_build
 need_space_for "${parts[@]}"
@@ -393,6 +410,7 @@ if [[ ${LIST:-} == 1 ]]; then
 	if wanted configs; then echo "configs: which configurations the driver is in"; fi
 	if wanted bench; then echo "bench: no panic in the driver's object"; fi
 	if wanted conformance; then echo "conformance: the distribution's kernel, judged as any"; fi
+	if wanted deb; then echo "deb: kernel packages, installed and booted"; fi
 	if guests_wanted; then
 		choose_suites
 		"$HVRUN" test "${tools[@]}" "${options[@]}" --list
@@ -421,6 +439,7 @@ if [[ -z $build_only && -f $HV_BUILD/kernel/debug/built.stamp ]] && wanted compi
 if ((${#kernels[@]})) && [[ -z $build_only ]]; then run_guests; fi
 # It takes a network, as the programs of the distribution do.
 if [[ -z $build_only ]] && wanted conformance && ! offline; then run_conformance; fi
+if [[ -z $build_only ]] && wanted deb && ! offline; then run_deb; fi
 print_ledger
 echo "$passed passed, $failed failed"
 ((failed == 0))
