@@ -23,6 +23,7 @@ struct Last(Iova);
 /// level of a tree.
 impl Ord for Last {
     #[inline]
+    #[expect(clippy::comparison_chain)]
     fn cmp(&self, other: &Last) -> Ordering {
         if self.0 < other.0 {
             Ordering::Less
