@@ -5,6 +5,8 @@
 set -euo pipefail
 # shellcheck source=scripts/lib.sh
 . "${BASH_SOURCE[0]%/*}/lib.sh"
+# shellcheck source=scripts/check.sh
+. "${BASH_SOURCE[0]%/*}/check.sh"
 # shellcheck source=scripts/apply-config.sh
 . "${BASH_SOURCE[0]%/*}/apply-config.sh"
 # shellcheck source=scripts/variant.sh
@@ -30,21 +32,7 @@ readonly GUEST=(64BIT=y EXPERT=y HYPERVISOR_GUEST=y HYPERV=y HYPERV_VMBUS=y RUST
 readonly COMPILED=(rust/ drivers/hv/ drivers/iommu/ drivers/pci/controller/ arch/x86/hyperv/)
 # The drivers, the registry and their hook. pci-hyperv is linked against them below.
 readonly LINKED=(drivers/iommu/hyperv/built-in.a drivers/hv/built-in.a arch/x86/hyperv/built-in.a drivers/pci/controller/built-in.a)
-passed=0 failed=0
-
-# check NAME COMMAND...
-check() {
-	local name=$1 log=$HV_LOGS/c-driver.log
-	shift
-	if "$@" >"$log" 2>&1; then
-		passed=$((passed + 1))
-		echo "ok   c-driver: $name"
-	else
-		failed=$((failed + 1))
-		echo "FAIL c-driver: $name"
-		tail -n 12 "$log" | sed 's/^/    /'
-	fi
-}
+check_suite=c-driver check_out=$HV_LOGS/c-driver.log
 
 # make_tree: a copy of the source that shares its files by hard links; whoever edits one replaces it. An earlier one will do,
 # if it was made of the same.

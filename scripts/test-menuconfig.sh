@@ -7,25 +7,13 @@ set -euo pipefail
 unset VARIANT VARIANTS CPUS MEMORY APPEND KEEP DEVICES SUITE JOBS OFFLINE KREF
 # shellcheck source=scripts/lib.sh
 . "${BASH_SOURCE[0]%/*}/lib.sh"
+# shellcheck source=scripts/check.sh
+. "${BASH_SOURCE[0]%/*}/check.sh"
 unset KDIR JOBS OFFLINE KREF
 work=
 scratch work "$HV_BUILD"
 export HV_CONFIG=$work/config
-passed=0 failed=0
-
-# check NAME COMMAND...: the command must succeed.
-check() {
-	local name=$1
-	shift
-	if "$@" >"$work/out" 2>&1; then
-		passed=$((passed + 1))
-		echo "ok   menuconfig: $name"
-	else
-		failed=$((failed + 1))
-		echo "FAIL menuconfig: $name"
-		tail -n 8 "$work/out" | sed 's/^/    /'
-	fi
-}
+check_suite=menuconfig check_out=$work/out
 
 # answers PROGRAM: what the Kconfig program says without a complaint of its own.
 answers() {

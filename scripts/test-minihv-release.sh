@@ -5,6 +5,8 @@
 set -euo pipefail
 # shellcheck source=scripts/lib.sh
 . "${BASH_SOURCE[0]%/*}/lib.sh"
+# shellcheck source=scripts/check.sh
+. "${BASH_SOURCE[0]%/*}/check.sh"
 
 usage() {
 	cat <<-END
@@ -29,21 +31,7 @@ lock_build
 # Not below the build directory, which is out of sight where the archive is tried.
 work=$(mktemp -d)
 hv_tmp+=("$work")
-passed=0 failed=0
-
-# check NAME COMMAND...: the command must succeed.
-check() {
-	local name=$1
-	shift
-	if "$@" >"$work/out" 2>&1; then
-		passed=$((passed + 1))
-		echo "ok   minihv-release: $name"
-	else
-		failed=$((failed + 1))
-		echo "FAIL minihv-release: $name"
-		tail -n 8 "$work/out" | sed 's/^/    /'
-	fi
-}
+check_suite=minihv-release check_out=$work/out
 
 # make_archive DIRECTORY: sets `archive`.
 make_archive() {

@@ -3,29 +3,17 @@
 # Tests of set-up: lists of packages, kernel sources, toolchains, and which files are the project's. Last line: "N passed, N
 # failed".
 set -euo pipefail
+# shellcheck source=scripts/check.sh
+. "${BASH_SOURCE[0]%/*}/check.sh"
 here=$(cd "${BASH_SOURCE[0]%/*}" && pwd -P)
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-passed=0 failed=0
+check_suite=setup check_out=$work/out
 # What the caller gave must not reach the programs that are tested.
 unset KDIR KREF KERNEL_SOURCES KERNEL_KEYRING OFFLINE RUSTC LLVM BINDGEN QEMU USE_PATH APT_MIRROR DEBIAN_KEYRING HV_CONFIG
 unset HV_LOCKED HV_SPACE_CHECKED SUITE FRESH
 export HOME=$work/home HV_BUILD=$work/build XDG_CACHE_HOME=$work/cache
 mkdir -p "$HOME" "$HV_BUILD" "$XDG_CACHE_HOME"
-
-# check NAME COMMAND...: the command must succeed.
-check() {
-	local name=$1
-	shift
-	if "$@" >"$work/out" 2>&1; then
-		passed=$((passed + 1))
-		echo "ok   setup: $name"
-	else
-		failed=$((failed + 1))
-		echo "FAIL setup: $name"
-		tail -n 8 "$work/out" | sed 's/^/    /'
-	fi
-}
 
 # says TEXT COMMAND...: the command succeeds and prints TEXT.
 says() {
