@@ -28,8 +28,8 @@ usage() {
 	RECORD=1             writes what was noticed into mutants/noticed.txt, where later runs find it
 	JOBS
 
-	A result is known until the mutant or a file that it changes changes. Results stay in build/mutants/results, and are summed
-	up in build/mutants/results.json.
+	A result is known until the mutant or a file that it changes changes, comments aside. Results stay in build/mutants/results,
+	and are summed up in build/mutants/results.json.
 	END
 }
 
@@ -134,6 +134,11 @@ text_of() {
 	fi
 }
 
+# code: without the lines that are comments alone, and without numbers of lines: these change no result.
+code() {
+	sed -E '/^[-+ ]?[[:space:]]*\/\//d; /^@@ /d'
+}
+
 # make_key KIND NAME: sets `key`, which changes with the mutant and the files that it changes; with EXACT=1, with whatever
 # decides who notices.
 make_key() {
@@ -146,9 +151,9 @@ make_key() {
 		key=$(cat "$patch" - <<<"$all" | sha256sum | cut -d ' ' -f 1)
 	else
 		key=$({
-			cat -- "$patch"
+			sed -n '/^---$/,$p' "$patch"
 			for path in $(files "$patch"); do text_of "$path"; done
-		} | sha256sum | cut -d ' ' -f 1)
+		} | code | sha256sum | cut -d ' ' -f 1)
 	fi
 	key=${key:0:16}
 }
