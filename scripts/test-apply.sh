@@ -5,21 +5,9 @@ set -euo pipefail
 here=$(cd "${BASH_SOURCE[0]%/*}" && pwd -P)
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-passed=0 failed=0
-
-# check NAME COMMAND...: the command must succeed.
-check() {
-	local name=$1
-	shift
-	if "$@" >>"$work/out" 2>&1; then
-		passed=$((passed + 1))
-		echo "ok   apply: $name"
-	else
-		failed=$((failed + 1))
-		echo "FAIL apply: $name"
-		tail -n 5 "$work/out" | sed 's/^/    /'
-	fi
-}
+# shellcheck source=scripts/check.sh
+. "$here/check.sh"
+check_suite=apply check_out=$work/out
 
 # refuses TEXT COMMAND...: the command must fail, say TEXT, and leave the tree as it is.
 refuses() {
@@ -94,7 +82,6 @@ fresh() {
 	make_patch 0003-top 's/maintain/maintained/' MAINTAINERS
 	cp -al "$pristine" "$tree"
 	cp -a "$pristine" "$work/reference"
-	: >"$work/out"
 }
 
 # make_patch NAME SED FILE

@@ -5,6 +5,8 @@
 set -euo pipefail
 # shellcheck source=scripts/lib.sh
 . "${BASH_SOURCE[0]%/*}/lib.sh"
+# shellcheck source=scripts/check.sh
+. "${BASH_SOURCE[0]%/*}/check.sh"
 
 usage() {
 	cat <<-END
@@ -14,8 +16,8 @@ usage() {
 	WORDS               only the cases whose names contain these
 
 	A case marks the one line that the compiler has to refuse with //~ CODE: TEXT, or with //~v CODE: TEXT in the line
-	before; CODE is none where the error has no code. Compiled with --cfg misuse there must be this error, with this text, about this line, and no other error;
-	compiled without, there must not be as much as a warning.
+	before; CODE is none where the error has no code. Compiled with --cfg misuse there must be this error, with this
+	text, about this line, and no other error; compiled without, there must not be as much as a warning.
 	END
 }
 
@@ -41,7 +43,7 @@ readonly SAVED=samples/rust/iommu_mock/.rust_iommu_mock.o.cmd
 work=
 lock_build
 scratch work "$HV_BUILD"
-passed=0 failed=0
+check_suite=compile-fail check_out=$work/out
 
 # read_command: sets `environment` and `compiler` to kbuild's command for a module, without what names that module.
 read_command() {
@@ -96,20 +98,6 @@ refused() {
 compiles() {
 	cat "$work/$1.right"
 	(($2 == 0)) && [[ ! -s $work/$1.right ]]
-}
-
-# check TEXT COMMAND...
-check() {
-	local text=$1 out
-	shift
-	if out=$("$@"); then
-		passed=$((passed + 1))
-		echo "ok   compile-fail: $text"
-	else
-		failed=$((failed + 1))
-		echo "FAIL compile-fail: $text"
-		head -n 20 <<<"$out" | sed 's/^/    /'
-	fi
 }
 
 not() { ! "$@"; }
