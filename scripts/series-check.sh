@@ -22,11 +22,14 @@ usage() {
 
 	- configures a kernel as for make test, as far as the options are there yet
 	- builds it, on the objects of the step before
-	- compiles the C files of the patch with W=1, as far as they are configured
 	- boots it under minihv, where the KUnit tests that are there run
 
-	No warning may name a file of the patch. The next step is tried after a failure, too. What has passed is kept in
-	$LEDGER by the content of all patches up to it, and not tried again.
+	After the last one it compiles the C files of all of them with W=1: that makes the kernel's tools anew, which would take
+	longer than the rest of a step.
+
+	No warning may name a file of the patch, or, after the last one, of any patch. The next step is tried after a failure,
+	too. What has passed is kept in $LEDGER by the content of all patches up to it, and
+	not tried again.
 
 	In the environment: FROM=N and TO=N, the first and the last step to try (the patches before FROM are applied); FRESH=1
 	tries again what has passed; SERIES_TREE=DIRECTORY, a tree of the unpatched kernel, which is changed, instead of
@@ -132,12 +135,14 @@ build() {
 	kmake "$OBJDIR" bzImage modules
 }
 
-# Objects of the patch's C files, as far as they were built.
+# objects_of PATCH...: of their C files, as far as they were built.
 objects_of() {
-	local path
-	while IFS= read -r path; do
-		if [[ $path == *.c && -f $OBJDIR/${path%.c}.o ]]; then printf '%s\n' "${path%.c}.o"; fi
-	done < <(paths_of "$1")
+	local patch path
+	for patch; do
+		while IFS= read -r path; do
+			if [[ $path == *.c && -f $OBJDIR/${path%.c}.o ]]; then printf '%s\n' "${path%.c}.o"; fi
+		done < <(paths_of "$patch")
+	done | sort -u
 }
 
 build_with_warnings() {
@@ -170,7 +175,8 @@ tried() {
 
 # check_step N: sets `failure` and `remark`.
 check_step() {
-	local patch=${patches[$1 - 1]} logs=$SERIES/logs/$name objects=() found image
+	local patch=${patches[$1 - 1]} logs=$SERIES/logs/$name objects=() judged found image
+	judged=("$patch")
 	failure='' remark=''
 	mkdir -p -- "$logs"
 	rm -f -- "$logs"/*.log
@@ -185,13 +191,14 @@ check_step() {
 		printf '%s\n' "$image" | put_file "$SERIES/booted"
 		remark="$(grep -acE '^(\[[^]]*\] )? +ok [0-9]+ ' "$SERIES/boot/logs/single/serial.log" || true) KUnit tests"
 	fi
-	mapfile -t objects < <(objects_of "$patch")
-	if ((${#objects[@]})); then
+	if (($1 == ${#patches[@]})); then
+		judged=("${patches[@]}")
+		mapfile -t objects < <(objects_of "${patches[@]}")
 		tried "W=1" "$logs/warnings.log" build_with_warnings "${objects[@]}"
 		if [[ -n $failure ]]; then return; fi
 		remark+=", W=1 of ${#objects[@]}"
 	fi
-	found=$(warnings_of "$patch" "$logs"/*.log)
+	found=$(for patch in "${judged[@]}"; do warnings_of "$patch" "$logs"/*.log; done)
 	if [[ -n $found ]]; then
 		printf '%s\n' "$found" | sed 's/^/          /'
 		failure=warnings
