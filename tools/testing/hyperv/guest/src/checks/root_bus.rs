@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 //! The root partition's devices where buses get in the way: two devices behind a bridge, which have one requester id, a
-//! function level reset, and a device that somebody pulls.
+//! function level reset, and devices that go: one of the two, and one that somebody pulls.
 
-use anyhow::{ensure, Context as _, Result};
+use anyhow::{bail, ensure, Context as _, Result};
 use linkme::distributed_slice;
 
 use crate::check::{Check, Context, Scenario, SCENARIOS};
@@ -25,12 +25,34 @@ fn bridge_id(context: &mut Context<'_>) -> Result<Outcome> {
     ensure!(behind.iter().all(|function| function.logical_id() == Some(id)), "they are behind several bridges");
     let requesters = root_debugfs::requesters()?;
     let of_bus: Vec<_> = requesters.iter().filter(|line| line.id & 0xff00 == id.0).collect();
-    let [line] = of_bus[..] else { anyhow::bail!("requesters of the bus: {of_bus:?}") };
+    let [line] = of_bus[..] else { bail!("requesters of the bus: {of_bus:?}") };
     ensure!(line.id & 0xffff == id.0 && line.users as usize == behind.len(), "{} devices, {line:?}", behind.len());
     Ok(Outcome::Pass(format!("{} devices are {:#x}", behind.len(), line.id)))
 }
 
 const BRIDGE_ID: Check = Check::new("root-bridge-is-the-requester", bridge_id);
+
+/// One of two devices with one id goes; the id's translation stays, for the other one, whose DMA is tried afterwards.
+fn one_goes(context: &mut Context<'_>) -> Result<Outcome> {
+    let behind: Vec<_> = context.functions.iter().filter(|function| function.is_behind_bridge()).collect();
+    let [stays, goes] = behind[..] else { bail!("{} devices are behind a bridge, not 2", behind.len()) };
+    let id = stays.logical_id().context("nothing is behind a bridge")?;
+    let minihv = context.minihv()?;
+    let before = minihv.device_translation(id)?;
+    write_sysfs(&goes.file("remove"), "1")?;
+    ensure!(!goes.file("config").exists(), "{} is still there", goes.address);
+    let after = minihv.device_translation(id)?;
+    ensure!(after == before, "{} is gone, and {} has {after:?} instead of {before:?}", goes.address, stays.address);
+    ensure!(after != DeviceTranslation::Blocked, "{} is blocked, with and without the other one", stays.address);
+    let requesters = root_debugfs::requesters()?;
+    let line = requesters.iter().find(|line| line.id & 0xffff == id.0).context("the driver does not know the id")?;
+    ensure!(line.users == 1 && line.doubt == "-", "1 device is left: {line:?}");
+    let stays = stays.address.clone();
+    context.functions = pci::all()?;
+    Ok(Outcome::Pass(format!("{stays} keeps {after:?}")))
+}
+
+const ONE_GOES: Check = Check::new("root-one-of-two-with-one-id-goes", one_goes);
 
 /// The disk goes in the middle of I/O. The kernel's driver gives up, the IOMMU's forgets it, and nothing is left in doubt.
 fn pulled(context: &mut Context<'_>) -> Result<Outcome> {
@@ -67,7 +89,7 @@ const PULLED: Check = Check::new("root-pulled-device-is-forgotten", pulled);
 #[distributed_slice(SCENARIOS)]
 static OURS: &[Scenario] = &[Scenario {
     name: "root-bus",
-    summary: "two edu behind a bridge, resets of a disk, and the disk is pulled",
+    summary: "two edu behind a bridge, of which one goes; resets of a disk, and the disk is pulled",
     checks: &[
         DEVICES,
         GROUPS,
@@ -76,6 +98,7 @@ static OURS: &[Scenario] = &[Scenario {
         SHARED_GROUP,
         NO_FAULTS,
         RESET_NVME,
+        ONE_GOES,
         VFIO_MAPPED,
         VFIO_UNMAPPED,
         VFIO_STALE,
