@@ -164,6 +164,36 @@ mod tests {
     }
 
     #[test]
+    fn a_search_goes_by_what_is_mapped_now() -> Result {
+        const RANGES: [(u64, u64); 2] = [(0x1000, 0x2fff), (0x4000, 0x4fff)];
+        let mut mapped = mappings(&RANGES)?;
+        // The first and the last byte of each, and what lies beside it, with every other as the
+        // one that was searched for before.
+        const BYTES: [(u64, bool); 8] = [
+            (0xfff, false),
+            (0x1000, true),
+            (0x2fff, true),
+            (0x3000, false),
+            (0x3fff, false),
+            (0x4000, true),
+            (0x4fff, true),
+            (0x5000, false),
+        ];
+        for (before, _) in BYTES {
+            for (byte, is_mapped) in BYTES {
+                let _ = mapped.find(Iova::new(before));
+                let expected = is_mapped.then_some(byte ^ (1 << 32));
+                assert!(mapped.find(Iova::new(byte)) == expected);
+            }
+        }
+        // What is mapped no more.
+        let _ = mapped.find(Iova::new(0x2000));
+        assert!(removed(&mut mapped, 0x1000, 0x2fff) == Some(0x2fff));
+        assert!(mapped.find(Iova::new(0x2000)).is_none());
+        Ok(())
+    }
+
+    #[test]
     fn an_unmap_takes_whole_mappings_up_to_a_gap() -> Result {
         const RANGES: [(u64, u64); 3] = [(0x1000, 0x1fff), (0x2000, 0x3fff), (0x5000, 0x5fff)];
         let mut mapped = mappings(&RANGES)?;

@@ -61,18 +61,46 @@ impl NewMapping {
     }
 }
 
+/// A mapping that a search has found, and its last byte.
+#[derive(Clone, Copy)]
+struct Found {
+    first: Iova,
+    last: Iova,
+    phys: PhysAddr,
+}
+
+impl Found {
+    /// Where a byte is mapped to; [`None`] when it is not in this mapping.
+    #[inline]
+    fn translate(&self, iova: Iova) -> Option<PhysAddr> {
+        if iova > self.last {
+            return None;
+        }
+        let offset = iova.as_u64().checked_sub(self.first.as_u64())?;
+        self.phys.checked_add(offset)
+    }
+}
+
 /// What is mapped in a domain, by the last byte of each mapping.
-pub(crate) struct Mappings(RBTree<Last, Mapping>);
+pub(crate) struct Mappings {
+    tree: RBTree<Last, Mapping>,
+    /// The mapping that was found last, as long as it is in the tree. VFIO asks for one page after
+    /// the other, and a mapping can have many.
+    found: Option<Found>,
+}
 
 impl Mappings {
     pub(crate) fn new() -> Mappings {
-        Mappings(RBTree::new())
+        Mappings {
+            tree: RBTree::new(),
+            found: None,
+        }
     }
 
     /// Adds a mapping; nothing else may be mapped there.
     #[inline]
     pub(crate) fn insert(&mut self, new: NewMapping) {
-        self.0.insert(new.0);
+        self.tree.insert(new.0);
     }
 
     /// Removes what is mapped from `first` on without a gap, up to `last` and to the end of the
@@ -80,7 +108,8 @@ impl Mappings {
     /// `first`.
     #[inline]
     pub(crate) fn remove(&mut self, first: Iova, last: Iova) -> Option<Iova> {
-        let mut cursor = self.0.cursor_lower_bound_mut(&Last(first));
+        self.found = None;
+        let mut cursor = self.tree.cursor_lower_bound_mut(&Last(first));
         let mut removed = None;
         let mut next = first;
         while let Some(at) = cursor {
@@ -102,15 +131,26 @@ impl Mappings {
     }
 
     /// Where a byte is mapped to.
-    pub(crate) fn find(&self, iova: Iova) -> Option<PhysAddr> {
-        let cursor = self.0.cursor_lower_bound(&Last(iova))?;
-        let (_, mapping) = cursor.current();
-        let offset = iova.as_u64().checked_sub(mapping.first.as_u64())?;
-        mapping.phys.checked_add(offset)
+    #[inline]
+    pub(crate) fn find(&mut self, iova: Iova) -> Option<PhysAddr> {
+        let known = self.found.and_then(|found| found.translate(iova));
+        known.or_else(|| self.search(iova))
+    }
+
+    fn search(&mut self, iova: Iova) -> Option<PhysAddr> {
+        let cursor = self.tree.cursor_lower_bound(&Last(iova))?;
+        let (last, mapping) = cursor.current();
+        let found = Found {
+            first: mapping.first,
+            last: last.0,
+            phys: mapping.phys,
+        };
+        self.found = Some(found);
+        found.translate(iova)
     }
 
     /// All mappings, with the last byte of each.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (Iova, Mapping)> + '_ {
-        self.0.iter().map(|(last, mapping)| (last.0, *mapping))
+        self.tree.iter().map(|(last, mapping)| (last.0, *mapping))
     }
 }
