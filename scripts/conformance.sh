@@ -13,7 +13,8 @@ usage() {
 	its modules in lib/modules or usr/lib/modules; / for an installed kernel), CPUS, MEMORY, KEEP=1. The options of
 	hvrun: build/cargo/static/*/release/hvrun conformance --help
 
-	Status 0: nothing differs. 1: something does. 3: the kernel has no driver; what devices reach then was shown.
+	Status 0: nothing differs. 1: something does. 2: no guest could be started. 3: the kernel has no driver; what
+	devices reach then was shown.
 	build/conformance/conformance.json has everything.
 	END
 }

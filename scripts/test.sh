@@ -10,6 +10,8 @@ usage() {
 	cat <<-END
 	usage: scripts/test.sh [--all] [--build-only] [OPTION OF hvrun...]
 
+	One case: SUITE=boot scripts/test.sh --case 'boot/dma-strict$'
+
 	--all         also the cases that take long, and the kernel variants: release (with the suite bench), module,
 	              pviommu-off, rust-off, rt, strict, compat, kcsan; and the suite configs, which asks Kconfig about
 	              configurations. What passed in an earlier run and depends on nothing that changed since is not run
@@ -19,7 +21,8 @@ usage() {
 	In the environment: SUITE="NAME..." runs these suites (host, apply, setup, menuconfig, compile-fail, minihv-release,
 	configs, conformance, deb, or those of the guest), SUITE="-NAME..." all but these; LIST=1 lists the suites; bench,
 	configs, conformance and deb are run with --all, or when they are named; VARIANTS="NAME..." the kernels of --all; KDIR,
-	CPUS, MEMORY, KEEP=1, JOBS. What make menuconfig chose fills in for KDIR, JOBS, SUITE and VARIANTS.
+	CPUS, MEMORY, KEEP=1, JOBS. What make menuconfig chose fills in for KDIR, JOBS, SUITE and VARIANTS. The options of
+	hvrun: build/cargo/static/*/release/hvrun test --help
 	END
 }
 
