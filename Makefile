@@ -17,7 +17,7 @@ ifneq ($(O),)
 OUT := $(O)
 endif
 export HV_BUILD := $(abspath $(OUT))
-export KDIR APT_MIRROR JOBS CPUS MEMORY DEVICES APPEND VARIANT VARIANTS KEEP SUITE LIST FORCE MUTANTS KIND SHARD SAMPLE
+export KDIR APT_MIRROR JOBS CPUS MEMORY DEVICES APPEND VARIANT VARIANTS KEEP SUITE CASES LIST FORCE MUTANTS KIND SHARD SAMPLE
 export FROM TO SERIES_TREE KREF KERNEL_SOURCES KERNEL_KEYRING DEBIAN_KEYRING OFFLINE FRESH MINUTES
 export RUSTC LLVM BINDGEN QEMU USE_PATH KERNEL MODULES
 
@@ -26,7 +26,7 @@ help:
 	@echo 'make run                boot a guest and run the main job: verified disk I/O through the driver'
 	@echo 'make shell              the same guest, with a shell'
 	@echo 'make test               the tests; SUITE="a b" runs these suites, SUITE="-a -b" all but these, LIST=1 lists them;'
-	@echo '                        SUITE=boot ARGS="--case boot/dma-strict" runs the cases of a suite whose names contain this'
+	@echo '                        CASES="boot/dma-strict ats/strict" runs these cases'
 	@echo 'make test-all           the tests, on more kernel variants; goes on where it was interrupted, FRESH=1 begins anew'
 	@echo 'make mutants            break the driver and the emulator on purpose: who notices? MUTANTS=name, KIND=, SHARD=i/n'
 	@echo 'make fuzz               coverage-guided fuzzing of what is read from the other side; MINUTES=n (10)'

@@ -2,6 +2,15 @@
 # SPDX-License-Identifier: GPL-2.0
 # Tests of apply.sh on a small made-up project and kernel tree. Last line: "N passed, N failed".
 set -euo pipefail
+case ${1:-} in
+'') ;;
+*)
+	echo "usage: scripts/test-apply.sh"
+	echo "Tries scripts/apply.sh on a small made-up project and kernel tree. Needs nothing but a shell and patch."
+	[[ $1 == -h || $1 == --help ]]
+	exit
+	;;
+esac
 here=$(cd "${BASH_SOURCE[0]%/*}" && pwd -P)
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT

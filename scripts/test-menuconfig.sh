@@ -3,6 +3,15 @@
 # Tests of the project's Kconfig with the kernel's own programs, and of what the scripts make of the answers. Last line: "N
 # passed, N failed".
 set -euo pipefail
+case ${1:-} in
+'') ;;
+*)
+	echo "usage: scripts/test-menuconfig.sh"
+	echo "Tries the project's Kconfig with the kernel's own programs, and what the scripts make of the answers."
+	[[ $1 == -h || $1 == --help ]]
+	exit
+	;;
+esac
 # What the caller gave, or chose, must not reach what is tested; the tools and the place of the kernel's source must.
 unset VARIANT VARIANTS CPUS MEMORY APPEND KEEP DEVICES SUITE JOBS OFFLINE KREF
 # shellcheck source=scripts/lib.sh

@@ -10,7 +10,7 @@ usage() {
 	cat <<-END
 	usage: scripts/test.sh [--all] [--build-only] [OPTION OF hvrun...]
 
-	One case: SUITE=boot scripts/test.sh --case 'boot/dma-strict$'
+	One case: CASES=boot/dma-strict scripts/test.sh; --case TEXT takes all of a suite whose names contain the text
 
 	--all         also the cases that take long, and the kernel variants: release (with the suite bench), module,
 	              pviommu-off, rust-off, rt, strict, compat, kcsan; and the suite configs, which asks Kconfig about
@@ -51,6 +51,15 @@ while (($#)); do
 	esac
 	shift
 done
+# A case belongs to its suite.
+if [[ -n ${CASES:-} ]]; then
+	read -ra chosen <<<"$CASES"
+	for word in "${chosen[@]}"; do
+		[[ $word == */* ]] || die "CASES=\"$CASES\": a case is named as suite/case; LIST=1 lists them"
+		options+=(--case "$word\$")
+	done
+	SUITE=${chosen[*]%%/*}
+fi
 choose_tests
 read -ra chosen <<<"${SUITE:-}"
 for word in "${chosen[@]}"; do
