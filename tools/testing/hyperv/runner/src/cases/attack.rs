@@ -9,14 +9,19 @@ use crate::mode;
 
 /// Two edu, of which one attacks.
 fn attack(name: &'static str, scenario: &'static str) -> Case {
-    Case::new("attack", name, scenario).devices(&["edu", "edu"])
+    two_edu(Case::new("attack", name, scenario))
+}
+
+/// Two edu.
+pub fn two_edu(case: Case) -> Case {
+    case.devices(&["edu", "edu"])
 }
 
 /// How often a device is withdrawn and offered anew.
 const OFFERED_ANEW: usize = 2;
 
 /// Huge pages for an arena of 2 GiB in one piece, between pages of which there is room for a mapping of 1 GiB.
-fn with_arena(case: Case) -> Case {
+pub fn with_arena(case: Case) -> Case {
     with(case.memory("5G"), &["hugepagesz=1G", "hugepages=2", "hugepagesz=2M", "hugepages=2"])
 }
 
@@ -26,7 +31,7 @@ fn with_module(case: Case) -> Case {
 }
 
 /// The same with bounce buffers, which untrusted devices need. Without a table they would be forced on all devices.
-fn with_bounces(case: Case) -> Case {
+pub fn with_bounces(case: Case) -> Case {
     with_module(case).append("swiotlb=force")
 }
 

@@ -23,15 +23,34 @@ mod missing {
 
 /// A guest with huge pages of both sizes and the tests of VFIO.
 fn vfio_guest(name: &'static str, scenario: &'static str, devices: &[&'static str]) -> Case {
-    let case = with_huge_pages(Case::new("vfio", name, scenario)).devices(devices);
-    with(case.pack(Pack::Kselftest).expect(expect::driver_up()), &mode::STRICT)
+    let case = with_vfio_tests(Case::new("vfio", name, scenario)).devices(devices);
+    with(case.expect(expect::driver_up()), &mode::STRICT)
 }
 
-/// All tests of VFIO on one device, but for those of 1 GiB pages.
-fn vfio(name: &'static str, device: &'static str) -> Case {
-    vfio_guest(name, "kselftest-vfio", &[device])
-        .may_skip(r"vfio_pci_driver_test\..*", missing::DMA_DRIVER)
+/// Huge pages of both sizes, and the tests of VFIO.
+fn with_vfio_tests(case: Case) -> Case {
+    with_huge_pages(case).pack(Pack::Kselftest)
+}
+
+/// What all tests of VFIO on one device, but for those of 1 GiB pages, may skip.
+fn excused(case: Case) -> Case {
+    case.may_skip(r"vfio_pci_driver_test\..*", missing::DMA_DRIVER)
         .may_skip(r"vfio_pci_sriov_uapi_test\..*", missing::SRIOV)
+}
+
+/// All those on one device.
+fn vfio(name: &'static str, device: &'static str) -> Case {
+    excused(vfio_guest(name, "kselftest-vfio", &[device]))
+}
+
+/// The same on edu, for a case that is otherwise complete.
+pub fn vfio_on_edu(case: Case) -> Case {
+    excused(with_vfio_tests(case)).devices(&["edu"]).may_skip(RESET, missing::RESET).may_skip(MSIX, missing::MSIX)
+}
+
+/// The same on an NVMe controller.
+pub fn vfio_on_nvme(case: Case) -> Case {
+    excused(with_vfio_tests(case)).devices(&["nvme"]).may_skip(MSI, missing::MSI)
 }
 
 /// Tests with mock devices; edu shows that the driver is there all the same.
@@ -59,11 +78,12 @@ fn iommufd_all() -> Case {
     case.thorough()
 }
 
+const RESET: &str = r"vfio_pci_device_test\..*\.reset";
+const MSI: &str = r"vfio_pci_device_test\..*\.msi\..*";
+const MSIX: &str = r"vfio_pci_device_test\..*\.msix\..*";
+
 /// The cases.
 pub fn cases() -> Vec<Case> {
-    const RESET: &str = r"vfio_pci_device_test\..*\.reset";
-    const MSI: &str = r"vfio_pci_device_test\..*\.msi\..*";
-    const MSIX: &str = r"vfio_pci_device_test\..*\.msix\..*";
     vec![
         vfio("edu", "edu").may_skip(RESET, missing::RESET).may_skip(MSIX, missing::MSIX),
         vfio("nvme", "nvme").may_skip(MSI, missing::MSI).thorough(),

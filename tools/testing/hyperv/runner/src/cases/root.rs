@@ -2,7 +2,9 @@
 //! Linux as the root partition: it owns the machine's devices, which all start in the hypervisor's identity domain. Without
 //! its driver of the IOMMU, and with that.
 
+use super::attack::{two_edu, with_arena, with_bounces};
 use super::common::{runs_as, with};
+use super::kselftest::{vfio_on_edu, vfio_on_nvme};
 use crate::case::Case;
 use crate::demands::Reporter;
 use crate::expect::{self, Expectation, Times};
@@ -74,9 +76,14 @@ fn boot(name: &'static str, cpus: u32) -> Case {
 }
 
 /// With it, in so many kernels.
-fn managed_by(name: &'static str, scenario: &'static str, words: &[&str], count: usize) -> Case {
+fn translated(name: &'static str, scenario: &'static str, words: &[&str], count: usize) -> Case {
     let case = with(Case::new("root", name, scenario), words);
-    kernels(case, 2, count).append("hugepagesz=2M").append("hugepages=4").expect(each_iommu_up(count))
+    kernels(case, 2, count).expect(each_iommu_up(count))
+}
+
+/// The same with a few huge pages.
+fn managed_by(name: &'static str, scenario: &'static str, words: &[&str], count: usize) -> Case {
+    translated(name, scenario, words, count).append("hugepagesz=2M").append("hugepages=4")
 }
 
 fn each_iommu_up(count: usize) -> Expectation {
@@ -173,9 +180,24 @@ fn crash() -> Case {
         .followed_by(&["root-crashed"])
 }
 
+/// Attacks, and the kernel's own tests of VFIO: as in a guest, but for the table's pages, which are the hypervisor's, and
+/// for what VMBus offers.
+fn from_outside() -> Vec<Case> {
+    let strict = |name: &'static str, scenario: &'static str| translated(name, scenario, &mode::STRICT, 1).thorough();
+    let deferred = translated("attack-deferred", "attack-dma-api", &mode::DEFERRED, 1).thorough();
+    vec![
+        with_bounces(two_edu(strict("attack-strict", "attack-dma-api"))),
+        with_bounces(two_edu(deferred)),
+        with_arena(two_edu(strict("attack-type1", "attack-type1-root"))),
+        with_arena(two_edu(strict("attack-iommufd", "attack-iommufd-root"))),
+        vfio_on_edu(strict("vfio-edu", "kselftest-vfio")),
+        vfio_on_nvme(strict("vfio-nvme", "kselftest-vfio")),
+    ]
+}
+
 /// The cases.
 pub fn cases() -> Vec<Case> {
-    vec![
+    let mut cases = vec![
         Case::new("root", "selftest", "none")
             .devices(&["edu"])
             .hypervisor("partition=root selftest=on")
@@ -199,5 +221,7 @@ pub fn cases() -> Vec<Case> {
         managed("fio-strict", "root-fio", &mode::STRICT).with_fio().thorough(),
         managed("fio-deferred", "root-fio", &mode::DEFERRED).with_fio().thorough(),
         managed("fio-identity", "root-fio", &mode::IDENTITY).with_fio().thorough(),
-    ]
+    ];
+    cases.extend(from_outside());
+    cases
 }

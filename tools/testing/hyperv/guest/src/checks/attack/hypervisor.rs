@@ -122,14 +122,18 @@ fn message(user: &mut User, address: u64, data: u32, length: usize, direction: D
     Ok(Seen { bytes: 0, fault, note: format!("{} interrupts with the vector", after.1 - before.1) })
 }
 
-/// The rows.
-pub fn rows(rows: &mut Vec<Row<User>>) {
+/// The pages of the domain's table, which the guest has made.
+pub fn tables(rows: &mut Vec<Row<User>>) {
     for level in (1..=LEVELS).rev() {
         for direction in Direction::BOTH {
             let id = format!("table-level{level}-{}", direction.word());
             rows.push(Row::new(id, Expected::Blocked, move |user: &mut User| table(user, level, direction)));
         }
     }
+}
+
+/// The hypervisor's memory, and the window.
+pub fn others(rows: &mut Vec<Row<User>>) {
     for (name, address) in HYPERVISOR {
         let read = Row::new(format!("hypervisor-{name}-read"), Expected::Blocked, move |user: &mut User| {
             read_hypervisor(user, address)

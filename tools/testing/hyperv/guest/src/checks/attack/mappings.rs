@@ -13,6 +13,7 @@ use crate::check::{Check, Context, Scenario, SCENARIOS};
 use crate::checks::attack::moving::ATTACK_MOVING;
 use crate::checks::counters::VIOLATIONS;
 use crate::checks::groups::{DEVICES, GROUPS};
+use crate::checks::root::CLEAN;
 use crate::edu::{Edu, BAR_BYTES};
 use crate::hotplug;
 use crate::memory::{Rights, PAGE};
@@ -187,6 +188,13 @@ fn departed(rows: &mut Vec<Row<User>>) {
             };
             user.fire_after(Size::Small, direction, shut, User::reopen)
         }));
+    }
+}
+
+/// The same of a device that is offered anew on a bus of VMBus.
+fn offered_anew(rows: &mut Vec<Row<User>>) {
+    for direction in Direction::BOTH {
+        let word = direction.word();
         rows.push(Row::new(format!("after-new-offer-{word}"), Expected::Blocked, move |user: &mut User| {
             let shut = |user: &mut User| {
                 user.close();
@@ -262,8 +270,17 @@ fn domains(rows: &mut Vec<Row<User>>) {
 const MANY: [usize; 12] = [1, 2, 3, 7, 8, 63, 64, 511, 512, 2048, 4095, 4096];
 const FEW: [usize; 2] = [8, 4096];
 
+/// Who makes the tables of the IOMMU, and where the devices come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Partition {
+    /// The guest makes them; the devices are on VMBus.
+    Guest,
+    /// The hypervisor makes them; the devices are on the machine's own bus.
+    Root,
+}
+
 /// The table for one of the interfaces.
-fn table(back_end: BackEnd) -> Vec<Row<User>> {
+fn table(back_end: BackEnd, partition: Partition) -> Vec<Row<User>> {
     let mut rows = Vec::new();
     edges(&mut rows);
     read_only(&mut rows);
@@ -273,7 +290,10 @@ fn table(back_end: BackEnd) -> Vec<Row<User>> {
     match back_end {
         BackEnd::Type1 => {
             lengths(&mut rows, &MANY);
-            hypervisor::rows(&mut rows);
+            if partition == Partition::Guest {
+                hypervisor::tables(&mut rows);
+            }
+            hypervisor::others(&mut rows);
         }
         BackEnd::Iommufd => {
             lengths(&mut rows, &FEW);
@@ -281,6 +301,9 @@ fn table(back_end: BackEnd) -> Vec<Row<User>> {
         }
     }
     departed(&mut rows);
+    if partition == Partition::Guest {
+        offered_anew(&mut rows);
+    }
     let name = match back_end {
         BackEnd::Type1 => "type1",
         BackEnd::Iommufd => "iommufd",
@@ -289,19 +312,33 @@ fn table(back_end: BackEnd) -> Vec<Row<User>> {
 }
 
 /// Tries the table of one interface.
-fn attack(context: &mut Context<'_>, back_end: BackEnd, machine: Machine) -> Result<Outcome> {
+fn attack(context: &mut Context<'_>, back_end: BackEnd, partition: Partition, machine: Machine) -> Result<Outcome> {
     let mut user = User::open(context, back_end)?;
     let name = match back_end {
         BackEnd::Type1 => "attack-type1",
         BackEnd::Iommufd => "attack-iommufd",
     };
-    table::run(context, name, machine, &mut user, &table(back_end))
+    table::run(context, name, machine, &mut user, &table(back_end, partition))
 }
 
-const ATTACK_TYPE1: Check = Check::new("attack-type1", |c| attack(c, BackEnd::Type1, Machine::Protected));
-const ATTACK_TYPE1_BARE: Check = Check::new("attack-type1", |c| attack(c, BackEnd::Type1, Machine::Unprotected));
-const ATTACK_IOMMUFD: Check = Check::new("attack-iommufd", |c| attack(c, BackEnd::Iommufd, Machine::Protected));
-const ATTACK_IOMMUFD_BARE: Check = Check::new("attack-iommufd", |c| attack(c, BackEnd::Iommufd, Machine::Unprotected));
+fn guest(context: &mut Context<'_>, back_end: BackEnd) -> Result<Outcome> {
+    attack(context, back_end, Partition::Guest, Machine::Protected)
+}
+
+fn bare(context: &mut Context<'_>, back_end: BackEnd) -> Result<Outcome> {
+    attack(context, back_end, Partition::Guest, Machine::Unprotected)
+}
+
+fn root(context: &mut Context<'_>, back_end: BackEnd) -> Result<Outcome> {
+    attack(context, back_end, Partition::Root, Machine::Protected)
+}
+
+const ATTACK_TYPE1: Check = Check::new("attack-type1", |c| guest(c, BackEnd::Type1));
+const ATTACK_TYPE1_BARE: Check = Check::new("attack-type1", |c| bare(c, BackEnd::Type1));
+const ATTACK_TYPE1_ROOT: Check = Check::new("attack-type1", |c| root(c, BackEnd::Type1));
+const ATTACK_IOMMUFD: Check = Check::new("attack-iommufd", |c| guest(c, BackEnd::Iommufd));
+const ATTACK_IOMMUFD_BARE: Check = Check::new("attack-iommufd", |c| bare(c, BackEnd::Iommufd));
+const ATTACK_IOMMUFD_ROOT: Check = Check::new("attack-iommufd", |c| root(c, BackEnd::Iommufd));
 
 /// The scenarios.
 #[distributed_slice(SCENARIOS)]
@@ -315,6 +352,16 @@ static OURS: &[Scenario] = &[
         name: "attack-iommufd",
         summary: "attacks on mappings of iommufd, and on a device that is moved between domains",
         checks: &[DEVICES, GROUPS, ATTACK_MOVING, ATTACK_IOMMUFD, VIOLATIONS],
+    },
+    Scenario {
+        name: "attack-type1-root",
+        summary: "attacks on mappings of type 1 containers, in domains of the root partition",
+        checks: &[DEVICES, GROUPS, ATTACK_TYPE1_ROOT, CLEAN, VIOLATIONS],
+    },
+    Scenario {
+        name: "attack-iommufd-root",
+        summary: "attacks on mappings of iommufd, in domains of the root partition",
+        checks: &[DEVICES, GROUPS, ATTACK_MOVING, ATTACK_IOMMUFD_ROOT, CLEAN, VIOLATIONS],
     },
     Scenario {
         name: "attack-type1-bare",
@@ -335,7 +382,8 @@ mod tests {
 
     #[test]
     fn ids_are_unique() {
-        let all: Vec<String> = BackEnd::ALL.into_iter().flat_map(table).map(|row| row.id).collect();
+        let all: Vec<String> =
+            BackEnd::ALL.into_iter().flat_map(|b| table(b, Partition::Guest)).map(|row| row.id).collect();
         assert_eq!(all.iter().collect::<BTreeSet<_>>().len(), all.len());
         assert!(all.len() >= 150, "{}", all.len());
     }
