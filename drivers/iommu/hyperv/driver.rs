@@ -4,9 +4,10 @@
 
 use kernel::prelude::*;
 
-/// The driver, to the abstractions. What the core calls stands in `ops.rs`.
+/// The driver, as a type for the abstractions. `ops.rs` has what the core calls.
 pub(crate) struct PvIommu;
 
-/// The prefix of messages, and the name of the IOMMU in `/sys/class/iommu` and of its directory in
-/// debugfs. The symbols, the tracepoints and the parameter of the command line begin with it, too.
+/// The prefix of messages. Also the name of the IOMMU in `/sys/class/iommu`, and of its directory
+/// in debugfs. The symbols, the tracepoints and the parameter of the command line begin with it,
+/// too.
 pub(crate) const NAME: &CStr = c"hv_pviommu";

@@ -7,49 +7,52 @@
 //!
 //! # The rooms
 //!
-//! Each directory is a room. A file uses files of its own room and of the rooms before it in this
-//! list, never the other way round; a test on the host sees to that.
+//! Each directory is a room. A file uses files of its own room and of the rooms above it in this
+//! list, and none below. `no_ring.rs` of the guest program's tests reads every file, and fails
+//! where that does not hold.
 //!
-//! - [`driver`]: the driver as a type, and its name;
-//! - [`host`]: what the host says and is told. [`host::layouts`] and `host::simple_calls`: the
-//!   hypercalls with their layouts, which are generated from the C header; [`host::blocks`]: these
-//!   filled in; [`host::calls`]: one function per hypercall; [`host::readings`]: what the driver
-//!   takes undocumented statuses and states to mean; [`host::offer`]: what the host's IOMMU can do;
-//!   [`host::trace`]: what the tracepoints tell; [`host::message`]: what the log does;
-//! - [`known`]: the domains that the hypervisor knows: their numbers and life ([`known::domains`]),
-//!   and the paging ones, one by one ([`known::list`]);
-//! - [`device`]: a device behind the IOMMU. [`device::protocol`]: in which order domains are
-//!   closed, devices attached and devices blocked; [`device::endpoint`], [`device::block`]: a
-//!   device, and keeping it from doing DMA; [`device::list`], [`device::arrival`]: all of them, and
-//!   a new one;
-//! - [`instance`]: the one IOMMU, which holds all of that;
-//! - [`domain`]: what the core attaches devices to. [`domain::paging`]: domains with a table;
-//!   [`domain::flush`]: the hypercalls that are made all the time; [`domain::statics`]: the two
-//!   others;
-//! - [`ops`]: what the IOMMU core calls;
-//! - `sleep`: hibernation, which gives all of that back to the hypervisor and makes it again;
-//! - [`show`]: what user space can read in sysfs and debugfs;
-//! - [`probe`]: taking the IOMMU into service;
-//! - `tests`: KUnit, and a file in debugfs for tests.
+//! - [`driver`]: the driver as a type, and its name.
+//! - [`host`]: what the host says and is told. [`host::layouts`] and `host::simple_calls` name the
+//!   hypercalls and their layouts, which are those of the C header. [`host::blocks`] fills the
+//!   inputs in, and [`host::calls`] has one function per hypercall. [`host::readings`] says how the
+//!   driver reads undocumented statuses and states. [`host::offer`] keeps what the host's IOMMU can
+//!   do. [`host::trace`] has the tracepoints, and [`host::message`] the log messages.
+//! - [`known`]: the domains that the hypervisor knows. [`known::domains`] makes, numbers and
+//!   deletes them; [`known::list`] lists the paging ones.
+//! - [`device`]: a device behind the IOMMU. [`device::protocol`] has the order in which domains are
+//!   closed, and devices attached and blocked. [`device::endpoint`] is a device, and
+//!   [`device::block`] keeps a device from doing DMA. [`device::list`] lists all devices, and
+//!   [`device::arrival`] enters a new one.
+//! - [`instance`]: the one IOMMU, which holds all of the above.
+//! - [`domain`]: what the core attaches devices to. [`domain::paging`] has the domains with a
+//!   table, [`domain::statics`] the identity and the blocking domain, and `domain::flush` the
+//!   hypercalls that flush.
+//! - [`ops`]: what the IOMMU core calls.
+//! - `sleep`: hibernation, which makes domains and attachments anew after the system has slept.
+//! - [`show`]: what user space can read in sysfs and debugfs.
+//! - [`probe`]: takes the IOMMU into service.
+//! - `tests`: KUnit tests, and a file in debugfs for tests.
 //!
 //! Files without kernel types are also built and tested outside the kernel: [`host::aperture`],
 //! [`host::capabilities`], [`host::translation`], [`device::protocol`] and [`domain::flush_range`].
 //!
 //! # The words
 //!
-//! - *Block* a device: keep it from doing DMA, by the blocking domain, else by detaching it, else
-//!   by the device's own registers.
+//! - *Block* a device: keep it from doing DMA. The driver attaches it to the blocking domain. If
+//!   that fails, the driver detaches it; if that fails too, it writes to the device's own
+//!   registers.
 //! - *Detach* a device: have the hypervisor take it out of its domain and put it into no other one.
-//! - *Gone*: the host has taken the device away. *Replaced*: gone, and another device has the id
-//!   since.
-//! - *Release* a device: the kernel lets go of it. It is blocked first.
-//! - *Stale*: a domain that the hypervisor could not be made to flush. It is *given up*: no device
-//!   enters it any more, and its devices are blocked. When all of them are, it is *emptied*.
-//! - *Retired*: a number, or the domain that has it, that the kernel has done with and the
-//!   hypervisor may know for ever. It is never used again.
-//! - *Closed*: the whole IOMMU, at shutdown and while the system sleeps. No device enters any
-//!   domain but the blocking one.
-//! - *Whole* and *list*: the two kinds of flushes, of all of a domain and of a list of
+//! - *Gone*: the host has taken the device away. *Replaced*: the device is gone, and the host has
+//!   given its id to another device since.
+//! - *Release* a device: the kernel lets go of the device. The driver blocks it first.
+//! - *Stale*: a domain that the hypervisor could not be made to flush. The driver *gives it up*: no
+//!   device may enter it, and its devices are blocked. When all of them are blocked, the domain is
+//!   *emptied*.
+//! - *Retired*: a number, or the domain of that number, which the kernel no longer uses but which
+//!   the hypervisor may still know. The number is never used again.
+//! - *Closed*: the whole IOMMU, at shutdown and while the system sleeps. Devices may enter the
+//!   blocking domain only.
+//! - *Whole* and *list*: the two kinds of flushes. One flushes all of a domain, the other a list of
 //!   *descriptors*. A descriptor names a power of two of pages at a multiple of its size.
 
 #![deny(unsafe_code)]
@@ -147,28 +150,32 @@ const __LOG_PREFIX: &[u8] = driver::NAME.to_bytes_with_nul();
 
 #[allow(unsafe_code)]
 // SAFETY:
-// - The hypervisor takes a device out of its domain when it puts the device into another one, and
-//   says when it does not: `protocol::attach` believes nothing else. What is said of PASIDs holds,
-//   as there are none.
-// - A device is blocked by the blocking domain, or by its detachment (`block`); `Devices::release`
-//   blocks a device before it returns.
-// - The hypervisor is told of a root by `calls::configure` alone: by `Domains::make` for the domain
-//   whose table it is, and by `hibernation::resume` for domains that are alive. When a domain's
-//   `release` frees the table, its domain was flushed and deleted, both with success; else the
-//   table stays.
-// - `flush_whole` flushes a domain; when that fails, `Instance::give_up` blocks the domain's
-//   devices before it returns, and keeps others out.
-// - `flush_range` says that it has flushed when the hypervisor has flushed the blocks of a list,
-//   which cover the range (`flush_range`), or the whole domain.
+// - An attach succeeds only in these cases: the hypervisor says that the device is in the new
+//   domain, or was in it already; two calls say that the device is gone (`call_attach`); or the
+//   device stays blocked (`Endpoint::attach`). The hypervisor takes the device out of its former
+//   domain in the call that attaches it. When that call fails, the hypervisor leaves the device
+//   where it was. `Devices::release` blocks a device before it returns.
+// - There are no PASIDs: the driver offers none.
+// - The blocking domain lets no DMA through, nor does the hypervisor for a device that is detached
+//   (`block`).
+// - `calls::configure` alone tells the hypervisor of a root. `Domains::make` calls it for the
+//   domain whose table it is; `hibernation::resume` does for domains that are alive. `release` of a
+//   domain lets its table be freed only after the domain was flushed and deleted, both with
+//   success; else the table stays.
+// - `flush_all` flushes the whole domain (`flush_whole`). If that fails, `Instance::give_up` blocks
+//   the domain's devices before it returns, and lets no device in after that.
+// - `flush` says that it has flushed only when the hypervisor has flushed the whole domain, or
+//   blocks that cover the range (`flush_range`). Documentation/virt/hyperv/pviommu-assumptions.rst
+//   has the assumption that a list flush drops entries that point at tables, too.
 // - No domain maps by itself.
 unsafe impl kernel::iommu::driver::SoundDriver for driver::PvIommu {}
 
 /// Looks for the IOMMU and, when the host has one, takes it into service.
 ///
-/// Context: `rootfs_initcall`, after the IOMMU core and before any vPCI device.
+/// Context: may sleep; `rootfs_initcall`, after the IOMMU core and before any vPCI device.
 ///
-/// Returns 0, `-ENODEV` when there is none to serve (silently) or none that can be served (with a
-/// message), or the error that prevented it.
+/// Returns 0. `-ENODEV` says that there is no IOMMU (silently), or none that the driver can serve
+/// (with a message). Any other error kept the IOMMU from being taken into service (with a message).
 ///
 /// # Safety
 ///
@@ -191,15 +198,17 @@ fn publish() {
     let made = show::debugfs::publish(&dir);
     #[cfg(CONFIG_HYPERV_PVIOMMU_TEST_HOOKS)]
     let made = made.and_then(|()| tests::probe_again::publish(&dir));
-    // As everybody who uses debugfs: when it cannot be had, things work as well without.
+    // The driver works without these files, so a failure is only reported.
     if let Err(error) = made {
         pr_info!("no files in debugfs: errno {}\n", error.to_errno());
     }
 }
 
-/// Leaves nothing to the kernel that may be started next.
+/// Blocks all devices, and deletes all domains but the blocking one, for the kernel that may be
+/// started next.
 ///
-/// Context: shutdown of the system's core, after that of all devices; may sleep. Not after a crash.
+/// Context: shutdown of the system's core, after that of all devices; may sleep. It does not run
+/// after a crash.
 ///
 /// # Safety
 ///

@@ -56,7 +56,7 @@ pub(crate) struct Instance {
     devices: Devices,
 }
 
-/// Set before the IOMMU is registered, never changed nor dropped.
+/// Set before the IOMMU is registered, and never changed or dropped.
 static INSTANCE: SetOnce<ManuallyDrop<Pin<KBox<Instance>>>> = SetOnce::new();
 
 impl Instance {
@@ -69,14 +69,15 @@ impl Instance {
         INSTANCE.as_ref().map(|instance| &***instance).ok_or(ENODEV)
     }
 
-    /// Sets the IOMMU up: makes its static domains.
+    /// Sets the IOMMU up and makes its static domains.
     ///
-    /// Context: may sleep; once.
+    /// Context: may sleep; called once.
     ///
     /// # Errors
     ///
-    /// [`ENOMEM`]. That a domain cannot be had is no error: devices are then detached to block
-    /// them, or cannot be attached to identity, and a message says so.
+    /// [`ENOMEM`]. A static domain that the hypervisor refuses is no error: a message says so.
+    /// Without the blocking domain, devices are detached to block them; without the identity
+    /// domain, none can be attached to it.
     pub(crate) fn set_up(
         report: HostReport,
         capabilities: Capabilities,
@@ -121,12 +122,12 @@ impl Instance {
         &self.domains
     }
 
-    /// The paging domains, one by one.
+    /// The list of paging domains.
     pub(crate) fn list(&self) -> &DomainList {
         &self.list
     }
 
-    /// What list flushes share.
+    /// What the list flushes of all domains share.
     #[inline(always)]
     pub(crate) fn list_flush(&self) -> &ListFlush {
         &self.list_flush
@@ -137,8 +138,9 @@ impl Instance {
         &self.devices
     }
 
-    /// The last resort when a domain cannot be flushed: closes it by its flag, and blocks its
-    /// devices. When another CPU is at it already, this waits for that.
+    /// Gives up a domain that cannot be flushed: raises its `stale` flag, and blocks its devices.
+    /// If another CPU gives up the same domain at this time, this function still returns only after
+    /// the devices are blocked.
     ///
     /// Context: any.
     #[cold]
@@ -151,11 +153,11 @@ impl Instance {
         protocol::give_up(&self.devices, stale, emptied, id, self.domains.blocking())
     }
 
-    /// The system shuts down: leaves all devices blocked, whoever still has them, so that none does
-    /// DMA into the memory of a kernel that is started next, and no domain but the blocking one;
-    /// one that is made at this very moment may stay, without a device.
+    /// Leaves nothing to the next kernel that could do DMA into its memory: blocks all devices,
+    /// whoever still uses them, and deletes all domains but the blocking one. A domain that is made
+    /// at this very moment may stay, but has no device.
     ///
-    /// Context: may sleep.
+    /// Context: may sleep; the system shuts down.
     pub(crate) fn shut_down(&self) {
         let blocking = self.domains.want_blocking();
         let were_closed = self.domains.is_closed();
@@ -167,7 +169,8 @@ impl Instance {
             return;
         }
         if were_closed {
-            // They could not be made again after hibernation.
+            // A resume has failed, and has left the IOMMU closed. The hypervisor may not know these
+            // domains, or may know others by their numbers.
             return;
         }
         self.domains.delete_all();

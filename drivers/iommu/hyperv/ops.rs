@@ -82,14 +82,14 @@ impl Driver for PvIommu {
     fn default_domain(device: &Probed<'_, PvIommu>) -> DefaultDomain {
         let lacks_identity = || device.instance().domains().want_identity().is_none();
         match device.endpoint().admission() {
-            // Only a device in a translating domain can stay as it is until it is used.
+            // A device can stay where the crashed kernel left it only if its domain translates.
             Admission::Granted if readings::follows_a_crash() => DefaultDomain::Translating,
-            // Identity is what the system wants, and there is none.
+            // The system's default is identity, but the hypervisor has refused that domain.
             Admission::Granted if iommu::default_is_identity() && lacks_identity() => {
                 DefaultDomain::Translating
             }
             Admission::Granted => DefaultDomain::Any,
-            // One that `alloc_domain` can refuse.
+            // The core allocates such a domain, so that `alloc_domain` can refuse it.
             Admission::Unknown => DefaultDomain::Translating,
         }
     }
@@ -114,7 +114,7 @@ impl Driver for PvIommu {
     fn alloc_domain(device: &Probed<'_, PvIommu>) -> Result<NewDomain<PvIommu>> {
         match device.endpoint().admission() {
             Admission::Granted => paging::allocate(device.instance(), device.dev()),
-            // The core blocks the device then, and lets go of it.
+            // After this error the core blocks the device and lets go of it.
             Admission::Unknown => Err(ENODEV),
         }
     }

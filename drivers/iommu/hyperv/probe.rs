@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Is there an IOMMU, and can it be served?
+//! Looks for the IOMMU at boot, decides whether the driver can serve it, and registers it.
 
 use super::{
     driver::{
@@ -41,17 +41,18 @@ use kernel::{
 
 /// Looks for the IOMMU and takes it into service.
 ///
-/// Context: may sleep; once.
+/// Context: may sleep; called once.
 ///
 /// # Errors
 ///
-/// [`ENODEV`]: there is none, silently, or none that can be served, with a message. Else what kept
-/// the IOMMU from being set up or registered, with a message.
+/// [`ENODEV`]: there is no IOMMU (silently), or none that the driver can serve (with a message).
+/// Any other error kept the IOMMU from being set up or registered, with a message.
 pub(crate) fn probe() -> Result {
     let kind = partition::kind();
     match kind {
         partition::Kind::Guest | partition::Kind::ConfidentialGuest => {}
-        // A partition that creates others has other means; elsewhere there is no hypervisor to ask.
+        // A root or L1VH partition has another interface; without a hypervisor there is nobody to
+        // ask.
         partition::Kind::None | partition::Kind::Root | partition::Kind::L1vh => {
             return Err(ENODEV)
         }
@@ -82,13 +83,13 @@ pub(crate) fn probe() -> Result {
             let words = [Word::Errno(*error)];
             say(Level::Err, None, "cannot be registered: errno %", &words);
         })?;
-    // The partition's IOMMU never goes.
+    // The partition's IOMMU never goes away.
     core::mem::forget(registration);
     announce(&report, &capabilities);
     Ok(())
 }
 
-/// Asks the host for an IOMMU, and judges the answer.
+/// Asks the host about its IOMMU, and judges the answer.
 ///
 /// # Errors
 ///
@@ -96,7 +97,7 @@ pub(crate) fn probe() -> Result {
 pub(crate) fn examine() -> Result<(HostReport, Capabilities)> {
     let report = match calls::get_capabilities() {
         Ok(report) => report,
-        // A host from before this interface.
+        // The host is older than this interface.
         Err(failure) if readings::is_unknown_call(failure) => return Err(ENODEV),
         Err(failure) => {
             let words = [

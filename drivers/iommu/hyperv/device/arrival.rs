@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A device that the kernel has found: is it behind the IOMMU?
+//! Entering a device that the kernel has found, if it is behind the IOMMU.
 
 use super::{
     block::{
@@ -52,20 +52,21 @@ use kernel::{
     },
 };
 
-/// How long the driver waits before it asks about a device again, in milliseconds, each time that
-/// the host could not say, or that another device still has the id. Devices are probed one after
-/// the other: a host that never says must not delay the boot by more than this for each.
+/// How long the driver waits before it asks about a device again, in milliseconds. It asks again
+/// when the host could not say, or when another device still has the id. Devices are probed one
+/// after the other, so a host that never says delays the boot by the sum of these for each device.
 const PAUSES: [i64; 3] = [1, 10, 100];
 
-/// Finds out whether `dev` is behind the IOMMU, and enters it among the devices when it is.
+/// Finds out whether `dev` is behind the IOMMU, and if so enters it among the devices.
 ///
-/// Context: may sleep; serialised by the core with all that enters devices.
+/// Context: may sleep; the core serialises this with all that enters devices.
 ///
 /// # Errors
 ///
-/// [`ENODEV`]: it is not. Silently, when the device is of another kind or the host said so, and
-/// with a message when the host refused to answer, or the device has another device's id.
-/// [`ENOMEM`]: it is, and was blocked, with a message.
+/// [`ENODEV`]: the device is not behind the IOMMU. There is no message when the device is no vPCI
+/// device or the host said so. There is one when the host refused to answer, or when another device
+/// has this id.
+/// [`ENOMEM`]: the device is behind the IOMMU, and was blocked, with a message.
 pub(crate) fn enter(
     dev: &device::Device,
     devices: &Devices,
@@ -75,7 +76,7 @@ pub(crate) fn enter(
     let pdev = <&pci::Device>::try_from(dev).map_err(|_| ENODEV)?;
     let id = LogicalDeviceId::of(pdev)?;
     if retried(|| devices.claim(id), |_| true).is_err() {
-        // Whatever a call does about the id, it does to the other device.
+        // A call that names the id would act on the other device.
         let text = "another device has the id %; DMA is not under control of this IOMMU";
         say(Level::Err, Some(dev), text, &[Word::Device(id)]);
         bus_master::stop(pdev);
@@ -104,14 +105,14 @@ pub(crate) fn enter(
             if result.is_err() {
                 bus_master::stop(pdev);
             }
-            // When the device cannot be blocked, there is a message about that, too.
+            // `report` wrote a message of its own if the device could not be blocked.
             let end = report(dev, result).map_or("", |()| "; DMA is blocked");
             let text = "no memory for the device%";
             say(Level::Err, Some(dev), text, &[Word::Text(&end)]);
         },
     )?;
     if let Some(failure) = failure {
-        // When the device cannot be blocked, there is a message about that, too.
+        // `block` wrote a message of its own if the device could not be blocked.
         let text = match endpoint.block(domains) {
             Ok(()) => "% of %: %; DMA is blocked",
             Err(_) => "% of %: %",
@@ -123,13 +124,14 @@ pub(crate) fn enter(
     Ok(entered)
 }
 
-/// The words of a message about a question that was not answered.
+/// The words of a message about a question that the host did not answer.
 fn no_answer(id: LogicalDeviceId, failure: HypercallError) -> [Word<'static>; 3] {
     let call = &GetLogicalDeviceProperty::NAME;
     [Word::Text(call), Word::Device(id), Word::Failure(failure)]
 }
 
-/// Asks whether the guest may attach a device; again, a few times, when the host could not say.
+/// Asks whether the guest may attach a device, and asks again a few times when the host could not
+/// say.
 ///
 /// Context: may sleep.
 #[inline(never)]
@@ -140,7 +142,8 @@ fn ask(id: LogicalDeviceId) -> Result<DeviceIommu, HypercallError> {
     )
 }
 
-/// Calls `f`, and again after each of [`PAUSES`] as long as it fails in a way that may pass.
+/// Calls `f`, and calls it again after each of [`PAUSES`] while it fails with an error that may
+/// pass.
 ///
 /// Context: may sleep.
 fn retried<T, E: Copy>(f: impl Fn() -> Result<T, E>, may_pass: impl Fn(E) -> bool) -> Result<T, E> {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Keeping a device from doing DMA, by one means or another.
+//! Keeping a device from doing DMA, by the blocking domain or by a detach.
 
 use crate::host::{
     calls,
@@ -32,13 +32,14 @@ use kernel::{
 /// How a device was kept from doing DMA.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Blocked {
-    /// It is in the blocking domain.
+    /// It is in the blocking domain, which lets nothing through.
     Attached,
-    /// It is in no domain, which blocks it, too.
+    /// It is in no domain. The hypervisor lets nothing through then, either.
     Detached,
     /// The host has taken it away.
     Gone,
-    /// The same, and the host has given its id to another device since: no call may name it.
+    /// The host has taken it away, and has given its id to another device since. No call may name
+    /// it.
     Replaced,
 }
 
@@ -49,13 +50,13 @@ pub(crate) struct NotBlocked {
     detach: HypercallError,
 }
 
-/// Whether the host has taken the device away. One refusal is not believed: a second call, of
-/// another kind, must agree.
+/// Whether the host has taken the device away. One such refusal is not enough: a second call, of
+/// another kind, must say the same.
 pub(crate) fn is_gone(id: LogicalDeviceId, failure: HypercallError) -> bool {
     says_no_such_device(failure) && calls::get_device_iommu(id).is_err_and(says_no_such_device)
 }
 
-/// Keeps a device from doing DMA, by the blocking domain or else by detaching it.
+/// Attaches a device to the blocking domain; if that is not possible, detaches it.
 pub(crate) fn block(
     id: LogicalDeviceId,
     blocking: Option<DomainId>,
@@ -79,7 +80,7 @@ pub(crate) fn report_gone(dev: &device::Device) {
     say(Level::Info, Some(dev), text, &[]);
 }
 
-/// Says what is not as it should be.
+/// Writes a message when a device is not in the blocking domain.
 ///
 /// # Errors
 ///

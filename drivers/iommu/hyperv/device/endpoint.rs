@@ -76,23 +76,23 @@ use kernel::{
     },
 };
 
-/// Whether the hypervisor lets us attach the device.
+/// Whether the hypervisor lets the guest attach the device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Admission {
-    /// It said so.
+    /// The hypervisor said so.
     Granted,
-    /// It could not be asked. The device may only be blocked, which keeps it from doing DMA that
-    /// nobody controls.
+    /// The hypervisor could not say. The device may only be blocked, because nobody would control
+    /// its DMA otherwise.
     Unknown,
 }
 
-/// What the device may do behind a domain besides plain DMA.
+/// Whether the device may use ATS while it is in a domain.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum TranslatedRequests {
-    /// It may ask for translations and use them later, if it and the IOMMU can.
+    /// It may ask for translations and use them later, if both the device and the IOMMU can.
     Allowed,
-    /// It may not. That a domain without a table answers such requests, and lets only through what
-    /// it answered, is documented nowhere.
+    /// It may not. No document says that a domain without a table answers such requests, nor that
+    /// it lets through only what it answered.
     Forbidden,
 }
 
@@ -103,7 +103,8 @@ pub(crate) struct Endpoint {
     id: LogicalDeviceId,
     serial: Serial,
     admission: Admission,
-    /// Held over the hypercall that changes it, so that it never lags behind the hypervisor.
+    /// The lock is held over each hypercall that changes the state, so the state never lags behind
+    /// the hypervisor.
     #[pin]
     state: SpinLockIrq<State>,
     #[pin]
@@ -123,7 +124,7 @@ impl_has_work! {
 }
 
 impl Endpoint {
-    /// A device that nothing was done about so far.
+    /// A new device, which was neither attached nor blocked yet. Prepares its ATS.
     ///
     /// Context: may sleep.
     ///
@@ -166,7 +167,7 @@ impl Endpoint {
         self.id
     }
 
-    /// Its place in the list of devices.
+    /// Its place in the order of the list of devices.
     pub(crate) fn serial(&self) -> Serial {
         self.serial
     }
@@ -185,14 +186,15 @@ impl Endpoint {
         f(&mut self.state.lock())
     }
 
-    /// Whether the host was seen to have taken the device away, which is said once.
+    /// Whether the host was seen to have taken the device away. There was a message about that
+    /// then.
     #[inline(never)]
     fn is_gone(&self) -> bool {
         self.state.lock().is_gone()
     }
 
-    /// Another device of this one's id has appeared: when the host has taken this one away, no call
-    /// names it from now on. Whether that is so.
+    /// Makes way for another device of the same id. If the host has taken this device away, no call
+    /// names it from now on. Returns whether that is so.
     ///
     /// Context: any.
     pub(crate) fn make_way(&self) -> bool {
@@ -210,19 +212,19 @@ impl Endpoint {
         self.state.lock().has_ats()
     }
 
-    /// Whether the hypervisor lets us attach the device.
+    /// Whether the hypervisor lets the guest attach the device.
     pub(crate) fn admission(&self) -> Admission {
         self.admission
     }
 
     /// Puts the device into a domain, in place of the one it is in, unless one of the flags closes
-    /// the domain. There is a message about a failure.
+    /// the domain. Failures are reported by messages.
     ///
-    /// Context: may sleep; serialised for one device by the core.
+    /// Context: may sleep; the core serialises this for one device.
     ///
     /// # Errors
     ///
-    /// [`ENODEV`], [`ENOMEM`]; the device is where it was.
+    /// [`ENODEV`], [`ENOMEM`]. The device then is where it was.
     #[inline(never)]
     pub(crate) fn attach(
         &self,
@@ -251,10 +253,10 @@ impl Endpoint {
             Attached::StaysBlocked => {
                 let text = "stays blocked, domain % is not to be used any more";
                 say(Level::Warn, Some(self.dev()), text, &[Word::Domain(id)]);
-                // Blocked is as safe as refused. When the core puts the device back where it was,
-                // after a reset, it cannot take a refusal. Nothing tells that from a program that
-                // has taken the device out of the domain and puts it back: that is not refused
-                // either.
+                // A blocked device is as safe as a refused one. The core cannot handle a refusal
+                // when it puts the device back where it was, after a reset. The driver cannot tell
+                // that from a program that takes the device out of the domain and puts it back, so
+                // that is not refused, either.
                 if demand == Demand::Mandatory || self.state.lock().was_chosen(id) {
                     Ok(())
                 } else {
@@ -262,7 +264,7 @@ impl Endpoint {
                 }
             }
             Attached::Gone => {
-                // Whatever driver still has it sees that by itself; nothing is left to protect.
+                // The device can do no DMA, and its driver will notice that it is gone.
                 if !was_gone {
                     report_gone(self.dev());
                 }
@@ -283,14 +285,15 @@ impl Endpoint {
         }
     }
 
-    /// Keeps the device from doing DMA, with a message when that did not go as it should.
+    /// Keeps the device from doing DMA. There is a message if it is not in the blocking domain
+    /// then.
     ///
-    /// Context: may sleep; serialised for one device by the core.
+    /// Context: may sleep; the core serialises this for one device.
     ///
     /// # Errors
     ///
-    /// [`EIO`]: the IOMMU may still let the device do DMA. The device is kept off the bus, as long
-    /// as its driver leaves it at that.
+    /// [`EIO`]: the IOMMU may still let the device do DMA. The device's own register keeps it off
+    /// the bus, until its driver writes to that register.
     #[inline(never)]
     pub(crate) fn block(&self, domains: &Domains) -> Result {
         let was_gone = self.is_gone();
@@ -300,7 +303,7 @@ impl Endpoint {
         }
     }
 
-    /// Whether something is left to process context.
+    /// Whether a failed flush has left work for process context.
     ///
     /// Context: any.
     #[inline(never)]
@@ -308,9 +311,10 @@ impl Endpoint {
         self.state.lock().is_unsettled()
     }
 
-    /// The device is released: nothing is done to it from now on.
+    /// Restores what a failed flush left, and gives up ATS. Nothing is done to the device after
+    /// this.
     ///
-    /// Context: may sleep; serialised for one device by the core.
+    /// Context: may sleep; the core serialises this for one device.
     pub(super) fn release(&self) {
         let mut state = self.state.lock();
         state.settle(&self.pdev);
@@ -321,7 +325,7 @@ impl Endpoint {
     }
 }
 
-/// Does what a flush that failed has left to process context.
+/// Does in process context what a failed flush could not do.
 impl WorkItem for Endpoint {
     type Pointer = Arc<Endpoint>;
 
@@ -336,7 +340,7 @@ impl protocol::Device for Endpoint {
     type Blocked = Blocked;
     type NotBlocked = NotBlocked;
     type Requests = TranslatedRequests;
-    /// Whether ATS, where it may be on, could be switched on.
+    /// Whether ATS, if the domain allows it, could be switched on.
     type Entered = Result;
     type Failure = HypercallError;
     type State = State;
@@ -371,7 +375,7 @@ impl protocol::Device for Endpoint {
             }
             Err(failure) => {
                 if had_ats {
-                    // It was on before, so that this cannot fail.
+                    // ATS was on before, so this cannot fail.
                     let _ = state.switch_ats_on();
                 }
                 return Answer::Failed(failure);
@@ -386,7 +390,8 @@ impl protocol::Device for Endpoint {
         })
     }
 
-    /// By the IOMMU, else as far as the device obeys. Nothing is printed.
+    /// Has the IOMMU block the device; if that fails, writes to the device's own registers. Writes
+    /// no message.
     ///
     /// Context: any.
     fn call_block(
@@ -405,7 +410,7 @@ impl protocol::Device for Endpoint {
             Caller::Flush => state.silence_ats(),
         }
         let result = block(self.id, blocking);
-        // When that has failed, nothing but the device itself is left to be told.
+        // When the IOMMU could not block the device, only the device itself is left to be told.
         match caller {
             _ if result.is_ok() => state.forget_bus_master(),
             Caller::Core => bus_master::stop(&self.pdev),

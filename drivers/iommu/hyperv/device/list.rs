@@ -50,7 +50,7 @@ pub(crate) struct Devices {
     #[pin]
     endpoints: SpinLockIrq<List<Endpoint>>,
     serials: Serials,
-    /// Searches of the list that are under way.
+    /// How many searches of the list are under way.
     searches: Atomic<usize>,
 }
 
@@ -64,7 +64,7 @@ impl Devices {
         })
     }
 
-    /// Calls `f` for each device, until it fails.
+    /// Calls `f` for each device, until `f` fails.
     ///
     /// Context: any; `f` must not sleep.
     #[cfg(CONFIG_IOMMU_DEBUGFS)]
@@ -78,14 +78,14 @@ impl Devices {
         Ok(())
     }
 
-    /// Makes way for a new device of this id. One that the host has taken away is told that its id
-    /// is another device's now.
+    /// Makes way for a new device of this id. If the host has taken away a device that has the id,
+    /// no call names that device from now on.
     ///
-    /// Context: may sleep; serialised by the core with all that enters devices.
+    /// Context: may sleep; the core serialises this with all that enters devices.
     ///
     /// # Errors
     ///
-    /// [`EBUSY`]: a device that is there, or is not released yet, has the id.
+    /// [`EBUSY`]: a device that is still there, or was not seen to be gone, has the id.
     #[inline(never)]
     pub(crate) fn claim(&self, id: LogicalDeviceId) -> Result {
         let endpoints = self.endpoints.lock();
@@ -96,7 +96,7 @@ impl Devices {
         Ok(())
     }
 
-    /// The place of a new device in the list, behind all others.
+    /// The serial number of a new device, which puts it behind all others.
     pub(crate) fn next_serial(&self) -> Serial {
         self.serials.next()
     }
@@ -110,17 +110,17 @@ impl Devices {
         later.next().map(Arc::from)
     }
 
-    /// Enters a device.
+    /// Enters a device at the end of the list.
     pub(crate) fn add(&self, endpoint: ListArc<Endpoint>) {
         self.endpoints.lock().push_back(endpoint);
     }
 
-    /// Takes a device out, blocked.
+    /// Blocks a device, if it is not blocked yet, and takes it out of the list.
     ///
-    /// Context: may sleep; serialised for one device by the core.
+    /// Context: may sleep; the core serialises this for one device.
     pub(crate) fn release(&self, endpoint: &Endpoint, domains: &Domains) {
         protocol::release(self, endpoint, || {
-            // There was a message when that failed.
+            // There was a message if that failed.
             let _ = endpoint.block(domains);
         });
         endpoint.release();
@@ -130,7 +130,7 @@ impl Devices {
 /// A search that visits one device after the other.
 struct Search<'a> {
     devices: &'a Devices,
-    /// The device that is visited.
+    /// The device that `next` has returned last.
     endpoint: Option<Arc<Endpoint>>,
 }
 
@@ -144,14 +144,14 @@ impl<'a> Search<'a> {
     }
 
     /// The next device.
-    // Once, not in each caller.
+    // Kept out of line: one copy instead of one in each caller.
     #[inline(never)]
     fn next(&mut self) -> Option<&Endpoint> {
         let mut after = Serial::BEFORE_ALL;
         if let Some(endpoint) = self.endpoint.take() {
             after = endpoint.serial();
             if endpoint.is_unsettled() {
-                // It may be under way already. Somebody may hold the device's lock for long.
+                // The work may be queued already. It waits for the device's lock, perhaps for long.
                 let _ = workqueue::system_long().enqueue(endpoint);
             }
         }
@@ -162,7 +162,8 @@ impl<'a> Search<'a> {
 
 impl Drop for Search<'_> {
     fn drop(&mut self) {
-        // The last reference must not go after this.
+        // `remove` waits until no search is left, and then drops the last reference: so ours goes
+        // first.
         self.endpoint = None;
         self.devices.searches.fetch_sub(1, Release);
     }
@@ -171,7 +172,7 @@ impl Drop for Search<'_> {
 impl protocol::Devices for Devices {
     type Device = Endpoint;
 
-    /// The list's lock is held while one device is looked for, not while calls are made about it.
+    /// Holds the list's lock while it looks for the next device, not while it calls `f`.
     fn each(&self, mut f: impl FnMut(&Endpoint)) {
         let mut search = Search::new(self);
         while let Some(endpoint) = search.next() {
@@ -193,7 +194,8 @@ impl protocol::Devices for Devices {
                 cursor.move_next();
             }
         }
-        // A search may hold a reference. The last one must go here: what it frees may sleep.
+        // A search may hold a reference. The last reference must be dropped here, as freeing may
+        // sleep.
         while self.searches.load(Acquire) != 0 {
             fsleep(Delta::from_millis(1));
         }

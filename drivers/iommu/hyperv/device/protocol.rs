@@ -1,37 +1,38 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Who may enter a domain, and when: attaching a device, against giving a domain up, shutting down
-//! and releasing a device.
+//! Who may enter a domain, and when. Attaching a device races with giving a domain up, shutting
+//! down and releasing a device.
 //!
-//! One rule holds it together. Whoever closes a domain raises a flag first, and then looks at every
+//! One rule keeps this right. Whoever closes a domain first raises a flag, and then looks at every
 //! device under that device's lock. Whoever attaches a device looks at the flags under that lock,
-//! and makes the hypercall before letting go of it. So an attach either sees the flag, or is seen
-//! by the search.
+//! and makes the hypercall before it drops the lock. So either the attach sees the flag, or the
+//! search sees the attached device.
 //!
-//! No kernel types: this file is also built outside the kernel, where all interleavings are tried.
+//! No kernel types: this file is also built outside the kernel, where tests try all interleavings.
 
 /// Where the device's DMA goes, as far as the hypervisor said.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Place<D, B> {
-    /// Where it was found: DMA is not translated, or blocked by the host. After a crash: where the
-    /// crashed kernel had it.
+    /// Where the kernel found it: its DMA is not translated, or the host blocks it. After a crash:
+    /// where the crashed kernel had it.
     Initial,
-    /// Through a domain.
+    /// In a domain.
     In(D),
-    /// Nowhere.
+    /// Kept from doing DMA.
     Blocked(B),
 }
 
-/// A flag that closes domains. It is never lowered while anything else runs.
+/// A flag that closes domains. It is lowered only while nothing else runs.
 pub(crate) trait Flag {
-    /// Whether it is raised. The locks order this after a `raise`, not the flag itself.
+    /// Whether it is raised. The flag itself orders nothing: the devices' locks order this after a
+    /// `raise`.
     fn is_raised(&self) -> bool;
 
-    /// Raises it before anything that follows, and after anything that precedes. Whether it was
-    /// lowered so far.
+    /// Raises it, ordered after everything before and before everything after. Returns whether it
+    /// was lowered until then.
     fn raise(&self) -> bool;
 
-    /// Whether it is raised, and everything that preceded that is over.
+    /// Whether it is raised. If so, everything that preceded the raise is visible, too.
     fn is_raised_and_done(&self) -> bool;
 }
 
@@ -45,12 +46,12 @@ pub(crate) enum Answer<B, T, E> {
     Failed(E),
 }
 
-/// Who has a device blocked.
+/// Who wants a device to be blocked. This decides what may be done to the device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Caller {
-    /// The core, in process context: the changes of the device's translation are serialised.
+    /// The core, in process context. The core serialises changes of the device's translation.
     Core,
-    /// A flush that failed, in any context: nothing else is known about the device.
+    /// A flush that failed, in any context. Nothing is serialised with other users of the device.
     Flush,
 }
 
@@ -64,7 +65,7 @@ pub(crate) trait Device {
     type NotBlocked;
     /// What it may do in a domain.
     type Requests;
-    /// What else there is to say about a device that was attached.
+    /// What else is known about a device that was attached.
     type Entered;
     /// Why it could not be attached.
     type Failure;
@@ -74,7 +75,8 @@ pub(crate) trait Device {
     /// Calls `f` with the device's lock held.
     fn locked<R>(&self, f: impl FnOnce(&mut Self::State) -> R) -> R;
 
-    /// The device's place. It never lags behind the hypervisor: the lock is held over the calls.
+    /// The device's place. The lock is held over the hypercalls, so it never lags behind the
+    /// hypervisor.
     fn place(state: &mut Self::State) -> &mut Place<Self::Domain, Self::Blocked>;
 
     /// Has the hypervisor put the device into a domain, in place of the one it is in.
@@ -85,7 +87,8 @@ pub(crate) trait Device {
         requests: Self::Requests,
     ) -> Answer<Self::Blocked, Self::Entered, Self::Failure>;
 
-    /// Has the hypervisor block the device; when that fails, the device itself is told.
+    /// Has the hypervisor block the device. If that fails, tells the device itself to stay off the
+    /// bus.
     fn call_block(
         &self,
         state: &mut Self::State,
@@ -99,8 +102,8 @@ pub(crate) trait Devices {
     /// A device.
     type Device: Device;
 
-    /// Calls `f` for each device that is there all the while, and perhaps for others that come or
-    /// go meanwhile. No lock is held that another device's call would wait for.
+    /// Calls `f` for each device that is in the list throughout, and perhaps for others that come
+    /// or go meanwhile. Holds no lock that a call about another device would wait for.
     fn each(&self, f: impl FnMut(&Self::Device));
 
     /// Takes a device out.
@@ -111,22 +114,22 @@ pub(crate) trait Devices {
 pub(crate) enum Attached<T, E> {
     /// The device is in the domain.
     Yes(T),
-    /// The domain is closed; the device is where it was.
+    /// The domain is closed, and the device is where it was.
     Refused,
-    /// The same, of a device that is blocked.
+    /// The domain is closed, and the device stays blocked.
     StaysBlocked,
     /// The host has taken the device away.
     Gone,
-    /// The hypervisor failed the call; the device is where it was.
+    /// The hypervisor refused, and the device is where it was.
     Failed(E),
 }
 
-/// What became of a domain's devices.
+/// How many devices were blocked, and how many were not.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Tally {
     /// Devices that were blocked.
     pub(crate) blocked: usize,
-    /// Devices that may still do DMA if they master the bus in spite of us.
+    /// Devices that may still do DMA if they master the bus although they were told not to.
     pub(crate) lost: usize,
 }
 
@@ -140,7 +143,7 @@ impl Tally {
     }
 }
 
-/// Whether a domain was given up before.
+/// When a domain was given up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum GivenUp {
     Now,
@@ -175,7 +178,7 @@ pub(crate) fn attach<D: Device, F: Flag>(
     })
 }
 
-/// Blocks a device, whatever it is in.
+/// Blocks a device, whichever domain it is in.
 pub(crate) fn block<D: Device>(
     device: &D,
     blocking: Option<D::Domain>,
@@ -209,11 +212,11 @@ fn block_locked<D: Device>(
     result
 }
 
-/// Gives up a domain that cannot be flushed: blocks its devices, before memory that they may still
+/// Gives up a domain that cannot be flushed: blocks its devices before memory that they may still
 /// reach is reused.
 ///
-/// Each caller frees such memory, not only the first one. So none returns before the devices are
-/// blocked: each one searches, until a search has emptied the domain.
+/// Every caller frees such memory, not only the first one. So each caller searches until a search
+/// has emptied the domain, and none returns before the devices are blocked.
 pub(crate) fn give_up<L: Devices, F: Flag>(
     devices: &L,
     stale: &F,
@@ -224,7 +227,7 @@ pub(crate) fn give_up<L: Devices, F: Flag>(
     if emptied.is_raised_and_done() {
         return (GivenUp::Before, Tally::default());
     }
-    // The flag first, then the search: no device enters after it.
+    // The flag comes first, so no device enters after the search has looked at it.
     let given_up = if stale.raise() {
         GivenUp::Now
     } else {
@@ -236,7 +239,7 @@ pub(crate) fn give_up<L: Devices, F: Flag>(
             tally.count(result);
         }
     });
-    // A device that could not be blocked is tried again by the next caller.
+    // If a device could not be blocked, the next caller tries again.
     if tally.lost == 0 {
         let _ = emptied.raise();
     }
@@ -249,16 +252,17 @@ pub(crate) fn shut_down<L: Devices, F: Flag>(
     shut_down: &F,
     blocking: Option<<L::Device as Device>::Domain>,
 ) -> Tally {
-    // The flag first, then the devices: none enters a domain after it.
+    // The flag comes first, so no device enters a domain after it was looked at.
     let _ = shut_down.raise();
     let mut tally = Tally::default();
     devices.each(|device| tally.count(block(device, blocking)));
     tally
 }
 
-/// Releases a device: has `block` block it, unless it is blocked, and takes it out.
+/// Releases a device: has `block` block it, unless it is blocked already, and takes it out of the
+/// list.
 pub(crate) fn release<L: Devices>(devices: &L, device: &L::Device, block: impl FnOnce()) {
-    // In this order: whoever searches finds the device as long as it may be in a domain.
+    // Blocked first: a search must find the device as long as it may be in a domain.
     if !device.locked(|state| matches!(*<L::Device as Device>::place(state), Place::Blocked(_))) {
         block();
     }

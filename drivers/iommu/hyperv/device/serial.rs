@@ -7,12 +7,12 @@ use kernel::sync::atomic::{
     Atomic, //
 };
 
-/// Where a device stands in the list: later ones have higher numbers.
+/// The place of a device in the list. Devices that were found later have higher numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Serial(u64);
 
 impl Serial {
-    /// No device has it.
+    /// Lower than the number of any device.
     pub(super) const BEFORE_ALL: Serial = Serial(0);
 }
 
@@ -24,7 +24,7 @@ impl Serials {
         Serials(Atomic::new(0))
     }
 
-    /// A number behind all others.
+    /// A number higher than all given out before.
     ///
     /// Context: any.
     pub(super) fn next(&self) -> Serial {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What changes of a device: where its DMA goes, and what of that its own registers are told.
+//! The part of a device that changes: where its DMA goes, and what its own registers are set to.
 
 use super::{
     block::Blocked,
@@ -32,34 +32,34 @@ use kernel::{
 /// Where the device's DMA goes, as far as the hypervisor said.
 pub(crate) type Place = protocol::Place<DomainId, Blocked>;
 
-/// What changes of a device.
+/// The part of a device that changes.
 pub(crate) struct State {
     pub(crate) place: Place,
-    /// The domain, other than the blocking one, that the core has last put the device into.
+    /// The domain, other than the blocking one, that the core put the device into last.
     chosen: Option<DomainId>,
-    /// On only while the device is in a domain with a table. [`None`] as well when the device is
-    /// released.
+    /// The device's ATS, on only while the device is in a domain with a table. [`None`] if the
+    /// device or the IOMMU has none, and after the device was released.
     ats: Option<Ats>,
-    /// A flush that failed has written registers of the device; what the kernel keeps about them is
-    /// to follow in process context.
+    /// A failed flush writes only the device's registers. What the kernel keeps about these
+    /// registers is corrected later, in process context.
     unsettled: Unsettled,
-    /// Where it was when the system went to sleep.
+    /// Where the device was when the system went to sleep.
     #[cfg(CONFIG_HIBERNATION)]
     pub(crate) slept: Option<Place>,
 }
 
-/// What is left to process context.
+/// What a failed flush has left to process context.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Unsettled {
     Nothing,
-    /// ATS is off.
+    /// The flush has switched ATS off.
     Ats,
-    /// ATS is off, and the device could not be blocked but by itself.
+    /// The flush has switched ATS off, and only the device's own register keeps it off the bus.
     BusMaster,
 }
 
 impl State {
-    /// Of a device that nothing was done about so far.
+    /// The state of a new device. Prepares the device's ATS.
     ///
     /// Context: may sleep.
     pub(super) fn new(pdev: &pci::Device, ats: AtsSupport) -> State {
@@ -84,17 +84,17 @@ impl State {
         )
     }
 
-    /// Whether no call may name the device.
+    /// Whether the device's id is another device's now, so that no call may name this one.
     pub(crate) fn is_replaced(&self) -> bool {
         self.place == Place::Blocked(Blocked::Replaced)
     }
 
-    /// The core puts the device into a domain.
+    /// Notes that the core puts the device into a domain.
     pub(super) fn choose(&mut self, id: DomainId) {
         self.chosen = Some(id);
     }
 
-    /// Whether that is the domain that the core has last put the device into.
+    /// Whether `id` is the domain that the core put the device into last.
     pub(super) fn was_chosen(&self, id: DomainId) -> bool {
         self.chosen == Some(id)
     }
@@ -104,12 +104,12 @@ impl State {
         self.ats.is_some()
     }
 
-    /// Takes the device's ATS out, which is off, before the device is released.
+    /// Takes the device's ATS, which must be off, out of the state before the device is released.
     pub(super) fn take_ats(&mut self) -> Option<Ats> {
         self.ats.take()
     }
 
-    /// Lets the device ask for translations, if it can and the IOMMU answers.
+    /// Lets the device ask for translations, if both the device and the IOMMU can.
     pub(super) fn switch_ats_on(&mut self) -> Result {
         match &mut self.ats {
             Some(ats) => ats.switch_on(TranslationUnit::Size4K),
@@ -117,42 +117,42 @@ impl State {
         }
     }
 
-    /// Keeps the device from asking for translations. Whether it was allowed to.
+    /// Keeps the device from asking for translations. Returns whether it was allowed to before.
     pub(super) fn switch_ats_off(&mut self) -> bool {
         self.ats.as_mut().is_some_and(Ats::switch_off)
     }
 
-    /// The same in any context; something may be left to process context.
+    /// As [`Self::switch_ats_off`], in any context; what needs process context is left to `settle`.
     pub(super) fn silence_ats(&mut self) {
         if self.ats.as_mut().is_some_and(Ats::silence) && self.unsettled == Unsettled::Nothing {
             self.unsettled = Unsettled::Ats;
         }
     }
 
-    /// The device was told by its registers alone to stay off the bus.
+    /// Notes that a failed flush has kept the device off the bus by its register alone.
     pub(super) fn leave_bus_master(&mut self) {
         self.unsettled = Unsettled::BusMaster;
     }
 
-    /// Whether something is left to process context.
+    /// Whether a failed flush has left work for process context.
     pub(super) fn is_unsettled(&self) -> bool {
         self.unsettled != Unsettled::Nothing
     }
 
-    /// The device is where it should be, whatever was told to itself before.
+    /// Notes that the IOMMU controls the device again, so that it need not be kept off the bus.
     pub(super) fn forget_bus_master(&mut self) {
         if self.unsettled == Unsettled::BusMaster {
             self.unsettled = Unsettled::Ats;
         }
     }
 
-    /// Does what was left to process context, as far as it still applies.
+    /// Does what a failed flush has left to process context, as far as it still applies.
     pub(super) fn settle(&mut self, pdev: &pci::Device) {
         let left = mem::replace(&mut self.unsettled, Unsettled::Nothing);
         if left == Unsettled::Nothing {
             return;
         }
-        // An attach since then has put it right, and may have switched ATS on.
+        // An attach since then may have switched ATS on again, and has put its state right.
         if let Some(ats) = self.ats.as_mut().filter(|ats| ats.is_silenced()) {
             ats.switch_off();
         }
@@ -162,8 +162,8 @@ impl State {
     }
 }
 
-/// The function's ATS, if it has that, ready to be switched on. Not made ready after a crash: that
-/// would switch ATS off, which the device may be using.
+/// The function's ATS, if it has it, ready to be switched on. After a crash ATS is not made ready:
+/// that would switch it off, and the device may be using it.
 fn usable_ats(pdev: &pci::Device) -> Option<Ats> {
     let mut ats = Ats::of(pdev)?;
     if readings::follows_a_crash() {

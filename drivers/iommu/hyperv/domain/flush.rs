@@ -1,11 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Flushing a domain: the only hypercalls that are made all the time.
+//! Flushing a domain: the driver's only hypercalls on the path of every unmap.
 //!
-//! What does not change between two flushes is prepared: the input of a domain's flush when the
-//! domain is made (`state.rs`), the inputs of list flushes, one for each CPU, when the IOMMU is
-//! (`list_flush.rs`). No lock is taken,
-//! and nothing is written that another CPU writes, too.
+//! Inputs are prepared in advance. That of a whole flush is prepared with its domain (`state.rs`),
+//! those of list flushes, one for each CPU, with the IOMMU (`list_flush.rs`). A flush takes no
+//! lock, and writes nothing that another CPU writes, too.
 
 use super::{
     flush_range::{
@@ -54,7 +53,7 @@ use kernel::{
 };
 
 impl Domain {
-    /// Drops all that is cached of the domain. When that fails, its devices are blocked.
+    /// Drops all that is cached of the domain. If that fails, this blocks the domain's devices.
     ///
     /// Context: any but NMI.
     #[inline(always)]
@@ -67,7 +66,7 @@ impl Domain {
         self.conclude_whole(outcome)
     }
 
-    /// Drops what is cached of a range, or more. When that fails, the domain's devices are blocked.
+    /// Drops what is cached of a range, or more. If that fails, this blocks the domain's devices.
     ///
     /// Context: any but NMI.
     #[inline(always)]
@@ -86,7 +85,7 @@ impl Domain {
         }
     }
 
-    /// As [`Self::flush_range`], for ranges that are no block, and hosts that know no lists.
+    /// As [`Self::flush_range`], for a range that is no block, or a host that does not know lists.
     #[inline(never)]
     fn flush_cover(&self, gather: &Gather) -> FlushOutcome {
         let lists = self.instance.list_flush();
@@ -132,10 +131,11 @@ impl Domain {
             Err(failure) => {
                 self.listed.counters().count_failure();
                 if self.emptied.load(Acquire) {
-                    // No device is in the domain, nor will one be: there is nothing to make up for.
+                    // No device is in the domain, and none may enter: stale entries do no harm.
                     return FlushOutcome::Stale;
                 }
-                // After that the hypervisor has forgotten the domain.
+                // Once the IOMMU is closed, the hypervisor may have forgotten the domain: then the
+                // failure says nothing about lists.
                 if !self.instance.domains().is_closed() {
                     lists.note(failure);
                 }
@@ -161,12 +161,13 @@ impl Domain {
         }
     }
 
-    /// No flush works.
+    /// Blocks the domain's devices, as neither kind of flush works.
     fn give_up(&self, failure: HypercallError) {
         let (given_up, tally) = self
             .instance
             .give_up(self.id, self.listed.stale(), &self.emptied);
-        // At shutdown the hypervisor has forgotten the domain, and the devices are blocked.
+        // Once the IOMMU is closed, the devices are blocked, and the hypervisor may have forgotten
+        // the domain: then the failure is not worth a message.
         if given_up == GivenUp::Now && !self.instance.domains().is_closed() {
             let words = [
                 Word::Domain(self.id),
@@ -180,7 +181,7 @@ impl Domain {
     }
 }
 
-/// The block that a range is, if it is one.
+/// The one block that is exactly the gathered range, if there is one.
 #[inline(always)]
 fn block(gather: &Gather) -> Option<Descriptor> {
     flush_range::block(gather.first().as_u64(), gather.last().as_u64())

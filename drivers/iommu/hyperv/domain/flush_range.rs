@@ -30,7 +30,7 @@ const PAGE_SHIFT: u32 = 12;
 /// Width of a page number, in bits.
 const PAGE_NUMBER_BITS: u32 = 64 - PAGE_SHIFT;
 
-/// Where a descriptor has s; the page number starts behind it.
+/// The bits of a descriptor that hold s; the bits above hold the page number.
 const SHIFT_MASK: u64 = (1 << PAGE_SHIFT) - 1;
 
 /// A descriptor as the hypervisor takes it: page number in bits 63:12, s in bits 5:0.
@@ -43,9 +43,9 @@ pub(crate) fn block(first: u64, last: u64) -> Option<Descriptor> {
     // Within a block, only low bits of the address differ, and these take all values.
     let differ = first ^ last | SHIFT_MASK;
     let is_block = differ & differ.wrapping_add(1) == 0 && first & differ == 0;
-    // A block has 2^12 bytes or more; half of them is a number that no register is too small for.
+    // Half of a block's size: the whole size can be 2^64, which no register holds.
     let half = (differ >> 1) + 1;
-    // 64 bits wide throughout, or the compiler shares a constant with its caller at a loss.
+    // 64 bits wide throughout: with 32, the compiler's code for the callers was worse.
     let log2 = u64::from(half.trailing_zeros()) + 1;
     is_block.then(|| first.wrapping_add(log2.wrapping_sub(PAGE_SHIFT.into())))
 }
@@ -54,7 +54,7 @@ pub(crate) fn block(first: u64, last: u64) -> Option<Descriptor> {
 pub(crate) fn bounds(blocks: &[Descriptor]) -> (u64, u64) {
     let first = blocks.first().map_or(0, |block| block & !SHIFT_MASK);
     let last = blocks.last().map_or(u64::MAX, |block| {
-        // At least a page, at most all of the address space.
+        // A block is at least a page and at most the whole address space.
         let bits = PAGE_SHIFT + (block & SHIFT_MASK) as u32;
         block & !SHIFT_MASK | !u64::MAX.checked_shl(bits).unwrap_or(0)
     });
@@ -69,8 +69,8 @@ pub(crate) struct Cover {
 }
 
 impl Cover {
-    /// Covers the bytes `first..=last`, rounded out to whole pages. When these are in the wrong
-    /// order, which is no range, everything is covered.
+    /// Covers the bytes `first..=last`, rounded out to whole pages. If `last` is below `first`,
+    /// which is no range, everything is covered.
     #[inline(never)]
     pub(crate) fn new(first: u64, last: u64) -> Cover {
         let mut cover = Cover {
@@ -96,10 +96,11 @@ impl Cover {
         cover
     }
 
-    /// The same in at most two blocks, which together are less than twice as long as the range.
+    /// Covers the same bytes in at most two blocks, which together are less than twice as long as
+    /// the range.
     ///
-    /// They meet where the range has its page number with the most trailing zeros: each is as long
-    /// as its side of that page, rounded up to a power of two.
+    /// The blocks meet at the page of the range whose number has the most trailing zeros. Each is
+    /// as long as its side of the range, rounded up to a power of two.
     #[inline(never)]
     pub(crate) fn of_few(first: u64, last: u64) -> Cover {
         let (first_page, last_page) = (first >> PAGE_SHIFT, last >> PAGE_SHIFT);
@@ -126,8 +127,8 @@ impl Cover {
         cover
     }
 
-    /// Adds a block. There is always room; if there were not, the whole address space would be
-    /// covered instead.
+    /// Adds a block. There is always room for it. If there were none, this would cover the whole
+    /// address space instead.
     #[inline]
     fn push(&mut self, page: u64, shift: u32) {
         let descriptor = page << PAGE_SHIFT | u64::from(shift);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Paging domains: a device's DMA goes through a table of the guest.
+//! Paging domains: the guest's page tables translate a device's DMA.
 
 use super::state::Domain;
 use crate::{
@@ -51,14 +51,14 @@ use kernel::{
     },
 };
 
-/// Allocates a domain for `dev`, with a table near to the device; with 4 levels, when the host
-/// turns out to take no more.
+/// Allocates a domain for `dev`, with a table on the device's NUMA node. If the host refuses a
+/// 5-level table, the domain gets one of 4 levels.
 ///
 /// Context: may sleep.
 ///
 /// # Errors
 ///
-/// [`ENOMEM`], or what the hypervisor's refusal stands for; there is a message about that.
+/// [`ENOMEM`], or the errno of the hypervisor's refusal, with a message.
 pub(crate) fn allocate(
     instance: &'static Instance,
     dev: &device::Device,
@@ -68,7 +68,7 @@ pub(crate) fn allocate(
     domain.inspect_err(|_| report(dev, refusal))
 }
 
-/// As [`allocate`], with the hypervisor's refusal, if any, instead of a message.
+/// As [`allocate`]; instead of a message, the hypervisor's refusal, if any, is left in `refusal`.
 pub(crate) fn allocate_for(
     instance: &'static Instance,
     node: pt::Node,
@@ -104,9 +104,9 @@ fn allocate_in(
             },
             width: aperture.table_width(),
         },
-        // All that an entry can hold.
+        // The widest addresses that an entry can hold.
         output_width: 52,
-        // Gathers become page-selective flushes, gaps included.
+        // Each unmap is gathered into one range, gaps included, for `flush`.
         features: pt::Features::FLUSH_RANGE,
         last: Iova::new(aperture.last()),
         page_sizes: instance.offer().page_sizes(),
@@ -157,8 +157,8 @@ impl iommu::domain::Domain for Domain {
 
     #[inline]
     fn flush_all(&self) {
-        // The devices are blocked when this fails, so that the caller may free what it likes; one
-        // that the IOMMU could not be made to block was told to stay off the bus.
+        // When this fails, the devices are blocked, so the caller may free the memory. A device
+        // that the IOMMU could not block was told by its own registers to stay off the bus.
         let _ = self.flush_whole();
     }
 }
@@ -175,12 +175,12 @@ impl TableDomain for Domain {
     #[inline]
     fn release(&self) -> TableFate {
         if self.listed.stale().load(Relaxed) {
-            // Whether a delete drops what is cached is not documented: the domain stays.
+            // A delete may leave cached entries behind, so the table must stay.
             self.listed.retire();
             return TableFate::Leak;
         }
-        // Nothing says that a delete drops what is cached, and entries that point at the tables may
-        // be. No device is attached any more, so none comes back after this.
+        // A delete may leave cached entries behind, and these may point at the tables. No device is
+        // attached any more, so nothing is cached after this flush.
         if !self.instance.domains().is_closed() && self.flush_whole() == FlushOutcome::Stale {
             self.listed.retire();
             return TableFate::Leak;

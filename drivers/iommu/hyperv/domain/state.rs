@@ -15,17 +15,17 @@ use kernel::{
     sync::atomic::AtomicFlag, //
 };
 
-/// What the driver keeps for a paging domain; the table is the kernel's.
+/// What the driver keeps for a paging domain. The page table itself is in the kernel's `Paging`.
 pub(crate) struct Domain {
     pub(super) instance: &'static Instance,
     pub(super) id: DomainId,
-    /// Its flush, prepared.
+    /// The prepared flush of the whole domain.
     pub(super) whole: FixedCall<FlushDeviceDomain>,
     pub(super) listed: Listed,
-    /// A device that may have ATS on was attached once: what a flush costs, not what it must do,
-    /// depends on that.
+    /// A device that may use ATS was attached at some time. This decides what a flush costs, not
+    /// what it must do.
     pub(super) has_device_tlbs: AtomicFlag,
-    /// After it was closed for a flush that failed, each device was seen to be blocked: nothing is
-    /// left to be done.
+    /// The domain was given up, and each of its devices was seen to be blocked: another flush that
+    /// fails has nothing to do.
     pub(super) emptied: AtomicFlag,
 }

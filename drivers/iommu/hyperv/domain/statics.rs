@@ -18,7 +18,7 @@ use kernel::{
     prelude::*,
 };
 
-/// DMA addresses are guest physical addresses.
+/// The domain in which DMA addresses are guest physical addresses.
 pub(crate) struct Identity;
 
 #[vtable]
@@ -30,7 +30,7 @@ impl StaticDomainOps for Identity {
     #[inline]
     fn attach(target: &AttachTarget<'_, PvIommu>) -> Result {
         let domains = target.instance().domains();
-        // There was a message when it could not be made at first.
+        // When it could not be made at first, there was a message.
         let identity = domains.want_identity().ok_or(ENODEV)?;
         let endpoint = target.endpoint();
         let closed_by = [domains.closed()];
@@ -43,7 +43,7 @@ impl StaticDomainOps for Identity {
     }
 }
 
-/// Nothing gets through.
+/// The domain that lets no DMA through.
 pub(crate) struct Blocking;
 
 #[vtable]

@@ -4,8 +4,8 @@
 //!
 //! No kernel types: this file is also built and tested outside the kernel.
 
-/// Narrowest IOVA width that makes sense, in bits: the MSI window below 4 GiB must lie in the
-/// aperture, and devices with 32-bit addresses must find room.
+/// Narrowest IOVA width that the driver takes, in bits. The MSI window below 4 GiB must lie in the
+/// aperture, and so must the addresses of devices with 32-bit DMA.
 pub(crate) const MIN_WIDTH: u8 = 32;
 
 /// Widest aperture of a 4-level table, in bits.
@@ -18,11 +18,11 @@ pub(crate) const MAX_WIDTH_4_LEVEL: u8 = 47;
 /// Widest aperture of a 5-level table, in bits; see [`MAX_WIDTH_4_LEVEL`].
 pub(crate) const MAX_WIDTH_5_LEVEL: u8 = 56;
 
-/// Width up to which 4 levels serve, in bits. There are no 3-level tables in this interface.
+/// Widest IOVA that 4 levels serve, in bits. The interface has no 3-level tables.
 const WIDTH_4_LEVEL: u8 = 48;
 
-/// What one entry of the top level spans, in bits: a table cannot be narrower. A narrower aperture
-/// is a part of what its table spans.
+/// What one entry of the top level of a 4-level table spans, in bits. A table cannot be narrower; a
+/// narrower aperture is a part of what its table spans.
 const MIN_TABLE_WIDTH_4_LEVEL: u8 = 39;
 /// The same with 5 levels.
 const MIN_TABLE_WIDTH_5_LEVEL: u8 = 48;

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The inputs of hypercalls about device domains, filled in.
+//! Fills in the inputs of hypercalls about device domains.
 //!
-//! No other file names the fields of these inputs. So a kernel tree whose own headers have the
-//! layouts, with other fields, needs another form of this file and of no other one. The driver of
-//! the root partition uses it, too. Numbers are given here as hypercalls take them; `calls.rs` of
-//! either driver keeps them apart by their types.
+//! No other file names the fields of these inputs. So a kernel tree whose own headers have these
+//! layouts under other names needs another version of this file only. The driver of the root
+//! partition's IOMMU uses this file, too. It takes plain numbers; `calls.rs` of either driver gives
+//! them types.
 //!
 //! C header: [`include/hyperv/hv_pviommu.h`](srctree/include/hyperv/hv_pviommu.h)
 
@@ -27,13 +27,13 @@ use kernel::bindings::{
 /// Which stage of translation a domain is of.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Stage {
-    /// By tables of the partition's own.
+    /// The partition's own page tables translate.
     First,
-    /// By tables that the hypervisor keeps.
+    /// Page tables that the hypervisor keeps translate.
     Second,
 }
 
-/// Where a domain's number stands in its name, in bytes.
+/// The offset of a domain's number in its name, in bytes.
 pub(crate) const DOMAIN_NUMBER_OFFSET: usize = offset_of!(hv_input_device_domain, id);
 
 /// The name of the domain `number` of this partition.
@@ -50,7 +50,8 @@ pub(crate) fn domain(stage: Stage, number: u32) -> hv_input_device_domain {
     }
 }
 
-/// A domain is to be made. The hypervisor is to see to it that what was begun goes on.
+/// Creates a domain. By its name, the flag demands forward progress of the hypervisor; no document
+/// says what that means.
 pub(crate) fn create(domain: hv_input_device_domain) -> hv_input_create_device_domain {
     hv_input_create_device_domain {
         device_domain: domain,
@@ -59,8 +60,8 @@ pub(crate) fn create(domain: hv_input_device_domain) -> hv_input_create_device_d
     }
 }
 
-/// What a domain does with DMA: `HV_DEVICE_DOMAIN_*`, and the guest physical address of its top
-/// table.
+/// Configures what a domain does with DMA: `flags` are `HV_DEVICE_DOMAIN_*`, `page_table_root` is
+/// the guest physical address of its top table.
 pub(crate) fn configure(
     domain: hv_input_device_domain,
     flags: u64,
@@ -73,7 +74,7 @@ pub(crate) fn configure(
     }
 }
 
-/// A device is to be put into a domain.
+/// Attaches a device to a domain.
 pub(crate) fn attach(
     domain: hv_input_device_domain,
     device_id: u64,
@@ -84,7 +85,7 @@ pub(crate) fn attach(
     }
 }
 
-/// A device is to be taken out of its domain.
+/// Detaches a device from its domain.
 pub(crate) fn detach(device_id: u64) -> hv_input_detach_device_domain {
     hv_input_detach_device_domain {
         partition_id: HV_PVIOMMU_PARTITION_SELF as u64,
@@ -92,7 +93,7 @@ pub(crate) fn detach(device_id: u64) -> hv_input_detach_device_domain {
     }
 }
 
-/// What comes before the list of blocks that a domain is to be flushed of.
+/// The header of a list flush; the list of blocks follows it.
 pub(crate) fn list_flush(domain: hv_input_device_domain) -> hv_input_flush_device_domain_list {
     hv_input_flush_device_domain_list {
         device_domain: domain,

@@ -2,9 +2,11 @@
 
 //! One function per hypercall.
 //!
-//! Inputs are chosen here and filled in by [`blocks`], and nowhere else. Nothing is printed and no
-//! state is kept: callers know what a failure means. Of the flushes only the inputs are here:
-//! `domain/flush.rs` makes the calls. Context, for all: any but NMI, interrupts on or off.
+//! This file chooses the inputs, and [`blocks`] fills them in. Nothing is printed and no state is
+//! kept: callers know what a failure means. Of the flushes on the path of every unmap, only the
+//! inputs are here; `domain/flush.rs` makes the calls.
+//!
+//! Context, for all: any but NMI, interrupts on or off.
 
 use super::{
     blocks::{
@@ -26,7 +28,7 @@ use kernel::hyperv::{
     status::HypercallError, //
 };
 
-/// Makes a call, and leaves a trace of its failure.
+/// Makes a call, and traces its failure.
 fn call<C: Call>(input: &C::Input) -> Result<C::Output, HypercallError> {
     hypercall::call::<C>(input).inspect_err(|failure| trace::hypercall_failed(C::CODE, *failure))
 }
@@ -52,7 +54,7 @@ pub(crate) fn get_capabilities() -> Result<HostReport, HypercallError> {
     })
 }
 
-/// Whether the guest may attach a device.
+/// What the hypervisor says about a device and the IOMMU.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum DeviceIommu {
     /// The device is behind the para-virtualized IOMMU.
@@ -100,7 +102,7 @@ pub(crate) fn attach(id: DomainId, device: LogicalDeviceId) -> Result<(), Hyperc
     call::<AttachDeviceDomain>(&blocks::attach(device_domain(id), device.as_u64()))
 }
 
-/// Takes a device out of its domain: its DMA is blocked.
+/// Takes a device out of its domain. The hypervisor blocks its DMA from then on.
 #[inline(never)]
 pub(crate) fn detach(device: LogicalDeviceId) -> Result<(), HypercallError> {
     call::<DetachDeviceDomain>(&blocks::detach(device.as_u64()))
@@ -114,8 +116,8 @@ pub(crate) fn delete(id: DomainId) -> Result<(), HypercallError> {
     })
 }
 
-/// Drops all that is cached of a domain. Where that is done all the time, `domain/flush.rs` does
-/// it.
+/// Drops all that is cached of a domain. `domain/flush.rs` does the same on the path of every
+/// unmap.
 #[inline(never)]
 pub(crate) fn flush(id: DomainId) -> Result<(), HypercallError> {
     call::<FlushDeviceDomain>(&flush_input(id))
@@ -130,7 +132,7 @@ pub(crate) fn flush_input(id: DomainId) -> hv_input_flush_device_domain {
     }
 }
 
-/// The header of [`FlushDeviceDomainList`]. The domain's number is filled in by each call.
+/// The header of [`FlushDeviceDomainList`]. Each call fills in the domain's number.
 pub(crate) fn flush_list_header() -> hv_input_flush_device_domain_list {
     blocks::list_flush(numbered_domain(HV_DEVICE_DOMAIN_ID_NULL))
 }

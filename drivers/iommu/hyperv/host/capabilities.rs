@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Which IOMMUs this driver can serve.
+//! Decides which IOMMUs the driver can serve.
 //!
 //! No kernel types: this file is also built and tested outside the kernel.
 
@@ -9,13 +9,13 @@ use super::aperture::{
     Levels, //
 };
 
-/// Bits of the host's answer; the numbers of `HV_IOMMU_CAP_*`.
+/// Bits of the host's report; the same numbers as `HV_IOMMU_CAP_*` of the C header.
 pub(crate) const CAP_PRESENT: u64 = 1 << 0;
 pub(crate) const CAP_S1: u64 = 1 << 2;
 pub(crate) const CAP_S1_5LVL: u64 = 1 << 3;
 pub(crate) const CAP_ATS: u64 = 1 << 5;
 
-/// The one page size that every table needs, in bytes: also the bit of the bitmap.
+/// The page size that every table needs, in bytes. It is also this size's bit in the bitmap.
 pub(crate) const BASE_PAGE: u64 = 4096;
 
 /// What the host reports.
@@ -48,7 +48,7 @@ pub(crate) enum AtsSupport {
 /// Why an IOMMU cannot be served.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Unusable {
-    /// There is none: nothing to say.
+    /// There is none, which needs no message.
     Absent,
     /// It has no stage-1 translation.
     NoStage1,
@@ -59,8 +59,9 @@ pub(crate) enum Unusable {
 }
 
 impl Capabilities {
-    /// Whether an IOMMU of these capabilities can go on where one of `former` ones has stopped:
-    /// with its tables, their addresses and pages, and with the devices' own translations.
+    /// Whether an IOMMU of these capabilities can take the place of one of `former` capabilities.
+    /// Its tables must be as deep and as wide, it must have the same page sizes, and it must have
+    /// ATS if the former one had it.
     #[allow(dead_code)] // Without hibernation nobody asks.
     pub(crate) fn replaces(&self, former: &Capabilities) -> bool {
         self.aperture.width >= former.aperture.width
@@ -71,7 +72,7 @@ impl Capabilities {
 }
 
 impl HostReport {
-    /// Judges what the host reports.
+    /// Decides whether the driver can serve the IOMMU.
     pub(crate) fn judge(&self) -> Result<Capabilities, Unusable> {
         if self.flags & CAP_PRESENT == 0 {
             return Err(Unusable::Absent);

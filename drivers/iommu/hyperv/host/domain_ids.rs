@@ -15,8 +15,9 @@ pub(crate) struct DomainId(u32);
 impl DomainId {
     /// The lowest number: 0 is `HV_DEVICE_DOMAIN_ID_DEFAULT`.
     const FIRST: u32 = 1;
-    /// The lowest number of a kernel that runs beside the domains of a crashed one, which begin at
-    /// [`Self::FIRST`]. So it collides with none of them, whatever a collision looks like.
+    /// The lowest number of a kernel that runs after a crash. The crashed kernel's domains still
+    /// exist, and begin at [`Self::FIRST`]. Starting far above avoids collisions, because no
+    /// document says how the hypervisor answers one.
     const FIRST_HIGH: u32 = 0x10_0000;
     /// The highest number, far below `HV_DEVICE_DOMAIN_ID_NULL`.
     const LAST: u32 = Ida::LAST;
@@ -25,8 +26,8 @@ impl DomainId {
         self.0
     }
 
-    /// The `n`th number, from 1, of a domain that lets devices through in a guest that has no other
-    /// domains. [`None`] for 0, and when there are no more.
+    /// The `n`th number for `passage.rs`, counted from 1. [`None`] if `n` is 0 or there are no
+    /// more. A guest that needs these numbers has no other domains.
     #[cfg(CONFIG_HIBERNATION)]
     pub(crate) fn of_passage(n: u32) -> Option<DomainId> {
         let id = DomainId(DomainId::FIRST_HIGH.checked_add(n)?);
@@ -35,7 +36,7 @@ impl DomainId {
 }
 
 impl fmt::Display for DomainId {
-    // Once, not in each message.
+    // Kept out of line: one copy instead of one in each message.
     #[inline(never)]
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.0)
@@ -44,9 +45,9 @@ impl fmt::Display for DomainId {
 
 /// The numbers in use.
 ///
-/// A number is taken before the hypervisor is told of it and given back only when the hypervisor
-/// said that it forgot it. One that the hypervisor may still know is never given back: it is
-/// retired, by doing nothing.
+/// A number is taken before the hypervisor is told of it. It is given back only after the
+/// hypervisor has confirmed that it forgot it. A number that the hypervisor may still know is never
+/// given back; that retires it.
 #[pin_data]
 pub(crate) struct DomainIds {
     #[pin]
@@ -59,7 +60,7 @@ pub(crate) struct DomainIds {
 pub(crate) enum Base {
     /// At the lowest one.
     Low,
-    /// Far above those that another kernel's domains have.
+    /// Far above the numbers of a crashed kernel's domains.
     High,
 }
 
@@ -93,8 +94,8 @@ impl DomainIds {
         self.taken.give_back(id.0);
     }
 
-    /// Calls `f` for each number that is taken, retired ones among them. One that is taken or given
-    /// back meanwhile may be among them or not.
+    /// Calls `f` for each number that is taken, including the retired ones. A number that is taken
+    /// or given back meanwhile may be left out or not.
     ///
     /// Context: that of `f`.
     pub(crate) fn each_taken(&self, mut f: impl FnMut(DomainId)) {

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The hypercalls of the para-virtualized IOMMU: which input and output each call takes. The simple
-//! calls stand in [`simple_calls`](super::simple_calls), the one with a list here.
+//! The hypercalls of the para-virtualized IOMMU, with the input and output of each. The simple
+//! calls are in [`simple_calls`](super::simple_calls); the one with a list is here.
 //!
-//! The layouts are those of the C header, under their names there; this file only ties them to
-//! their calls. What the fields mean is written there, too.
+//! The C header has the layouts, and explains their fields. This file uses them under their C names
+//! and only ties them to their calls.
 //!
 //! C header: [`include/hyperv/hv_pviommu.h`](srctree/include/hyperv/hv_pviommu.h)
 
@@ -23,7 +23,7 @@ pub(crate) use kernel::bindings::{
     HV_DEVICE_IOMMU_ENABLED,
     HV_LOGICAL_DEVICE_PROPERTY_PVIOMMU, //
 };
-// What the tests compare with the numbers of the files that are built without the kernel, too.
+// The tests compare these with the numbers in the files that are also built outside the kernel.
 #[cfg(CONFIG_HYPERV_PVIOMMU_KUNIT_TEST)]
 pub(crate) use kernel::bindings::{
     HV_DEVICE_DOMAIN_5_LEVEL,
@@ -36,11 +36,11 @@ pub(crate) use kernel::bindings::{
     HV_IOMMU_CAP_S1_5LVL, //
 };
 
-/// Drops what is cached of blocks of pages of a domain.
+/// Drops what is cached of some blocks of pages of a domain.
 pub(crate) struct FlushDeviceDomainList;
 
-// SAFETY: By the header these are the call's header and elements; the former is packed and made of
-// integers, and the domain's number is a `u32` in it.
+// SAFETY: The C header says that these are the call's header and elements. The header is packed and
+// made of integers, so it has no padding. `KEY_OFFSET` is that of the domain's number, a `u32`.
 unsafe impl RepCall for FlushDeviceDomainList {
     const CODE: u16 = bindings::HVCALL_FLUSH_DEVICE_DOMAIN_LIST as u16;
     const NAME: &'static str = "HVCALL_FLUSH_DEVICE_DOMAIN_LIST";

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What the list flushes of all domains share: their inputs, prepared, one for each CPU.
+//! What the list flushes of all domains share: prepared inputs, one for each CPU.
 
 use super::{
     calls,
@@ -28,7 +28,7 @@ use kernel::{
     },
 };
 
-/// What list flushes share.
+/// What the list flushes of all domains share.
 pub(crate) struct ListFlush {
     inputs: RepInputs<FlushDeviceDomainList>,
     /// The host does not know the call.
@@ -48,7 +48,7 @@ impl ListFlush {
         })
     }
 
-    /// Whether ranges are flushed by lists; the host may not know them.
+    /// Whether the host is still believed to know list flushes. If not, whole domains are flushed.
     ///
     /// Context: any.
     #[inline(always)]
@@ -56,13 +56,14 @@ impl ListFlush {
         !self.unknown.load(Relaxed)
     }
 
-    /// The inputs.
+    /// The prepared inputs.
     #[inline(always)]
     pub(crate) fn inputs(&self) -> &RepInputs<FlushDeviceDomainList> {
         &self.inputs
     }
 
-    /// Notes, with a message the first time, that the host cannot flush by a list.
+    /// Notes that a list flush has failed. There is a message the first time, and one when the host
+    /// turns out not to know the call.
     ///
     /// Context: any.
     #[cold]

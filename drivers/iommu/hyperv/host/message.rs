@@ -2,8 +2,8 @@
 
 //! What the driver writes to the kernel's log.
 //!
-//! All but a few messages go through one function, which takes the words that differ as data: what
-//! the macros make of a message is 150 to 300 bytes long at each place.
+//! Nearly all messages go through one function, which takes the words that differ as data. With the
+//! kernel's macros, each message would take 150 to 300 bytes of code at its place.
 
 use super::domain_ids::DomainId;
 use kernel::{
@@ -16,27 +16,27 @@ use kernel::{
     prelude::*, //
 };
 
-/// How bad it is.
+/// How serious a message is.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Level {
-    /// Somebody may want to know.
+    /// Something that an administrator may want to know.
     Info,
-    /// Something is not as it should be, and is made up for.
+    /// Something went wrong, and the driver made up for it.
     Warn,
-    /// Something does not work.
+    /// Something went wrong, and something does not work.
     Err,
 }
 
 /// A word of a message.
 #[derive(Clone, Copy)]
 pub(crate) enum Word<'a> {
-    /// As it is; the name of a call, say.
+    /// A text as it is, such as a call's name.
     Text(&'a &'static str),
     /// The hypervisor's name of a device, hexadecimal.
     Device(LogicalDeviceId),
     /// A domain's number.
     Domain(DomainId),
-    /// Status and name of it.
+    /// A hypercall's failure: the status and its name.
     Failure(HypercallError),
     /// An errno, negative.
     Errno(Error),
@@ -78,10 +78,10 @@ impl fmt::Display for Message<'_> {
     }
 }
 
-/// Writes a message: `text`, with a word in place of each `%`. A device's name comes first when it
-/// is about a device.
+/// Writes a message: `text`, with one of `words` in place of each `%`. With `dev`, the device's
+/// name comes first.
 ///
-/// Context: any, but not with the input of a hypercall in hand.
+/// Context: any, but not while the input of a hypercall is borrowed.
 #[cold]
 #[inline(never)]
 pub(crate) fn say(

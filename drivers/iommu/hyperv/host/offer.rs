@@ -19,7 +19,7 @@ use kernel::sync::atomic::{
     AtomicFlag, //
 };
 
-/// What the host offers.
+/// What the host offers, and what of that turned out not to work.
 pub(crate) struct Offer {
     report: HostReport,
     capabilities: Capabilities,
@@ -28,7 +28,7 @@ pub(crate) struct Offer {
 }
 
 impl Offer {
-    /// `capabilities` are what `report` was judged to be.
+    /// `capabilities` are the result of judging `report`.
     pub(crate) fn new(report: HostReport, capabilities: Capabilities) -> Offer {
         Offer {
             report,
@@ -42,7 +42,7 @@ impl Offer {
         &self.report
     }
 
-    /// What it can do.
+    /// What the host's IOMMU can do.
     #[cfg(CONFIG_HIBERNATION)]
     pub(crate) fn capabilities(&self) -> &Capabilities {
         &self.capabilities

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What the driver takes the hypervisor to mean where no document says it.
+//! How the driver reads the hypervisor's answers where no document defines them.
 //!
 //! The interface names its calls and statuses. It does not say which call answers with which
-//! status, nor what a kernel finds that another one ran before. Every such choice of the driver
-//! stands here, with its reason; Documentation/virt/hyperv/pviommu-assumptions.rst tells what
-//! happens where a choice is wrong.
+//! status, nor in what state one kernel leaves the IOMMU for the next one. Each such assumption of
+//! the driver is here, with its reason. Documentation/virt/hyperv/pviommu-assumptions.rst says what
+//! happens if one is wrong.
 
 use kernel::{
     crash_dump,
@@ -28,7 +28,7 @@ use kernel::{
     prelude::*, //
 };
 
-/// Statuses that say that something has run out, whatever was asked for.
+/// Statuses that say that some resource has run out, whatever the call was.
 const EXHAUSTED: [Status; 7] = [
     Status::INSUFFICIENT_MEMORY,
     Status::INSUFFICIENT_BUFFERS,
@@ -39,7 +39,7 @@ const EXHAUSTED: [Status; 7] = [
     Status::INSUFFICIENT_CONTIGUOUS_ROOT_MEMORY,
 ];
 
-/// Statuses that refuse a call as such, whatever its input says.
+/// Statuses that refuse a call as such, whatever its input was.
 const FORBIDDEN: [Status; 5] = [
     Status::INVALID_HYPERCALL_CODE,
     Status::ACCESS_DENIED,
@@ -48,7 +48,7 @@ const FORBIDDEN: [Status; 5] = [
     Status::FEATURE_UNAVAILABLE,
 ];
 
-// Once, not unrolled in each caller.
+// Kept out of line, and not unrolled in each caller.
 #[inline(never)]
 fn is_one_of(failure: HypercallError, statuses: &[Status]) -> bool {
     statuses.iter().any(|&status| failure.is(status))
@@ -56,36 +56,37 @@ fn is_one_of(failure: HypercallError, statuses: &[Status]) -> bool {
 
 /// Whether `failure` says that the hypervisor does not have the device.
 ///
-/// By the status's name. It is believed alone only when a device appears: that a device has gone
-/// takes two calls that say so.
+/// Assumed from the status's name. For a new device this answer is enough. That a known device has
+/// gone takes two calls that say so.
 pub(crate) fn says_no_such_device(failure: HypercallError) -> bool {
     failure.is(Status::INVALID_DEVICE_ID)
 }
 
-/// Whether an attach that failed leaves the device in the domain that was asked for.
+/// Whether an attach that failed has left the device in the domain that was asked for.
 ///
-/// By the status's name: the device was in that very domain before.
+/// Assumed from the status's name: the device was in that very domain before.
 pub(crate) fn is_attached_already(failure: HypercallError) -> bool {
     failure.is(Status::DEVICE_ALREADY_IN_DOMAIN)
 }
 
-/// What a failed question about a new device says.
+/// What the failure of the question about a new device means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum DeviceAnswer {
     /// The hypervisor has no such device behind the IOMMU.
     NotBehind,
-    /// The question is refused, as it may be for a device that is not behind the IOMMU, or on a
-    /// host that does not know the question.
+    /// The hypervisor refuses the question. It may do so for a device that is not behind the IOMMU,
+    /// or because it does not know the question.
     Refused,
     /// The hypervisor could not say.
     CouldNotSay,
 }
 
-/// Reads a failed question about a new device.
+/// Reads the failure of the question about a new device.
 ///
-/// A refusal lets the device do DMA as on a host without the IOMMU: a guest whose boot disk was
-/// blocked for a word that nobody has defined could not be used at all. What is no refusal may come
-/// of a host in trouble, which may attach the device a moment later; such a device is blocked.
+/// After a refusal the device does DMA as on a host without the IOMMU. No document defines these
+/// refusals, and a guest whose boot disk was blocked by mistake could not be used at all. A failure
+/// that is no refusal may come from a host in trouble, which may attach the device a moment later.
+/// Such a device is blocked.
 #[inline(never)]
 pub(crate) fn device_answer(failure: HypercallError) -> DeviceAnswer {
     const REFUSALS: [Status; 6] = [
@@ -105,22 +106,23 @@ pub(crate) fn device_answer(failure: HypercallError) -> DeviceAnswer {
     }
 }
 
-/// What a refused creation of a domain says about the domain's number.
+/// What a refusal to create a domain says about the domain's number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum NumberAnswer {
-    /// A domain of that number exists: one of a kernel before this one, which outlives it.
+    /// A domain of that number exists. A previous kernel made it, and it outlives that kernel.
     Taken,
     /// Another number would be refused, too.
     Irrelevant,
-    /// It may or may not be about the number.
+    /// The refusal may or may not be about the number.
     Unclear,
 }
 
-/// Reads a refused creation of a domain.
+/// Reads a refusal to create a domain.
 ///
-/// That `KEY_ALREADY_EXISTS` is the word for a number that is taken follows from its name. A host
-/// may have another word. A kernel that is started by kexec must not be left without a domain for
-/// that, so other numbers are tried, a few, unless the status is about something else.
+/// Assumed from its name, `KEY_ALREADY_EXISTS` says that the number is taken. A host may use
+/// another status for that, and a kernel that was started by kexec must not be left without a
+/// domain because of it. So a few other numbers are tried, unless the status is about something
+/// else.
 #[inline(never)]
 pub(crate) fn number_answer(failure: HypercallError) -> NumberAnswer {
     if failure.is(Status::KEY_ALREADY_EXISTS) {
@@ -135,9 +137,9 @@ pub(crate) fn number_answer(failure: HypercallError) -> NumberAnswer {
     }
 }
 
-/// Whether the hypervisor has done nothing of a call that failed.
+/// Whether a call that failed has had no effect, and will have none.
 ///
-/// A call that timed out or is pending may be carried out yet.
+/// The hypervisor may still carry out a call that timed out or is pending.
 pub(crate) fn has_no_effect(failure: HypercallError) -> bool {
     match failure {
         HypercallError::Status(status) => {
@@ -148,7 +150,7 @@ pub(crate) fn has_no_effect(failure: HypercallError) -> bool {
     }
 }
 
-/// Whether a refused configuration with a 5-level table is one that the host will never take.
+/// Whether the host will refuse every configuration with a 5-level table.
 pub(crate) fn refuses_five_levels(failure: HypercallError) -> bool {
     const REFUSALS: [Status; 3] = [
         Status::INVALID_PARAMETER,
@@ -158,38 +160,38 @@ pub(crate) fn refuses_five_levels(failure: HypercallError) -> bool {
     is_one_of(failure, &REFUSALS)
 }
 
-/// Whether the host does not know a call. It is not asked again.
+/// Whether the host does not know the call, so that calling again is pointless.
 pub(crate) fn is_unknown_call(failure: HypercallError) -> bool {
     failure.is(Status::INVALID_HYPERCALL_CODE)
 }
 
-/// Whether this kernel runs after a crash, beside what the crashed kernel left running.
+/// Whether this kernel runs after a crash, while devices of the crashed kernel still do DMA.
 ///
-/// The crashed kernel has detached nothing: its devices go on with their DMA, through its tables,
-/// into its memory. That an attachment stays until it is changed, so that they do no harm to this
-/// kernel, is assumed. A kernel that was started by a plain kexec is no such kernel: the one before
-/// has blocked all devices.
+/// The crashed kernel has detached nothing: its devices go on with their DMA through its tables,
+/// into its memory. The driver assumes that attachments last until they are changed, so that these
+/// devices do not harm this kernel. After a plain kexec this is false: the kernel before has
+/// blocked all devices.
 pub(crate) fn follows_a_crash() -> bool {
     crash_dump::is_kdump_kernel()
 }
 
-/// Whether a device stays where another kernel has left it, until a driver uses it.
+/// Whether a device stays where the crashed kernel has left it, until a driver uses it.
 ///
-/// That kernel has crashed. Its device may be in the middle of a transfer, which a change of
-/// domains would abort; some devices do not survive that. The transfer goes to the crashed kernel's
-/// memory. A device that does not master the bus has none under way: it was reset, or is new, and
-/// may be in no domain at all.
+/// The device may be in the middle of a transfer to the crashed kernel's memory. A change of
+/// domains would abort that, and some devices do not survive it. A device that does not master the
+/// bus has no transfer under way. It was reset, or is new, and may be in no domain at all; such a
+/// device does not stay.
 pub(crate) fn stays_until_used(pdev: &pci::Device) -> bool {
     follows_a_crash() && bus_master::is_on(pdev)
 }
 
-/// Where message-signalled interrupts go on x86.
+/// The address of the window to which message-signalled interrupts are written on x86.
 const MSI_WINDOW: Iova = Iova::new(0xfee0_0000);
-/// Its length in bytes.
+/// The length of that window in bytes.
 const MSI_WINDOW_BYTES: usize = 0x10_0000;
 
-/// Reserves the window of message-signalled interrupts. That the hypervisor does not translate what
-/// devices write there, in no domain, is assumed: it is so with the IOMMUs of x86 machines.
+/// Reserves the window of message-signalled interrupts. The driver assumes that the hypervisor
+/// translates writes to it in no domain, as the IOMMUs of x86 machines do not.
 ///
 /// Context: may sleep.
 ///

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The hypercalls with one input and, perhaps, one output: which blocks each call takes.
+//! The hypercalls with one input and at most one output, with the blocks of each.
 //!
-//! The layouts are those of the C header, under their names there; this file only ties them to
-//! their calls. What the fields mean is written there, too. The driver of the root partition's
-//! IOMMU uses this file as well, and some of the calls.
+//! The C header has the layouts, and explains their fields. This file uses them under their C names
+//! and only ties them to their calls. The driver of the root partition's IOMMU uses some of the
+//! calls, too.
 //!
-//! The promise that a call and its blocks belong together is made once, by the macro, which nobody
-//! else can use: each use of it stands in this file, beside the header's names.
+//! The macro makes the promise that a call and its blocks belong together. It is private, so every
+//! use is in this file, beside the header's names.
 //!
 //! C header: [`include/hyperv/hv_pviommu.h`](srctree/include/hyperv/hv_pviommu.h)
 
@@ -40,7 +40,8 @@ macro_rules! simple_call {
         $(#[$doc])*
         pub(crate) struct $call;
 
-        // SAFETY: By the header these are the call's blocks. They are packed and made of integers.
+        // SAFETY: The C header says that these are the call's blocks. They are packed and made of
+        // integers, so they have no padding, and any bytes are valid values.
         unsafe impl Call for $call {
             const CODE: u16 = bindings::$code as u16;
             const NAME: &'static str = stringify!($code);
@@ -51,28 +52,28 @@ macro_rules! simple_call {
 }
 
 simple_call!(
-    /// What can the IOMMU do?
+    /// Asks what the IOMMU can do.
     GetIommuCapabilities,
     HVCALL_GET_IOMMU_CAPABILITIES,
     hv_input_get_iommu_capabilities,
     hv_output_get_iommu_capabilities
 );
 simple_call!(
-    /// May the guest attach this device?
+    /// Asks whether the guest may attach a device.
     GetLogicalDeviceProperty,
     HVCALL_GET_LOGICAL_DEVICE_PROPERTY,
     hv_input_get_logical_device_property,
     hv_output_get_logical_device_property
 );
 simple_call!(
-    /// Makes a domain of a number that the partition chooses.
+    /// Creates a domain with a number that the partition chooses.
     CreateDeviceDomain,
     HVCALL_CREATE_DEVICE_DOMAIN,
     hv_input_create_device_domain,
     ()
 );
 simple_call!(
-    /// Says, once, what a domain translates to.
+    /// Configures, once, what a domain does with DMA.
     ConfigureDeviceDomain,
     HVCALL_CONFIGURE_DEVICE_DOMAIN,
     hv_input_configure_device_domain,
@@ -86,14 +87,14 @@ simple_call!(
     ()
 );
 simple_call!(
-    /// Takes a device out of its domain; its DMA is blocked.
+    /// Takes a device out of its domain. Its DMA is blocked from then on.
     DetachDeviceDomain,
     HVCALL_DETACH_DEVICE_DOMAIN,
     hv_input_detach_device_domain,
     ()
 );
 simple_call!(
-    /// Forgets a domain.
+    /// Deletes a domain.
     DeleteDeviceDomain,
     HVCALL_DELETE_DEVICE_DOMAIN,
     hv_input_delete_device_domain,

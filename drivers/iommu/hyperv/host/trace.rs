@@ -2,12 +2,12 @@
 
 //! Tracepoints of the para-virtualized IOMMU.
 //!
-//! A tracepoint that is off costs one static branch; what it would record is not computed. Without
-//! `CONFIG_TRACEPOINTS` all of this is nothing. Context, for all: any.
+//! A tracepoint that is off costs one static branch; its arguments are not computed. Without
+//! `CONFIG_TRACEPOINTS` these functions do nothing. Context, for all: any.
 //!
 //! C header: [`include/trace/events/hv_pviommu.h`](srctree/include/trace/events/hv_pviommu.h)
 
-// Without tracepoints nobody looks at the arguments.
+// Without tracepoints nobody uses the arguments.
 #![cfg_attr(not(CONFIG_TRACEPOINTS), allow(unused_variables, dead_code))]
 #![allow(unsafe_code)]
 
@@ -26,7 +26,7 @@ macro_rules! if_on {
     ($tracepoint:ident, $block:block) => {
         #[cfg(CONFIG_TRACEPOINTS)]
         {
-            // SAFETY: The key is that of a tracepoint, which C code defines.
+            // SAFETY: The key is that of a tracepoint, a static that C code defines.
             let on = unsafe {
                 kernel::jump_label::static_branch_unlikely!(
                     kernel::bindings::$tracepoint,
@@ -48,7 +48,7 @@ pub(crate) enum Block {
     Detached,
     /// It was gone.
     Gone,
-    /// It was not.
+    /// It could not be kept from it.
     Failed,
 }
 
@@ -80,7 +80,7 @@ pub(crate) enum Flushed {
 }
 
 impl Flushed {
-    /// First and last byte, number of descriptors.
+    /// First byte, last byte and number of descriptors, as the tracepoint takes them.
     fn to_raw(self) -> (u64, u64, u32) {
         match self {
             Flushed::Whole => (0, u64::MAX, 0),
@@ -93,7 +93,7 @@ impl Flushed {
     }
 }
 
-/// The status that stands for a failure.
+/// The number that stands for a failure in a trace.
 fn status(failure: HypercallError) -> u32 {
     match failure {
         HypercallError::Status(status) => status.code().into(),
@@ -102,12 +102,12 @@ fn status(failure: HypercallError) -> u32 {
     }
 }
 
-/// A device for C code. [`device::Device`] is a transparent wrapper of `struct device`.
+/// The device as C code takes it. [`device::Device`] is a transparent wrapper of `struct device`.
 fn as_raw(dev: &device::Device) -> *const bindings::device {
     core::ptr::from_ref(dev).cast()
 }
 
-/// A device was put into a domain.
+/// Traces that a device was put into a domain.
 #[inline(always)]
 pub(crate) fn attach(dev: &device::Device, id: LogicalDeviceId, domain: u32) {
     if_on!(__tracepoint_hv_pviommu_attach, {
@@ -117,7 +117,7 @@ pub(crate) fn attach(dev: &device::Device, id: LogicalDeviceId, domain: u32) {
     });
 }
 
-/// A device was to be kept from doing DMA.
+/// Traces that a device was to be kept from doing DMA.
 #[inline(always)]
 pub(crate) fn block(dev: &device::Device, id: LogicalDeviceId, how: impl FnOnce() -> Block) {
     if_on!(__tracepoint_hv_pviommu_block, {
@@ -128,11 +128,11 @@ pub(crate) fn block(dev: &device::Device, id: LogicalDeviceId, how: impl FnOnce(
     });
 }
 
-/// Whether anybody wants to see flushes.
+/// Whether the tracepoint of flushes is on.
 #[inline(always)]
 pub(crate) fn flushes_are_traced() -> bool {
     #[cfg(CONFIG_TRACEPOINTS)]
-    // SAFETY: The key is that of a tracepoint, which C code defines.
+    // SAFETY: The key is that of a tracepoint, a static that C code defines.
     return unsafe {
         kernel::jump_label::static_branch_unlikely!(
             bindings::__tracepoint_hv_pviommu_flush,
@@ -144,7 +144,7 @@ pub(crate) fn flushes_are_traced() -> bool {
     false
 }
 
-/// The hypervisor was asked to flush a domain, with this result.
+/// Traces that the hypervisor was asked to flush a domain, with this result.
 #[cold]
 pub(crate) fn flush(domain: u32, result: Result<(), HypercallError>, flushed: Flushed) {
     if_on!(__tracepoint_hv_pviommu_flush, {
@@ -157,7 +157,7 @@ pub(crate) fn flush(domain: u32, result: Result<(), HypercallError>, flushed: Fl
     });
 }
 
-/// A hypercall did not do what was asked.
+/// Traces that a hypercall failed.
 #[cold]
 pub(crate) fn hypercall_failed(code: u16, failure: HypercallError) {
     if_on!(__tracepoint_hv_pviommu_hypercall_failed, {

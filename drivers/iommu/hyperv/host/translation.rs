@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What a domain does with DMA, as the hypervisor wants to be told.
+//! What a domain does with DMA, and how the hypervisor is told.
 //!
 //! No kernel types: this file is also built and tested outside the kernel.
 
 use super::aperture::Levels;
 
-/// Bits of the configuration; the numbers of `HV_DEVICE_DOMAIN_*`.
+/// Bits of the configuration; the same numbers as `HV_DEVICE_DOMAIN_*` of the C header.
 pub(crate) const TRANSLATION_ENABLED: u64 = 1 << 0;
 pub(crate) const BLOCKED: u64 = 1 << 1;
 pub(crate) const FIVE_LEVEL: u64 = 1 << 2;
@@ -28,9 +28,9 @@ impl From<Table> for Translation {
 /// What a domain does with DMA.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Translation {
-    /// Addresses are guest physical addresses.
+    /// DMA addresses are guest physical addresses.
     Identity,
-    /// Nothing gets through.
+    /// No DMA gets through.
     Blocking,
     /// Stage 1, by a table of the guest.
     Table {
@@ -41,9 +41,9 @@ pub(crate) enum Translation {
 }
 
 impl Translation {
-    /// The flags and the root.
+    /// The flags and the root for the configuration of a domain.
     ///
-    /// A blocking domain has translation enabled, too: the hypervisor demands it.
+    /// A blocking domain has translation enabled, too, because the hypervisor demands it.
     pub(crate) fn flags_and_root(self) -> (u64, u64) {
         match self {
             Translation::Identity => (0, 0),

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Counters of what was asked of the hypervisor for one domain: for debugfs.
+//! Counters of the flushes that a domain has asked for, shown in debugfs.
 //!
 //! `counters_off.rs` takes this file's place in a kernel without `CONFIG_IOMMU_DEBUGFS`.
 
@@ -9,7 +9,7 @@ use kernel::{
     prelude::*, //
 };
 
-/// What was asked of the hypervisor for a domain.
+/// How many flushes were asked of the hypervisor for a domain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Counts {
     /// Flushes of a list of blocks.
@@ -18,12 +18,12 @@ pub(crate) struct Counts {
     pub(crate) descriptors: u64,
     /// Flushes of the whole domain.
     pub(crate) wholes: u64,
-    /// How many of both kinds failed.
+    /// How many flushes of either kind failed.
     pub(crate) failures: u64,
 }
 
-/// Places in [`FlushCounters`]. Lists of one block, which is most of them, are counted by one
-/// instruction.
+/// Places in [`FlushCounters`]. Most lists have one block; these have a counter of their own, so
+/// that one instruction counts them.
 const SINGLES: usize = 0;
 const LISTS: usize = 1;
 const DESCRIPTORS: usize = 2;
@@ -43,7 +43,7 @@ impl FlushCounters {
         Counters::new().map(FlushCounters)
     }
 
-    /// What was asked of the hypervisor so far.
+    /// Reads the counters.
     pub(crate) fn counts(&self) -> Counts {
         let singles = self.0.sum::<SINGLES>();
         Counts {
@@ -54,7 +54,7 @@ impl FlushCounters {
         }
     }
 
-    /// A list of blocks is flushed.
+    /// Counts a flush of a list of blocks.
     #[inline(always)]
     pub(crate) fn count_list(&self, descriptors: usize) {
         if descriptors == 1 {
@@ -65,13 +65,13 @@ impl FlushCounters {
         }
     }
 
-    /// The whole domain is flushed.
+    /// Counts a flush of the whole domain.
     #[inline(always)]
     pub(crate) fn count_whole(&self) {
         self.0.add::<WHOLES>(1);
     }
 
-    /// One of these failed.
+    /// Counts a failure of either kind of flush.
     #[cold]
     pub(crate) fn count_failure(&self) {
         self.0.add::<FAILURES>(1);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The domains that the hypervisor is told of: their numbers, their life, and the two that are not
-//! made for a device.
+//! The domains that the hypervisor knows: their numbers, their creation and deletion, and the two
+//! static ones.
 
 use super::refused::Refused;
 use crate::host::{
@@ -46,8 +46,8 @@ use kernel::{
     }, //
 };
 
-/// How many numbers in a row may turn out to be taken: those of a previous kernel's domains, which
-/// outlive it.
+/// How many numbers in a row may turn out to be taken. Domains outlive the kernel that made them,
+/// so a previous kernel may have taken many.
 const MAX_TAKEN: usize = 4096;
 
 /// The domains.
@@ -55,14 +55,14 @@ const MAX_TAKEN: usize = 4096;
 pub(crate) struct Domains {
     #[pin]
     ids: DomainIds,
-    /// The domain that lets nothing through; devices are detached instead when there is none.
+    /// The domain that lets nothing through. Without it, devices are detached to block them.
     blocking: SetOnce<DomainId>,
-    /// The domain that translates nothing; devices cannot be attached to it when there is none.
+    /// The domain that translates nothing. Without it, no device can be attached to identity.
     identity: SetOnce<DomainId>,
-    /// Held while one of the two is made.
+    /// Held while one of the two static domains is made.
     #[pin]
     making: Mutex<()>,
-    /// The system shuts down, or sleeps: devices are only blocked any more.
+    /// Raised while the system shuts down or sleeps: devices may only be blocked then.
     closed: AtomicFlag,
 }
 
@@ -78,8 +78,9 @@ impl Domains {
         })
     }
 
-    /// Makes the static domains. There is a message about one that cannot be had: devices are then
-    /// detached to block them, or cannot be attached to identity.
+    /// Makes the static domains. A message reports one that the hypervisor refuses. Without the
+    /// blocking domain, devices are detached to block them. Without the identity domain, none can
+    /// be attached to identity.
     ///
     /// Context: may sleep.
     pub(crate) fn make_statics(&self) {
@@ -105,8 +106,8 @@ impl Domains {
         Ok(())
     }
 
-    /// A static domain; when it could not be had so far, once more with an attempt at it. That it
-    /// was missing was said when the IOMMU was set up.
+    /// Returns a static domain, and tries to make it if that has failed so far. No message here:
+    /// there was one when the IOMMU was set up.
     #[inline(never)]
     fn want(&self, slot: &SetOnce<DomainId>, translation: Translation) -> Option<DomainId> {
         if slot.as_ref().is_none() {
@@ -115,34 +116,34 @@ impl Domains {
         slot.copy()
     }
 
-    /// The blocking domain; when it could not be had so far, once more with an attempt at it.
+    /// Returns the blocking domain, and tries to make it if that has failed so far.
     ///
     /// Context: may sleep.
     pub(crate) fn want_blocking(&self) -> Option<DomainId> {
         self.want(&self.blocking, Translation::Blocking)
     }
 
-    /// The blocking domain, if it could be had so far.
+    /// Returns the blocking domain, if it was made.
     ///
     /// Context: any.
     pub(crate) fn blocking(&self) -> Option<DomainId> {
         self.blocking.copy()
     }
 
-    /// The identity domain; when it could not be had so far, once more with an attempt at it.
+    /// Returns the identity domain, and tries to make it if that has failed so far.
     ///
     /// Context: may sleep.
     pub(crate) fn want_identity(&self) -> Option<DomainId> {
         self.want(&self.identity, Translation::Identity)
     }
 
-    /// The identity domain, if it could be had so far.
+    /// Returns the identity domain, if it was made.
     #[cfg(any(CONFIG_IOMMU_DEBUGFS, CONFIG_HIBERNATION))]
     pub(crate) fn identity(&self) -> Option<DomainId> {
         self.identity.copy()
     }
 
-    /// The domains that are not made for a device, as far as they could be had, and what they do.
+    /// The static domains, as far as they were made, and what each does with DMA.
     #[cfg(CONFIG_HIBERNATION)]
     pub(crate) fn statics(&self) -> [(Option<DomainId>, Translation); 2] {
         [
@@ -151,17 +152,17 @@ impl Domains {
         ]
     }
 
-    /// Whether devices are only blocked any more.
+    /// Whether devices may only be blocked.
     pub(crate) fn is_closed(&self) -> bool {
         self.closed.load(Relaxed)
     }
 
-    /// Closes all domains when the system shuts down.
+    /// The flag that closes all domains at shutdown.
     pub(crate) fn closed(&self) -> &AtomicFlag {
         &self.closed
     }
 
-    /// Closes all domains before the system sleeps: devices are only blocked any more.
+    /// Closes all domains before the system sleeps: devices may only be blocked then.
     ///
     /// Context: one CPU, interrupts off: nothing else runs until [`Self::open`].
     #[cfg(CONFIG_HIBERNATION)]
@@ -169,7 +170,7 @@ impl Domains {
         self.closed.store(true, Relaxed);
     }
 
-    /// Opens them again, each as it was.
+    /// Opens the domains again.
     ///
     /// Context: as [`Self::close`].
     #[cfg(CONFIG_HIBERNATION)]
@@ -177,19 +178,21 @@ impl Domains {
         self.closed.store(false, Relaxed);
     }
 
-    /// Creates and configures a domain. Nothing is printed: the caller knows whose it is.
+    /// Creates and configures a domain. Writes no message: only the caller knows whose domain it
+    /// is.
     ///
     /// Context: may sleep.
     ///
     /// # Errors
     ///
-    /// [`MakeError`]; the hypervisor knows no new domain, or its number is retired.
+    /// [`MakeError`]. The hypervisor then knows no new domain, or the domain's number is retired.
     pub(crate) fn make(&self, translation: Translation) -> Result<DomainId, MakeError> {
         let id = self.create()?;
         match calls::configure(id, translation) {
             Ok(()) => Ok(id),
             Err(failure) => {
-                // The table may go, whether or not this works: no device was attached.
+                // No device was attached to the domain, so its table may be freed even if this
+                // fails.
                 let _ = self.delete(id);
                 Err(match translation {
                     Translation::Table {
@@ -202,7 +205,7 @@ impl Domains {
         }
     }
 
-    /// Creates a domain of the first number that the hypervisor does not know.
+    /// Creates a domain with the lowest number that the hypervisor accepts.
     #[inline(never)]
     fn create(&self) -> Result<DomainId, MakeError> {
         let mut refused = Refused::new(&self.ids);
@@ -216,7 +219,8 @@ impl Domains {
                 Err(failure) => failure,
             };
             match readings::number_answer(failure) {
-                // The domain outlives this kernel, too: its number is retired.
+                // The number is not given back: the domain that has it may outlive this kernel,
+                // too.
                 NumberAnswer::Taken => {}
                 NumberAnswer::Irrelevant => {
                     self.ids.give_back(id);
@@ -232,14 +236,14 @@ impl Domains {
         Err(MakeError::Number(ENOSPC))
     }
 
-    /// Deletes a domain that no device is attached to. With a failure, about which there is a
-    /// message, the hypervisor may know the domain for ever: its number is retired.
+    /// Deletes a domain that no device is attached to. A failure is reported by a message. The
+    /// hypervisor may know the domain for ever then, so its number is retired.
     ///
     /// Context: may sleep.
     #[inline(never)]
     pub(crate) fn delete(&self, id: DomainId) -> Deleted {
         if self.is_closed() {
-            // That was done, or will be, there.
+            // Whoever closes the IOMMU, at shutdown or for hibernation, deletes all domains itself.
             return Deleted::No;
         }
         match calls::delete(id) {
@@ -260,11 +264,11 @@ impl Domains {
         }
     }
 
-    /// Deletes all domains but the blocking one, whoever made them: the hypervisor keeps domains
-    /// until it is told otherwise, whatever kernel comes next. Those of a kernel that crashed
-    /// before this one are not known here, and stay.
+    /// Deletes all domains but the blocking one, whoever made them: the hypervisor would keep them
+    /// for the next kernel. Domains of a kernel that crashed before this one are not known here,
+    /// and stay.
     ///
-    /// Context: may sleep; no device is in one of them, nor will one be.
+    /// Context: may sleep. No device is in one of these domains, and none may enter.
     pub(crate) fn delete_all(&self) {
         let blocking = self.blocking();
         self.ids.each_taken(|id| {
@@ -275,8 +279,8 @@ impl Domains {
     }
 }
 
-/// Deletes a domain that nobody uses any more, before somebody else overwrites its tables. A delete
-/// need not drop what is cached.
+/// Flushes and deletes a domain that nobody uses, before its tables are overwritten. A delete alone
+/// may leave cached entries behind.
 ///
 /// Context: any but NMI.
 pub(crate) fn flush_and_delete(id: DomainId) -> Result<(), HypercallError> {
@@ -295,7 +299,7 @@ pub(crate) enum Deleted {
 /// Why there is no new domain.
 #[derive(Clone, Copy)]
 pub(crate) enum MakeError {
-    /// No number is left, or no memory to keep it.
+    /// No number is left, or there is no memory to note one.
     Number(Error),
     /// It could not be created.
     Create(HypercallError),
@@ -317,7 +321,8 @@ impl From<MakeError> for Error {
 }
 
 impl MakeError {
-    /// Says that there is no domain, and why. `what` there is not begins the message.
+    /// Reports that there is no domain, and why. The message begins with `what`, which names the
+    /// missing domain.
     #[inline(never)]
     pub(crate) fn report(self, dev: Option<&device::Device>, what: &'static str) {
         let (call, failure) = match self {

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The paging domains that exist, with the table of each: for hibernation, which has to make them
-//! again, and for debugfs.
+//! The list of paging domains and their tables. Hibernation needs it to make the domains again, and
+//! debugfs shows it.
 //!
-//! `list_off.rs` takes this file's place in a kernel that has neither.
+//! `list_off.rs` takes this file's place in a kernel with neither.
 
 use super::counters::FlushCounters;
 use crate::host::{
@@ -34,13 +34,13 @@ use kernel::{
 pub(crate) struct Record {
     pub(crate) table: Table,
     pub(crate) counters: FlushCounters,
-    /// The hypervisor could not be made to flush: no device is let in any more.
+    /// The hypervisor could not be made to flush the domain: no device may enter it.
     pub(crate) stale: AtomicFlag,
     retired: AtomicFlag,
 }
 
 impl Record {
-    /// Whether the kernel has done with the domain, and the hypervisor may not.
+    /// Whether the kernel no longer uses the domain, but the hypervisor may still know it.
     pub(crate) fn is_retired(&self) -> bool {
         self.retired.load(Relaxed)
     }
@@ -60,7 +60,8 @@ impl DomainList {
         })
     }
 
-    /// Calls `f` for each domain, by number, until it fails. None comes or goes meanwhile.
+    /// Calls `f` for each domain, in the order of their numbers, until `f` fails. The list is
+    /// locked meanwhile.
     ///
     /// Context: may sleep.
     #[cfg(CONFIG_IOMMU_DEBUGFS)]
@@ -74,19 +75,19 @@ impl DomainList {
             .try_for_each(|(id, record)| f(*id, record))
     }
 
-    /// The list while nothing else runs.
+    /// Locks the list while nothing else runs.
     ///
     /// Context: any; one CPU, with interrupts off.
     ///
     /// # Errors
     ///
-    /// [`EBUSY`]: somebody was stopped in the middle of a change.
+    /// [`EBUSY`]: a task was stopped while it held the list's lock.
     #[cfg(CONFIG_HIBERNATION)]
     pub(crate) fn at_rest(&self) -> Result<AtRest<'_>> {
         self.records.try_lock().map(AtRest).ok_or(EBUSY)
     }
 
-    /// A domain.
+    /// Finds the domain `id`.
     ///
     /// Context: may sleep.
     #[cfg(CONFIG_HIBERNATION)]
@@ -95,13 +96,13 @@ impl DomainList {
     }
 }
 
-/// The list while nothing else runs.
+/// The list, locked while nothing else runs.
 #[cfg(CONFIG_HIBERNATION)]
 pub(crate) struct AtRest<'a>(MutexGuard<'a, RBTree<DomainId, Arc<Record>>>);
 
 #[cfg(CONFIG_HIBERNATION)]
 impl AtRest<'_> {
-    /// Calls `f` for each domain that is not retired, by number.
+    /// Calls `f` for each domain that is not retired, in the order of their numbers.
     pub(crate) fn each(&self, mut f: impl FnMut(DomainId, Table)) {
         for (id, record) in self.0.iter().filter(|(_, record)| !record.is_retired()) {
             f(*id, record.table);
@@ -109,14 +110,14 @@ impl AtRest<'_> {
     }
 }
 
-/// A domain that is not in the list yet; it only lacks its number.
+/// A domain that is not in the list yet, because it has no number. All memory is allocated.
 pub(crate) struct Unlisted {
     record: Arc<Record>,
     node: RBTreeNodeReservation<DomainId, Arc<Record>>,
 }
 
 impl Unlisted {
-    /// A domain with a table whose top is at the physical address `root`.
+    /// A domain with a table of `levels` whose top is at the guest physical address `root`.
     ///
     /// Context: may sleep.
     ///
@@ -136,7 +137,8 @@ impl Unlisted {
         })
     }
 
-    /// Enters the domain, in place of one whose number the hypervisor has just forgotten.
+    /// Enters the domain in the list. It replaces a former domain of its number, if the hypervisor
+    /// has just forgotten that one.
     ///
     /// Context: may sleep.
     pub(crate) fn enter(self, list: &DomainList, id: DomainId) -> Listed {
@@ -151,23 +153,24 @@ impl Unlisted {
 pub(crate) struct Listed(Arc<Record>);
 
 impl Listed {
-    /// What is counted of the domain.
+    /// The counters of the domain's flushes.
     #[inline(always)]
     pub(crate) fn counters(&self) -> &FlushCounters {
         &self.0.counters
     }
 
-    /// Closes the domain.
+    /// The flag that closes the domain.
     pub(crate) fn stale(&self) -> &AtomicFlag {
         &self.0.stale
     }
 
-    /// The hypervisor has forgotten the domain. Its table may go when this returns.
+    /// Takes the domain out of the list: the hypervisor has forgotten it. Its table may be freed
+    /// when this returns.
     ///
     /// Context: may sleep.
     pub(crate) fn leave(&self, list: &DomainList, id: DomainId) {
         let mut records = list.records.lock();
-        // The number may have found another domain since.
+        // A new domain may have got the number meanwhile.
         let is_ours = records
             .get(&id)
             .is_some_and(|record| Arc::ptr_eq(record, &self.0));
@@ -180,7 +183,7 @@ impl Listed {
         drop(left);
     }
 
-    /// The hypervisor may know the domain for ever; so does the list.
+    /// Notes that the hypervisor may know the domain for ever. The domain stays in the list.
     pub(crate) fn retire(&self) {
         self.0.retired.store(true, Relaxed);
     }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Numbers that were refused while one was looked for.
+//! The numbers that the hypervisor refused while a domain was created.
 
 use crate::host::{
     domain_ids::{
@@ -20,24 +20,24 @@ use kernel::hyperv::{
     status::HypercallError, //
 };
 
-/// How many numbers are tried for one domain when the hypervisor refuses each with a status that
-/// may be about the number.
+/// How many numbers are tried for one domain, when the hypervisor refuses each with a status that
+/// may or may not be about the number.
 const MAX_DOUBTFUL: usize = 8;
 
-/// The numbers that the hypervisor has refused in the search for one, perhaps because they are
-/// taken.
+/// The numbers that the hypervisor refused for one domain, perhaps because they are taken.
 ///
-/// When another number is accepted, they are retired. When none is, the refusals were about
-/// something else, and the numbers are given back.
+/// If the hypervisor accepts another number, the refusals were about the numbers, and these are
+/// retired. If it accepts none, the refusals were about something else, and the numbers are given
+/// back.
 pub(super) struct Refused<'a> {
     ids: &'a DomainIds,
-    /// Those that can be given back.
+    /// The numbers that may be given back.
     numbers: [Option<DomainId>; MAX_DOUBTFUL],
     count: usize,
     last: Option<HypercallError>,
 }
 
-/// So many numbers were refused that no other one is tried.
+/// So many numbers were refused that trying another one is pointless.
 pub(super) struct Enough;
 
 impl<'a> Refused<'a> {
@@ -50,13 +50,13 @@ impl<'a> Refused<'a> {
         }
     }
 
-    /// Adds a number.
+    /// Adds a refused number.
     #[cold]
     #[inline(never)]
     pub(super) fn add(&mut self, id: DomainId, failure: HypercallError) -> Result<(), Enough> {
         self.last = Some(failure);
         if let Some(place) = self.numbers.get_mut(self.count) {
-            // A call that may be carried out yet makes a domain of the number: that is retired.
+            // A call that the hypervisor may still carry out takes the number: it is retired.
             *place = readings::has_no_effect(failure).then_some(id);
             self.count = self.count.saturating_add(1);
         }
@@ -67,7 +67,7 @@ impl<'a> Refused<'a> {
         }
     }
 
-    /// `id` was accepted.
+    /// Retires the refused numbers, as the hypervisor has accepted `id`.
     pub(super) fn retire(mut self, id: DomainId) {
         if let Some(failure) = self.last {
             self.retire_all(id, failure);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What user space can read of the IOMMU: Documentation/ABI/testing/sysfs-class-iommu-hyperv.
+//! The attributes that user space can read in sysfs:
+//! Documentation/ABI/testing/sysfs-class-iommu-hyperv.
 
 use crate::instance::Instance;
 use kernel::{
@@ -72,25 +73,25 @@ macro_rules! attribute {
 }
 
 attribute!(
-    /// What the host reports, in bits.
+    /// The width that the host reports, in bits.
     IovaWidth,
     c"host_iova_width"
 );
 
 attribute!(
-    /// Of new domains, in bits.
+    /// The width of new domains, in bits.
     ApertureWidth,
     c"aperture_width"
 );
 
 attribute!(
-    /// Of new domains' tables.
+    /// The levels of new domains' tables.
     TableLevels,
     c"table_levels"
 );
 
 attribute!(
-    /// Bit n: pages of 2^n bytes.
+    /// The page sizes that the host reports. Bit n: pages of 2^n bytes.
     PageSizes,
     c"page_sizes"
 );

@@ -2,7 +2,7 @@
 
 //! The files below `/sys/kernel/debug/iommu/hv_pviommu`.
 //!
-//! For people and for tests of the driver; not an interface that stays as it is. See
+//! These files are for people and for tests of the driver. They may change at any time. See
 //! `Documentation/ABI/testing/debugfs-hv_pviommu`.
 
 use crate::{
@@ -29,7 +29,7 @@ use kernel::{
     sync::SetOnce, //
 };
 
-/// The files; each goes when it is dropped.
+/// The files. Dropping one of them removes it.
 #[pin_data]
 struct Files {
     #[pin]
@@ -38,12 +38,12 @@ struct Files {
     _domains: File<DomainsFile>,
 }
 
-/// They stay for ever, as the IOMMU does.
+/// The files stay as long as the IOMMU, which is for ever.
 static FILES: SetOnce<Pin<KBox<Files>>> = SetOnce::new();
 
 /// Makes the files.
 ///
-/// Context: may sleep; once, when the IOMMU is in service.
+/// Context: may sleep; called once, when the IOMMU is in service.
 ///
 /// # Errors
 ///
@@ -60,7 +60,7 @@ pub(crate) fn publish(dir: &Dir) -> Result {
     Ok(())
 }
 
-/// `capabilities`: what the host reports, and what is made of it.
+/// `capabilities`: what the host reports, and what the driver uses of it.
 struct CapabilitiesFile;
 
 impl Writer for CapabilitiesFile {
@@ -91,7 +91,7 @@ impl Writer for CapabilitiesFile {
     }
 }
 
-/// `domains`: a line for each domain, and one for devices that are in none.
+/// `domains`: a line for each domain, and a line for each other place where devices can be.
 struct DomainsFile;
 
 impl Writer for DomainsFile {
@@ -156,7 +156,7 @@ fn write_domain(
     write_devices(f, instance, |place| place == Place::In(id))
 }
 
-/// Ends a line with the devices that are at certain places.
+/// Writes the devices that are at certain places, and ends the line.
 fn write_devices(
     f: &mut fmt::Formatter<'_>,
     instance: &Instance,

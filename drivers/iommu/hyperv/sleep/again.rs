@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Making a domain again that the hypervisor was told to forget.
+//! Making a domain again after the hypervisor was told to forget it.
 
 use crate::{
     host::{
@@ -28,15 +28,15 @@ use kernel::hyperv::{
     status::HypercallError, //
 };
 
-/// What is not as it was.
+/// What is not as it was before the system slept.
 pub(super) enum Different {
-    /// The IOMMU.
+    /// The IOMMU's capabilities.
     Host,
-    /// A domain, by a call that failed.
+    /// A domain: this call about it failed.
     Domain(DomainId, &'static str, HypercallError),
-    /// Another kernel's domain has the number, and stays.
+    /// Another kernel's domain has the number, and cannot be deleted.
     Taken(DomainId),
-    /// Somebody was stopped in the middle of a change.
+    /// The list of domains: a task was stopped while it changed the list.
     Busy,
 }
 
@@ -66,8 +66,8 @@ impl Different {
     }
 }
 
-/// Makes a domain of a given number. One of another kernel that has the number is deleted; no
-/// device of this guest is in it, as all are blocked.
+/// Makes a domain of a given number again. If another kernel's domain has the number, that domain
+/// is deleted first. No device of this guest is in it, as all are blocked.
 #[inline(never)]
 pub(super) fn make_again(id: DomainId, translation: Translation) -> Result<(), Different> {
     let result = match calls::create(id) {
@@ -81,10 +81,10 @@ pub(super) fn make_again(id: DomainId, translation: Translation) -> Result<(), D
     configure(id, translation)
 }
 
-/// Configures a domain that was just created, or else deletes it.
+/// Configures a domain that was just created. If that fails, deletes the domain.
 pub(super) fn configure(id: DomainId, translation: Translation) -> Result<(), Different> {
     calls::configure(id, translation).map_err(|failure| {
-        // What the hypervisor does with a domain that is not configured is not documented.
+        // No document says what the hypervisor does with a domain that is not configured.
         let _ = calls::delete(id);
         Different::Domain(id, ConfigureDeviceDomain::NAME, failure)
     })

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A device while the system hibernates.
+//! Taking a device out of its domain before the system sleeps, and putting it back.
 
 use crate::{
     device::{
@@ -27,14 +27,14 @@ use kernel::{
 };
 
 impl Endpoint {
-    /// Takes the device out of its domain, which keeps it from doing DMA, and notes where it was.
-    /// Its registers are left alone: its bus is closed, and the PCI core has saved them.
+    /// Detaches the device from its domain, which keeps it from doing DMA, and notes where it was.
+    /// Leaves the device's registers alone: its bus is closed, and the PCI core has saved them.
     ///
     /// Context: interrupts off.
     ///
     /// # Errors
     ///
-    /// The device is where it was.
+    /// What the hypervisor answered. The device then is where it was.
     pub(crate) fn put_to_sleep(&self) -> Result<(), HypercallError> {
         self.with_state(|state| {
             state.slept = Some(state.place);
@@ -54,16 +54,16 @@ impl Endpoint {
         })
     }
 
-    /// Puts the device back to where it was, or else blocks it. There is a message about a failure.
+    /// Puts the device back where it was; if that fails, blocks it. Messages report failures.
     ///
-    /// The system may have turned back before the device was put to sleep. It is where it was then,
-    /// and is told so once more.
+    /// The system may have given up sleeping before this device was put to sleep. Then the device
+    /// is still in its domain, and this attaches it there once more.
     ///
     /// Context: may sleep; nothing else changes the device's translation.
     ///
     /// # Errors
     ///
-    /// [`EIO`]: it could be neither put back nor blocked.
+    /// [`EIO`]: the device could be neither put back nor blocked.
     #[inline(never)]
     pub(crate) fn wake(&self, instance: &Instance) -> Result {
         let place = self.with_state(|state| {
@@ -71,7 +71,7 @@ impl Endpoint {
                 return state.place;
             };
             if !state.is_replaced() {
-                // On this host it may be anywhere.
+                // This may be another host, where the device may be in any state.
                 state.place = Place::Initial;
             }
             slept

@@ -1,18 +1,17 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Hibernation: giving back what the hypervisor keeps for the guest, and making it again.
+//! Hibernation: has the hypervisor forget all domains, and makes them again.
 //!
-//! What a host keeps for a guest that hibernates is documented nowhere, and the guest may wake up
-//! on another host. So the hypervisor is left with nothing to keep. Before the image is made, and
-//! before the kernel that has loaded an image leaves memory to it, every device is blocked, and
-//! every domain deleted. Afterwards the domains are made again, with the numbers and the tables
-//! that they had, and each device is put back when pci-hyperv has brought it back, before its
-//! driver goes on.
+//! No document says what a host keeps for a guest that hibernates, and the guest may wake up on
+//! another host. So the driver leaves nothing that the host would have to keep. Before an image is
+//! made, it blocks every device and deletes every domain. So does the driver of the kernel that
+//! loads the image, before that kernel hands over. Afterwards the driver makes the domains again,
+//! with the numbers and the tables that they had. It puts each device back when pci-hyperv has
+//! brought the device back, before the device's driver goes on.
 //!
-//! When one of the domains cannot be made as it was, no device gets out of the blocking domain
-//! again.
+//! If a domain cannot be made as it was, all devices stay blocked.
 //!
-//! What is done in a guest whose host had no IOMMU stands in `passage.rs`.
+//! `passage.rs` does what a guest needs whose host had no IOMMU.
 
 use super::{
     again::{
@@ -51,18 +50,18 @@ use kernel::{
     prelude::*, //
 };
 
-/// Leaves the hypervisor without domains, and the devices blocked.
+/// Detaches all devices, and deletes all domains.
 ///
 /// Context: syscore suspend: one CPU, interrupts off. The devices are suspended, and their buses
-/// closed.
+/// are closed.
 ///
 /// # Errors
 ///
-/// [`EBUSY`]: a device could not be blocked, or a domain not be deleted, with a message. The
+/// [`EBUSY`]: a device could not be detached, or a domain could not be deleted, with a message. The
 /// domains are as before; [`wake_device`] puts the devices back.
 fn suspend(instance: &Instance) -> Result {
     if instance.domains().is_closed() {
-        // Nothing may be opened that the last resume has left closed.
+        // The last resume has left the domains closed, and nothing may open them.
         let text = "no hibernation: the devices are blocked since the last one";
         say(Level::Err, None, text, &[]);
         return Err(EBUSY);
@@ -87,7 +86,7 @@ fn suspend(instance: &Instance) -> Result {
     delete_all(instance).inspect_err(|_| instance.domains().open())
 }
 
-/// Deletes all domains, or none.
+/// Deletes all domains. If one cannot be deleted, makes those that were deleted again.
 fn delete_all(instance: &Instance) -> Result {
     let (mut deleted, mut stays) = (0usize, None);
     each_domain(instance, &mut |id: DomainId, _: Translation| {
@@ -112,7 +111,7 @@ fn delete_all(instance: &Instance) -> Result {
         Word::Failure(failure),
     ];
     say(Level::Err, None, "no hibernation: % of domain %: %", &words);
-    // In the same order.
+    // The domains come in the same order as before, so the first ones are those that were deleted.
     let mut lost = None;
     each_domain(instance, &mut |id: DomainId, translation: Translation| {
         if deleted != 0 {
@@ -121,14 +120,15 @@ fn delete_all(instance: &Instance) -> Result {
         }
     })?;
     if let Some(difference) = lost {
-        // Attaching to it fails, and flushing it: its devices are blocked.
+        // Attaching to this domain will fail, and so will flushing it; then its devices are
+        // blocked.
         difference.report();
     }
     Err(EBUSY)
 }
 
-/// Makes the domains again, and opens them. The blocking domain is made even if the others cannot
-/// be.
+/// Makes the domains again, and opens them. Makes the blocking domain even if the others cannot be
+/// made.
 ///
 /// Context: syscore resume: one CPU, interrupts off.
 fn resume(instance: &Instance) {
@@ -146,7 +146,7 @@ fn resume(instance: &Instance) {
     }
 }
 
-/// Whether the host's IOMMU can go on where the former one stopped.
+/// Whether the host's IOMMU can take the place of the former one.
 fn check_host(former: &Capabilities) -> Result<(), Different> {
     let report = calls::get_capabilities().map_err(|_| Different::Host)?;
     match report.judge() {
@@ -155,12 +155,12 @@ fn check_host(former: &Capabilities) -> Result<(), Different> {
     }
 }
 
-/// Calls `f` for each domain that is to be there after a resume: the static ones, and the paging
-/// ones that the kernel still uses.
+/// Calls `f` for each domain that must exist after a resume: the static ones, and the paging ones
+/// that are not retired.
 ///
 /// # Errors
 ///
-/// [`EBUSY`]: somebody was stopped while changing them. `f` was not called.
+/// [`EBUSY`]: a task was stopped while it changed the list of domains. `f` was not called.
 #[inline(never)]
 fn each_domain(instance: &Instance, f: &mut dyn OfDomain) -> Result {
     let paging = instance.list().at_rest()?;
@@ -173,8 +173,8 @@ fn each_domain(instance: &Instance, f: &mut dyn OfDomain) -> Result {
     Ok(())
 }
 
-/// What is done with each domain: a closure. The vtable of this trait makes one copy of its code,
-/// that of [`FnMut`] would make two.
+/// What is done with each domain: a closure. Calls through this trait's vtable need one copy of its
+/// code; calls through that of [`FnMut`] would need two.
 trait OfDomain {
     fn call(&mut self, id: DomainId, translation: Translation);
 }
@@ -185,13 +185,13 @@ impl<F: FnMut(DomainId, Translation)> OfDomain for F {
     }
 }
 
-/// Puts a device back to where it was.
+/// Puts a device back where it was.
 ///
-/// Context: may sleep; the device's bus is there again, its driver does not use it yet.
+/// Context: may sleep. The device's bus works again, and its driver does not use it yet.
 ///
 /// # Errors
 ///
-/// [`EIO`]: it could be neither put back nor blocked. It must not be used.
+/// [`EIO`]: the device could be neither put back nor blocked. It must not be used.
 fn wake_device(instance: &Instance, id: LogicalDeviceId) -> Result {
     let mut result = None;
     instance.devices().each(|endpoint| {
@@ -200,7 +200,7 @@ fn wake_device(instance: &Instance, id: LogicalDeviceId) -> Result {
         }
     });
     result.unwrap_or_else(|| {
-        // The IOMMU core knows nothing of the device, whose driver does untranslated DMA.
+        // The IOMMU core does not know the device, so its driver does untranslated DMA.
         if !passage::is_behind_iommu(id) {
             return Ok(());
         }
@@ -210,9 +210,9 @@ fn wake_device(instance: &Instance, id: LogicalDeviceId) -> Result {
     })
 }
 
-/// Before an image is made, and before one replaces this kernel.
+/// Called before an image is made, and before an image replaces this kernel.
 ///
-/// Context: syscore suspend, as long as hypercalls still work.
+/// Context: syscore suspend, while hypercalls still work.
 ///
 /// # Safety
 ///
@@ -226,7 +226,7 @@ pub(crate) unsafe extern "C" fn hv_pviommu_suspend() -> c_int {
     })
 }
 
-/// After an image was made, and when one has become this kernel.
+/// Called after an image was made, and after an image has become this kernel.
 ///
 /// Context: syscore resume, as soon as hypercalls work again.
 ///
@@ -242,9 +242,9 @@ pub(crate) unsafe extern "C" fn hv_pviommu_resume() {
     }
 }
 
-/// The device `devfn` of a bus that is there again.
+/// Called for the device `devfn` of a bus that works again.
 ///
-/// Context: may sleep.
+/// Context: may sleep. Returns 0, or `-EIO` for a device that must not be used.
 ///
 /// # Safety
 ///

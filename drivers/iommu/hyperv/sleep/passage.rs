@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A guest whose host had no IOMMU, and that wakes up on a host that offers one.
+//! A guest whose host had no IOMMU, and which wakes up on a host that offers one.
 //!
-//! The kernel that has loaded the image has used the IOMMU then, and has left the devices blocked.
-//! They are let through, as they were. A guest that was told to leave the IOMMU alone does so.
+//! The kernel that loaded the image has used the IOMMU, and has left the devices blocked. This file
+//! attaches them to an identity domain, so that their DMA works as before. A guest that was told to
+//! leave the IOMMU alone does nothing here.
 
 use super::again::{
     configure,
@@ -43,17 +44,17 @@ use kernel::{
     },
 };
 
-/// This kernel looked for an IOMMU, and its host had none.
+/// Whether this kernel looked for an IOMMU at boot, and found none.
 static LOOKED_IN_VAIN: AtomicFlag = AtomicFlag::new(false);
 
-/// The identity domain through which devices go that were there before the host had an IOMMU: the
-/// number of such domains that were made or tried. A host that is the same as before may still have
-/// the last one, another has none: each resume makes a new one, and none is deleted.
+/// How many identity domains were made or tried for devices that were there before the host had an
+/// IOMMU. The last one is in use. Each resume makes a new one: the guest may wake up on the former
+/// host, which still has the last one, or on another host, which does not. None is deleted.
 static PASSAGES: Atomic<u32> = Atomic::new(0);
 /// How many numbers may turn out to be taken at a resume.
 const MAX_TAKEN: usize = 8;
 
-/// Whether the host has the device behind an IOMMU.
+/// Whether the hypervisor says that the device is behind an IOMMU.
 ///
 /// Context: any.
 pub(super) fn is_behind_iommu(id: LogicalDeviceId) -> bool {
@@ -62,7 +63,7 @@ pub(super) fn is_behind_iommu(id: LogicalDeviceId) -> bool {
 
 /// Lets a device through that the kernel before this one has left blocked.
 ///
-/// Context: may sleep; the device's bus is there again, its driver does not use it yet.
+/// Context: may sleep. The device's bus works again, and its driver does not use it yet.
 ///
 /// # Errors
 ///
@@ -89,12 +90,12 @@ pub(super) fn let_through(id: LogicalDeviceId) -> Result {
     }
 }
 
-/// This kernel looks for an IOMMU, and there is none.
+/// Notes that this kernel looked for an IOMMU, and found none.
 pub(crate) fn looked_in_vain() {
     LOOKED_IN_VAIN.store(true, Relaxed);
 }
 
-/// Makes a way through the IOMMU of a host that offers one now, if it does.
+/// Makes an identity domain, if the host offers an IOMMU now.
 ///
 /// Context: syscore resume: one CPU, interrupts off.
 pub(super) fn make() {

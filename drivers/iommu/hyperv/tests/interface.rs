@@ -2,9 +2,9 @@
 
 //! KUnit tests: the layouts, and the arithmetic as this kernel's compiler builds it.
 //!
-//! Inputs, offsets and sizes are literal numbers of the interface's description, on purpose: a
-//! mistake in the header must not hide behind the same mistake elsewhere. Of inputs, the bytes are
-//! compared: that holds whatever names their fields have.
+//! Inputs, offsets and sizes are literal numbers taken from the interface's description. So a
+//! mistake in the header cannot hide behind the same mistake here. Inputs are compared byte by
+//! byte, which works whatever their fields are called.
 
 use crate::{
     domain::flush_range::{
@@ -102,14 +102,14 @@ mod tests {
         assert_eq!(offset_of!(hv_input_flush_device_domain, flags), 0x18);
     }
 
-    /// An input as the hypervisor sees it, in words of 4 bytes; [`None`] when it is not `N` of
-    /// them.
+    /// An input as the hypervisor sees it, in words of 4 bytes. [`None`] if it is not `N` words
+    /// long.
     fn words<T, const N: usize>(input: T) -> Option<[u32; N]> {
         if size_of::<T>() != size_of::<[u32; N]>() {
             return None;
         }
-        // SAFETY: The sizes are equal. Each byte of an input is initialised: its type has no
-        // padding, as `Call` and `RepCall` demand.
+        // SAFETY: The sizes are equal, and any bytes are valid integers. Each byte of an input is
+        // initialised: its type has no padding, as `Call` and `RepCall` demand.
         Some(unsafe { transmute_copy(&input) })
     }
 
@@ -143,7 +143,7 @@ mod tests {
             words(blocks::list_flush(first())),
             Some([MAX, MAX, 0, 0, 1, 0x1234_5678, 1, 0])
         );
-        // Where list flushes put the number of each domain.
+        // List flushes put the number of each domain there.
         assert_eq!(FlushDeviceDomainList::KEY_OFFSET, 0x14);
     }
 
@@ -165,7 +165,7 @@ mod tests {
         assert!(max_elements::<FlushDeviceDomainList>() >= MAX_DESCRIPTORS);
     }
 
-    /// The modules without kernel types repeat some numbers of the header.
+    /// The modules without kernel types repeat some numbers of the header. Both must be equal.
     #[test]
     fn the_pure_modules_agree_with_the_header() {
         assert_eq!(capabilities::CAP_PRESENT, HV_IOMMU_CAP_PRESENT.into());
@@ -270,7 +270,7 @@ mod tests {
 
     #[test]
     fn covers_are_tight() {
-        // One page; an aligned power of two; two pages across a 4 GiB border.
+        // One page; one byte; an aligned power of two; two pages across a 4 GiB border.
         assert_eq!(Cover::new(0x1000, 0x1fff).as_slice(), [0x1000]);
         assert_eq!(Cover::new(0x1234, 0x1234).as_slice(), [0x1000]);
         assert_eq!(Cover::new(0x20_0000, 0x3f_ffff).as_slice(), [0x20_0009]);
@@ -278,7 +278,7 @@ mod tests {
             Cover::new(0xffff_f000, 0x1_0000_0fff).as_slice(),
             [0xffff_f000, 0x1_0000_0000]
         );
-        // Everything, said in two ways.
+        // Everything: by the widest range, and by a range of the wrong order.
         assert_eq!(Cover::new(0, u64::MAX).as_slice(), [52]);
         assert_eq!(Cover::new(0x1000, 0xfff).as_slice(), [52]);
         assert_eq!(flush_range::block(0, u64::MAX), Some(52));

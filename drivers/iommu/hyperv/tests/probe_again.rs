@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! `probe` in debugfs, for tests: each read looks for the IOMMU anew, as at boot, and sets up one
-//! that nobody uses.
+//! The file `probe` in debugfs, for tests: each read looks for the IOMMU anew, as at boot, and sets
+//! up one that nobody uses.
 //!
-//! So a test need not boot a machine for each answer that a host can give. What is set up is not
+//! So a test need not boot a machine for each possible answer of a host. The new IOMMU is not
 //! registered: devices stay with the IOMMU that they have.
 
 use crate::{
@@ -28,15 +28,15 @@ use kernel::{
     },
 };
 
-/// Where an IOMMU is that was set up for a test.
+/// Holds an IOMMU that was set up for a test.
 type Place = SetOnce<Pin<KBox<Instance>>>;
 
-/// The file; it stays for ever, as the IOMMU does.
+/// The file. It stays as long as the IOMMU, which is for ever.
 static FILE: SetOnce<Pin<KBox<File<ProbeFile>>>> = SetOnce::new();
 
 /// Makes the file.
 ///
-/// Context: may sleep; once.
+/// Context: may sleep; called once.
 ///
 /// # Errors
 ///
@@ -50,10 +50,10 @@ pub(crate) fn publish(dir: &Dir) -> Result {
     Ok(())
 }
 
-/// What came of a probe, in one line.
+/// The file. A read sets an IOMMU up and shows the result in one line.
 #[pin_data]
 struct ProbeFile {
-    /// What was set up and stays, listed so that nobody takes it for memory that was lost.
+    /// The IOMMUs that were set up. They are listed here so that kmemleak does not report them.
     #[pin]
     kept: Mutex<KVec<&'static Place>>,
 }
@@ -68,7 +68,7 @@ impl Writer for ProbeFile {
 }
 
 impl ProbeFile {
-    /// The instance is never freed: a domain that the host does not delete refers to it for ever.
+    /// Sets an IOMMU up. It is never freed: a domain that the host does not delete refers to it.
     fn set_up(&self) -> Result<&'static Instance> {
         let (report, capabilities) = probe::examine()?;
         let mut kept = self.kept.lock();
@@ -103,7 +103,7 @@ fn write_instance(f: &mut fmt::Formatter<'_>, instance: &'static Instance) -> fm
     )
 }
 
-/// What became of a static domain in the end, in a word.
+/// What became of a static domain when it was deleted, in a word.
 fn fate(deleted: Option<Deleted>) -> &'static str {
     match deleted {
         None => "absent",

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! KUnit tests of what statuses are taken to mean: each status that has a name, by hand.
+//! KUnit tests of how statuses are read. The table lists every status that has a name.
 
 use crate::host::readings::{
     self,
@@ -25,8 +25,8 @@ use kernel::{
     prelude::*,
 };
 
-/// What a question about a device that fails with the status says, and what a domain that cannot be
-/// created says about its number.
+/// For each status: what it says about a device when the question about that fails with it, and
+/// what it says about a domain's number when its creation fails with it.
 const STATUSES: [(Status, DeviceAnswer, NumberAnswer); 39] = [
     (Status::INVALID_HYPERCALL_CODE, Refused, Irrelevant),
     (Status::INVALID_HYPERCALL_INPUT, Refused, Unclear),
