@@ -2,7 +2,7 @@
 /*
  * Hypercall ABI of the device domains that Hyper-V keeps for the partition
  * that owns the machine's devices. The calls that a guest has, too, and the
- * name of a domain, stand in hv_pviommu.h.
+ * name of a domain, are in hv_pviommu.h.
  *
  * There is no public document of these calls. Layouts and numbers are those
  * that were posted for Linux as such a partition in 2021 and 2026. All

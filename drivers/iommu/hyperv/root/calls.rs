@@ -2,9 +2,10 @@
 
 //! One function per hypercall.
 //!
-//! Inputs are built here and in [`blocks`], and nowhere else. Nothing is printed and no state is
-//! kept: callers know what a failure means. Each function makes one call, which may have done a
-//! part of what was asked. Context, for all: any but NMI, interrupts on or off.
+//! This file and [`blocks`] build the inputs. Nothing is printed and no state is kept: callers know
+//! what a failure means. Each function makes one call, and the hypervisor may do only a part of it.
+//!
+//! Context, for all: any but NMI, interrupts on or off.
 
 use super::{
     blocks::{
@@ -64,7 +65,7 @@ pub(crate) fn attach(name: DomainName, device: PciDeviceId) -> Result<(), Hyperc
     hypercall::call::<AttachDeviceDomain>(&blocks::attach(device_domain(name), device.as_u64()))
 }
 
-/// Takes a device out of its domain: its DMA is blocked.
+/// Takes a device out of its domain. The hypervisor blocks its DMA from then on.
 pub(crate) fn detach(device: PciDeviceId) -> Result<(), HypercallError> {
     hypercall::call::<DetachDeviceDomain>(&blocks::detach(device.as_u64()))
 }
@@ -76,8 +77,8 @@ pub(crate) fn delete(name: DomainName) -> Result<(), HypercallError> {
     })
 }
 
-/// What devices may do with pages that are mapped. The hypervisor demands that they can read: so
-/// what was asked for as write-only can be read, too.
+/// The flags for pages that are mapped. The hypervisor demands that devices may read every page, so
+/// a page that was to be write-only can be read, too.
 fn map_flags(prot: Prot, unit: Unit) -> u32 {
     let mut flags = HV_MAP_DEVICE_GPA_READABLE;
     if prot.contains(Prot::WRITE) {
@@ -89,7 +90,7 @@ fn map_flags(prot: Prot, unit: Unit) -> u32 {
     flags
 }
 
-/// Maps `units` units from the page `first` on, onto memory from the page `frame` on.
+/// Maps `units` units from the page number `first` on, onto memory from the page number `frame` on.
 pub(crate) fn map(
     name: DomainName,
     first: u64,
@@ -110,7 +111,7 @@ pub(crate) fn map(
     })
 }
 
-/// Unmaps `pages` pages of 4 KiB from the page `first` on.
+/// Unmaps `pages` pages of 4 KiB from the page number `first` on.
 pub(crate) fn unmap(name: DomainName, first: u64, pages: u64) -> Progress {
     let header = hv_input_unmap_device_gpa_pages {
         device_domain: device_domain(name),

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What the hypervisor reports of the IOMMU, and what is made of it.
+//! What the hypervisor reports about the IOMMU, and what the driver uses of it.
 //!
 //! No kernel types: this file is also built and tested outside the kernel.
 
@@ -9,13 +9,13 @@ pub(crate) const CAP_PRESENT: u64 = 1 << 0;
 /// `HV_IOMMU_CAP_S2`: domains whose tables the hypervisor keeps.
 pub(crate) const CAP_S2: u64 = 1 << 1;
 
-/// Bit n stands for pages of 2^n bytes.
+/// A bitmap of page sizes: bit n stands for pages of 2^n bytes.
 pub(crate) const BASE_PAGE: u64 = 1 << 12;
 const LARGE_PAGE: u64 = 1 << 21;
 const HUGE_PAGE: u64 = 1 << 30;
 
-/// Narrowest address width that makes sense, in bits: the window of interrupt messages ends there,
-/// and devices with 32-bit addresses must find room.
+/// Narrowest address width that the driver takes, in bits. The window of interrupt messages below 4
+/// GiB must lie in the address space, and so must the addresses of devices with 32-bit DMA.
 pub(crate) const MIN_WIDTH: u8 = 32;
 
 /// What the hypervisor reports.
@@ -23,40 +23,40 @@ pub(crate) const MIN_WIDTH: u8 = 32;
 pub(crate) struct HostReport {
     /// `HV_IOMMU_CAP_*` bits.
     pub(crate) flags: u64,
-    /// Bits of an address.
+    /// The width of an address, in bits.
     pub(crate) width: u8,
-    /// Bit n: pages of 2^n bytes.
+    /// Page sizes. Bit n: pages of 2^n bytes.
     pub(crate) page_sizes: u64,
 }
 
-/// What is used of it.
+/// What the driver uses of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Capabilities {
     /// The last address that can be mapped.
     pub(crate) last: u64,
-    /// Bit n: pages of 2^n bytes.
+    /// Page sizes. Bit n: pages of 2^n bytes.
     pub(crate) page_sizes: u64,
 }
 
 /// Why the IOMMU is not used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Unusable {
-    /// There is none.
+    /// There is none, which needs no message.
     Absent,
     /// The hypervisor keeps no tables.
     NoStage2,
-    /// It takes no pages of 4 KiB.
+    /// The hypervisor takes no pages of 4 KiB.
     NoBasePage,
     /// Addresses have less than [`MIN_WIDTH`] bits.
     TooNarrow,
 }
 
 impl HostReport {
-    /// Judges a report.
+    /// Decides whether the driver can use the IOMMU.
     ///
     /// # Errors
     ///
-    /// The IOMMU is not used.
+    /// Why it cannot.
     pub(crate) fn judge(&self) -> Result<Capabilities, Unusable> {
         if self.flags & CAP_PRESENT == 0 {
             return Err(Unusable::Absent);
@@ -70,7 +70,7 @@ impl HostReport {
         if self.width < MIN_WIDTH {
             return Err(Unusable::TooNarrow);
         }
-        // Pages of 1 GiB are mapped as pages of 2 MiB, the largest that the interface knows.
+        // The interface knows no pages above 2 MiB, so pages of 1 GiB are mapped as many of these.
         let large = if self.page_sizes & LARGE_PAGE != 0 {
             LARGE_PAGE | HUGE_PAGE
         } else {
@@ -83,7 +83,7 @@ impl HostReport {
     }
 }
 
-/// The last address of a space whose addresses have `width` bits.
+/// The last address of an address space of `width` bits.
 pub(crate) fn last_of(width: u8) -> u64 {
     match 1u64.checked_shl(width.into()) {
         Some(end) => end - 1,

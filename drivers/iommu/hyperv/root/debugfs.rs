@@ -2,7 +2,7 @@
 
 //! The files below `/sys/kernel/debug/iommu/hv_root_iommu`.
 //!
-//! For people and for tests of the driver; not an interface that stays as it is. See
+//! These files are for people and for tests of the driver. They may change at any time. See
 //! `Documentation/virt/hyperv/host-iommu.rst`.
 
 use super::{
@@ -31,7 +31,7 @@ use kernel::{
     },
 };
 
-/// The files; each goes when it is dropped.
+/// The files. Dropping one of them removes it.
 #[pin_data]
 struct Files {
     #[pin]
@@ -42,14 +42,14 @@ struct Files {
     _requesters: File<RequestersFile>,
 }
 
-/// They stay for ever, as the IOMMU does.
+/// The files stay as long as the IOMMU, which is for ever.
 static FILES: SetOnce<Pin<KBox<Files>>> = SetOnce::new();
 
 /// Makes the files.
 ///
-/// Context: may sleep; once, when the IOMMU is in service.
+/// Context: may sleep; called once, when the IOMMU is in service.
 pub(crate) fn publish() {
-    // As everybody who uses debugfs: when it cannot be had, things work as well without.
+    // The driver works without these files, so a failure is only reported.
     let _ = make().inspect_err(|error| {
         pr_info!("no files in debugfs: errno {}\n", error.to_errno());
     });
@@ -69,7 +69,7 @@ fn make() -> Result {
     Ok(())
 }
 
-/// `capabilities`: what the hypervisor reports, and what is made of it.
+/// `capabilities`: what the hypervisor reports, and what the driver uses of it.
 struct CapabilitiesFile;
 
 impl Writer for CapabilitiesFile {

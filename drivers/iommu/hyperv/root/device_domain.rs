@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The hypercalls of device domains: which input and output each call takes. The simple calls,
-//! which a guest has, too, stand in [`simple_calls`](super::simple_calls), those that map here.
+//! The hypercalls of device domains, with the input and output of each. The simple calls, which a
+//! guest has, too, are in [`simple_calls`](super::simple_calls); those that map are here.
 //!
-//! The layouts are those of the C headers, under their names there; this file only ties them to
-//! their calls. What the fields mean is written there, too.
+//! The C headers have the layouts, and explain their fields. This file uses them under their C
+//! names and only ties them to their calls.
 //!
 //! C headers: [`include/hyperv/hv_root_iommu.h`](srctree/include/hyperv/hv_root_iommu.h),
 //! [`include/hyperv/hv_pviommu.h`](srctree/include/hyperv/hv_pviommu.h)
@@ -29,11 +29,11 @@ pub(super) use kernel::bindings::{
     HV_MAP_DEVICE_GPA_WRITABLE, //
 };
 
-/// Maps pages at addresses that follow each other.
+/// Maps pages, which follow one another in the domain, onto a list of memory pages.
 pub(super) struct MapDeviceGpaPages;
 
-// SAFETY: By the header these are the call's header and elements, numbers of pages. The former is
-// packed and made of integers.
+// SAFETY: The C header says that these are the call's header and elements. The header is packed and
+// made of integers, and the elements are page numbers. So neither has padding.
 unsafe impl ListCall for MapDeviceGpaPages {
     const CODE: u16 = bindings::HVCALL_MAP_DEVICE_GPA_PAGES as u16;
     const NAME: &'static str = "HVCALL_MAP_DEVICE_GPA_PAGES";
@@ -41,10 +41,11 @@ unsafe impl ListCall for MapDeviceGpaPages {
     type Element = u64;
 }
 
-/// Unmaps such pages.
+/// Unmaps pages that follow one another in the domain.
 pub(super) struct UnmapDeviceGpaPages;
 
-// SAFETY: By the header this is the call's input; it is packed and made of integers.
+// SAFETY: The C header says that this is the call's input. It is packed and made of integers, so it
+// has no padding.
 unsafe impl CountedCall for UnmapDeviceGpaPages {
     const CODE: u16 = bindings::HVCALL_UNMAP_DEVICE_GPA_PAGES as u16;
     const NAME: &'static str = "HVCALL_UNMAP_DEVICE_GPA_PAGES";

@@ -62,13 +62,13 @@ use kernel::{
     },
 };
 
-/// A domain with mappings.
+/// A domain with mappings, as the IOMMU core holds it.
 pub(crate) struct Domain {
     instance: &'static Instance,
     record: Arc<Record>,
 }
 
-/// What the calls for one range have in common.
+/// What all calls for one range need.
 struct Request<'a> {
     record: &'a Record,
     prot: Prot,
@@ -121,11 +121,11 @@ fn errno_of(stop: &Failed) -> Error {
     }
 }
 
-/// A failure, to be read by people.
+/// Formats a failure for messages.
 struct Reason<'a>(&'a Failed);
 
 impl fmt::Display for Reason<'_> {
-    // Once, not in each message.
+    // Kept out of line: one copy instead of one in each message.
     #[inline(never)]
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
@@ -139,7 +139,7 @@ impl fmt::Display for Reason<'_> {
     }
 }
 
-/// Whether the hypervisor has done no more than it said.
+/// Whether the hypervisor has done exactly what it said, although the call failed.
 fn is_certain(stop: &Failed) -> bool {
     match *stop {
         Stop::Refused(failure) => readings::has_no_effect(failure),
@@ -233,9 +233,9 @@ impl Domain {
         usize::try_from(outcome.pages << PAGE_SHIFT).ok()
     }
 
-    /// The hypervisor may let devices reach what they should not: whoever unmaps uses the memory
-    /// for something else next. So all devices of the domain are blocked, and none is let in any
-    /// more.
+    /// Blocks all devices of the domain, and lets no other in. The hypervisor may let devices reach
+    /// pages that they should not reach, and whoever unmaps uses the memory for something else
+    /// next.
     ///
     /// Context: any.
     #[cold]
@@ -272,8 +272,8 @@ impl iommu::domain::Domain for Domain {
     }
 
     fn flush_all(&self) {
-        // The hypervisor drops what it unmaps from all caches before the call returns. The calls
-        // have no other way to do that; see Documentation/virt/hyperv/host-iommu.rst.
+        // Nothing to do: before an unmap call returns, the hypervisor drops what it unmaps from all
+        // caches. There is no call that flushes. See Documentation/virt/hyperv/host-iommu.rst.
     }
 }
 
@@ -281,7 +281,7 @@ impl iommu::domain::Domain for Domain {
 impl PagingDomain for Domain {
     fn map(&self, mapping: &Mapping, flags: Flags) -> Mapped {
         match self.map_range(mapping, flags) {
-            // The core unmaps what was mapped, when that is not all.
+            // If not all was mapped, the core unmaps what was.
             Ok((bytes, result)) => Mapped {
                 bytes: bytes as usize,
                 result: result.map_err(|stop| errno_of(&stop)),

@@ -18,15 +18,15 @@ use kernel::{
 pub(crate) struct DomainName(u32);
 
 impl DomainName {
-    /// The domain that translates nothing. It is always there; devices start in it.
+    /// The domain that translates nothing. It always exists, and devices start in it.
     pub(crate) const IDENTITY: DomainName = DomainName(HV_DEVICE_DOMAIN_ID_DEFAULT);
-    /// The domain that lets nothing through. It is always there.
+    /// The domain that lets nothing through. It always exists.
     pub(crate) const BLOCKING: DomainName = DomainName(HV_DEVICE_DOMAIN_ID_NULL);
 
-    /// The lowest number of a domain that is created.
+    /// The lowest number of a domain that the driver creates.
     const FIRST: u32 = 1;
-    /// The lowest number of a kernel that runs beside the domains of a crashed one, which begin at
-    /// [`Self::FIRST`].
+    /// The lowest number of a kernel that runs after a crash. The crashed kernel's domains still
+    /// exist, and begin at [`Self::FIRST`].
     const FIRST_HIGH: u32 = 0x10_0000;
     /// The highest number.
     const LAST: u32 = Ida::LAST;
@@ -37,7 +37,7 @@ impl DomainName {
 }
 
 impl fmt::Display for DomainName {
-    // Once, not in each message.
+    // Kept out of line: one copy instead of one in each message.
     #[inline(never)]
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {
@@ -50,8 +50,9 @@ impl fmt::Display for DomainName {
 
 /// The numbers in use.
 ///
-/// A number is taken before the hypervisor is told of it, and given back when the hypervisor has
-/// said that it forgot it. One that the hypervisor may still know is never given back.
+/// A number is taken before the hypervisor is told of it. It is given back only after the
+/// hypervisor has confirmed that it forgot it. A number that the hypervisor may still know is never
+/// given back.
 #[pin_data]
 pub(crate) struct DomainNames {
     #[pin]
@@ -64,7 +65,7 @@ pub(crate) struct DomainNames {
 pub(crate) enum Base {
     /// At the lowest one.
     Low,
-    /// Far above those that another kernel's domains have.
+    /// Far above the numbers of a crashed kernel's domains.
     High,
 }
 

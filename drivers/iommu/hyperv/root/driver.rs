@@ -4,9 +4,9 @@
 
 use kernel::prelude::*;
 
-/// The driver, to the abstractions. What the core calls stands in `ops.rs`.
+/// The driver, as a type for the abstractions. `ops.rs` has what the core calls.
 pub(crate) struct RootIommu;
 
-/// The prefix of messages, and the name of the IOMMU in `/sys/class/iommu` and of its directory in
-/// debugfs.
+/// The prefix of messages. Also the name of the IOMMU in `/sys/class/iommu`, and of its directory
+/// in debugfs.
 pub(crate) const NAME: &CStr = c"hv_root_iommu";

@@ -30,7 +30,7 @@ use kernel::{
     },
 };
 
-/// Who has a device that the core moves. Drivers of the kernel's use the group's default domain.
+/// Who uses a device that the core moves. Drivers of the kernel use the group's default domain.
 fn holder(demand: Demand) -> Holder {
     match demand {
         Demand::Mandatory => Holder::Kernel,
@@ -41,19 +41,19 @@ fn holder(demand: Demand) -> Holder {
 /// A device.
 pub(crate) struct Endpoint {
     pdev: ARef<pci::Device>,
-    /// The names by which the hypervisor knows its DMA, at least one.
+    /// The ids with which its DMA reaches the IOMMU, at least one.
     ids: KVec<PciDeviceId>,
 }
 
 impl Endpoint {
-    /// Takes a device into service. It stays where it is.
+    /// Takes a device into service. The device stays in the domain that it is in.
     ///
     /// Context: may sleep.
     ///
     /// # Errors
     ///
-    /// [`ENODEV`]: it is none of PCI's. [`ENOMEM`]; [`EINVAL`]: the hypervisor has no name for it.
-    /// There is a message about the latter two.
+    /// [`ENODEV`]: it is no PCI device. [`ENOMEM`]. [`EINVAL`]: the hypervisor has no name for it.
+    /// The latter two are reported by a message.
     pub(crate) fn new(instance: &Instance, dev: &device::Device) -> Result<Arc<Endpoint>> {
         let pdev = <&pci::Device>::try_from(dev).map_err(|_| ENODEV)?;
         Endpoint::enter(instance, pdev).inspect_err(|error| {
@@ -87,11 +87,11 @@ impl Endpoint {
         self.pdev.as_ref()
     }
 
-    /// Puts the device into a domain, in place of the one that it is in, unless `may_enter` says
-    /// that none may enter. There is a message when the hypervisor refuses, or when the next kernel
-    /// takes over. In the latter case the device is blocked if the core does not take a refusal.
+    /// Puts the device into a domain, in place of the one it is in, unless `may_enter` says that
+    /// none may enter. There is a message if the hypervisor refuses, or if the next kernel takes
+    /// over. In the latter case the device is blocked if the core cannot handle a refusal.
     ///
-    /// Context: may sleep; serialised for one device by the core.
+    /// Context: may sleep; the core serialises this for one device.
     ///
     /// # Errors
     ///
@@ -132,10 +132,10 @@ impl Endpoint {
         Err(error.into())
     }
 
-    /// Keeps the device from doing DMA: by the domain that blocks, by a detach, or, when the
-    /// hypervisor does neither, as far as the device itself obeys.
+    /// Keeps the device from doing DMA, by the blocking domain or by a detach. If the hypervisor
+    /// does neither, switches off the device's bus mastering.
     ///
-    /// Context: may sleep; serialised for one device by the core.
+    /// Context: may sleep; the core serialises this for one device.
     ///
     /// # Errors
     ///
@@ -147,17 +147,18 @@ impl Endpoint {
         Ok(())
     }
 
-    /// The device goes. Names that other devices have, too, stay in the domain where those are.
+    /// Releases the device. Ids that other devices have, too, stay in the domain of those devices.
     ///
     /// Context: may sleep.
     pub(crate) fn release(&self, instance: &Instance) {
         if let Err(failure) = instance.release(&self.ids) {
-            // The requester stays in the list.
+            // The requesters that could not be blocked stay in the list.
             self.stop(failure);
         }
     }
 
-    /// The device could not be blocked: it is kept from DMA as far as it obeys. There is a message.
+    /// Switches off the bus mastering of a device that the hypervisor could not block, with a
+    /// message.
     fn stop(&self, failure: HypercallError) {
         bus_master::stop(&self.pdev);
         dev_err!(

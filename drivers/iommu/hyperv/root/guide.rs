@@ -1,14 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A guide through the driver's memory, for whoever reads a crash dump.
+//! A guide through the driver's memory, for readers of crash dumps.
 //!
-//! The guide is one structure that never moves and never changes. A reader finds it by its first 16
-//! bytes and by its own address, which it holds. It tells where domains and requesters are.
+//! The guide is one structure that never moves and never changes. It says where domains and
+//! requesters are. A reader finds it by its first 16 bytes, and by its own address, which it
+//! contains.
 //!
-//! Rust does not promise how it lays out the kernel's trees, counted references and vectors, and
-//! locks have other sizes in other configurations. So a reader needs no knowledge of these: the
-//! guide names a sample of each, and where in the sample its parts are. Everything else is told by
-//! offsets. Documentation/virt/hyperv/host-iommu.rst has the format for readers.
+//! Rust does not promise any layout for the kernel's trees, counted references and vectors, and the
+//! size of a lock depends on the configuration. So the guide has a sample of each of these types,
+//! and says where in the sample its parts are. It describes everything else by offsets.
+//! Documentation/virt/hyperv/host-iommu.rst defines the format for readers.
 
 use super::{
     domain_name::DomainName,
@@ -46,10 +47,11 @@ use kernel::{
     },
 };
 
-/// What a reader looks for. The last byte is the version of the format.
+/// What a reader searches for. The last byte is the version of the format.
 const MAGIC: [u8; 16] = *b"hv_root_iommu\0\0\x01";
 
-/// A vector. Its three words are the address of its elements, and these numbers, in some order.
+/// A sample vector. Its three words are the address of its elements, `count` and `capacity`, in
+/// some order.
 #[repr(C)]
 #[allow(dead_code)] // Read from crash dumps.
 struct ListSample {
@@ -59,17 +61,17 @@ struct ListSample {
     capacity: u64,
 }
 
-/// Where the parts of a requester are, in bytes from its beginning.
+/// The offsets of a requester's parts, in bytes.
 #[repr(C)]
 #[allow(dead_code)] // Read from crash dumps.
 struct RequesterOffsets {
-    /// How many bytes a requester has.
+    /// The size of a requester in bytes.
     bytes: u64,
     /// `u64`.
     id: u64,
-    /// `u32`, see [`super::places::Place`]; a domain's number is 4 bytes behind.
+    /// `u32`, see [`super::places::Place`]. A domain's number is 4 bytes behind it.
     place: u64,
-    /// `u32`, see [`super::places::Doubt`]; a domain's number is 4 bytes behind.
+    /// `u32`, see [`super::places::Doubt`]. A domain's number is 4 bytes behind it.
     doubt: u64,
     /// `u32`.
     users: u64,
@@ -80,40 +82,41 @@ struct RequesterOffsets {
 #[allow(dead_code)] // Read from crash dumps.
 struct Guide {
     magic: [u8; 16],
-    /// How long the guide is, in bytes.
+    /// The size of the guide in bytes.
     bytes: u64,
-    /// The guide itself.
+    /// The address of the guide itself.
     own: Address,
     reported_flags: u64,
     reported_width: u64,
     reported_page_sizes: u64,
     used_last: u64,
     used_page_sizes: u64,
-    /// The tree of domains, by number; a value is a counted reference to a record.
+    /// The tree of domains, ordered by number. A value is a counted reference to a record.
     domains: Address,
     /// The vector of requesters.
     requesters: Address,
-    /// A tree of domains. Its node's value leads to `record`.
+    /// A sample tree of domains. The value in its node leads to `record`.
     domain_sample: TreeSample,
-    /// The record in that tree.
+    /// The record in the sample tree.
     record: Address,
-    /// The tree of leaves in `record`, by number.
+    /// The tree of leaves in `record`, ordered by number.
     leaf_sample: TreeSample,
     list_sample: ListSample,
     record_offsets: RecordOffsets,
-    /// The tree of leaves in a record, in bytes from the record's beginning.
+    /// The offset of the tree of leaves in a record, in bytes.
     leaves_offset: u64,
     leaf_offsets: LeafOffsets,
     requester_offsets: RequesterOffsets,
 }
 
-/// The samples. They stay where they are, and mean nothing.
+/// The samples. They never move, and their contents have no meaning.
 struct Samples {
     domains: RBTree<DomainName, Arc<Record>>,
     list: KVec<OwnRequester>,
 }
 
-/// Elements and room of the sample of a vector: two numbers that cannot be confused.
+/// The number of elements and the capacity of the sample vector. They differ, so that a reader can
+/// tell them apart.
 const SAMPLE_COUNT: usize = 1;
 const SAMPLE_CAPACITY: usize = 5;
 
@@ -133,18 +136,18 @@ impl Samples {
     }
 }
 
-/// A record that belongs to no domain, with one leaf.
+/// Makes a record that belongs to no domain, with one leaf.
 fn sample_record() -> Result<Arc<Record>> {
     let record = Record::new(DomainName::BLOCKING)?;
     let page = PageRange::of_bytes(0, 4096).ok_or(EINVAL)?;
-    // Room that is kept for ever keeps the leaf.
+    // Dropping the claim would free the leaf.
     forget(record.mappings().claim(page, 0, GFP_KERNEL)?);
     Ok(record)
 }
 
 /// Makes the guide.
 ///
-/// Context: may sleep; once, when the instance is there.
+/// Context: may sleep; called once, after the instance was set up.
 ///
 /// # Errors
 ///

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What is given back to the hypervisor before another kernel takes over.
+//! Gives everything back to the hypervisor before another kernel takes over.
 
 use super::{
     instance::Instance,
@@ -18,15 +18,16 @@ use kernel::{
     prelude::*, //
 };
 
-/// Gives everything back to the hypervisor, as the next kernel expects it: devices to identity,
-/// where they were found, the domains, and the memory that these needed. From the beginning on
-/// nothing is attached, created or mapped any more.
+/// Gives everything back to the hypervisor, as the next kernel expects it. Devices go back to
+/// identity, where they were found. Domains are deleted, and the memory for them is withdrawn. Once
+/// this has begun, nothing can be attached, created or mapped.
 ///
-/// Programs run on until the processors are stopped, which comes later. The PCI core has switched
-/// off bus mastering of the devices that they have; they can switch it on again. These devices are
-/// blocked, and stay so. A device that cannot be had back is blocked as well.
+/// Programs run until the processors are stopped, which happens later. The PCI core has switched
+/// off bus mastering of the devices that they use, but they can switch it on again. So these
+/// devices are blocked, and stay blocked. A device that cannot be put back to identity is blocked,
+/// too.
 ///
-/// Context: may sleep; when the kernel's own devices do no DMA any more.
+/// Context: may sleep; the devices that the kernel itself uses no longer do DMA.
 pub(crate) fn shut_down(instance: &Instance) {
     instance.leave();
     let Survey { held, astray } = instance.hand_over_requesters();
@@ -40,7 +41,7 @@ pub(crate) fn shut_down(instance: &Instance) {
     take_back_memory();
 }
 
-/// Has the hypervisor give back what it does not use any more of what it was given.
+/// Takes back the deposited memory that the hypervisor does not use.
 fn take_back_memory() {
     let Balance {
         given,

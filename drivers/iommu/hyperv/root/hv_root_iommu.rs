@@ -2,26 +2,27 @@
 
 //! Driver of the IOMMU that Hyper-V keeps for the partition that owns the machine's devices.
 //!
-//! The hypervisor keeps the tables, in memory that the partition gives it. The partition tells it
-//! of each page by hypercall, and puts devices into domains. Data flows one way through the
-//! modules:
+//! The hypervisor keeps the page tables, in memory that the partition gives to it. The partition
+//! tells it of each page by hypercall, and puts devices into domains. Data flows one way through
+//! the modules:
 //!
-//! - [`device_domain`] and [`simple_calls`], which is shared with the guest's driver: the
-//!   hypercalls with their layouts, which are generated from the C header;
+//! - [`device_domain`] and [`simple_calls`]: the hypercalls and their layouts, which are those of
+//!   the C headers; [`simple_calls`] is shared with the guest's driver;
 //! - [`page_range`], [`transfer`], [`leaf`], [`places`], [`capabilities`]: arithmetic and rules
-//!   without kernel types, which are tested outside the kernel, too;
+//!   without kernel types, which are also tested outside the kernel;
 //! - [`domain_name`]: the numbers of domains;
-//! - [`calls`]: one function per hypercall; [`memory`]: pages for the hypervisor;
-//! - [`readings`]: what undocumented statuses are taken to mean, shared with the guest's driver;
-//! - [`switch`]: attaches and detaches, as the hypervisor answers them;
+//! - [`calls`]: one function per hypercall, and [`memory`]: pages for the hypervisor;
+//! - [`readings`]: how the driver reads undocumented statuses, shared with the guest's driver;
+//! - [`switch`]: attaches and detaches devices, and reads the hypervisor's answers;
 //! - [`sample`]: where things are in memory;
-//! - [`mappings`], [`record`]: what is known of a domain; [`instance`]: of the one IOMMU;
-//! - [`guide`]: how a reader of a crash dump finds that;
-//! - [`endpoint`]: a device behind it;
+//! - [`mappings`], [`record`]: the driver's record of a domain, and [`instance`]: that of the one
+//!   IOMMU;
+//! - [`guide`]: how a reader of a crash dump finds these records;
+//! - [`endpoint`]: a device behind the IOMMU;
 //! - [`domain`], [`statics`]: the domains;
 //! - [`ops`]: what the IOMMU core calls;
-//! - [`handover`]: what is given back before another kernel takes over;
-//! - [`probe`]: is there an IOMMU?
+//! - [`handover`]: gives everything back before another kernel takes over;
+//! - [`probe`]: takes the IOMMU into service;
 //! - `debugfs`: what debugfs shows.
 
 #![deny(unsafe_code)]
@@ -73,29 +74,33 @@ use kernel::{
 const __LOG_PREFIX: &[u8] = driver::NAME.to_bytes_with_nul();
 
 #[allow(unsafe_code)]
-// SAFETY: All of this rests on the hypervisor's word; what is made of it, `readings` says.
-// - The hypervisor takes a device out of its domain when it puts the device into another one, and
-//   says when it does not: `places::put` believes nothing else. What may have been done all the
-//   same is undone before an attach fails, by an attach to the domain before or by blocking. There
-//   are no PASIDs.
-// - `places::block` blocks a device by the domain that lets nothing through, or by its detachment;
-//   `Endpoint::release` does that before it returns. Requester ids that other devices have stay in
-//   the domain of those, which are in the device's group: the hypervisor cannot tell them apart.
-// - There are no tables of the kernel's; the hypervisor is given memory of its own, which
-//   `kernel::hyperv::memory` does not use any more. It is told what to map by `Domain::map` alone,
-//   for a domain that is alive.
-// - What the hypervisor has unmapped is in no cache when the call returns: so there is nothing to
-//   be done in `flush_all`, nor for a gather. When the hypervisor has not unmapped all of what it
-//   should, `Domain::close` blocks the domain's devices before `unmap` returns, and keeps others
-//   out.
+// SAFETY: All of this assumes that the hypervisor does what it says. `readings` has the other
+// assumptions.
+// - An attach succeeds only when the hypervisor says that the device is in the new domain
+//   (`places::put`). The hypervisor takes the device out of its former domain in the same call.
+//   Before an attach fails, the driver undoes what the hypervisor may have done, by an attach to
+//   the former domain or by blocking the device.
+// - There are no PASIDs: the driver offers none.
+// - The blocking domain lets no DMA through, nor does the hypervisor for a device that is detached
+//   (`places::block`). `Endpoint::release` blocks a device in one of these ways before it returns.
+//   Requester ids that other devices have stay in the domain of those. The hypervisor cannot tell
+//   these devices apart, and they are in one group.
+// - There are no tables of the kernel. The hypervisor gets memory of its own, which the kernel does
+//   not use afterwards (`kernel::hyperv::memory`). `Domain::map` alone tells it what to map, for a
+//   domain that is alive.
+// - The hypervisor drops what it unmaps from all caches before the call returns, so neither
+//   `flush_all` nor a gather has anything to do. If the hypervisor has not unmapped everything that
+//   it should, `Domain::close` blocks the domain's devices before `unmap` returns, and lets no
+//   other in.
 unsafe impl kernel::iommu::driver::SoundDriver for driver::RootIommu {}
 
 /// Looks for the IOMMU and, when the partition has one, takes it into service.
 ///
-/// Context: `rootfs_initcall`, after the IOMMU core; devices are there already, and not in use.
+/// Context: may sleep; `rootfs_initcall`, after the IOMMU core. Devices exist already, but nobody
+/// uses them.
 ///
-/// Returns 0, `-ENODEV` when there is none to serve (silently) or none that can be served (with a
-/// message), or the error that prevented it.
+/// Returns 0. `-ENODEV` says that there is no IOMMU (silently), or none that the driver can serve
+/// (with a message). Any other error kept the IOMMU from being taken into service (with a message).
 ///
 /// # Safety
 ///
@@ -106,9 +111,10 @@ pub unsafe extern "C" fn hv_root_iommu_init() -> kernel::ffi::c_int {
     from_result(|| probe::probe().map(|()| 0))
 }
 
-/// Gives devices and domains back, for the kernel that may be started next.
+/// Gives devices, domains and memory back, for a kernel that may be started next.
 ///
-/// Context: shutdown of the system's core, after that of all devices; may sleep. Not after a crash.
+/// Context: shutdown of the system's core, after that of all devices; may sleep. It does not run
+/// after a crash.
 ///
 /// # Safety
 ///

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The one IOMMU of the partition, and the life of domains in it.
+//! The one IOMMU of the partition, and how domains are made and deleted.
 
 use super::{
     calls,
@@ -59,15 +59,15 @@ use kernel::{
     },
 };
 
-/// How many numbers in a row may turn out to be taken: those of a previous kernel's domains, which
-/// outlive it.
+/// How many numbers in a row may turn out to be taken. Domains outlive the kernel that made them,
+/// so a previous kernel may have taken many.
 const MAX_TAKEN: usize = 4096;
 
-/// How many numbers are tried for one domain when the hypervisor refuses each with a status that
-/// may be about the number.
+/// How many numbers are tried for one domain, when the hypervisor refuses each with a status that
+/// may or may not be about the number.
 const MAX_DOUBTFUL: usize = 8;
 
-/// A requester of the partition's.
+/// A requester of this partition.
 pub(crate) type OwnRequester = Requester<PciDeviceId, DomainName>;
 
 /// The IOMMU.
@@ -77,20 +77,20 @@ pub(crate) struct Instance {
     capabilities: Capabilities,
     #[pin]
     names: DomainNames,
-    /// Every domain that the hypervisor has, or may have.
+    /// All domains that the hypervisor has, or may have.
     #[pin]
     domains: Mutex<RBTree<DomainName, Arc<Record>>>,
-    /// Every requester of a device that was probed and not released, or could not be blocked when
-    /// it was. Held over the calls that change places, so that these never lag behind the
-    /// hypervisor.
+    /// All requesters of devices that were probed and not released, and released ones that are not
+    /// gone. The lock is held over the calls that change their places, so the places never lag
+    /// behind the hypervisor.
     #[pin]
     requesters: SpinLockIrq<KVec<OwnRequester>>,
-    /// The next kernel takes over: nothing is attached, created or mapped any more. Raised with the
+    /// The next kernel takes over: nothing may be attached, created or mapped. Raised with the
     /// requesters locked.
     left: AtomicFlag,
 }
 
-/// Set before the IOMMU is registered, never changed.
+/// Set before the IOMMU is registered, and never changed.
 static INSTANCE: SetOnce<Pin<KBox<Instance>>> = SetOnce::new();
 
 impl Instance {
@@ -103,13 +103,13 @@ impl Instance {
         INSTANCE.as_ref().map(|instance| &**instance).ok_or(ENODEV)
     }
 
-    /// Makes it.
+    /// Sets the IOMMU up.
     ///
-    /// Context: may sleep; once.
+    /// Context: may sleep; called once.
     ///
     /// # Errors
     ///
-    /// [`ENOMEM`]; [`EEXIST`]: there is one.
+    /// [`ENOMEM`]; [`EEXIST`]: it is set up already.
     pub(crate) fn set_up(
         report: HostReport,
         capabilities: Capabilities,
@@ -144,7 +144,7 @@ impl Instance {
         &self.capabilities
     }
 
-    /// Whether the next kernel takes over, so that nothing is mapped any more.
+    /// Whether the next kernel takes over, so that nothing may be mapped.
     ///
     /// Context: any.
     pub(crate) fn is_left(&self) -> bool {
@@ -165,8 +165,8 @@ impl Instance {
     ///
     /// # Errors
     ///
-    /// [`ENOMEM`], [`ENOSPC`], or what stands for the hypervisor's refusal, about which there is a
-    /// message. [`ENODEV`]: the next kernel takes over.
+    /// [`ENOMEM`], [`ENOSPC`], or the errno of the hypervisor's refusal, with a message.
+    /// [`ENODEV`]: the next kernel takes over.
     pub(crate) fn make_domain(&self) -> Result<Arc<Record>> {
         if self.is_left() {
             return Err(ENODEV);
@@ -183,7 +183,8 @@ impl Instance {
             }
         };
         let mut domains = self.domains.lock();
-        // At the handover the flag is raised first; then the domains are locked, and deleted.
+        // The handover raises the flag first, and then locks and deletes the domains. So it either
+        // sees this domain, or the flag is seen here.
         if self.is_left() {
             drop(domains);
             self.delete(name);
@@ -194,18 +195,18 @@ impl Instance {
         Ok(record)
     }
 
-    /// Has the hypervisor create a domain, of the first number that it takes.
+    /// Creates a domain with the lowest number that the hypervisor accepts.
     fn create(&self) -> Result<DomainName> {
         let (mut taken, mut doubtful) = (0, 0);
         loop {
             let name = self.names.take()?;
             let created = memory::with_deposits(GFP_KERNEL, || calls::create(name));
-            // The hypervisor got no memory: it has no such domain.
+            // Without memory, the hypervisor has not created the domain.
             let created = created.inspect_err(|_| self.names.give_back(name))?;
             let Err(failure) = created else {
                 return Ok(name);
             };
-            // A number that may be a domain's is not given back.
+            // A number that may belong to a domain is not given back.
             let try_another = match readings::number_answer(failure) {
                 NumberAnswer::Taken => {
                     taken += 1;
@@ -229,8 +230,8 @@ impl Instance {
         }
     }
 
-    /// The kernel has done with a domain. When the hypervisor has, too, it is forgotten; otherwise
-    /// its record stays for ever, and so does its number.
+    /// Gives up a domain that the kernel no longer uses. If the hypervisor has no use for it
+    /// either, it is deleted; otherwise its record and its number stay for ever.
     ///
     /// Context: may sleep.
     pub(crate) fn give_up_domain(&self, record: &Arc<Record>) {
@@ -242,15 +243,15 @@ impl Instance {
         } else if record.is_deleted() || self.delete(name) {
             let removed = self.domains.lock().remove_node(&name);
             drop(removed);
-            // Not before: whoever is given the number enters a record of his own.
+            // Only after the removal: the next domain of this number enters a record of its own.
             self.names.give_back(name);
         } else {
             record.retire();
         }
     }
 
-    /// Deletes a domain. Whether the hypervisor has forgotten it, so that its number can be given
-    /// back.
+    /// Deletes a domain, with a message if that fails. Returns whether the hypervisor has forgotten
+    /// it, so that its number can be given back.
     fn delete(&self, name: DomainName) -> bool {
         match calls::delete(name) {
             Ok(()) => true,
@@ -261,7 +262,7 @@ impl Instance {
         }
     }
 
-    /// Enters a device's requesters.
+    /// Enters a device's requesters into the list.
     ///
     /// Context: may sleep.
     ///
@@ -293,36 +294,35 @@ impl Instance {
                 }
             }
         }
-        // The old memory is freed when the lock is free.
+        // The old memory is freed after the lock is released.
         drop(requesters);
         drop(room);
         Ok(())
     }
 
-    /// A device with these requesters goes; see [`places::release`].
+    /// Releases the requesters of a device; see [`places::release`].
     ///
     /// Context: any.
     ///
     /// # Errors
     ///
-    /// One of them, or more, may still do DMA, and no other device has it.
+    /// A requester that no other device has may still do DMA.
     pub(crate) fn release(&self, ids: &[PciDeviceId]) -> Result<(), HypercallError> {
         let mut requesters = self.requesters.lock();
         let result = places::release(&HypervisorSwitch, &mut requesters, ids);
-        // One that stays blocked is remembered: at shutdown it goes back to where it was found.
+        // A blocked requester stays in the list: at shutdown it goes back to where it was found.
         requesters.retain(|r| r.users > 0 || r.place != places::Place::Gone);
         result
     }
 
-    /// Puts a device with these requesters, which `holder` has then, into a domain, unless
-    /// `may_enter` says, with the lock held, that none may enter.
+    /// Puts a device with these requesters into a domain, unless `may_enter` says, with the lock
+    /// held, that none may enter. `holder` uses the device afterwards.
     ///
     /// Context: may sleep.
     ///
     /// # Errors
     ///
-    /// None may enter, or the next kernel takes over. Else what stands for the hypervisor's
-    /// refusal, or keeps memory from it; see [`places::put`].
+    /// Why the device may not enter, or why the hypervisor refused; see [`places::put`].
     pub(crate) fn put(
         &self,
         ids: &[PciDeviceId],
@@ -341,7 +341,7 @@ impl Instance {
         })
     }
 
-    /// The same, if `admit` agrees, which sees all requesters.
+    /// As [`Self::put`], if `admit` agrees. `admit` sees all requesters, with the lock held.
     fn put_if(
         &self,
         ids: &[PciDeviceId],
@@ -365,33 +365,34 @@ impl Instance {
         }
     }
 
-    /// Blocks a device with these requesters, which `holder` has.
+    /// Blocks a device with these requesters. `holder` uses the device.
     ///
     /// Context: may sleep.
     ///
     /// # Errors
     ///
-    /// One of them, or more, may still do DMA.
+    /// At least one requester may still do DMA.
     pub(crate) fn block(&self, ids: &[PciDeviceId], holder: Holder) -> Result<(), HypercallError> {
         places::block(&HypervisorSwitch, &mut self.requesters.lock(), ids, holder)
     }
 
-    /// Whether the hypervisor has deleted a domain that the kernel may have a use for, with all
-    /// that was mapped in it.
+    /// Whether the hypervisor has deleted a domain, and all mappings in it, that the kernel may
+    /// still use.
     ///
     /// Context: any.
     pub(crate) fn has_deleted(&self, record: &Record) -> bool {
-        // The flag is raised with the lock held over the call.
+        // `delete_empty_domains` holds the lock from the call until it has raised the flag.
         let _requesters = self.requesters.lock();
         record.is_deleted()
     }
 
-    /// Blocks everything that is in a domain; nothing is let in any more.
+    /// Blocks everything that is in a domain, and lets nothing in after that. [`None`] if the
+    /// domain is closed already.
     ///
     /// Context: any.
     pub(crate) fn close(&self, record: &Record) -> Option<Closed> {
         let mut requesters = self.requesters.lock();
-        // Whoever enters looks at the flag with the lock held.
+        // Whoever enters a domain looks at the flag with the lock held.
         if !record.close() {
             return None;
         }
@@ -402,35 +403,37 @@ impl Instance {
         ))
     }
 
-    /// Calls `f` for each domain, by number, until it fails.
+    /// Calls `f` for each domain, in the order of their numbers, until `f` fails.
     ///
     /// Context: may sleep.
     pub(crate) fn each_domain<E>(&self, f: impl FnMut(&Record) -> Result<(), E>) -> Result<(), E> {
         self.domains.lock().values().map(|r| &**r).try_for_each(f)
     }
 
-    /// The requester with an index, if there are so many. Others may come and go meanwhile.
+    /// The requester at an index; [`None`] if there are not so many. Others may come and go
+    /// meanwhile.
     ///
     /// Context: any.
     pub(crate) fn requester(&self, index: usize) -> Option<OwnRequester> {
         self.requesters.lock().get(index).copied()
     }
 
-    /// From now on nothing is attached, created or mapped any more.
+    /// Notes that the next kernel takes over. Nothing can be attached, created or mapped after
+    /// this.
     ///
     /// Context: any.
     pub(crate) fn leave(&self) {
-        // Whoever enters looks at the flag with the lock held.
+        // Whoever enters a domain looks at the flag with the lock held.
         let _requesters = self.requesters.lock();
         self.left.store(true, Relaxed);
     }
 
-    /// Puts all requesters to where the next kernel shall find them, as far as they can be had
-    /// there, and looks at what came of it. To be called after [`Self::leave`].
+    /// Puts all requesters where the next kernel expects them, as far as possible, and counts those
+    /// that are elsewhere. [`Self::leave`] must have been called.
     ///
     /// Context: may sleep.
     pub(crate) fn hand_over_requesters(&self) -> Survey {
-        // Downwards: one that is dropped from the list meanwhile moves only those that were seen.
+        // From the end: a requester that is removed meanwhile moves only those that were visited.
         let mut index = self.requesters.lock().len();
         while let Some(next) = index.checked_sub(1) {
             index = next;
@@ -441,13 +444,13 @@ impl Instance {
         places::survey::<HypervisorSwitch>(&self.requesters.lock())
     }
 
-    /// Has the hypervisor delete all domains that no device is in, though the kernel may not have
-    /// done with them. To be called after [`Self::leave`].
+    /// Deletes all domains that no device is in, even if the kernel still uses them.
+    /// [`Self::leave`] must have been called.
     ///
     /// Context: may sleep.
     pub(crate) fn delete_empty_domains(&self) {
         let _ = self.each_domain(|record| {
-            // Whoever could not unmap looks at the record with the lock held.
+            // `has_deleted` takes the same lock: whoever failed to unmap sees the flag after this.
             let requesters = self.requesters.lock();
             let is_empty = places::count_in(&requesters, record.name()) == 0;
             if is_empty && calls::delete(record.name()).is_ok() {
@@ -457,10 +460,10 @@ impl Instance {
         });
     }
 
-    /// Puts a requester to where the next kernel shall find it, as far as it can be had there.
+    /// Puts a requester where the next kernel expects it, or else blocks it.
     fn hand_over(&self, id: PciDeviceId) {
         let what = |all: &[OwnRequester]| all.iter().find(|r| r.id == id).map(|r| r.handover());
-        // A program may take the device until the lock is held.
+        // A program may have taken the device meanwhile, so this is decided with the lock held.
         let put = self.put_if(
             &[id],
             DomainName::IDENTITY,
@@ -476,7 +479,7 @@ impl Instance {
             Some(Handover::ToIdentity) if put.is_err() => Holder::Kernel,
             _ => return,
         };
-        // What came of it is seen in the survey.
+        // The survey counts it if this fails.
         let _ = places::block(&HypervisorSwitch, &mut requesters, &[id], holder);
     }
 }
@@ -490,7 +493,7 @@ pub(crate) enum PutError {
     Left,
     /// The hypervisor refused.
     Refused(HypercallError),
-    /// It wants memory, which could not be given.
+    /// The hypervisor wants memory, but the kernel could not give it any.
     NoMemory(Error),
 }
 

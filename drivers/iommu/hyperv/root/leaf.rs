@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What is mapped in 2 MiB of a domain.
+//! The record of what is mapped in 2 MiB of a domain.
 //!
-//! Any page can be taken out at any time without memory: an unmap must not fail for that. So a leaf
-//! knows of each page of 4 KiB whether it is there. Memory behind it is told in one of two ways: by
-//! one distance, as long as everything that is mapped here lies in memory as it does in the domain,
-//! and by a table otherwise. The former is what large and contiguous mappings need; the latter
-//! costs a page, which is allocated before the mapping is made.
+//! An unmap of any page must not need memory, as it must not fail. So a leaf has a bit for each
+//! page of 4 KiB, which says whether the page is mapped. A leaf knows the memory behind its pages
+//! in one of two ways. While all pages have the same distance to their memory, it keeps that one
+//! distance; this suits large and contiguous mappings. Otherwise it has a table, which takes a page
+//! of memory. That page is allocated before the mapping is made.
 //!
 //! No kernel types: this file is also built and tested outside the kernel.
 
@@ -19,10 +19,10 @@ use core::{
     ops::DerefMut, //
 };
 
-/// Pages of a leaf.
+/// How many pages a leaf has.
 const PAGES: usize = LARGE_PAGES as usize;
 
-/// The frames of a leaf's pages, by their places.
+/// The frame number of each page of a leaf.
 pub(crate) type Frames = [u64; PAGES];
 
 /// One bit for each page of a leaf.
@@ -38,7 +38,7 @@ impl Bits {
         word >> (place % 64) & 1 != 0
     }
 
-    /// Calls `f` for each word that has bits of the pages, with these bits.
+    /// Calls `f` for each word that has bits of these pages, with a mask of the bits.
     fn each(&mut self, first: usize, count: usize, mut f: impl FnMut(&mut u64, u64)) {
         let end = first + count;
         for (index, word) in self.0.iter_mut().enumerate() {
@@ -68,33 +68,33 @@ impl Bits {
     }
 }
 
-/// Where pages are in memory. Readers of crash dumps go by this layout.
+/// Where the memory of pages is. Readers of crash dumps depend on this layout.
 #[repr(u64)]
 enum Memory<T> {
-    /// A frame is a page's number and this, wrapping.
+    /// A page's frame number is its page number plus this, wrapping.
     Distance(u64) = 0,
-    /// By each page's place in the leaf.
+    /// The frame number of each page, by its place in the leaf.
     Table(T) = 1,
 }
 
-/// Where the parts of a leaf are, in bytes from its beginning, for a reader of a crash dump.
+/// The offsets of a leaf's parts, in bytes, for readers of crash dumps.
 #[repr(C)]
 #[allow(dead_code)] // Read from crash dumps.
 pub(crate) struct LeafOffsets {
-    /// `u64`: 0, and the distance behind it; or 1, and the table's address behind it.
+    /// `u64`: 0, with the distance behind it; or 1, with the table's address behind it.
     pub(crate) memory: u64,
-    /// A bit for each page, in words of 64 bits.
+    /// A bit for each mapped page, in words of 64 bits.
     pub(crate) present: u64,
-    /// The same.
+    /// A bit for each page in doubt, in words of 64 bits.
     pub(crate) stale: u64,
 }
 
-/// What a leaf needs before more can be mapped in it.
+/// Whether a leaf has room for a mapping.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Claim {
-    /// Nothing: room is kept until [`Leaf::release`].
+    /// It has. The room is kept until [`Leaf::release`].
     Granted,
-    /// A table.
+    /// It needs a table first.
     NeedsTable,
 }
 
@@ -102,24 +102,24 @@ pub(crate) enum Claim {
 pub(crate) struct Leaf<T> {
     memory: Memory<T>,
     present: Bits,
-    /// Those that the hypervisor could not be made to unmap, or may have mapped without saying so.
+    /// Pages that the hypervisor could not be made to unmap, or may have mapped without saying so.
     stale: Bits,
-    /// Mappings under way.
+    /// How many mappings are being made in the leaf.
     claims: u32,
 }
 
-/// A page's place in its leaf.
+/// The index of a page in its leaf.
 fn place(page: u64) -> usize {
     (page % LARGE_PAGES) as usize
 }
 
-/// How far memory is from the pages that are mapped onto it.
+/// The distance from a page's number to the number of its frame.
 fn distance(page: u64, frame: u64) -> u64 {
     frame.wrapping_sub(page)
 }
 
 impl<T> Leaf<T> {
-    /// Where its parts are.
+    /// The offsets of its parts.
     pub(crate) const OFFSETS: LeafOffsets = LeafOffsets {
         memory: offset_of!(Self, memory) as u64,
         present: offset_of!(Self, present) as u64,
@@ -128,7 +128,8 @@ impl<T> Leaf<T> {
 }
 
 impl<T: DerefMut<Target = Frames>> Leaf<T> {
-    /// Nothing is mapped. Room is kept as by [`Self::claim`] for a mapping of `page` onto `frame`.
+    /// An empty leaf that keeps room for a mapping of `page` onto `frame`, as [`Self::claim`]
+    /// would.
     pub(crate) fn claimed(page: u64, frame: u64) -> Leaf<T> {
         Leaf {
             memory: Memory::Distance(distance(page, frame)),
@@ -138,7 +139,7 @@ impl<T: DerefMut<Target = Frames>> Leaf<T> {
         }
     }
 
-    /// Keeps room for a mapping of pages from `page` on onto memory from `frame` on.
+    /// Keeps room for a mapping of pages from `page` on onto frames from `frame` on.
     pub(crate) fn claim(&mut self, page: u64, frame: u64) -> Claim {
         let wanted = distance(page, frame);
         match &mut self.memory {
@@ -151,8 +152,8 @@ impl<T: DerefMut<Target = Frames>> Leaf<T> {
         Claim::Granted
     }
 
-    /// Makes it a table, in which any mapping has room. `leaf` is the number of the first page
-    /// divided by [`LARGE_PAGES`].
+    /// Gives the leaf a table, which has room for any mapping. `leaf` is the number of the leaf's
+    /// first page, divided by [`LARGE_PAGES`].
     pub(crate) fn use_table(&mut self, leaf: u64, mut table: T) {
         let Memory::Distance(own) = self.memory else {
             return;
@@ -163,12 +164,12 @@ impl<T: DerefMut<Target = Frames>> Leaf<T> {
         self.memory = Memory::Table(table);
     }
 
-    /// Keeps room no longer.
+    /// Gives up the room that one [`Self::claim`] keeps.
     pub(crate) fn release(&mut self) {
         self.claims = self.claims.saturating_sub(1);
     }
 
-    /// Notes pages that were mapped, for which room was kept. All lie in this leaf.
+    /// Notes that pages were mapped, for which room was kept. All of them are in this leaf.
     pub(crate) fn note(&mut self, range: PageRange, frame: u64) {
         let (first, count) = (place(range.first()), range.count() as usize);
         if let Memory::Table(table) = &mut self.memory {
@@ -186,13 +187,13 @@ impl<T: DerefMut<Target = Frames>> Leaf<T> {
         self.stale.clear(first, count);
     }
 
-    /// Notes that nobody knows whether pages are mapped; they count as if they were.
+    /// Notes that nobody knows whether pages are mapped. They count as mapped.
     pub(crate) fn doubt(&mut self, range: PageRange) {
         let (first, count) = (place(range.first()), range.count() as usize);
         self.stale.set(first, count);
     }
 
-    /// The frame of a page that is mapped.
+    /// The frame number of a page; [`None`] if the page is not mapped.
     pub(crate) fn find(&self, page: u64) -> Option<u64> {
         let place = place(page);
         if !self.present.has(place) {
@@ -204,7 +205,7 @@ impl<T: DerefMut<Target = Frames>> Leaf<T> {
         }
     }
 
-    /// Whether nothing is mapped, or in doubt, or about to be mapped.
+    /// Whether nothing is mapped, in doubt, or being mapped.
     pub(crate) fn is_unused(&self) -> bool {
         self.claims == 0 && self.present.is_empty() && self.stale.is_empty()
     }
@@ -219,7 +220,7 @@ impl<T: DerefMut<Target = Frames>> Leaf<T> {
         self.stale.count()
     }
 
-    /// Whether it has a table.
+    /// Whether the leaf has a table.
     pub(crate) fn has_table(&self) -> bool {
         matches!(self.memory, Memory::Table(_))
     }

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What is mapped in a domain: the driver's own record of it.
+//! The driver's record of what is mapped in a domain.
 //!
-//! The hypervisor keeps the tables, and the kernel cannot read them. The record tells where an
-//! address leads, and what the hypervisor may still have after a failure.
+//! The hypervisor keeps the page tables, and the kernel cannot read them. The record says where an
+//! address leads, and what the hypervisor may still have mapped after a failure.
 
 use super::{
     leaf::{
@@ -31,7 +31,7 @@ use kernel::{
 
 type Leaves = RBTree<u64, Leaf<KBox<Frames>>>;
 
-/// What is mapped in a domain, by 2 MiB.
+/// What is mapped in a domain, in leaves of 2 MiB.
 #[pin_data]
 pub(crate) struct Mappings {
     #[pin]
@@ -48,7 +48,7 @@ fn leaf_of(page: u64) -> u64 {
 pub(crate) struct Sums {
     /// Pages that are mapped.
     pub(crate) present: u64,
-    /// Pages of which nobody knows.
+    /// Pages that may or may not be mapped.
     pub(crate) stale: u64,
     /// Leaves.
     pub(crate) leaves: u64,
@@ -57,7 +57,7 @@ pub(crate) struct Sums {
 }
 
 impl Mappings {
-    /// Where the parts of a leaf are.
+    /// The offsets of a leaf's parts.
     pub(crate) const LEAF_OFFSETS: LeafOffsets = Leaf::<KBox<Frames>>::OFFSETS;
 
     pub(crate) fn new() -> impl PinInit<Self> {
@@ -66,10 +66,10 @@ impl Mappings {
         })
     }
 
-    /// Keeps room for a mapping of a range onto memory from `frame` on, until the answer is
-    /// dropped.
+    /// Keeps room for a mapping of a range onto frames from `frame` on, until the returned [`Room`]
+    /// is dropped.
     ///
-    /// Context: as `flags` say.
+    /// Context: may sleep if `flags` say so.
     ///
     /// # Errors
     ///
@@ -121,7 +121,7 @@ impl Mappings {
         }
     }
 
-    /// Changes each leaf of a range, and drops those that are not used any more.
+    /// Calls `f` for each leaf of a range, and drops leaves that are unused afterwards.
     fn change(&self, range: PageRange, mut f: impl FnMut(&mut Leaf<KBox<Frames>>, PageRange)) {
         for part in range.by_large_page() {
             let number = leaf_of(part.first());
@@ -131,7 +131,7 @@ impl Mappings {
             };
             f(leaf, part);
             let unused = leaf.is_unused();
-            // Freed when the lock is free.
+            // Freed after the lock is released.
             let removed = unused.then(|| leaves.remove_node(&number));
             drop(leaves);
             drop(removed);
@@ -152,14 +152,14 @@ impl Mappings {
         self.change(range, |leaf, part| leaf.doubt(part));
     }
 
-    /// The frame of a page that is mapped.
+    /// The frame number of a page; [`None`] if the page is not mapped.
     ///
     /// Context: any.
     pub(crate) fn find(&self, page: u64) -> Option<u64> {
         self.leaves.lock().get(&leaf_of(page))?.find(page)
     }
 
-    /// Its tree as a sample, when there is a leaf.
+    /// The tree as a sample; [`None`] if it has no leaf.
     ///
     /// Context: any.
     pub(crate) fn sample(&self) -> Option<TreeSample> {
@@ -181,16 +181,16 @@ impl Mappings {
     }
 }
 
-/// Room for a mapping that is under way.
+/// Room for a mapping that is being made.
 pub(crate) struct Room<'a> {
     mappings: &'a Mappings,
     range: PageRange,
-    /// Pages from the first one on that there is room for.
+    /// For how many pages of the range, from the first one on, there is room.
     claimed: u64,
 }
 
 impl Room<'_> {
-    /// Notes pages that were mapped, which are of the range.
+    /// Notes that pages of the range were mapped, onto frames from `frame` on.
     ///
     /// Context: any.
     pub(crate) fn note(&self, range: PageRange, frame: u64) {
@@ -199,7 +199,7 @@ impl Room<'_> {
         });
     }
 
-    /// As [`Mappings::doubt`], of pages of the range.
+    /// As [`Mappings::doubt`], for pages of the range.
     ///
     /// Context: any.
     pub(crate) fn doubt(&self, range: PageRange) {

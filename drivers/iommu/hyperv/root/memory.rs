@@ -21,17 +21,17 @@ use kernel::{
     },
 };
 
-/// Pages that were given.
+/// How many pages the driver has given to the hypervisor.
 static GIVEN: Atomic<u64> = Atomic::new(0);
 
 /// How many pages are given at a time.
 ///
-/// How many the hypervisor lacks it does not say. What it does not use it keeps for the next call.
+/// The hypervisor does not say how many it lacks. It keeps what it does not use for the next call.
 const PAGES: usize = DEPOSIT_MAX;
 
 /// Gives the hypervisor some memory.
 ///
-/// Context: as `flags` say.
+/// Context: may sleep if `flags` say so.
 ///
 /// # Errors
 ///
@@ -42,21 +42,21 @@ pub(crate) fn give(flags: Flags) -> Result<(), DepositError> {
     Ok(())
 }
 
-/// What became of the pages that were given.
+/// The balance of pages given to the hypervisor and taken back.
 pub(crate) struct Balance {
     /// How many were given.
     pub(crate) given: u64,
-    /// How many of them the hypervisor keeps, at least: what came back may have been deposited by
-    /// other parts of the kernel.
+    /// How many of them the hypervisor keeps, at least: other parts of the kernel may have
+    /// deposited some of the pages that came back.
     pub(crate) kept: u64,
-    /// Why the hypervisor may keep some that it does not use.
+    /// Why the hypervisor may keep pages that it does not use.
     pub(crate) result: Result<(), DepositError>,
 }
 
-/// Has the hypervisor give back what it does not use, for the next kernel. This one does not use it
-/// any more.
+/// Takes back the pages that the hypervisor does not use, for the next kernel. This kernel does not
+/// use them again.
 ///
-/// Context: may sleep; when domains were deleted.
+/// Context: may sleep; after domains were deleted.
 pub(crate) fn take_back() -> Balance {
     let withdrawn = memory::withdraw();
     let given = GIVEN.load(Relaxed);
@@ -67,13 +67,14 @@ pub(crate) fn take_back() -> Balance {
     }
 }
 
-/// Makes a call as long as it wants memory, and gives that.
+/// Makes a call, and repeats it while it fails for lack of memory. Gives memory before each
+/// repetition.
 ///
-/// Context: as `flags` say.
+/// Context: may sleep if `flags` say so.
 ///
 /// # Errors
 ///
-/// Why no memory could be given. What the call itself answers is in the inner result.
+/// Why no memory could be given. The result of the call itself is the inner result.
 pub(crate) fn with_deposits<T>(
     flags: Flags,
     mut call: impl FnMut() -> Result<T, HypercallError>,

@@ -35,8 +35,8 @@ use kernel::{
     sync::Arc, //
 };
 
-/// The driver's operations. A device that goes is blocked in `release_device`, which knows what
-/// other devices have the same name.
+/// The driver's operations. The core does not put a device into the blocking domain before it is
+/// released: only `release_device` knows whether other devices have the same ids.
 pub(crate) static OPS: Ops<RootIommu> = Ops::new()
     .with_identity(&IDENTITY)
     .with_blocking_unless_released(&BLOCKING);
@@ -49,8 +49,8 @@ impl Driver for RootIommu {
     const GROUPING: Grouping = Grouping::Pci;
 
     fn capable(_: &Probed<'_, RootIommu>, capability: Capability) -> bool {
-        // DMA on x86 is coherent; and what is unmapped may be used for something else later as well
-        // as at once.
+        // All DMA on x86 is coherent. An unmap call takes effect at once, so it does no harm if
+        // memory is freed later.
         matches!(
             capability,
             Capability::CACHE_COHERENCY | Capability::DEFERRED_FLUSH
@@ -67,7 +67,7 @@ impl Driver for RootIommu {
 
     fn default_domain(_: &Probed<'_, RootIommu>) -> DefaultDomain {
         if readings::follows_a_crash() {
-            // Only a device in a translating domain can stay as it is until it is used.
+            // A device can stay where the crashed kernel left it only if its domain translates.
             DefaultDomain::Translating
         } else {
             DefaultDomain::Any

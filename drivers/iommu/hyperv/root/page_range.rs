@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Ranges of pages, and what one hypercall does of them.
+//! Ranges of pages, and how many of them one hypercall unmaps.
 //!
 //! No kernel types: this file is also built and tested outside the kernel.
 
-/// A page of the interface has so many bytes, this power of two, whatever the kernel's pages are.
+/// log2 of the size of a page of the interface, in bytes. The kernel's own pages may differ.
 pub(crate) const PAGE_SHIFT: u32 = 12;
 
-/// So many pages of the interface are a large one.
+/// How many pages of the interface make a large page.
 pub(crate) const LARGE_PAGES: u64 = 512;
 
-/// A run of device pages, of 4 KiB each. Never empty, and never wraps.
+/// A range of pages of 4 KiB in a domain. It is never empty, and never wraps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct PageRange {
     first: u64,
@@ -18,8 +18,8 @@ pub(crate) struct PageRange {
 }
 
 impl PageRange {
-    /// The pages of `bytes` bytes from `address` on. [`None`] when that is no whole number of
-    /// pages, or none, or wraps.
+    /// The pages of `bytes` bytes from `address` on. [`None`] if that is not a whole number of
+    /// pages, is empty, or wraps.
     pub(crate) fn of_bytes(address: u64, bytes: u64) -> Option<PageRange> {
         let within = (1 << PAGE_SHIFT) - 1;
         if bytes == 0 || (address | bytes) & within != 0 {
@@ -42,7 +42,7 @@ impl PageRange {
         self.count
     }
 
-    /// What is left without the first `done` pages.
+    /// The range without its first `done` pages; [`None`] if nothing is left.
     pub(crate) fn without_first(self, done: u64) -> Option<PageRange> {
         let count = self.count.checked_sub(done).filter(|count| *count > 0)?;
         Some(PageRange {
@@ -51,7 +51,8 @@ impl PageRange {
         })
     }
 
-    /// The first `most` pages, or all when there are no more. `most` is not 0.
+    /// The first `most` pages of the range, or the whole range if it is shorter. `most` must not be
+    /// 0.
     pub(crate) fn first_pages(self, most: u64) -> PageRange {
         PageRange {
             first: self.first,
@@ -59,7 +60,7 @@ impl PageRange {
         }
     }
 
-    /// The parts of the range that lie in one large page each.
+    /// Splits the range at the boundaries of large pages.
     pub(crate) fn by_large_page(self) -> impl Iterator<Item = PageRange> {
         let mut rest = Some(self);
         core::iter::from_fn(move || {
@@ -76,12 +77,13 @@ impl PageRange {
 pub(crate) enum Unit {
     /// 4 KiB.
     Small,
-    /// 2 MiB. Larger pages are mapped as so many of these: the interface has no others.
+    /// 2 MiB. Larger pages are mapped as many of these, as the interface has no others.
     Large,
 }
 
 impl Unit {
-    /// The unit for the IOMMU core's pages of `page_bytes` bytes, which are aligned on both sides.
+    /// The unit for pages of `page_bytes` bytes. The IOMMU core aligns them in the domain and in
+    /// memory.
     pub(crate) fn for_pages(page_bytes: usize) -> Unit {
         if page_bytes as u64 >= LARGE_PAGES << PAGE_SHIFT {
             Unit::Large
@@ -90,7 +92,7 @@ impl Unit {
         }
     }
 
-    /// How many pages of 4 KiB one of these is.
+    /// How many pages of 4 KiB the unit is.
     pub(crate) fn pages(self) -> u64 {
         match self {
             Unit::Small => 1,
@@ -99,10 +101,10 @@ impl Unit {
     }
 }
 
-/// How many of `pages` pages of 4 KiB one call unmaps that can unmap `most`.
+/// How many pages of `range` one call unmaps, if a call can unmap `most` pages.
 ///
-/// Where large pages are unmapped, a call ends between two of them: one that ended inside would
-/// have the hypervisor split a large page, for which it may lack memory.
+/// Where large pages are unmapped, a call must end at the boundary of one. If it ended inside, the
+/// hypervisor would have to split a large page, and might lack memory for that.
 pub(crate) fn unmapped_by_one_call(range: PageRange, unit: Unit, most: u64) -> u64 {
     if range.count <= most {
         return range.count;

@@ -1,37 +1,38 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Which requester is in which domain, as far as the hypervisor said.
+//! The domain of each requester, as far as the hypervisor said.
 //!
-//! A requester is what the hypervisor tells devices apart by. A device has one, or several; several
-//! devices behind one bridge have the same. A place changes when the hypervisor has said so, and
-//! not before. What a failed call may have done all the same is kept as a doubt, until a call says
-//! more.
+//! The hypervisor tells devices apart by requester ids. A device has one or several; devices behind
+//! one bridge may share one. The recorded place of a requester changes only when the hypervisor has
+//! said that it moved. A failed call may have moved it nevertheless. That is recorded as a doubt,
+//! until a later call removes it.
 //!
-//! Devices that have a requester in common are in one group, and the IOMMU core moves them one
-//! after the other to the same domain. The first one moves the requester, and the others find it
-//! there. When one of them goes, the requester stays for the others; the last one has it blocked.
+//! Devices that share a requester are in one group, and the IOMMU core moves them one after the
+//! other to the same domain. The first move takes the requester there, and the others find it
+//! there. When a device is released, the requester stays for the other devices; the last device has
+//! it blocked.
 //!
 //! No kernel types: this file is also built and tested outside the kernel.
 
 /// Where DMA of a requester goes.
 ///
-/// Readers of crash dumps go by these numbers.
+/// Readers of crash dumps depend on these numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
 pub(crate) enum Place<D> {
-    /// Where it was found: identity, or where a kernel that has crashed had it.
+    /// Where the kernel found it: in identity, or where a crashed kernel had it.
     Initial = 0,
-    /// Through a domain. Identity is one, and that which blocks is another.
+    /// In a domain, which may be the identity or the blocking domain.
     In(D) = 1,
-    /// Nowhere: it is in no domain.
+    /// In no domain, so its DMA is blocked.
     Detached = 2,
-    /// The hypervisor does not know it any more.
+    /// The hypervisor no longer knows it.
     Gone = 3,
 }
 
-/// Where a requester may be, besides its place.
+/// Where a requester may be instead of its place.
 ///
-/// Readers of crash dumps go by these numbers.
+/// Readers of crash dumps depend on these numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
 pub(crate) enum Doubt<D> {
@@ -39,12 +40,12 @@ pub(crate) enum Doubt<D> {
     None = 0,
     /// In this domain.
     In(D) = 1,
-    /// In any: several calls in a row did not say what they did.
+    /// In any domain: several calls in a row did not say what they did.
     Anywhere = 2,
 }
 
 impl<D: Copy + PartialEq> Doubt<D> {
-    /// A call about another domain did not say what it did, either.
+    /// Notes that a call, which should put the requester into `domain`, did not say what it did.
     fn add(&mut self, domain: D) {
         *self = match *self {
             Doubt::None => Doubt::In(domain),
@@ -54,26 +55,26 @@ impl<D: Copy + PartialEq> Doubt<D> {
     }
 }
 
-/// What the hypervisor said of an attach or a detach.
+/// What the hypervisor answered to an attach or a detach.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Answer<F> {
-    /// It was done, or was so already.
+    /// It was done, or was done before.
     Done,
     /// There is no such requester.
     Gone(F),
     /// Nothing was done.
     Refused(F),
-    /// It may have been done, or be done yet.
+    /// It may have been done, or may still be done.
     Unclear(F),
 }
 
-/// The calls.
+/// The hypercalls that move requesters.
 pub(crate) trait Switch {
     /// Names a requester.
     type Id: Copy + PartialEq;
     /// Names a domain.
     type Domain: Copy + PartialEq;
-    /// Why a call did not do what was asked.
+    /// Why a call has failed.
     type Failure: Copy;
 
     /// The domain that lets nothing through.
@@ -81,50 +82,50 @@ pub(crate) trait Switch {
     /// The domain that translates nothing, in which requesters are found.
     const IDENTITY: Self::Domain;
 
-    /// Puts a requester into a domain, out of any other.
+    /// Puts a requester into a domain, in place of the one it is in.
     fn attach(&self, id: Self::Id, domain: Self::Domain) -> Answer<Self::Failure>;
 
-    /// Takes a requester out of its domain; it is blocked.
+    /// Takes a requester out of its domain. Its DMA is blocked from then on.
     fn detach(&self, id: Self::Id) -> Answer<Self::Failure>;
 }
 
-/// Who has the device of a requester.
+/// Who uses the device of a requester.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Holder {
-    /// A driver of the kernel's, which stops the device when the kernel is left; or nobody.
+    /// A driver of the kernel, which stops the device at shutdown; or nobody.
     Kernel,
-    /// Somebody else, as a program is: the device goes on until the last processor stops.
+    /// Somebody else, such as a program: the device may do DMA until the last processor stops.
     Other,
 }
 
-/// What becomes of a requester when the next kernel takes over.
+/// What happens to a requester when the next kernel takes over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Handover {
-    /// It is where it was found.
+    /// It stays where it was found.
     Stays,
     /// It goes back to identity.
     ToIdentity,
-    /// It is blocked. In identity, a program could have the device read and write all memory, this
+    /// It is blocked. In identity, a program could make the device read and write all memory, this
     /// kernel's and the next one's.
     Blocked,
 }
 
-/// A requester.
+/// A requester: a source of DMA, as the hypervisor knows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Requester<I, D> {
-    /// Its name.
+    /// Its id.
     pub(crate) id: I,
     /// Where it is.
     pub(crate) place: Place<D>,
     /// Where it may be instead.
     pub(crate) doubt: Doubt<D>,
-    /// Where it was before the attach that is under way.
+    /// Where it was before the attach that is being made.
     before: Place<D>,
     /// Whether it is at its place.
     certainty: Certainty,
-    /// Who has its devices.
+    /// Who uses its devices.
     holder: Holder,
-    /// Devices that have it.
+    /// How many devices have it.
     pub(crate) users: u32,
 }
 
@@ -133,12 +134,12 @@ pub(crate) struct Requester<I, D> {
 enum Certainty {
     /// The last call that could have moved it said what it did.
     Known,
-    /// That call did not; or a device has the requester that was not there when it was made.
+    /// That call did not say; or another device may have the requester than when the call was made.
     Open,
 }
 
 impl<I: Copy + PartialEq, D: Copy + PartialEq> Requester<I, D> {
-    /// One that nobody has used yet.
+    /// A requester of one device, which the driver has not moved yet.
     pub(crate) fn new(id: I) -> Self {
         Requester {
             id,
@@ -151,7 +152,7 @@ impl<I: Copy + PartialEq, D: Copy + PartialEq> Requester<I, D> {
         }
     }
 
-    /// One more device has it.
+    /// Notes that one more device has the requester.
     pub(crate) fn enter(&mut self) {
         if self.users == 0 {
             // It may be another device than the one that was blocked.
@@ -160,7 +161,7 @@ impl<I: Copy + PartialEq, D: Copy + PartialEq> Requester<I, D> {
         self.users = self.users.saturating_add(1);
     }
 
-    /// What becomes of it when the next kernel takes over.
+    /// What happens to it when the next kernel takes over.
     pub(crate) fn handover(&self) -> Handover {
         match (self.holder, self.place, self.doubt) {
             (Holder::Other, _, _) => Handover::Blocked,
@@ -174,7 +175,7 @@ impl<I: Copy + PartialEq, D: Copy + PartialEq> Requester<I, D> {
         self.certainty == Certainty::Known && self.place == Place::In(domain)
     }
 
-    /// The hypervisor has said where it is.
+    /// Notes where it is, as the hypervisor has said.
     fn settle(&mut self, place: Place<D>) {
         self.place = place;
         self.doubt = Doubt::None;
@@ -191,7 +192,7 @@ impl<I: Copy + PartialEq, D: Copy + PartialEq> Requester<I, D> {
         may_be_in || self.place == Place::In(domain)
     }
 
-    /// Asks to put it into a domain, and notes what came of it.
+    /// Puts it into a domain, and notes the result.
     fn attach<S: Switch<Id = I, Domain = D>>(
         &mut self,
         switch: &S,
@@ -200,8 +201,8 @@ impl<I: Copy + PartialEq, D: Copy + PartialEq> Requester<I, D> {
         let answer = switch.attach(self.id, domain);
         match answer {
             Answer::Done => self.settle(Place::In(domain)),
-            // It takes two calls to say so. If the first was wrong, the second one blocks the
-            // device.
+            // That it is gone takes two calls that say so. If the first was wrong, the detach
+            // blocks the device.
             Answer::Gone(failure) => match self.detach(switch) {
                 Answer::Gone(_) | Answer::Done => {}
                 Answer::Refused(_) | Answer::Unclear(_) => {
@@ -212,7 +213,7 @@ impl<I: Copy + PartialEq, D: Copy + PartialEq> Requester<I, D> {
             Answer::Refused(_) => {}
             Answer::Unclear(_) => {
                 self.certainty = Certainty::Open;
-                // In the domain that blocks it does no harm.
+                // A device that may be in the blocking domain does no harm there.
                 if domain != S::BLOCKING {
                     self.doubt.add(domain);
                 }
@@ -221,7 +222,7 @@ impl<I: Copy + PartialEq, D: Copy + PartialEq> Requester<I, D> {
         answer
     }
 
-    /// Asks to take it out of its domain, and notes what came of it.
+    /// Takes it out of its domain, and notes the result.
     fn detach<S: Switch<Id = I, Domain = D>>(&mut self, switch: &S) -> Answer<S::Failure> {
         let answer = switch.detach(self.id);
         match answer {
@@ -233,11 +234,11 @@ impl<I: Copy + PartialEq, D: Copy + PartialEq> Requester<I, D> {
         answer
     }
 
-    /// Blocks it, by the domain that blocks or by a detach.
+    /// Blocks it, by the blocking domain or by a detach.
     ///
     /// # Errors
     ///
-    /// Neither works: it is where it was, or where it may be besides.
+    /// Neither works. It is where its place and its doubt say.
     fn block<S: Switch<Id = I, Domain = D>>(&mut self, switch: &S) -> Result<(), S::Failure> {
         if self.is_in(S::BLOCKING) {
             return Ok(());
@@ -252,8 +253,8 @@ impl<I: Copy + PartialEq, D: Copy + PartialEq> Requester<I, D> {
         }
     }
 
-    /// Puts it back to where it was. Where that cannot be had, it is blocked; where that fails,
-    /// too, it stays where it is, and its place says so.
+    /// Puts it back where it was. If that fails, blocks it. If that fails, too, it stays where it
+    /// is, and its place says so.
     fn put_back<S: Switch<Id = I, Domain = D>>(&mut self, switch: &S) {
         if let Place::In(domain) = self.before {
             if self.is_in(domain) {
@@ -263,7 +264,7 @@ impl<I: Copy + PartialEq, D: Copy + PartialEq> Requester<I, D> {
                 return;
             }
         }
-        // There is nothing else to be done about a failure.
+        // If this fails, nothing else can be done.
         let _ = self.block(switch);
     }
 }
@@ -275,13 +276,14 @@ fn find<I: Copy + PartialEq, D: Copy>(
     all.iter_mut().find(|requester| requester.id == id)
 }
 
-/// Puts a device with these requesters into a domain: all of them, or none. One that is there
-/// already, with another device, is left alone. `holder` has the device then.
+/// Puts a device with these requesters into a domain: all of them, or none. A requester that is in
+/// the domain already, because of another device, is left alone. `holder` uses the device
+/// afterwards.
 ///
 /// # Errors
 ///
-/// Of what was done, all is undone: each requester is where it was, or blocked, or, when that
-/// cannot be had either, where its place and its doubt say.
+/// Everything that was done is undone. Each requester is where it was, or is blocked. If neither is
+/// possible, it is where its place and its doubt say.
 pub(crate) fn put<S: Switch>(
     switch: &S,
     all: &mut [Requester<S::Id, S::Domain>],
@@ -320,12 +322,12 @@ pub(crate) fn put<S: Switch>(
     Ok(())
 }
 
-/// Blocks a device with these requesters: each of them, whatever comes of the others. `holder` has
-/// the device, whether or not that works.
+/// Blocks all requesters of a device, even if one of them fails. `holder` uses the device in any
+/// case.
 ///
 /// # Errors
 ///
-/// The last failure; those that could not be blocked are where their places and doubts say.
+/// The last failure. Requesters that could not be blocked are where their places and doubts say.
 pub(crate) fn block<S: Switch>(
     switch: &S,
     all: &mut [Requester<S::Id, S::Domain>],
@@ -344,12 +346,12 @@ pub(crate) fn block<S: Switch>(
     result
 }
 
-/// A device with these requesters goes. Those that no other device has are blocked. The others stay
-/// in the domain of the devices that have them.
+/// Releases a device with these requesters. Those that no other device has are blocked. The others
+/// stay in the domain of the devices that have them.
 ///
 /// # Errors
 ///
-/// The last failure; those that could not be blocked are where their places and doubts say.
+/// The last failure. Requesters that could not be blocked are where their places and doubts say.
 pub(crate) fn release<S: Switch>(
     switch: &S,
     all: &mut [Requester<S::Id, S::Domain>],
@@ -372,16 +374,16 @@ pub(crate) fn release<S: Switch>(
     result
 }
 
-/// How many requesters a domain let go of, or did not.
+/// How many requesters were blocked when their domain was closed, and how many were not.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Closed {
-    /// They are blocked.
+    /// Requesters that are blocked.
     pub(crate) blocked: u32,
-    /// They may still be in the domain.
+    /// Requesters that may still be in the domain.
     pub(crate) left: u32,
 }
 
-/// Blocks everything that is in a domain, or may be.
+/// Blocks all requesters that are in a domain, or may be.
 pub(crate) fn close<S: Switch>(
     switch: &S,
     all: &mut [Requester<S::Id, S::Domain>],
@@ -397,16 +399,16 @@ pub(crate) fn close<S: Switch>(
     closed
 }
 
-/// How many requesters the next kernel finds elsewhere than in identity.
+/// How many requesters the next kernel does not find in identity.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Survey {
-    /// They are blocked, for who has them.
+    /// Requesters that are blocked because a program uses their devices.
     pub(crate) held: u32,
-    /// They should be in identity, or blocked, and are not.
+    /// Requesters that should be in identity or blocked, but are not.
     pub(crate) astray: u32,
 }
 
-/// Looks at what came of the handover.
+/// Counts the results of the handover.
 pub(crate) fn survey<S: Switch>(all: &[Requester<S::Id, S::Domain>]) -> Survey {
     let mut survey = Survey::default();
     for requester in all {

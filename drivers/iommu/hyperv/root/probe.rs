@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Is there an IOMMU, and can it be served?
+//! Looks for the IOMMU at boot, decides whether the driver can use it, and registers it.
 
 use super::{
     calls,
@@ -36,12 +36,12 @@ use kernel::{
 
 /// Looks for the IOMMU and takes it into service.
 ///
-/// Context: may sleep; once.
+/// Context: may sleep; called once.
 ///
 /// # Errors
 ///
-/// [`ENODEV`]: there is none, silently, or none that can be served, with a message. Else what kept
-/// the IOMMU from being set up or registered, with a message.
+/// [`ENODEV`]: there is no IOMMU (silently), or none that the driver can use (with a message). Any
+/// other error kept the IOMMU from being set up or registered, with a message.
 pub(crate) fn probe() -> Result {
     if partition::kind() != partition::Kind::Root || !partition::has_device_domains() {
         return Err(ENODEV);
@@ -59,10 +59,10 @@ pub(crate) fn probe() -> Result {
     let registration =
         Registration::<RootIommu>::new(&OPS, settings, instance).inspect_err(|error| {
             pr_err!("cannot be registered: errno {}\n", error.to_errno());
-            // The core has left devices blocked, and they go on without an IOMMU.
+            // The core has left devices blocked. They must work without an IOMMU, so they go back.
             handover::shut_down(instance);
         })?;
-    // The partition's IOMMU never goes.
+    // The partition's IOMMU never goes away.
     core::mem::forget(registration);
     pr_info!(
         "aperture 0x0-{:#x} ({} bits), page sizes{}\n",
@@ -75,7 +75,7 @@ pub(crate) fn probe() -> Result {
     Ok(())
 }
 
-/// Makes the instance, and the guide to it.
+/// Sets the instance up, and publishes the guide to it.
 fn set_up(report: HostReport, capabilities: Capabilities) -> Result<&'static Instance> {
     let instance = Instance::set_up(report, capabilities)?;
     guide::publish(instance)?;
@@ -86,7 +86,7 @@ fn set_up(report: HostReport, capabilities: Capabilities) -> Result<&'static Ins
 fn examine() -> Result<(HostReport, Capabilities)> {
     let report = match calls::get_capabilities() {
         Ok(report) => report,
-        // A hypervisor from before this call.
+        // The hypervisor is older than this call.
         Err(failure) if readings::is_unknown_call(failure) => return Err(ENODEV),
         Err(failure) => {
             pr_err!("{}: {failure}\n", GetIommuCapabilities::NAME);
@@ -111,11 +111,11 @@ fn examine() -> Result<(HostReport, Capabilities)> {
     Ok((report, capabilities))
 }
 
-/// A bitmap of page sizes, to be read by people.
+/// Formats a bitmap of page sizes for messages.
 struct PageSizes(u64);
 
 impl fmt::Display for PageSizes {
-    // Once, not once more in an adapter.
+    // Kept out of line: one copy, not another one in an adapter.
     #[inline(never)]
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (size, name) in [(1 << 12, " 4K"), (1 << 21, " 2M"), (1 << 30, " 1G")] {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A domain that was created.
+//! The driver's record of a domain that was created.
 
 use super::{
     domain_name::DomainName,
@@ -22,51 +22,51 @@ use kernel::{
     },
 };
 
-/// Calls that were made for a domain.
+/// How many calls were made for a domain.
 pub(crate) struct Counts {
     /// Calls that map.
     pub(crate) maps: Atomic<u64>,
     /// Calls that unmap.
     pub(crate) unmaps: Atomic<u64>,
-    /// Deposits that either of them asked for.
+    /// Deposits that these calls asked for.
     pub(crate) deposits: Atomic<u64>,
-    /// Calls of either kind that failed for good.
+    /// Calls of either kind that have failed for good.
     pub(crate) failures: Atomic<u64>,
 }
 
-/// Where the parts of a record are, in bytes from its beginning, for a reader of a crash dump.
+/// The offsets of a record's parts, in bytes, for readers of crash dumps.
 #[repr(C)]
 #[allow(dead_code)] // Read from crash dumps.
 pub(crate) struct RecordOffsets {
     /// `u32`.
     name: u64,
-    /// Each of these: `u64`.
+    /// `u64` each.
     maps: u64,
     unmaps: u64,
     deposits: u64,
     failures: u64,
-    /// Each of these: a byte, 0 or 1.
+    /// A byte each, 0 or 1.
     closed: u64,
     retired: u64,
 }
 
-/// A domain that was created, and not deleted with success.
+/// A domain that was created, and was not deleted with success.
 #[pin_data]
 pub(crate) struct Record {
     name: DomainName,
     #[pin]
     mappings: Mappings,
     counts: Counts,
-    /// The hypervisor may let devices in the domain reach what they should not: none is let in.
+    /// The hypervisor may let devices in the domain reach what they should not. None may enter.
     closed: AtomicFlag,
-    /// The kernel has done with the domain, and the hypervisor may not.
+    /// The kernel no longer uses the domain, but the hypervisor may still know it.
     retired: AtomicFlag,
-    /// The hypervisor has deleted the domain, and the kernel may not have done with it.
+    /// The hypervisor has deleted the domain, but the kernel may still use it.
     deleted: AtomicFlag,
 }
 
 impl Record {
-    /// Where its parts are.
+    /// The offsets of its parts.
     pub(crate) const OFFSETS: RecordOffsets = RecordOffsets {
         name: offset_of!(Record, name) as u64,
         maps: offset_of!(Record, counts.maps) as u64,
@@ -113,27 +113,27 @@ impl Record {
         &self.counts
     }
 
-    /// Whether no device is let in.
+    /// Whether no device may enter.
     pub(crate) fn is_closed(&self) -> bool {
         self.closed.load(Relaxed)
     }
 
-    /// Lets no device in any more. Whether devices were let in so far.
+    /// Lets no device in after this. Returns whether devices could enter before.
     pub(crate) fn close(&self) -> bool {
         !self.closed.xchg(true, Full)
     }
 
-    /// The kernel has done with the domain.
+    /// Notes that the kernel no longer uses the domain.
     pub(crate) fn retire(&self) {
         self.retired.store(true, Relaxed);
     }
 
-    /// Whether the kernel has done with the domain.
+    /// Whether the kernel no longer uses the domain.
     pub(crate) fn is_retired(&self) -> bool {
         self.retired.load(Relaxed)
     }
 
-    /// The hypervisor has deleted the domain, for the next kernel.
+    /// Notes that the hypervisor has deleted the domain, for the next kernel.
     pub(crate) fn note_deleted(&self) {
         self.deleted.store(true, Relaxed);
     }

@@ -1,43 +1,43 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Where things are in the kernel's memory, as a reader of a crash dump is told.
+//! Addresses in the kernel's memory, for readers of crash dumps.
 
 use kernel::rbtree::RBTree;
 
-/// Where something is: a virtual address of the kernel's.
+/// A virtual address of the kernel.
 #[derive(Clone, Copy)]
 #[repr(transparent)]
 pub(crate) struct Address(u64);
 
 impl Address {
-    /// Where `what` is.
+    /// The address of `what`.
     pub(crate) fn of<T>(what: &T) -> Address {
         Address(core::ptr::from_ref(what) as usize as u64)
     }
 
-    /// How many bytes it lies behind another address.
+    /// The distance from another address to this one, in bytes.
     pub(crate) fn behind(self, other: Address) -> u64 {
         self.0.wrapping_sub(other.0)
     }
 }
 
-/// A tree with one node, as a sample of all trees of its kind.
+/// A tree with one node, as a sample of all trees of its type.
 ///
-/// The tree itself is the address of its node's links, which are a `struct rb_node`.
+/// The tree itself is the address of the links in its node, which are a `struct rb_node`.
 #[repr(C)]
 #[allow(dead_code)] // Read from crash dumps.
 pub(crate) struct TreeSample {
     tree: Address,
-    /// The node's key.
+    /// The address of the node's key.
     key: Address,
-    /// The node's value.
+    /// The address of the node's value.
     value: Address,
 }
 
 impl TreeSample {
-    /// A sample. [`None`]: the tree has no node.
+    /// A sample; [`None`] if the tree has no node.
     ///
-    /// The tree and its node stay where they are as long as a dump may be read.
+    /// The tree and its node must never move, as a dump may be made at any time.
     pub(crate) fn of<K, V>(tree: &RBTree<K, V>) -> Option<TreeSample> {
         let (key, value) = tree.iter().next()?;
         Some(TreeSample {

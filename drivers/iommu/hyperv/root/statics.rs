@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The identity and the blocking domain: both are always there, and are never created or deleted.
+//! The identity and the blocking domain. Both always exist, and are never created or deleted.
 
 use super::{
     domain_name::DomainName,
@@ -18,7 +18,7 @@ use kernel::{
     prelude::*,
 };
 
-/// DMA addresses are the partition's physical addresses.
+/// The domain in which DMA addresses are the partition's physical addresses.
 pub(crate) struct Identity;
 
 #[vtable]
@@ -35,7 +35,7 @@ impl StaticDomainOps for Identity {
     }
 }
 
-/// Nothing gets through.
+/// The domain that lets no DMA through.
 pub(crate) struct Blocking;
 
 #[vtable]

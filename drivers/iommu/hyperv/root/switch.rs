@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Attaches and detaches, as the hypervisor answers them.
+//! Attaches and detaches devices, and reads the hypervisor's answers.
 
 use super::{
     calls,
@@ -16,10 +16,10 @@ use kernel::hyperv::{
     status::HypercallError, //
 };
 
-/// The hypervisor.
+/// Moves requesters by hypercall.
 pub(crate) struct HypervisorSwitch;
 
-/// Reads what came of a call about a device.
+/// Reads the answer to a call about a device.
 fn read(result: Result<(), HypercallError>) -> Answer<HypercallError> {
     match result {
         Ok(()) => Answer::Done,

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Mapping and unmapping a range by as many calls as it takes.
+//! Mapping and unmapping a range by as many calls as necessary.
 //!
-//! One rule holds it together: what counts is how many operations the hypervisor says that it has
-//! done, whatever status goes with that. The next call begins behind them, the caller's record is
-//! changed for them alone, and they are what is undone.
+//! One rule keeps this right. Only the number of operations that the hypervisor says it has done
+//! counts, whatever status it returns. The next call begins behind these operations, the caller's
+//! record changes for these only, and these are undone if the rest fails.
 //!
 //! No kernel types: this file is also built and tested outside the kernel.
 
@@ -17,17 +17,17 @@ use super::page_range::{
 /// How often in a row the hypervisor may ask for memory without doing anything with it.
 pub(crate) const FRUITLESS_DEPOSITS_MAX: u32 = 16;
 
-/// What one call has done.
+/// The result of one call.
 pub(crate) struct CallResult<E> {
-    /// Operations, from the first one on.
+    /// How many operations are done, from the first one on.
     pub(crate) done: u64,
-    /// Why it stopped, unless it paused.
+    /// Why the hypervisor stopped. `Ok` if it is done, or has paused.
     pub(crate) result: Result<(), E>,
 }
 
 /// The hypervisor, for one domain.
 pub(crate) trait Hypervisor {
-    /// Why a call did not do what was asked.
+    /// Why a call has failed.
     type Failure: Copy;
     /// Why no memory could be given.
     type DepositError;
@@ -37,16 +37,16 @@ pub(crate) trait Hypervisor {
     /// How many pages one call unmaps at most.
     const UNMAP_MAX: u64;
 
-    /// Maps `units` units from the page `first` on, onto memory from the page `frame` on.
+    /// Maps `units` units from the page number `first` on, onto frames from `frame` on.
     fn map(&self, first: u64, frame: u64, unit: Unit, units: u64) -> CallResult<Self::Failure>;
 
-    /// Unmaps `pages` pages of 4 KiB from the page `first` on.
+    /// Unmaps `pages` pages of 4 KiB from the page number `first` on.
     fn unmap(&self, first: u64, pages: u64) -> CallResult<Self::Failure>;
 
-    /// Whether a failure says that memory is wanted.
+    /// Whether a call failed because the hypervisor wants memory.
     fn wants_memory(failure: Self::Failure) -> bool;
 
-    /// Gives memory.
+    /// Gives the hypervisor memory.
     fn deposit(&self) -> Result<(), Self::DepositError>;
 }
 
@@ -55,25 +55,25 @@ pub(crate) trait Hypervisor {
 pub(crate) enum Stop<F, D> {
     /// The hypervisor refused.
     Refused(F),
-    /// It wants memory, which could not be given.
+    /// The hypervisor wants memory, but the kernel could not give it any.
     NoMemory(D),
 }
 
-/// What became of a range.
+/// The result for a range.
 pub(crate) struct Outcome<H: Hypervisor> {
-    /// Pages of 4 KiB, from the first one on, that are as they should be.
+    /// How many pages of 4 KiB were mapped or unmapped, from the first one on.
     pub(crate) pages: u64,
     /// Why these are not all.
     pub(crate) result: Result<(), Stop<H::Failure, H::DepositError>>,
 }
 
-/// Counts deposits that were of no use.
+/// How many more deposits may turn out to be useless.
 struct Patience(u32);
 
 impl Patience {
     const FULL: Patience = Patience(FRUITLESS_DEPOSITS_MAX);
 
-    /// Gives memory, if that is what a failed call wanted, and not too often.
+    /// Gives memory if a failed call wanted that, but not too often.
     fn help<H: Hypervisor>(
         &mut self,
         hypervisor: &H,
@@ -87,8 +87,8 @@ impl Patience {
     }
 }
 
-/// Has `call` do the rest of a range until nothing is left, or it fails for good. It is told how
-/// many pages are done, and tells how many pages it did.
+/// Calls `call` for the rest of a range, until the whole range is done or a call fails for good.
+/// `call` gets the number of pages that are done, and the rest. It returns how many pages it did.
 fn drive<H: Hypervisor>(
     hypervisor: &H,
     range: PageRange,
@@ -119,8 +119,8 @@ fn drive<H: Hypervisor>(
     }
 }
 
-/// Maps a range of units onto memory from the page `frame` on. `record` is told of each part that
-/// was mapped: the pages, and the first one's frame.
+/// Maps a range of units onto frames from `frame` on. Calls `record` for each part that was mapped,
+/// with its pages and the first page's frame.
 pub(crate) fn map<H: Hypervisor>(
     hypervisor: &H,
     range: PageRange,
@@ -139,8 +139,8 @@ pub(crate) fn map<H: Hypervisor>(
     })
 }
 
-/// Unmaps a range that was mapped in units of `unit` or smaller ones. `record` is told of each part
-/// that was unmapped.
+/// Unmaps a range that was mapped in units of `unit`, or in smaller ones. Calls `record` for each
+/// part that was unmapped.
 pub(crate) fn unmap<H: Hypervisor>(
     hypervisor: &H,
     range: PageRange,
