@@ -17,22 +17,23 @@ use core::{
 
 /// An attribute, read as one line.
 ///
-/// Its file stays for ever, as the IOMMU does: there is no instance of the attribute.
+/// [`Attribute::show`] is not told which IOMMU is asked about, so an attribute suits a driver that
+/// has a single IOMMU.
 pub trait Attribute: 'static {
     /// The file's name.
     const NAME: &'static CStr;
 
-    /// Writes the value, less than a page, and the end of the line.
+    /// Writes the value and the end of the line, together less than a page.
     ///
     /// Context: may sleep.
     ///
     /// # Errors
     ///
-    /// Those of `f`.
+    /// The errors of `f`.
     fn show(f: &mut fmt::Formatter<'_>) -> fmt::Result;
 }
 
-/// Writes an [`Attribute`].
+/// Formats an [`Attribute`].
 struct Value<A>(PhantomData<A>);
 
 impl<A: Attribute> fmt::Display for Value<A> {
@@ -41,15 +42,15 @@ impl<A: Attribute> fmt::Display for Value<A> {
     }
 }
 
-/// The file of an attribute; to be the value of a `static`.
+/// The file of an attribute, for a `static`.
 #[doc(hidden)]
 pub struct File<A: Attribute> {
     raw: Opaque<bindings::device_attribute>,
     _attribute: PhantomData<fn() -> A>,
 }
 
-// SAFETY: sysfs only reads the file's description, but for what lockdep keeps in it under its own
-// lock.
+// SAFETY: sysfs only reads the file's description, except for what lockdep keeps in it under a lock
+// of its own.
 unsafe impl<A: Attribute> Sync for File<A> {}
 
 impl<A: Attribute> File<A> {
@@ -82,8 +83,8 @@ impl<A: Attribute> File<A> {
         #[cfg(CONFIG_SYSFS)]
         {
             let value = Value::<A>(PhantomData);
-            // SAFETY: sysfs hands over a buffer of a page, which the function expects; "%pA" takes
-            // a pointer to format arguments.
+            // SAFETY: sysfs passes a buffer of a page, which the function expects. "%pA" takes a
+            // pointer to format arguments, which live until the function returns.
             let written = unsafe {
                 bindings::sysfs_emit(
                     buf,
@@ -93,7 +94,7 @@ impl<A: Attribute> File<A> {
             };
             written as isize
         }
-        // Never called.
+        // Without sysfs nobody calls this.
         #[cfg(not(CONFIG_SYSFS))]
         0
     }
@@ -104,9 +105,9 @@ impl<A: Attribute> File<A> {
 #[repr(transparent)]
 pub struct List<T, const N: usize>([T; N]);
 
-// SAFETY: Nothing but the pointers themselves can be had of the list by safe code.
+// SAFETY: Safe code can get at the pointers in the list only, not at what they point to.
 unsafe impl<T, const N: usize> Sync for List<*mut T, N> {}
-// SAFETY: As above.
+// SAFETY: As for mutable pointers.
 unsafe impl<T, const N: usize> Sync for List<*const T, N> {}
 
 impl<T, const N: usize> List<T, N> {
@@ -119,13 +120,13 @@ impl<T, const N: usize> List<T, N> {
 #[doc(hidden)]
 pub struct Group(bindings::attribute_group);
 
-// SAFETY: A group is only read.
+// SAFETY: A group is never written after it was made.
 unsafe impl Sync for Group {}
 
 impl Group {
     /// # Safety
     ///
-    /// The list must hold attributes of [`File::as_raw`], and a null pointer at its end.
+    /// The list must hold pointers from [`File::as_raw`], and a null pointer at its end.
     pub const unsafe fn new<const N: usize>(
         name: &'static CStr,
         attributes: &'static List<*mut bindings::attribute, N>,
@@ -148,7 +149,7 @@ pub struct Attributes(&'static List<*const bindings::attribute_group, 2>);
 impl Attributes {
     /// # Safety
     ///
-    /// The list must hold a group of [`Group::as_raw`], and a null pointer at its end.
+    /// The list must hold a pointer from [`Group::as_raw`], and a null pointer at its end.
     #[doc(hidden)]
     pub const unsafe fn new(
         groups: &'static List<*const bindings::attribute_group, 2>,
@@ -161,7 +162,7 @@ impl Attributes {
     }
 }
 
-/// Makes a `const` of [`Attributes`]: a directory with files.
+/// Makes a `const` of type [`Attributes`]: a directory with one file for each attribute.
 ///
 /// # Examples
 ///

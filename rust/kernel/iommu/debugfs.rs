@@ -10,14 +10,14 @@ use crate::{
     prelude::*, //
 };
 
-/// Creates a driver's directory.
+/// Creates a driver's directory `name`.
 ///
-/// As everywhere in debugfs, failure is silent: what is created in the directory is then created
-/// nowhere.
+/// As always in debugfs, a failure is silent: then nothing that the driver creates in the directory
+/// appears.
 ///
 /// Context: may sleep; after `core_initcall`.
 pub fn dir(name: &CStr) -> Dir {
     // SAFETY: The IOMMU core sets the pointer before any driver runs, to a directory that it never
-    // removes, or to an error; the function takes a null pointer, too.
+    // removes, or to an error. The function takes both, and a null pointer.
     unsafe { Dir::below(bindings::iommu_debugfs_dir, name) }
 }

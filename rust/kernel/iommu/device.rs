@@ -2,9 +2,9 @@
 
 //! IOMMUs: `struct iommu_device`.
 //!
-//! A [`Registration`] gives one IOMMU to the core and takes it back when it is dropped. As long as
-//! a device is behind the IOMMU, that cannot be: the core holds pointers to both, and whoever uses
-//! the device may have mapped something. The core also holds the driver's module then. So a
+//! A [`Registration`] gives one IOMMU to the core, and takes it back when it is dropped. It cannot
+//! take the IOMMU back while a device is behind it: the core holds pointers to both, and users of
+//! the device may have mapped memory. The core then also holds the driver's module. So a
 //! registration that is dropped too early stays in force for ever, with its data.
 //!
 //! C header: [`include/linux/iommu.h`](srctree/include/linux/iommu.h)
@@ -48,14 +48,14 @@ use core::{
 /// What the core is told about an IOMMU.
 #[derive(Clone, Copy)]
 pub struct Settings<'a> {
-    /// Its name in `/sys/class/iommu`.
+    /// The IOMMU's name in `/sys/class/iommu`.
     pub name: &'a CStr,
-    /// The device that it is, if it is one. The firmware node of that tells which devices are
-    /// behind it; without one, all devices are that name no IOMMU.
+    /// The device that is the IOMMU, if there is one. Devices that name its firmware node are
+    /// behind the IOMMU. Without a parent, devices that name no IOMMU are behind it.
     pub parent: Option<&'a device::Device>,
-    /// What user space can read of it.
+    /// The attributes that user space can read.
     pub attributes: Option<Attributes>,
-    /// How many PASIDs a device can have; 0 when there are none.
+    /// How many PASIDs a device can have; 0 if the IOMMU has none.
     pub max_pasids: u32,
 }
 
@@ -66,9 +66,9 @@ struct Instance<D: Driver> {
     raw: Opaque<bindings::iommu_device>,
     #[pin]
     entry: Entry,
-    /// Devices that were probed and not released.
+    /// How many devices were probed and not released.
     devices: Atomic<usize>,
-    /// Its firmware node names the instance as long as that is registered.
+    /// Keeps the firmware node of the parent alive, which the registration refers to.
     _parent: Option<ARef<device::Device>>,
     #[pin]
     data: D::Instance,
@@ -76,24 +76,24 @@ struct Instance<D: Driver> {
 
 /// An IOMMU that the core knows.
 pub struct Registration<D: SoundDriver> {
-    /// Not dropped when the core keeps it.
+    /// Dropped only if the core has let go of it.
     instance: ManuallyDrop<Pin<KBox<Instance<D>>>>,
 }
 
-// SAFETY: The core serialises its own accesses; the data can be shared between threads.
+// SAFETY: The core serialises its own accesses. The data is `Send` and `Sync`.
 unsafe impl<D: SoundDriver> Send for Registration<D> {}
-// SAFETY: As above.
+// SAFETY: As for `Send`.
 unsafe impl<D: SoundDriver> Sync for Registration<D> {}
 
 impl<D: SoundDriver> Registration<D> {
-    /// Adds the IOMMU to sysfs and gives it to the core, which probes the devices that exist
-    /// already and, from then on, each that appears.
+    /// Adds the IOMMU to sysfs and gives it to the core. The core probes the devices that exist
+    /// already, and later each new one.
     ///
     /// Context: may sleep. [`Driver::probe_device`] is called before this returns.
     ///
     /// # Errors
     ///
-    /// [`ENOMEM`], the initialiser's error, or what the core answers.
+    /// [`ENOMEM`], the initialiser's error, or the core's.
     pub fn new<E>(
         ops: &'static Ops<D>,
         settings: Settings<'_>,
@@ -119,10 +119,10 @@ impl<D: SoundDriver> Registration<D> {
             GFP_KERNEL,
         )?;
         let raw = instance.raw.get();
-        // SAFETY: `raw` is zeroed and not registered.
+        // SAFETY: `raw` is zeroed, and nobody else uses it before it is registered.
         unsafe { (*raw).max_pasids = settings.max_pasids };
-        // SAFETY: `raw` stays where it is until it is removed, and so do the attributes, which are
-        // only read; the parent is valid; the format takes one string argument.
+        // SAFETY: `raw` stays where it is until it is removed. The attributes are `static` and only
+        // read. The parent is valid or null. The format takes one string argument.
         to_result(unsafe {
             bindings::iommu_device_sysfs_add(
                 raw,
@@ -132,13 +132,14 @@ impl<D: SoundDriver> Registration<D> {
                 settings.name.as_char_ptr(),
             )
         })?;
-        // SAFETY: The entry stays where it is until it is removed; the parent is valid.
+        // SAFETY: The entry is new, and stays where it is until it is removed. The parent is valid
+        // or null.
         unsafe { registry::add(&instance.entry, raw, parent) };
-        // SAFETY: `raw` was added to sysfs, and stays where it is until it is unregistered; `ops`
+        // SAFETY: `raw` was added to sysfs, and stays where it is until it is unregistered. `ops`
         // lives for ever.
         let registered = unsafe { bindings::iommu_device_register(raw, ops.as_raw(), parent) };
         if let Err(error) = to_result(registered) {
-            // The core has released all devices and forgotten the instance.
+            // The core has released all devices, and no longer refers to the instance.
             // SAFETY: The entry and the sysfs part were added above.
             unsafe {
                 registry::remove(&instance.entry);
@@ -161,13 +162,14 @@ impl<D: SoundDriver> Drop for Registration<D> {
     fn drop(&mut self) {
         let instance = &self.instance;
         let raw = instance.raw.get();
-        // Nothing is probed meanwhile.
+        // With the lock held, no device is probed meanwhile.
         let is_gone = registry::locked(|| {
             if instance.devices.load(Acquire) != 0 {
                 return false;
             }
-            // SAFETY: The instance is registered. No device is behind it, nor can one be probed:
-            // the core's lock is held, under which the entry is removed, too.
+            // SAFETY: The instance is registered, and its entry is in the list. No device is behind
+            // the IOMMU. None can be probed, because the core's lock is held, and the entry is
+            // removed under the same lock.
             unsafe {
                 bindings::iommu_device_unregister(raw);
                 registry::remove_locked(&instance.entry);
@@ -175,8 +177,8 @@ impl<D: SoundDriver> Drop for Registration<D> {
             true
         });
         if is_gone {
-            // SAFETY: The instance was added to sysfs. The core has forgotten it, and nothing uses
-            // the registration any more.
+            // SAFETY: The instance was added to sysfs. The core no longer refers to it, and this is
+            // the registration's last use of it.
             unsafe {
                 bindings::iommu_device_sysfs_remove(raw);
                 ManuallyDrop::drop(&mut self.instance);
@@ -187,7 +189,7 @@ impl<D: SoundDriver> Drop for Registration<D> {
     }
 }
 
-/// The instance behind the core's pointer.
+/// The instance that the core's pointer belongs to.
 ///
 /// # Safety
 ///
@@ -195,7 +197,7 @@ impl<D: SoundDriver> Drop for Registration<D> {
 pub(super) unsafe fn instance_of<'a, D: Driver>(
     iommu: *mut bindings::iommu_device,
 ) -> &'a D::Instance {
-    // SAFETY: By the caller's promise.
+    // SAFETY: The caller promises that `iommu` belongs to an instance of `D` that lives for `'a`.
     unsafe { &(*whole::<D>(iommu)).data }
 }
 
@@ -203,7 +205,7 @@ pub(super) unsafe fn instance_of<'a, D: Driver>(
 ///
 /// `iommu` must belong to a registered instance of `D`.
 unsafe fn whole<D: Driver>(iommu: *mut bindings::iommu_device) -> *const Instance<D> {
-    // SAFETY: By the caller's promise it is the field of an instance.
+    // SAFETY: The caller promises that `iommu` is the field `raw` of an instance of `D`.
     unsafe { container_of!(Opaque::cast_from(iommu.cast_const()), Instance<D>, raw) }
 }
 
@@ -213,28 +215,29 @@ unsafe fn whole<D: Driver>(iommu: *mut bindings::iommu_device) -> *const Instanc
 ///
 /// `iommu` must belong to a registered instance of `D`.
 pub(super) unsafe fn count_probed<D: Driver>(iommu: *mut bindings::iommu_device) {
-    // SAFETY: By the caller's promise.
+    // SAFETY: The caller promises that `iommu` belongs to a registered instance of `D`.
     unsafe { (*whole::<D>(iommu)).devices.fetch_add(1, Relaxed) };
 }
 
-/// Counts a device that was released; its driver's part is gone.
+/// Counts a device that was released. The driver's endpoint for it is gone.
 ///
 /// # Safety
 ///
-/// `iommu` must belong to a registered instance of `D`, and the device have been counted as probed.
+/// `iommu` must belong to a registered instance of `D`, and the device must have been counted as
+/// probed.
 pub(super) unsafe fn count_released<D: Driver>(iommu: *mut bindings::iommu_device) {
-    // SAFETY: By the caller's promise.
+    // SAFETY: The caller promises that `iommu` belongs to a registered instance of `D`.
     unsafe { (*whole::<D>(iommu)).devices.fetch_sub(1, Release) };
 }
 
-/// The instance of `D` that a device is behind by its firmware node.
+/// Finds the instance of `D` that a device is behind, by the firmware node that the device names.
 ///
 /// # Safety
 ///
-/// `dev` must be valid, and the core's probe lock held.
+/// `dev` must be valid and be probed by the core, which holds its lock.
 pub(super) unsafe fn find<D: Driver>(
     dev: *mut bindings::device,
 ) -> Option<*mut bindings::iommu_device> {
-    // SAFETY: By the caller's promise.
+    // SAFETY: The caller promises this.
     unsafe { registry::find(Entry::key::<D>(), dev) }
 }

@@ -2,23 +2,22 @@
 
 //! What an IOMMU driver implements.
 //!
-//! A driver is a type without values that implements [`Driver`]. It has a [`Registration`] for each
-//! IOMMU, with data of the driver's own, its *instance*; and for each device behind one of these
-//! IOMMUs an *endpoint*. Every callback is handed both, in a [`Probed`].
+//! A driver is a type without values that implements [`Driver`]. For each IOMMU it has a
+//! [`Registration`], which holds data of the driver's own, the *instance*. For each device behind
+//! one of its IOMMUs it has an *endpoint*. Every callback gets both in a [`Probed`].
 //!
 //! # Whom the kernel trusts
 //!
-//! Nothing that the compiler can see ties an IOMMU to what its driver says of it. When a domain
-//! says that it was flushed, memory is freed; when the IOMMU was not flushed, devices write into
-//! that memory. So a driver takes effect only with one promise more, [`SoundDriver`], which is
-//! `unsafe` to make. The callbacks themselves are written without `unsafe`.
+//! The compiler cannot see whether a driver tells the truth about its IOMMU. When a driver says
+//! that a domain was flushed, the kernel frees memory. If the IOMMU was not flushed, devices still
+//! write to that memory. So a [`Registration`] takes only a driver that implements [`SoundDriver`],
+//! which is an `unsafe` promise. The callbacks need no `unsafe`.
 //!
 //! # Locks
 //!
 //! The core calls [`probe_device`](Driver::probe_device) and what follows it for a device under one
-//! global mutex, and all changes of one group's translation under the group's mutex. Flushes, maps
-//! and unmaps come in any context, several at a time; never two for one IOVA.
-//!
+//! global mutex. It makes all changes of a group's translation under the group's mutex. Flushes,
+//! maps and unmaps come in any context, and several at a time, but never two for the same IOVA.
 //! [`Registration`]: super::device::Registration
 //!
 //! C header: [`include/linux/iommu.h`](srctree/include/linux/iommu.h)
@@ -55,13 +54,13 @@ impl Capability {
         Capability(bindings::iommu_cap::IOMMU_CAP_CACHE_COHERENCY);
     /// Mappings can forbid execution.
     pub const NOEXEC: Capability = Capability(bindings::iommu_cap::IOMMU_CAP_NOEXEC);
-    /// Firmware has used the IOMMU for protection, and the kernel should.
+    /// Firmware has used the IOMMU to protect memory from devices, so the kernel should, too.
     pub const PRE_BOOT_PROTECTION: Capability =
         Capability(bindings::iommu_cap::IOMMU_CAP_PRE_BOOT_PROTECTION);
     /// All DMA of the device can be forced to be coherent.
     pub const ENFORCE_CACHE_COHERENCY: Capability =
         Capability(bindings::iommu_cap::IOMMU_CAP_ENFORCE_CACHE_COHERENCY);
-    /// Unmapped pages may be flushed later; without it the core flushes at each unmap.
+    /// Unmapped pages may be flushed later. Without this the core flushes at each unmap.
     pub const DEFERRED_FLUSH: Capability =
         Capability(bindings::iommu_cap::IOMMU_CAP_DEFERRED_FLUSH);
     /// The IOMMU notes which pages were written.
@@ -75,9 +74,9 @@ impl Capability {
 /// How devices are sorted into groups.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Grouping {
-    /// By PCI topology and access control. All devices are PCI's.
+    /// By PCI topology and access control. All devices must be PCI devices.
     Pci,
-    /// PCI's devices in that way, and others each by itself.
+    /// PCI devices by topology and access control, each other device by itself.
     ByBus,
     /// Each device by itself.
     PerDevice,
@@ -85,23 +84,23 @@ pub enum Grouping {
     PerInstance,
 }
 
-/// What [`Driver::default_domain`] answers.
+/// The answer of [`Driver::default_domain`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DefaultDomain {
-    /// Whatever the system's policy is.
+    /// The one that the system's policy says.
     Any,
-    /// A translating domain, whatever the policy is.
+    /// A translating domain, whatever the system's policy says.
     Translating,
-    /// The identity domain, whatever the policy is.
+    /// The identity domain, whatever the system's policy says.
     Identity,
 }
 
-/// What [`Driver::first_attach`] answers.
+/// The answer of [`Driver::first_attach`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FirstAttach {
     /// A new device is attached to its default domain.
     AtOnce,
-    /// A new device stays as it is until it is mapped for, or given to user space.
+    /// A new device stays as it is until somebody maps memory for it, or user space gets it.
     WhenUsed,
 }
 
@@ -112,13 +111,13 @@ pub struct AllocFlags(u32);
 impl AllocFlags {
     /// Nothing in particular.
     pub const NONE: AllocFlags = AllocFlags(0);
-    /// Another domain will be nested in it.
+    /// Another domain will be nested in the domain.
     pub const NEST_PARENT: AllocFlags =
         AllocFlags(bindings::iommufd_hwpt_alloc_flags_IOMMU_HWPT_ALLOC_NEST_PARENT);
-    /// It notes which pages were written.
+    /// The domain notes which pages were written.
     pub const DIRTY_TRACKING: AllocFlags =
         AllocFlags(bindings::iommufd_hwpt_alloc_flags_IOMMU_HWPT_ALLOC_DIRTY_TRACKING);
-    /// It will be used with PASIDs.
+    /// The domain will be used with PASIDs.
     pub const PASID: AllocFlags =
         AllocFlags(bindings::iommufd_hwpt_alloc_flags_IOMMU_HWPT_ALLOC_PASID);
 
@@ -139,10 +138,10 @@ impl AllocFlags {
 
 /// An IOMMU driver.
 ///
-/// What a driver leaves out is absent from the C structure, too.
+/// The C structure has null pointers for the methods that a driver leaves out.
 #[vtable]
 pub trait Driver: Sized + 'static {
-    /// What the driver keeps for each IOMMU. It lives until the last device behind that is
+    /// What the driver keeps for each IOMMU. It lives until the last device behind the IOMMU is
     /// released.
     type Instance: Send + Sync + 'static;
 
@@ -152,17 +151,18 @@ pub trait Driver: Sized + 'static {
     /// How devices are grouped.
     const GROUPING: Grouping;
 
-    /// A device has appeared whose firmware node, if it has one, names the instance. Is it behind
-    /// this IOMMU?
+    /// Decides whether a new device is behind the IOMMU of this instance. If the device has a
+    /// firmware node for its IOMMU, that node is the instance's.
     ///
     /// Context: may sleep; calls are serialised.
     ///
     /// # Errors
     ///
-    /// [`ENODEV`]: not ours. With any error the device does DMA *untranslated*: when it is ours but
-    /// cannot be served, succeed here, answer [`DefaultDomain::Translating`] and fail
-    /// [`Driver::alloc_domain`]: the core then puts it into the blocking domain and lets go of it.
-    /// A failing attach does the same, with a warning.
+    /// [`ENODEV`]: the device is not behind this IOMMU. After any error the device does DMA
+    /// *untranslated*. So a driver must succeed here for a device that is behind its IOMMU, even if
+    /// it cannot serve the device. Such a driver answers [`DefaultDomain::Translating`], and fails
+    /// [`Driver::alloc_domain`]: the core then puts the device into the blocking domain and lets go
+    /// of it. A failing attach does the same, with a warning.
     fn probe_device(instance: &Self::Instance, dev: &device::Device)
         -> Result<Arc<Self::Endpoint>>;
 
@@ -172,12 +172,13 @@ pub trait Driver: Sized + 'static {
     ///
     /// # Errors
     ///
-    /// [`ENOMEM`], or what prevents it.
+    /// [`ENOMEM`], or whatever error prevents it.
     fn alloc_domain(_device: &Probed<'_, Self>) -> Result<NewDomain<Self>> {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 
-    /// As [`Self::alloc_domain`], for a driver that knows some of the flags; in place of it.
+    /// As [`Self::alloc_domain`], for a driver that knows some of the flags. A driver has one of
+    /// the two.
     ///
     /// Context: may sleep; not serialised.
     ///
@@ -191,17 +192,20 @@ pub trait Driver: Sized + 'static {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 
-    /// The device goes: it is in the blocking domain, when the driver has one by
-    /// [`Ops::with_blocking`](super::ops::Ops::with_blocking). Or it is in no domain yet, as its
-    /// probing failed later on, or as its first attach was left for later. Or it is where it was.
-    /// In the latter cases it is to be blocked.
+    /// Releases a device that goes away.
+    ///
+    /// If the driver has a blocking domain by
+    /// [`Ops::with_blocking`](super::ops::Ops::with_blocking), the device usually is in that
+    /// domain. It is in no domain yet if its probing failed, or if its first attach was left for
+    /// later. Without such a blocking domain it is where it was. Unless it is in the blocking
+    /// domain, the driver must block it here.
     ///
     /// Context: may sleep.
     fn release_device(_target: &AttachTarget<'_, Self>) {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 
-    /// The device is in its group and in that group's domain.
+    /// Called when the device is in its group, and in that group's domain.
     ///
     /// Context: may sleep; no lock is held.
     fn probe_finalize(_device: &Probed<'_, Self>) {
@@ -215,19 +219,19 @@ pub trait Driver: Sized + 'static {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 
-    /// What user space is told about the hardware, of a kind that it asked for, or of the driver's
-    /// own when it asked for none.
+    /// What user space is told about the hardware. `asked` is the kind that user space wants;
+    /// [`HwInfoKind::DEFAULT`] stands for the driver's own kind.
     ///
     /// Context: may sleep.
     ///
     /// # Errors
     ///
-    /// [`EOPNOTSUPP`] for another kind; [`ENOMEM`].
+    /// [`EOPNOTSUPP`] for a kind that the driver does not have; [`ENOMEM`].
     fn hw_info(_device: &Probed<'_, Self>, _asked: HwInfoKind) -> Result<HwInfo> {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 
-    /// Which default domain the device can have.
+    /// Which default domain the device may have.
     ///
     /// Context: may sleep.
     fn default_domain(_device: &Probed<'_, Self>) -> DefaultDomain {
@@ -236,8 +240,9 @@ pub trait Driver: Sized + 'static {
 
     /// When a new device is attached for the first time.
     ///
-    /// The core honours [`FirstAttach::WhenUsed`] in kernels that run after a crash, and only with
-    /// a translating default domain: in others the driver must answer [`FirstAttach::AtOnce`].
+    /// The core honours [`FirstAttach::WhenUsed`] only in kernels that run after a crash, and only
+    /// with a translating default domain. In other kernels the driver must answer
+    /// [`FirstAttach::AtOnce`].
     ///
     /// Context: may sleep; called once, after [`Driver::probe_device`].
     fn first_attach(_device: &Probed<'_, Self>) -> FirstAttach {
@@ -250,13 +255,13 @@ pub trait Driver: Sized + 'static {
     ///
     /// # Errors
     ///
-    /// [`ENOMEM`]; the core cannot be told, and goes on with what was added.
+    /// [`ENOMEM`]. The core cannot handle it, and goes on with what was added.
     fn reserved_regions(_device: &Probed<'_, Self>, _regions: &mut ReservedRegions) -> Result {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 
-    /// The firmware's description of a device names this driver's IOMMU, with these arguments. The
-    /// driver adds the ids in them to the device's [`fwspec`](super::fwspec).
+    /// Called when the firmware's description of a device names this driver's IOMMU, with these
+    /// arguments. The driver adds the ids in them to the device's [`fwspec`](super::fwspec).
     ///
     /// Context: may sleep; the device is not probed yet.
     ///
@@ -267,7 +272,7 @@ pub trait Driver: Sized + 'static {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 
-    /// The answer to a page request of the device.
+    /// Tells the device the answer to a page request.
     ///
     /// Context: may sleep.
     fn page_response(_device: &Probed<'_, Self>, _response: &PageResponse) {
@@ -275,26 +280,27 @@ pub trait Driver: Sized + 'static {
     }
 }
 
-/// A driver whose word can be relied upon.
+/// A driver that the kernel may rely on.
 ///
 /// # Safety
 ///
-/// For the driver, and for each domain type whose [`Domain::Driver`](super::domain::Domain::Driver)
-/// or [`StaticDomainOps::Driver`](super::domain::StaticDomainOps::Driver) it is:
+/// The following must hold for the driver, and for each domain type that names the driver as
+/// [`Domain::Driver`](super::domain::Domain::Driver) or
+/// [`StaticDomainOps::Driver`](super::domain::StaticDomainOps::Driver):
 ///
-/// - When an attach succeeds, or `release_device` returns, the IOMMU no longer uses the domain that
-///   the device was in for that device's DMA, from that moment on. When an attach fails, the IOMMU
-///   does not use the new domain for it. Where the IOMMU cannot tell the device from others, which
-///   are in its group then, this holds when all of them have been attached, or released.
-/// - The same for an attach of a PASID, and that PASID's DMA.
+/// - When an attach succeeds, or `release_device` returns, the IOMMU no longer uses the former
+///   domain of the device for that device's DMA. When an attach fails, the IOMMU does not use the
+///   new domain for it. Devices that the IOMMU cannot tell apart are in one group; for these this
+///   holds when all of them have been attached, or released.
+/// - The same holds for the attach of a PASID, and the DMA with that PASID.
 /// - In the blocking domain no DMA of the device reaches memory.
-/// - The IOMMU is told of no table but that of a domain that is alive, and of its own; when a
-///   domain's `release` says that its memory may be freed, the IOMMU uses nothing of the domain any
-///   more, and caches nothing of it.
+/// - The IOMMU is told only of tables of domains that are alive, and of tables of the driver's own.
+///   When a domain's `release` says that its memory may be freed, the IOMMU no longer uses anything
+///   of the domain, and caches nothing of it.
 /// - When `flush_all` of a domain returns, the IOMMU caches no translation of the domain that was
 ///   not in force when the flush began, or it lets no device use the domain.
-/// - When `flush` of a domain says that it has flushed, the IOMMU caches nothing of what the
-///   gathered range held before, entries that point at tables included.
-/// - A domain that maps by itself lets a device reach what is mapped, and nothing else: what was
+/// - When `flush` of a domain says that it has flushed, the IOMMU caches nothing that the gathered
+///   range held before. This includes entries that point at tables.
+/// - A domain that maps by itself lets a device reach what is mapped, and nothing else. What was
 ///   unmapped is out of reach when the flush of its gather, or of the whole domain, returns.
 pub unsafe trait SoundDriver: Driver {}

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Page requests: faults that somebody else resolves before the device goes on.
+//! Page requests: faults that software resolves before the device goes on.
 //!
 //! C header: [`include/linux/iommu.h`](srctree/include/linux/iommu.h)
 
@@ -10,14 +10,14 @@ use crate::{
     types::Opaque, //
 };
 
-/// What became of a page request.
+/// The result of a page request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PageResponseCode {
-    /// The pages are there.
+    /// The pages are mapped now.
     Success,
-    /// They are not; the device may ask again.
+    /// The pages are not mapped. The device may ask again.
     Invalid,
-    /// They are not, and the device shall not ask again.
+    /// The pages are not mapped, and the device shall not ask again.
     Failure,
 }
 
@@ -32,16 +32,17 @@ impl PageResponse {
     pub(super) unsafe fn from_raw<'a>(
         message: *mut bindings::iommu_page_response,
     ) -> &'a PageResponse {
-        // SAFETY: By the caller's promise; the representation is transparent.
+        // SAFETY: The caller promises that `message` is valid for `'a`. The representation is
+        // transparent.
         unsafe { &*message.cast_const().cast() }
     }
 
     fn raw(&self) -> bindings::iommu_page_response {
-        // SAFETY: By the type the message is valid, and not written meanwhile.
+        // SAFETY: The message is valid, and nobody writes it while it is borrowed.
         unsafe { *self.0.get() }
     }
 
-    /// What became of it.
+    /// The result.
     pub fn code(&self) -> PageResponseCode {
         match self.raw().code {
             bindings::iommu_page_response_code_IOMMU_PAGE_RESP_SUCCESS => PageResponseCode::Success,
@@ -50,12 +51,12 @@ impl PageResponse {
         }
     }
 
-    /// The group of requests that is answered, as the device has numbered it.
+    /// The number that the device gave to the group of requests that this answers.
     pub fn group(&self) -> u32 {
         self.raw().grpid
     }
 
-    /// The PASID that the requests had; 0 when they had none.
+    /// The PASID of the requests; 0 if they had none.
     pub fn pasid(&self) -> Pasid {
         Pasid::from_raw(self.raw().pasid)
     }

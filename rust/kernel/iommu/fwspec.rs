@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What firmware says of a device's IOMMU: `struct iommu_fwspec`.
+//! What firmware says about the IOMMU of a device: `struct iommu_fwspec`.
 //!
 //! C header: [`include/linux/iommu.h`](srctree/include/linux/iommu.h)
 
@@ -15,47 +15,51 @@ use crate::{
 };
 use core::slice;
 
-/// Says that a device is behind the IOMMU whose parent is `iommu`, before the device is added to
-/// the system. That is for those who describe devices: firmware's readers, and tests.
+/// Notes that a device is behind the IOMMU whose parent is `iommu`. This is for code that describes
+/// devices, such as a reader of firmware tables or a test. It must be called before the device is
+/// added to the system.
 ///
 /// Context: may sleep.
 ///
 /// # Errors
 ///
-/// [`ENODEV`]: `iommu` has no firmware node. [`EPROBE_DEFER`]: no IOMMU is registered for it yet.
-/// [`EINVAL`]: the device is behind another one. [`ENOMEM`].
+/// - [`ENODEV`]: `iommu` has no firmware node.
+/// - [`EPROBE_DEFER`]: no IOMMU is registered for it yet.
+/// - [`EINVAL`]: the device is behind another IOMMU.
+/// - [`ENOMEM`].
 #[inline(never)]
 pub fn init(dev: &device::Device, iommu: &device::Device) -> Result {
-    // SAFETY: The device is valid.
+    // SAFETY: The borrowed device is valid.
     let fwnode = unsafe { bindings::__dev_fwnode(iommu.as_raw()) };
     if fwnode.is_null() {
         return Err(ENODEV);
     }
-    // SAFETY: Both are valid; the function takes a reference to the node. The core's lock is held.
+    // SAFETY: The device and the node are valid, and the function takes a reference to the node.
+    // `locked` holds the core's lock.
     registry::locked(|| to_result(unsafe { bindings::iommu_fwspec_init(dev.as_raw(), fwnode) }))
 }
 
-/// Adds ids to those by which the IOMMU knows the device.
+/// Adds ids by which the IOMMU knows the device.
 ///
 /// Context: may sleep.
 ///
 /// # Errors
 ///
-/// [`EINVAL`]: the device is behind no IOMMU by [`init`]. [`ENOMEM`].
+/// [`EINVAL`]: [`init`] was not called for the device. [`ENOMEM`].
 #[inline(never)]
 pub fn add_ids(dev: &device::Device, ids: &[u32]) -> Result {
     let count = c_int::try_from(ids.len()).map_err(|_| EINVAL)?;
-    // SAFETY: The device is valid, and so are the ids, which the function copies.
+    // SAFETY: The device is valid. The function copies `count` ids, which the slice has.
     to_result(unsafe { bindings::iommu_fwspec_add_ids(dev.as_raw(), ids.as_ptr(), count) })
 }
 
 /// The ids by which the IOMMU knows the device.
 ///
-/// To be called in the callbacks of a driver that has probed the device, or probes it: then they do
-/// not change.
+/// Only for callbacks of a driver that probes the device, or has probed it. The ids do not change
+/// then.
 pub fn ids(dev: &device::Device) -> &[u32] {
-    // SAFETY: The device is valid. Its fwspec, if it has one, is made before the device is probed,
-    // and freed after it was released.
+    // SAFETY: The device is valid. Its fwspec, if it has one, was made before the device was
+    // probed, lives until after it is released, and has `num_ids` ids.
     unsafe {
         let iommu = (*dev.as_raw()).iommu;
         if iommu.is_null() || (*iommu).fwspec.is_null() {
@@ -69,7 +73,7 @@ pub fn ids(dev: &device::Device) -> &[u32] {
     }
 }
 
-/// A reference of the firmware's description to an IOMMU, with arguments.
+/// An IOMMU that the firmware's description of a device refers to, with arguments.
 #[repr(transparent)]
 pub struct PhandleArgs(Opaque<bindings::of_phandle_args>);
 
@@ -78,13 +82,14 @@ impl PhandleArgs {
     ///
     /// `args` must be valid for `'a`.
     pub(super) unsafe fn from_raw<'a>(args: *const bindings::of_phandle_args) -> &'a PhandleArgs {
-        // SAFETY: By the caller's promise; the representation is transparent.
+        // SAFETY: The caller promises that `args` is valid for `'a`. The representation is
+        // transparent.
         unsafe { &*args.cast() }
     }
 
     /// The arguments.
     pub fn args(&self) -> &[u32] {
-        // SAFETY: By the type the structure is valid, and not written meanwhile.
+        // SAFETY: The structure is valid, and nobody writes it while it is borrowed.
         let raw = unsafe { &*self.0.get() };
         let count = usize::try_from(raw.args_count).unwrap_or(0);
         raw.args.get(..count).unwrap_or(&raw.args)

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What user space is told about an IOMMU's hardware, by `IOMMU_GET_HW_INFO` of iommufd.
+//! What iommufd's `IOMMU_GET_HW_INFO` tells user space about an IOMMU's hardware.
 //!
 //! C header: [`include/uapi/linux/iommufd.h`](srctree/include/uapi/linux/iommufd.h)
 
@@ -16,12 +16,12 @@ use zerocopy::{
     IntoBytes, //
 };
 
-/// What the information is about, which decides on its layout.
+/// The kind of the information, which determines its layout.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct HwInfoKind(pub(super) bindings::iommu_hw_info_type);
 
 impl HwInfoKind {
-    /// Whatever the driver has.
+    /// The kind that the driver has.
     pub const DEFAULT: HwInfoKind =
         HwInfoKind(bindings::iommu_hw_info_type::IOMMU_HW_INFO_TYPE_DEFAULT);
     /// Intel's VT-d.
@@ -31,7 +31,7 @@ impl HwInfoKind {
     pub const ARM_SMMUV3: HwInfoKind =
         HwInfoKind(bindings::iommu_hw_info_type::IOMMU_HW_INFO_TYPE_ARM_SMMUV3);
 
-    /// A kind by its number in the UAPI, for those that have no name here.
+    /// A kind that has no name here, by its number in the UAPI.
     pub const fn from_raw(number: u32) -> HwInfoKind {
         HwInfoKind(bindings::iommu_hw_info_type(number))
     }
@@ -46,7 +46,7 @@ pub struct HwInfo {
 }
 
 impl HwInfo {
-    /// Information of a kind, in the layout that the UAPI has for it.
+    /// Information of a kind. `data` must have the layout that the UAPI defines for the kind.
     ///
     /// Context: may sleep.
     ///
@@ -61,7 +61,7 @@ impl HwInfo {
             length: size_of::<T>() as u32,
             data: KBox::into_raw(KBox::new(data, GFP_KERNEL)?).cast(),
             free: |data| {
-                // SAFETY: The pointer comes from a box of this type.
+                // SAFETY: `free` is called once, with the pointer from `KBox::into_raw` above.
                 drop(unsafe { KBox::<T>::from_raw(data.cast()) })
             },
         })
@@ -71,12 +71,12 @@ impl HwInfo {
         self.kind
     }
 
-    /// In bytes.
+    /// The length of the data, in bytes.
     pub(super) fn length(&self) -> u32 {
         self.length
     }
 
-    /// Memory that the core frees, as `kfree` does.
+    /// The data. The caller must free it as `kfree` does.
     pub(super) fn into_raw(self) -> *mut c_void {
         core::mem::ManuallyDrop::new(self).data
     }
@@ -84,7 +84,7 @@ impl HwInfo {
 
 impl Drop for HwInfo {
     fn drop(&mut self) {
-        // SAFETY: The data is ours, and belongs to the function.
+        // SAFETY: The data was not given away, and `free` is the function for its type.
         unsafe { (self.free)(self.data) };
     }
 }

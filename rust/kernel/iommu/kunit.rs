@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! KUnit tests of the driver abstractions: a driver that only counts what it is asked to do.
+//! KUnit tests of the driver abstractions, with a driver that only counts what it is asked to do.
 
 #[macros::kunit_tests(rust_kernel_iommu)]
 mod tests {
@@ -54,9 +54,9 @@ mod tests {
     /// What the domain was asked to do.
     struct Log {
         flushes: Atomic<u32>,
-        /// Flushes during which a page of the table was waiting to be freed.
+        /// How many flushes found a page of the table waiting to be freed.
         holding: Atomic<u32>,
-        /// Not 0: flushes fail.
+        /// Flushes fail if this is not 0.
         failing: Atomic<u32>,
         first: Atomic<u64>,
         last: Atomic<u64>,
@@ -181,7 +181,7 @@ mod tests {
 
     #[test]
     fn ops_name_their_static_domains() {
-        // SAFETY: The ops and the domains are static and were built before.
+        // SAFETY: The ops and the domains are `static`, and nobody writes them.
         let (ops, nothing, everything) = unsafe {
             (
                 &*OPS.as_raw(),
@@ -218,7 +218,8 @@ mod tests {
     #[test]
     fn what_a_driver_leaves_out_is_absent() -> Result {
         let domain = allocate(&Log::new()?, CONFIG)?;
-        // SAFETY: The ops are static; the domain lives until it is dropped.
+        // SAFETY: The ops are `static`. The domain lives until it is dropped at the end of the
+        // test.
         let (ops, domain_ops) = unsafe { (&*OPS.as_raw(), &*(*domain.as_raw()).ops) };
         assert!(ops.hw_info.is_none());
         assert!(ops.is_attach_deferred.is_none());
@@ -237,7 +238,7 @@ mod tests {
         let log = Log::new()?;
         log.failing.store(7, Relaxed);
         let domain = allocate(&log, CONFIG)?;
-        // SAFETY: The domains live until the end of the test.
+        // SAFETY: Both domains live until the end of the test.
         let (paging, fixed) = unsafe {
             (
                 DomainRef::from_raw(domain.as_raw()),
@@ -324,16 +325,16 @@ mod tests {
         let domain = new.as_raw();
         let (iova, paddr, size) = (0x7fff_f000, 0x1234_5000, 0x2000);
         let prot = (bindings::IOMMU_READ | bindings::IOMMU_WRITE) as c_int;
-        // SAFETY: The domain is valid until it is dropped, and no device uses it: what the table
-        // leads to does not matter.
+        // SAFETY: The domain is valid until it is dropped. No device uses it, so the physical
+        // address may be any.
         let mapped =
             unsafe { bindings::iommu_map(domain, iova, paddr, size, prot, bindings::GFP_KERNEL) };
         assert_eq!(mapped, 0);
-        // SAFETY: As above.
+        // SAFETY: The domain is valid until it is dropped.
         let physical = unsafe { bindings::iommu_iova_to_phys(domain, 0x8000_0123) };
         assert_eq!(physical, 0x1234_6123);
         assert_eq!(log.flushes.load(Relaxed), 0);
-        // SAFETY: As above.
+        // SAFETY: The domain is valid until it is dropped.
         let (unmapped, physical) = unsafe {
             let unmapped = bindings::iommu_unmap(domain, iova, size);
             let physical = bindings::iommu_iova_to_phys(domain, 0x8000_0123);
@@ -347,10 +348,10 @@ mod tests {
         Ok(())
     }
 
-    /// Maps 2 MiB by 4 KiB pages and unmaps them at once, which takes their table out; the driver
-    /// flushes.
+    /// Maps 2 MiB by 4 KiB pages and unmaps them by one call, which takes a page out of the table.
+    /// The driver then flushes.
     ///
-    /// Whether the gather has the table's page after that.
+    /// Returns whether the gather still has that page after the flush.
     fn unmap_a_table(log: &Arc<Log>) -> Result<bool> {
         const BYTES: usize = 0x20_0000;
         let small = pt::Config {
@@ -362,8 +363,8 @@ mod tests {
         let prot = (bindings::IOMMU_READ | bindings::IOMMU_WRITE) as c_int;
         let mut gather = bindings::iommu_iotlb_gather::default();
         // SAFETY: The domain is valid until it is dropped, and no device uses it. The gather's list
-        // is initialised before it is used, and the gather stays where it is. The operation is
-        // called as the core does.
+        // is initialised before it is used, and the gather does not move. The operation is called
+        // in the same way as the core does.
         let (mapped, unmapped, held) = unsafe {
             let mapped = bindings::iommu_map(
                 domain,

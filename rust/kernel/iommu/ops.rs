@@ -49,7 +49,7 @@ use core::{
     ptr, //
 };
 
-/// A driver's `struct iommu_ops`; to be the value of a `static`, which is then read-only.
+/// A driver's `struct iommu_ops`, for a `static`, so that it is in read-only memory.
 pub struct Ops<D: Driver> {
     raw: bindings::iommu_ops,
     _driver: PhantomData<fn() -> D>,
@@ -60,7 +60,7 @@ unsafe impl<D: Driver> Sync for Ops<D> {}
 // SAFETY: The ops are not bound to a thread.
 unsafe impl<D: Driver> Send for Ops<D> {}
 
-/// `$callback` when `$has`, else a null pointer.
+/// `$callback` if `$has` is true, else a null pointer.
 macro_rules! given {
     ($has:expr, $callback:expr) => {
         if $has {
@@ -95,7 +95,7 @@ impl<D: Driver> Ops<D> {
             Grouping::Pci => bindings::pci_device_group,
             #[cfg(CONFIG_PCI)]
             Grouping::ByBus => Self::device_group,
-            // There are no devices to be sorted in this way.
+            // Without PCI, no device is grouped in these ways.
             #[cfg(not(CONFIG_PCI))]
             Grouping::Pci | Grouping::ByBus => bindings::generic_device_group,
             Grouping::PerDevice => bindings::generic_device_group,
@@ -113,7 +113,7 @@ impl<D: Driver> Ops<D> {
         }
     }
 
-    /// With an identity domain.
+    /// Adds an identity domain.
     pub const fn with_identity<S>(mut self, domain: &'static StaticDomain<S>) -> Ops<D>
     where
         S: StaticDomainOps<Driver = D>,
@@ -123,8 +123,8 @@ impl<D: Driver> Ops<D> {
         self
     }
 
-    /// With a blocking domain: a device is left in it when its driver is done with it, when it
-    /// cannot be attached to anything else, and when it goes.
+    /// Adds a blocking domain. The core puts a device there when its user is done with it, when the
+    /// device cannot be attached to anything else, and before it is released.
     pub const fn with_blocking<S>(mut self, domain: &'static StaticDomain<S>) -> Ops<D>
     where
         S: StaticDomainOps<Driver = D>,
@@ -135,9 +135,9 @@ impl<D: Driver> Ops<D> {
         self
     }
 
-    /// The same, but the core does not put a device there that goes. This is for a driver whose
-    /// devices may share what the IOMMU tells them apart by: its [`Driver::release_device`] knows
-    /// whether others still need that.
+    /// Adds a blocking domain, but the core does not put a device there before it is released. This
+    /// is for an IOMMU that may know several devices by one id: only [`Driver::release_device`]
+    /// knows whether other devices still need that id.
     pub const fn with_blocking_unless_released<S>(
         mut self,
         domain: &'static StaticDomain<S>,
@@ -164,7 +164,7 @@ impl<D: Driver> Ops<D> {
         dev: *mut bindings::device,
         capability: bindings::iommu_cap,
     ) -> bool {
-        // SAFETY: The core asks about devices that were probed.
+        // SAFETY: The core asks only about devices that were probed and not released.
         D::capable(&unsafe { Probed::from_raw(dev) }, Capability(capability))
     }
 
@@ -176,11 +176,12 @@ impl<D: Driver> Ops<D> {
         length: *mut u32,
         kind: *mut bindings::iommu_hw_info_type,
     ) -> *mut c_void {
-        // SAFETY: The core asks about devices that were probed; `kind` is valid.
+        // SAFETY: The core asks only about devices that were probed and not released. `kind` is
+        // valid.
         let (device, asked) = unsafe { (Probed::from_raw(dev), HwInfoKind(*kind)) };
         match D::hw_info(&device, asked) {
             Ok(info) if asked == HwInfoKind::DEFAULT || asked == info.kind() => {
-                // SAFETY: Both are valid for writes.
+                // SAFETY: The core passes pointers that are valid for writes.
                 unsafe { (*length, *kind) = (info.length(), info.kind().0) };
                 info.into_raw()
             }
@@ -197,16 +198,18 @@ impl<D: Driver> Ops<D> {
         let Some(iommu) = (unsafe { device::find::<D>(dev) }) else {
             return ENODEV.to_ptr();
         };
-        // SAFETY: The core passes a valid device; the instance is registered, and stays so under
-        // the probe lock.
+        // SAFETY: The core passes a valid device. `find` has found the instance, which stays
+        // registered while the core holds its probe lock.
         let (device, instance) =
             unsafe { (Device::from_raw(dev), device::instance_of::<D>(iommu)) };
         match D::probe_device(instance, device) {
             Ok(endpoint) => {
                 let endpoint = Arc::into_raw(endpoint);
-                // SAFETY: The core holds its probe lock and lets the driver set its pointer here.
+                // SAFETY: The device is valid. The core holds its probe lock, and lets the driver
+                // set its pointer here.
                 unsafe { bindings::dev_iommu_priv_set(dev, endpoint.cast_mut().cast()) };
-                // SAFETY: The instance is registered, under the probe lock.
+                // SAFETY: The instance is registered, and stays so while the core holds its probe
+                // lock.
                 unsafe { device::count_probed::<D>(iommu) };
                 iommu
             }
@@ -219,15 +222,15 @@ impl<D: Driver> Ops<D> {
     /// To be called by the IOMMU core as `release_device` only.
     unsafe extern "C" fn release_device(dev: *mut bindings::device) {
         if D::HAS_RELEASE_DEVICE {
-            // SAFETY: The core releases only what was probed, once, and attaches it to nothing
-            // meanwhile.
+            // SAFETY: The core releases each device that was probed once, and does not attach it to
+            // anything meanwhile. A null `old` is allowed.
             let target = unsafe { AttachTarget::from_raw(dev, ptr::null_mut(), ptr::null_mut()) };
             D::release_device(&target);
         }
-        // SAFETY: The pointer comes from `Arc::into_raw` in `probe_device`; the core does not use
-        // it again, and the target above is gone.
+        // SAFETY: `probe_device` has stored a pointer from `Arc::into_raw`. The core does not use
+        // the pointer again, and `target`, which borrowed the endpoint, is gone.
         drop(unsafe { Arc::from_raw(bindings::dev_iommu_priv_get(dev).cast::<D::Endpoint>()) });
-        // SAFETY: The device was counted in `probe_device`.
+        // SAFETY: `probe_device` has counted the device, and set the device's `iommu_dev`.
         unsafe { device::count_released::<D>((*(*dev).iommu).iommu_dev) };
     }
 
@@ -236,8 +239,8 @@ impl<D: Driver> Ops<D> {
     /// To be called by the IOMMU core as `device_group` only.
     #[cfg(CONFIG_PCI)]
     unsafe extern "C" fn device_group(dev: *mut bindings::device) -> *mut bindings::iommu_group {
-        // SAFETY: The core passes a valid device, which it is about to put into a group; the
-        // functions are made for that.
+        // SAFETY: The core passes a valid device that it is about to put into a group, as these
+        // functions demand.
         unsafe {
             if bindings::dev_is_pci(dev) {
                 bindings::pci_device_group(dev)
@@ -251,7 +254,7 @@ impl<D: Driver> Ops<D> {
     ///
     /// To be called by the IOMMU core as `probe_finalize` only.
     unsafe extern "C" fn probe_finalize(dev: *mut bindings::device) {
-        // SAFETY: The core calls this for devices that were probed.
+        // SAFETY: The core calls this only for devices that were probed and not released.
         D::probe_finalize(&unsafe { Probed::from_raw(dev) });
     }
 
@@ -259,7 +262,7 @@ impl<D: Driver> Ops<D> {
     ///
     /// To be called by the IOMMU core as `def_domain_type` only.
     unsafe extern "C" fn def_domain_type(dev: *mut bindings::device) -> c_int {
-        // SAFETY: The core asks about devices that were probed.
+        // SAFETY: The core asks only about devices that were probed and not released.
         let kind = match D::default_domain(&unsafe { Probed::from_raw(dev) }) {
             DefaultDomain::Any => 0,
             DefaultDomain::Translating => bindings::IOMMU_DOMAIN_DMA,
@@ -272,7 +275,7 @@ impl<D: Driver> Ops<D> {
     ///
     /// To be called by the IOMMU core as `is_attach_deferred` only.
     unsafe extern "C" fn is_attach_deferred(dev: *mut bindings::device) -> bool {
-        // SAFETY: The core asks about devices that were probed.
+        // SAFETY: The core asks only about devices that were probed and not released.
         D::first_attach(&unsafe { Probed::from_raw(dev) }) == FirstAttach::WhenUsed
     }
 
@@ -283,8 +286,8 @@ impl<D: Driver> Ops<D> {
         dev: *mut bindings::device,
         head: *mut bindings::list_head,
     ) {
-        // SAFETY: The core asks about devices that were probed, with a list that is the caller's
-        // own.
+        // SAFETY: The core asks only about devices that were probed and not released. The list is
+        // valid, and nobody else uses it meanwhile.
         let (device, mut regions) =
             unsafe { (Probed::from_raw(dev), ReservedRegions::from_raw(head)) };
         if D::reserved_regions(&device, &mut regions).is_err() {
@@ -318,7 +321,8 @@ impl<D: Driver> Ops<D> {
         _event: *mut bindings::iopf_fault,
         message: *mut bindings::iommu_page_response,
     ) {
-        // SAFETY: The core responds to devices that were probed, with a valid message.
+        // SAFETY: The core responds only to devices that were probed and not released. The message
+        // is valid.
         let (device, response) =
             unsafe { (Probed::from_raw(dev), PageResponse::from_raw(message)) };
         D::page_response(&device, response);
@@ -330,7 +334,7 @@ impl<D: Driver> Ops<D> {
     unsafe extern "C" fn domain_alloc_paging(
         dev: *mut bindings::device,
     ) -> *mut bindings::iommu_domain {
-        // SAFETY: The core allocates domains only for devices that were probed.
+        // SAFETY: The core allocates domains only for devices that were probed and not released.
         let device = unsafe { Probed::from_raw(dev) };
         D::alloc_domain(&device).map_or_else(Error::to_ptr, NewDomain::into_raw)
     }
@@ -346,7 +350,7 @@ impl<D: Driver> Ops<D> {
         if !user_data.is_null() {
             return EOPNOTSUPP.to_ptr();
         }
-        // SAFETY: The core allocates domains only for devices that were probed.
+        // SAFETY: The core allocates domains only for devices that were probed and not released.
         let device = unsafe { Probed::from_raw(dev) };
         D::alloc_domain_with(&device, AllocFlags::from_raw(flags))
             .map_or_else(Error::to_ptr, NewDomain::into_raw)

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A device in the hands of a driver's callback.
+//! A device, as a driver's callback gets it.
 
 use super::{
     device,
@@ -14,7 +14,7 @@ use crate::{
 };
 use core::ops::Deref;
 
-/// A device that the driver has probed, for the length of a callback.
+/// A device that the driver has probed. It is borrowed for the length of a callback.
 pub struct Probed<'a, D: Driver> {
     dev: &'a Device,
     endpoint: &'a D::Endpoint,
@@ -28,9 +28,9 @@ impl<'a, D: Driver> Probed<'a, D> {
     /// `dev` must be a device that [`Ops<D>`](super::ops::Ops) has probed and not released, for
     /// `'a`.
     pub(super) unsafe fn from_raw(dev: *mut bindings::device) -> Probed<'a, D> {
-        // SAFETY: By the caller's promise the device is valid, and was probed: the C side has set
-        // its `iommu` and, from what `probe_device` answered, its instance; `probe_device` has
-        // stored an `Arc<D::Endpoint>`, which `release_device` drops.
+        // SAFETY: The caller promises that the device was probed and not released. So it is valid,
+        // the core has set its `iommu` and its `iommu_dev`, and `probe_device` has stored a pointer
+        // to a `D::Endpoint` that lives until `release_device`.
         unsafe {
             Probed {
                 dev: Device::from_raw(dev),
@@ -46,7 +46,7 @@ impl<'a, D: Driver> Probed<'a, D> {
         self.dev
     }
 
-    /// What the driver keeps for it.
+    /// What the driver keeps for the device.
     pub fn endpoint(&self) -> &'a D::Endpoint {
         self.endpoint
     }
@@ -57,27 +57,27 @@ impl<'a, D: Driver> Probed<'a, D> {
     }
 }
 
-/// Whether the core can take the failure of an attach.
+/// Whether the core can handle the failure of an attach.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Demand {
-    /// It can: somebody asked for this domain, and is told.
+    /// The core can: somebody asked for this domain, and gets the error.
     Optional,
-    /// It may not: it puts the device back where the device belongs, after a reset, when user space
-    /// has let go of it, or when another device of the group could not be attached. All that it can
-    /// do about a failure is to warn.
+    /// The core cannot, except by a warning. It puts the device back where it belongs: after a
+    /// reset, when user space has let go of the device, or when another device of the group could
+    /// not be attached.
     Mandatory,
 }
 
-/// A device whose translation changes, for the length of a callback.
+/// A device whose translation changes. It is borrowed for the length of a callback.
 ///
 /// # Invariants
 ///
 /// The IOMMU core serialises the changes of the device's translation while this exists.
 pub struct AttachTarget<'a, D: Driver> {
     device: Probed<'a, D>,
-    /// What the device is attached to; null when it is released.
+    /// The domain that the device is attached to; null when the device is released.
     domain: *mut bindings::iommu_domain,
-    /// What it was attached to; null when that is nothing, or not known.
+    /// The domain that the device was attached to; null if there is none, or it is not known.
     old: *mut bindings::iommu_domain,
 }
 
@@ -85,33 +85,34 @@ impl<'a, D: Driver> AttachTarget<'a, D> {
     /// # Safety
     ///
     /// `dev` must be a device that [`Ops<D>`](super::ops::Ops) has probed and not released, for
-    /// `'a`, and the core must serialise the changes of its translation. `old` must be valid for
-    /// `'a`, or null.
+    /// `'a`. The core must serialise the changes of its translation for `'a`. `old` must be valid
+    /// for `'a`, or null.
     pub(super) unsafe fn from_raw(
         dev: *mut bindings::device,
         domain: *mut bindings::iommu_domain,
         old: *mut bindings::iommu_domain,
     ) -> AttachTarget<'a, D> {
-        // INVARIANT: By the caller's promise.
+        // INVARIANT: The caller promises that the core serialises the changes.
         AttachTarget {
-            // SAFETY: By the caller's promise.
+            // SAFETY: The caller promises that the device was probed and not released.
             device: unsafe { Probed::from_raw(dev) },
             domain,
             old,
         }
     }
 
-    /// Whether the core can take the failure of this attach, as far as the core tells.
+    /// Whether the core can handle the failure of this attach.
     ///
-    /// It cannot when it puts the device back into its group's default domain. Neither can it when
-    /// it puts a device back into the domain of its group, after a reset or after a failure; a
-    /// driver that remembers the domain can guess whether it does that.
+    /// This is [`Demand::Mandatory`] when the core puts the device back into its group's default
+    /// domain. The core also cannot handle a failure when it puts a device back into another domain
+    /// of its group, after a reset or a failure. It does not tell the driver; a driver that
+    /// remembers the device's last domain can guess.
     pub fn demand(&self) -> Demand {
         if self.domain.is_null() {
             return Demand::Mandatory;
         }
-        // SAFETY: The core attaches only devices that are in a group, whose default domain does not
-        // change while this exists; the function reads a pointer.
+        // SAFETY: The core attaches only devices that are in a group, and the group's default
+        // domain does not change while this exists. The function reads a pointer.
         let default = unsafe { bindings::iommu_get_dma_domain(self.dev.as_raw()) };
         if self.domain == default {
             Demand::Mandatory
@@ -120,10 +121,10 @@ impl<'a, D: Driver> AttachTarget<'a, D> {
         }
     }
 
-    /// The domain that the device, or the PASID, is in so far; [`None`] when it is in none, or when
-    /// it is released.
+    /// The domain that the device, or the PASID, was in until now. [`None`] if it was in none, or
+    /// if the device is released.
     pub fn old(&self) -> Option<DomainRef<'a>> {
-        // SAFETY: By the promise made to `from_raw`.
+        // SAFETY: The caller of `from_raw` promised that `old` is valid for `'a`, or null.
         unsafe { DomainRef::from_raw(self.old) }
     }
 }

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Which IOMMUs there are: the core tells a driver of a device, not of the IOMMU that the device is
-//! behind.
+//! The list of all IOMMUs of drivers in Rust. When the core probes a device, it does not say which
+//! IOMMU the device is behind; the driver finds the IOMMU in this list.
 //!
-//! The list is protected by the core's lock `iommu_probe_device_lock`, which the core holds while a
+//! The core's lock `iommu_probe_device_lock` protects the list. The core holds that lock while a
 //! driver probes a device.
 
 use super::driver::Driver;
@@ -19,26 +19,26 @@ use core::{
     ptr, //
 };
 
-/// The place of an IOMMU in the list.
+/// An IOMMU in the list.
 #[pin_data]
 pub(super) struct Entry {
-    /// Whose it is.
+    /// The driver of the IOMMU.
     driver: TypeId,
-    /// What protects all else: the core's lock.
+    /// The core's lock protects the links.
     links: Opaque<Links>,
     #[pin]
     _pin: PhantomPinned,
 }
 
-/// What changes of an entry.
+/// The part of an entry that changes.
 struct Links {
     next: *const Entry,
     iommu: *mut bindings::iommu_device,
-    /// Null when the IOMMU serves the devices that name none.
+    /// The firmware node of the IOMMU; null if it serves the devices that name no IOMMU.
     fwnode: *const bindings::fwnode_handle,
 }
 
-// SAFETY: What changes is protected by the core's lock.
+// SAFETY: The core's lock protects the links, and nothing else of an entry changes.
 unsafe impl Sync for Entry {}
 // SAFETY: An entry is not bound to a thread.
 unsafe impl Send for Entry {}
@@ -46,7 +46,7 @@ unsafe impl Send for Entry {}
 /// The first entry.
 struct Head(UnsafeCell<*const Entry>);
 
-// SAFETY: It is protected by the core's lock.
+// SAFETY: The core's lock protects the pointer.
 unsafe impl Sync for Head {}
 
 static HEAD: Head = Head(UnsafeCell::new(ptr::null()));
@@ -65,13 +65,13 @@ impl Entry {
         })
     }
 
-    /// What tells drivers apart.
+    /// A number that tells drivers apart.
     pub(super) fn key<D: Driver>() -> TypeId {
         TypeId::of::<D>()
     }
 }
 
-/// Calls `f` while no device is probed.
+/// Calls `f` with the core's lock held, so that no device is probed meanwhile.
 ///
 /// Context: may sleep.
 pub(super) fn locked<R>(f: impl FnOnce() -> R) -> R {
@@ -81,16 +81,16 @@ pub(super) fn locked<R>(f: impl FnOnce() -> R) -> R {
     result
 }
 
-// The lock is not exported to modules, into which generic code goes.
+// Not inlined: generic code is built into modules, and the lock is not exported to them.
 #[inline(never)]
 fn lock() {
-    // SAFETY: The mutex lives for ever.
+    // SAFETY: The mutex is a static, initialised by its definition.
     unsafe { bindings::mutex_lock(&raw mut bindings::iommu_probe_device_lock) };
 }
 
 #[inline(never)]
 fn unlock() {
-    // SAFETY: The mutex lives for ever; `lock` has taken it.
+    // SAFETY: The mutex is a static, and `lock` has locked it.
     unsafe { bindings::mutex_unlock(&raw mut bindings::iommu_probe_device_lock) };
 }
 
@@ -111,11 +111,12 @@ pub(super) unsafe fn add(
     let fwnode = if parent.is_null() {
         ptr::null()
     } else {
-        // SAFETY: The parent is valid.
+        // SAFETY: The caller promises that the parent is valid.
         unsafe { bindings::__dev_fwnode(parent) }.cast_const()
     };
     locked(|| {
-        // SAFETY: The lock is held that protects the list and the entry's links.
+        // SAFETY: The lock is held, which protects the list and the entry's links. The caller
+        // promises that the entry stays valid as long as it is in the list.
         unsafe {
             *entry.links.get() = Links {
                 next: *HEAD.0.get(),
@@ -136,19 +137,19 @@ pub(super) unsafe fn add(
 /// The entry must be in the list.
 #[inline(never)]
 pub(super) unsafe fn remove(entry: &Entry) {
-    // SAFETY: By the caller's promise; the lock is held.
+    // SAFETY: The caller promises that the entry is in the list. `locked` holds the lock.
     locked(|| unsafe { remove_locked(entry) });
 }
 
-/// The same with the lock held.
+/// Removes an IOMMU, with the lock held.
 ///
 /// # Safety
 ///
-/// The entry must be in the list, and the caller be called by [`locked`].
+/// The entry must be in the list, and [`locked`] must have called the caller.
 #[inline(never)]
 pub(super) unsafe fn remove_locked(entry: &Entry) {
     let mut place = HEAD.0.get();
-    // SAFETY: The lock is held that protects the list, in which all entries are valid.
+    // SAFETY: The lock is held, which protects the list. All entries of the list are valid.
     unsafe {
         while !(*place).is_null() {
             let links = (**place).links.get();
@@ -161,18 +162,20 @@ pub(super) unsafe fn remove_locked(entry: &Entry) {
     }
 }
 
-/// The IOMMU of the driver `key` that a device is behind by its firmware node.
+/// Finds the IOMMU of the driver `key` that a device is behind, by the firmware node that the
+/// device names.
 ///
 /// # Safety
 ///
-/// `dev` must be valid, and the core's lock held.
+/// `dev` must be valid and be probed by the core, which holds its lock.
 #[inline(never)]
 pub(super) unsafe fn find(
     key: TypeId,
     dev: *mut bindings::device,
 ) -> Option<*mut bindings::iommu_device> {
-    // SAFETY: The device is valid. While it is probed, the core has set its `iommu`, and nobody
-    // changes its fwspec. The lock is held that protects the list, in which all entries are valid.
+    // SAFETY: The device is valid. The core has set its `iommu` before it probes it, and nobody
+    // changes its fwspec meanwhile. The lock is held, which protects the list, and all entries of
+    // the list are valid.
     unsafe {
         let fwspec = (*(*dev).iommu).fwspec;
         let wanted = if fwspec.is_null() {

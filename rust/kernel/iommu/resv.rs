@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Reserved regions: IOVAs that must not be handed out.
+//! Reserved regions: IOVAs that nobody may map memory at.
 //!
 //! C header: [`include/linux/iommu.h`](srctree/include/linux/iommu.h)
 
@@ -19,19 +19,20 @@ use crate::{
 /// What a region is reserved for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ReservedKind {
-    /// Memory that the device uses all the time: to be mapped one to one.
+    /// Memory that the device uses all the time. The core maps it one to one.
     Direct,
-    /// The same, but the device can do without it when user space wants it.
+    /// Memory that the device uses, but can do without when user space takes the device.
     DirectRelaxable,
-    /// Addresses that the IOMMU does not translate, or that something else answers.
+    /// Addresses that the IOMMU does not translate, or at which something else than memory answers.
     Reserved,
-    /// Message-signalled interrupts, not translated.
+    /// The window of message-signalled interrupts, which the IOMMU does not translate.
     Msi,
-    /// Where software maps the doorbell of message-signalled interrupts, which are translated.
+    /// Where software maps the doorbell of message-signalled interrupts, which the IOMMU
+    /// translates.
     SoftwareMsi,
 }
 
-/// The list of a device's reserved regions, being collected.
+/// The list of a device's reserved regions, while the driver adds to it.
 pub struct ReservedRegions {
     head: *mut bindings::list_head,
 }
@@ -39,22 +40,22 @@ pub struct ReservedRegions {
 impl ReservedRegions {
     /// # Safety
     ///
-    /// `head` must be a valid list of `struct iommu_resv_region`, exclusively accessible as long as
-    /// the object lives.
+    /// `head` must be a valid list of `struct iommu_resv_region`. Nobody else may access it as long
+    /// as the object lives.
     pub(super) unsafe fn from_raw(head: *mut bindings::list_head) -> ReservedRegions {
         ReservedRegions { head }
     }
 
-    /// Adds what firmware says of the device besides its IOMMU: memory that the device uses all the
-    /// time, where its interrupts go.
+    /// Adds the regions that firmware describes for the device: memory that the device uses all the
+    /// time, and the window of its interrupts.
     ///
     /// Context: may sleep.
     pub fn add_described<D: Driver>(&mut self, device: &Probed<'_, D>) {
         add_described(self.head, device.dev());
     }
 
-    /// Adds the `length` bytes from `start` on; `prot` is what the device may do there when they
-    /// are mapped.
+    /// Adds the `length` bytes from `start` on. `prot` is what the device may do there, if the core
+    /// maps the region.
     ///
     /// Context: may sleep.
     ///
@@ -69,7 +70,7 @@ impl ReservedRegions {
             ReservedKind::Msi => bindings::iommu_resv_type_IOMMU_RESV_MSI,
             ReservedKind::SoftwareMsi => bindings::iommu_resv_type_IOMMU_RESV_SW_MSI,
         };
-        // SAFETY: The function only allocates.
+        // SAFETY: The function takes any values, and only allocates.
         let region = unsafe {
             bindings::iommu_alloc_resv_region(
                 start.as_u64(),
@@ -82,19 +83,19 @@ impl ReservedRegions {
         if region.is_null() {
             return Err(ENOMEM);
         }
-        // SAFETY: `region` is new and in no list; the list is valid by the type's construction. The
-        // core frees the regions.
+        // SAFETY: `region` is new and in no list. By the promise made to `from_raw`, the list is
+        // valid, and nobody else accesses it.
         unsafe { bindings::list_add_tail(&raw mut (*region).list, self.head) };
         Ok(())
     }
 }
 
-// Once, not in each driver's crate.
+// Kept out of line: one copy instead of one in each driver's crate.
 #[inline(never)]
 fn add_described(head: *mut bindings::list_head, dev: &Device) {
     let dev = dev.as_raw();
-    // SAFETY: The device was probed and not released: its `iommu` is there, and its fwspec, if it
-    // has one, does not change. The list is valid by the construction of `ReservedRegions`.
+    // SAFETY: The device was probed and not released, so its `iommu` is there, and its fwspec, if
+    // it has one, does not change. By the promise made to `from_raw`, the list is valid.
     unsafe {
         if !(*(*dev).iommu).fwspec.is_null() {
             bindings::iommu_get_described_regions(dev, head);

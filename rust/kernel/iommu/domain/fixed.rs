@@ -19,7 +19,7 @@ use crate::{
 };
 use core::marker::PhantomData;
 
-/// Which of the two translations that need no table.
+/// The two kinds of domains that need no table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StaticKind {
     /// DMA addresses are physical addresses.
@@ -34,23 +34,23 @@ pub trait StaticDomainOps: 'static {
     /// The driver whose devices the domain takes.
     type Driver: Driver;
 
-    /// Which static domain this is.
+    /// Which of the two the domain is.
     const KIND: StaticKind;
 
     /// Puts the device into the domain.
     ///
-    /// Context: may sleep; serialised for devices of one group.
+    /// Context: may sleep; the core serialises this for devices of one group.
     ///
     /// # Errors
     ///
-    /// The device must then be as it was before. Attaching to the blocking domain must not fail
-    /// short of a defect: the core has nothing left to fall back to.
+    /// The device must then be where it was before. Attaching to the blocking domain should never
+    /// fail, as the core has nothing to fall back to.
     fn attach(target: &AttachTarget<'_, Self::Driver>) -> Result;
 
-    /// Puts DMA of the device with this PASID through the domain. That is how the core takes a
-    /// PASID out of the domain that it went through, which the target has as [`AttachTarget::old`].
+    /// Puts the DMA of the device with this PASID through the domain. The core uses this to take a
+    /// PASID out of its former domain, [`AttachTarget::old`].
     ///
-    /// Context: may sleep; serialised for devices of one group.
+    /// Context: may sleep; the core serialises this for devices of one group.
     ///
     /// # Errors
     ///
@@ -60,7 +60,7 @@ pub trait StaticDomainOps: 'static {
     }
 }
 
-/// A domain without a table, always there.
+/// A domain without a table, for a `static`.
 pub struct StaticDomain<S: StaticDomainOps> {
     raw: Opaque<bindings::iommu_domain>,
     _ops: PhantomData<fn() -> S>,
@@ -81,11 +81,11 @@ impl<S: StaticDomainOps> StaticDomain<S> {
         ops
     };
 
-    /// The domain; to be the value of a `static`.
+    /// The domain, for a `static`.
     #[allow(clippy::new_without_default)]
     pub const fn new() -> StaticDomain<S> {
-        // SAFETY: All-zero bytes are a valid `struct iommu_domain`: it holds integers, a C bool and
-        // nullable pointers.
+        // SAFETY: All-zero bytes are a valid `struct iommu_domain`, which holds integers, a C bool
+        // and pointers that may be null.
         let mut raw: bindings::iommu_domain = unsafe { core::mem::zeroed() };
         raw.type_ = match S::KIND {
             StaticKind::Identity => bindings::IOMMU_DOMAIN_IDENTITY,
@@ -111,7 +111,8 @@ impl<S: StaticDomainOps> StaticDomain<S> {
         old: *mut bindings::iommu_domain,
     ) -> c_int {
         from_result(|| {
-            // SAFETY: The core attaches only devices that `S::Driver` has probed.
+            // SAFETY: The core attaches only devices that `S::Driver` has probed and not released,
+            // and serialises their attaches. `old` is valid for the call, or null.
             let target = unsafe { AttachTarget::from_raw(dev, domain, old) };
             S::attach(&target)?;
             Ok(0)
@@ -128,7 +129,7 @@ impl<S: StaticDomainOps> StaticDomain<S> {
         old: *mut bindings::iommu_domain,
     ) -> c_int {
         from_result(|| {
-            // SAFETY: As for `attach_dev`.
+            // SAFETY: As in `attach_dev`.
             let target = unsafe { AttachTarget::from_raw(dev, domain, old) };
             S::set_pasid(&target, Pasid::from_raw(pasid))?;
             Ok(0)

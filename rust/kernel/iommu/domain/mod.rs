@@ -1,14 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Domains: what a device's DMA goes through.
+//! Domains: what decides where a device's DMA goes.
 //!
-//! - [`StaticDomain`]: the identity or the blocking domain, one object for all devices, `static`.
+//! - [`StaticDomain`]: the identity or the blocking domain. One `static` serves all devices.
 //! - [`PagingDomain`], in a [`SelfMapped`]: an allocated domain whose driver maps and unmaps by
 //!   itself.
 //! - [`pt::Paging`](super::pt::Paging): an allocated domain with a generic page table.
 //!
-//! The driver's part of an allocated domain is pinned, so that it can hold locks and lists, and is
-//! dropped where it lies.
+//! The driver's part of an allocated domain is pinned, so that it can hold locks and lists.
 //!
 //! C header: [`include/linux/iommu.h`](srctree/include/linux/iommu.h)
 
@@ -49,7 +48,8 @@ pub use self_mapped::{
     Unmapping, //
 };
 
-/// A Process Address Space ID: tells apart the address spaces that one device uses at a time.
+/// A Process Address Space ID. A device may use several address spaces at a time; the PASID tells
+/// them apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Pasid(u32);
 
@@ -58,7 +58,7 @@ impl Pasid {
         Pasid(pasid)
     }
 
-    /// The number, 1 to 2^20 - 1.
+    /// The number: 1 to 2^20 - 1, or 0 where there is no PASID.
     pub const fn as_u32(self) -> u32 {
         self.0
     }
@@ -72,34 +72,35 @@ pub trait Domain: Sized + Send + Sync + 'static {
 
     /// Puts the device into the domain, in place of the one it is in.
     ///
-    /// Context: may sleep; serialised for devices of one group.
+    /// Context: may sleep; the core serialises this for devices of one group.
     ///
     /// # Errors
     ///
-    /// The device must then be in the domain it was in before. [`EINVAL`] says that this device
-    /// and this domain do not fit, and is not to be logged.
+    /// The device must then be in the domain that it was in before. [`EINVAL`] says that this
+    /// device does not fit this domain; the driver must not log it.
     fn attach(&self, target: &AttachTarget<'_, Self::Driver>) -> Result;
 
-    /// Puts DMA of the device with this PASID through the domain, in place of the one it goes
-    /// through.
+    /// Puts the DMA of the device with this PASID through the domain, in place of its former
+    /// domain.
     ///
-    /// Context: may sleep; serialised for devices of one group.
+    /// Context: may sleep; the core serialises this for devices of one group.
     ///
     /// # Errors
     ///
-    /// It must then go through the domain it went through before.
+    /// The DMA must then go through the former domain.
     fn set_pasid(&self, _target: &AttachTarget<'_, Self::Driver>, _pasid: Pasid) -> Result {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 
-    /// Drops everything that the IOMMU caches of the domain. The caller frees memory right after:
-    /// if the IOMMU cannot be made to forget, devices must be kept from using the domain.
+    /// Drops everything that the IOMMU caches of the domain. The caller frees memory right after
+    /// this. If the IOMMU cannot be made to flush, the driver must keep devices from using the
+    /// domain.
     ///
     /// Context: any, interrupts on or off.
     fn flush_all(&self);
 
-    /// Makes all DMA through the domain coherent, whatever the devices ask for; whether that could
-    /// be done. It stays so.
+    /// Makes all DMA through the domain coherent, whatever the devices ask for, and for as long as
+    /// the domain lives. Returns whether that was possible.
     ///
     /// Context: may sleep.
     fn enforce_cache_coherency(&self) -> bool {
@@ -107,12 +108,12 @@ pub trait Domain: Sized + Send + Sync + 'static {
     }
 }
 
-/// Memory that holds the core's part of a domain and the driver's: [`SelfMapped`] and
+/// The memory of a domain, which holds the core's part and the driver's part: [`SelfMapped`] or
 /// [`pt::Paging`](super::pt::Paging).
 ///
 /// # Safety
 ///
-/// [`Self::data`] must give the driver's part for every domain whose ops are [`Self::OPS`].
+/// [`Self::data`] must return the driver's part for every domain whose ops are [`Self::OPS`].
 pub unsafe trait Container: Sized {
     /// The driver's part.
     type Data: Domain;
@@ -123,12 +124,12 @@ pub unsafe trait Container: Sized {
 
     /// # Safety
     ///
-    /// `domain` must be one whose ops are [`Self::OPS`], and not be freed during `'a`.
+    /// The ops of `domain` must be [`Self::OPS`], and the domain must not be freed during `'a`.
     #[doc(hidden)]
     unsafe fn data<'a>(domain: *mut bindings::iommu_domain) -> &'a Self::Data;
 }
 
-/// The operations that all containers have.
+/// The operations that all containers have in common.
 pub(super) const fn common_ops<C: Container>() -> bindings::iommu_domain_ops {
     let mut ops: bindings::iommu_domain_ops = pin_init::zeroed();
     ops.attach_dev = Some(attach_dev::<C>);
@@ -151,8 +152,9 @@ unsafe extern "C" fn attach_dev<C: Container>(
     old: *mut bindings::iommu_domain,
 ) -> c_int {
     from_result(|| {
-        // SAFETY: The core calls this for a domain with these ops, and attaches only devices that
-        // the domain's driver has probed.
+        // SAFETY: The core calls this for a domain with these ops, which it does not free
+        // meanwhile. It attaches only devices that the domain's driver has probed and not released,
+        // and serialises their attaches. `old` is valid for the call, or null.
         let (target, data) = unsafe { (AttachTarget::from_raw(dev, domain, old), C::data(domain)) };
         data.attach(&target)?;
         Ok(0)
@@ -169,7 +171,7 @@ unsafe extern "C" fn set_dev_pasid<C: Container>(
     old: *mut bindings::iommu_domain,
 ) -> c_int {
     from_result(|| {
-        // SAFETY: As for `attach_dev`.
+        // SAFETY: As in `attach_dev`.
         let (target, data) = unsafe { (AttachTarget::from_raw(dev, domain, old), C::data(domain)) };
         data.set_pasid(&target, Pasid::from_raw(pasid))?;
         Ok(0)
@@ -180,7 +182,7 @@ unsafe extern "C" fn set_dev_pasid<C: Container>(
 ///
 /// To be called by the IOMMU core as `flush_iotlb_all` of [`Container::OPS`] only.
 unsafe extern "C" fn flush_iotlb_all<C: Container>(domain: *mut bindings::iommu_domain) {
-    // SAFETY: The core calls this for a domain with these ops.
+    // SAFETY: The core calls this for a domain with these ops, and does not free it meanwhile.
     unsafe { C::data(domain) }.flush_all();
 }
 
@@ -190,15 +192,15 @@ unsafe extern "C" fn flush_iotlb_all<C: Container>(domain: *mut bindings::iommu_
 unsafe extern "C" fn enforce_cache_coherency<C: Container>(
     domain: *mut bindings::iommu_domain,
 ) -> bool {
-    // SAFETY: The core calls this for a domain with these ops.
+    // SAFETY: The core calls this for a domain with these ops, and does not free it meanwhile.
     unsafe { C::data(domain) }.enforce_cache_coherency()
 }
 
-/// A domain that the core does not have yet. Dropping it releases it.
+/// A domain that was not handed to the core yet. Dropping it releases the domain.
 ///
 /// # Invariants
 ///
-/// `domain` is one of a [`Container`] whose data's driver is `D`; nobody else has it.
+/// `domain` is one of a [`Container`] whose data's driver is `D`, and nobody else has it.
 pub struct NewDomain<D: Driver> {
     domain: NonNull<bindings::iommu_domain>,
     _driver: PhantomData<D>,
@@ -207,21 +209,22 @@ pub struct NewDomain<D: Driver> {
 impl<D: Driver> NewDomain<D> {
     /// # Safety
     ///
-    /// `domain` must be one of a [`Container`] whose data's driver is `D`; nobody else may have it.
+    /// `domain` must be one of a [`Container`] whose data's driver is `D`, and nobody else may have
+    /// it.
     pub(super) unsafe fn from_raw(domain: NonNull<bindings::iommu_domain>) -> NewDomain<D> {
-        // INVARIANT: By the caller's promise.
+        // INVARIANT: The caller promises this.
         NewDomain {
             domain,
             _driver: PhantomData,
         }
     }
 
-    /// Hands the domain to the core, which gives it back to `free`.
+    /// Hands the domain to the core, which frees it by the `free` of its ops.
     pub(super) fn into_raw(self) -> *mut bindings::iommu_domain {
         ManuallyDrop::new(self).domain.as_ptr()
     }
 
-    /// The domain for tests, which do to it what the core does.
+    /// The domain, for tests that use it as the core would.
     #[cfg(CONFIG_KUNIT = "y")]
     pub(super) fn as_raw(&self) -> *mut bindings::iommu_domain {
         self.domain.as_ptr()
@@ -230,8 +233,8 @@ impl<D: Driver> NewDomain<D> {
 
 impl<D: Driver> Drop for NewDomain<D> {
     fn drop(&mut self) {
-        // SAFETY: By the type invariant the domain has ops, which are a container's: these can free
-        // it.
+        // SAFETY: By the type invariant, the domain is valid, its ops are a container's, and nobody
+        // else has it. So it may be freed.
         unsafe {
             let domain = self.domain.as_ptr();
             if let Some(free) = (*(*domain).ops).free {
@@ -241,20 +244,20 @@ impl<D: Driver> Drop for NewDomain<D> {
     }
 }
 
-/// What a domain does.
+/// What a domain does with DMA.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DomainKind {
     /// DMA addresses are physical addresses.
     Identity,
     /// No DMA gets through.
     Blocking,
-    /// DMA goes by what is mapped.
+    /// DMA goes through what is mapped.
     Paging,
     /// Something else.
     Other,
 }
 
-/// A domain that the core names: one of this driver's, as all domains of a device are.
+/// A domain that the core refers to. It is one of this driver's, as all domains of a device are.
 #[derive(Clone, Copy)]
 pub struct DomainRef<'a> {
     domain: NonNull<bindings::iommu_domain>,
@@ -278,7 +281,7 @@ impl<'a> DomainRef<'a> {
 
     /// What the domain does.
     pub fn kind(&self) -> DomainKind {
-        // SAFETY: The domain is valid; its type does not change.
+        // SAFETY: The domain is valid for `'a`, and its type does not change.
         match unsafe { (*self.domain.as_ptr()).type_ } {
             bindings::IOMMU_DOMAIN_IDENTITY => DomainKind::Identity,
             bindings::IOMMU_DOMAIN_BLOCKED => DomainKind::Blocking,
@@ -289,12 +292,13 @@ impl<'a> DomainRef<'a> {
         }
     }
 
-    /// The driver's part of the domain, if it is held in a `C`: a [`SelfMapped`] or a
+    /// The driver's part of the domain, if the domain is a `C`: a [`SelfMapped`] or a
     /// [`pt::Paging`](super::pt::Paging).
     pub fn data<C: Container>(&self) -> Option<&'a C::Data> {
         let domain = self.domain.as_ptr();
-        // SAFETY: The domain is valid; its ops do not change. Those of another container differ in
-        // a function, and so in their address.
+        // SAFETY: The domain is valid for `'a`, and its ops do not change. Only domains of `C` have
+        // these ops: the ops of other containers contain other functions, so their addresses
+        // differ.
         unsafe { core::ptr::eq((*domain).ops, C::OPS).then(|| C::data(domain)) }
     }
 }

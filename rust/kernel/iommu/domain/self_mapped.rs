@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Domains whose driver maps and unmaps by itself: by calls to somebody else, or in a table of its
+//! Domains whose driver maps and unmaps by itself, by calls to a hypervisor or in a table of its
 //! own.
 
 use super::{
@@ -50,17 +50,17 @@ impl Prot {
     pub const CACHE: Prot = Prot(bindings::IOMMU_CACHE);
     /// The device may not execute.
     pub const NOEXEC: Prot = Prot(bindings::IOMMU_NOEXEC);
-    /// The addresses are another device's registers.
+    /// The addresses are registers of another device.
     pub const MMIO: Prot = Prot(bindings::IOMMU_MMIO);
-    /// Only privileged accesses.
+    /// Only privileged accesses of the device may use the mapping.
     pub const PRIVILEGED: Prot = Prot(bindings::IOMMU_PRIV);
 
-    /// Whether all of `other` is in it.
+    /// Whether all rights of `other` are among these.
     pub const fn contains(self, other: Prot) -> bool {
         self.0 & other.0 == other.0
     }
 
-    /// Both.
+    /// The rights of both.
     pub const fn with(self, other: Prot) -> Prot {
         Prot(self.0 | other.0)
     }
@@ -70,18 +70,18 @@ impl Prot {
     }
 }
 
-/// Pages to be mapped, contiguous on both sides.
+/// Pages to be mapped. They are contiguous in IOVA space and in memory.
 #[derive(Clone, Copy, Debug)]
 pub struct Mapping {
-    /// The first byte, on the device's side.
+    /// The IOVA of the first byte.
     pub iova: Iova,
-    /// The first byte, on the memory's side.
+    /// The physical address of the first byte.
     pub phys: PhysAddr,
-    /// Bytes of a page; one of [`Config::page_sizes`].
+    /// The size of a page in bytes, one of [`Config::page_sizes`].
     pub page_bytes: usize,
     /// How many pages there are, at least one.
     pub pages: usize,
-    /// What the device may do.
+    /// What the device may do with the pages.
     pub prot: Prot,
 }
 
@@ -90,53 +90,53 @@ pub struct Mapping {
 pub struct Unmapping<'a> {
     /// The domain, for [`Gather::add_pages`].
     pub domain: DomainRef<'a>,
-    /// The first byte.
+    /// The IOVA of the first byte.
     pub iova: Iova,
-    /// Bytes of a page; one of [`Config::page_sizes`].
+    /// The size of a page in bytes, one of [`Config::page_sizes`].
     pub page_bytes: usize,
     /// How many pages there are, at least one.
     pub pages: usize,
 }
 
-/// What became of a [`Mapping`].
+/// The result of mapping a [`Mapping`].
 #[must_use]
 #[derive(Debug)]
 pub struct Mapped {
-    /// Bytes from the first one on that are mapped; the core unmaps them when there is an error.
+    /// How many bytes are mapped, from the first one on. After an error, the core unmaps them.
     pub bytes: usize,
-    /// Why that is not all.
+    /// The error, if not all is mapped.
     pub result: Result,
 }
 
 /// What a driver does for a domain that it maps by itself.
 #[vtable]
 pub trait PagingDomain: Domain {
-    /// Maps pages. None of the range is mapped.
+    /// Maps pages. Nothing of the range is mapped yet.
     ///
-    /// Context: as `flags` say; with interrupts off, perhaps. Never called twice for one IOVA at a
-    /// time.
+    /// Context: may sleep if `flags` say so; interrupts may be off otherwise. The core never calls
+    /// this twice for one IOVA at a time.
     fn map(&self, mapping: &Mapping, flags: Flags) -> Mapped;
 
-    /// Makes new mappings take effect, for an IOMMU that caches what is not mapped.
+    /// Makes new mappings take effect, for an IOMMU that caches absent entries.
     ///
     /// Context: any.
     ///
     /// # Errors
     ///
-    /// What prevented it; the core unmaps the range.
+    /// Any error; the core then unmaps the range.
     fn sync_map(&self, _iova: Iova, _bytes: usize) -> Result {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 
-    /// Unmaps pages, all of which are mapped, and adds to `gather` what is to be flushed. How many
-    /// bytes are unmapped.
+    /// Unmaps pages, all of which are mapped, and adds to `gather` what must be flushed. Returns
+    /// how many bytes were unmapped.
     ///
-    /// The range need not be that of one [`Self::map`]: it may be some of its pages.
+    /// The range may be a part of what one call of [`Self::map`] has mapped.
     ///
-    /// Context: any. Never called twice for one IOVA at a time.
+    /// Context: any. The core never calls this twice for one IOVA at a time.
     fn unmap(&self, unmapping: &Unmapping<'_>, gather: &mut Gather) -> usize;
 
-    /// Drops what the IOMMU caches of the gathered range. Afterwards the memory that was mapped
+    /// Drops what the IOMMU caches of the gathered range. After this, the memory that was mapped
     /// there is used for something else.
     ///
     /// Context: any, interrupts on or off.
@@ -144,12 +144,12 @@ pub trait PagingDomain: Domain {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 
-    /// Where a byte is mapped to.
+    /// The physical address that a byte is mapped to; [`None`] if it is not mapped.
     ///
     /// Context: any.
     fn iova_to_phys(&self, iova: Iova) -> Option<PhysAddr>;
 
-    /// The domain goes away; no device is attached. Then it is dropped.
+    /// Called before the domain is freed. No device is attached to it.
     ///
     /// Context: may sleep.
     fn release(&self) {
@@ -160,13 +160,13 @@ pub trait PagingDomain: Domain {
 /// What the core is told about a domain.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// First and last address that can be mapped.
+    /// The first and the last address that can be mapped.
     pub aperture: RangeInclusive<Iova>,
-    /// Page sizes that the driver takes, bit n for 2^n bytes. Not 0.
+    /// The page sizes that the driver takes, bit n for 2^n bytes. Not 0.
     pub page_sizes: usize,
 }
 
-/// An allocated domain: the core's part, then the driver's.
+/// The memory of an allocated domain: the core's part, then the driver's.
 #[repr(C)]
 pub struct SelfMapped<T: PagingDomain> {
     domain: Opaque<bindings::iommu_domain>,
@@ -180,7 +180,7 @@ impl<T: PagingDomain> SelfMapped<T> {
     ///
     /// # Errors
     ///
-    /// [`ENOMEM`], [`EINVAL`] without a page size, or the initialiser's error.
+    /// [`ENOMEM`]; [`EINVAL`] if there is no page size; or the initialiser's error.
     pub fn allocate<E>(config: Config, data: impl PinInit<T, E>) -> Result<NewDomain<T::Driver>>
     where
         Error: From<E>,
@@ -192,10 +192,11 @@ impl<T: PagingDomain> SelfMapped<T> {
         }
         let mut memory = KBox::<Self>::new_uninit(GFP_KERNEL | __GFP_ZERO)?;
         let this = memory.as_mut_ptr();
-        // SAFETY: The memory is ours; it does not move before it is freed, and its value is not
-        // used if the initialiser fails.
+        // SAFETY: The place is allocated, has no value yet, and does not move before it is freed.
+        // If the initialiser fails, the value is not used.
         unsafe { pin_init::raw_try_init(&raw mut (*this).data, data) }?;
-        // SAFETY: The memory is zeroed, which makes a valid `struct iommu_domain`, and ours.
+        // SAFETY: Nobody else uses the memory. It is zeroed, which makes a valid
+        // `struct iommu_domain`.
         let domain = unsafe { &mut *this.cast::<bindings::iommu_domain>() };
         domain.ops = Self::OPS;
         domain.pgsize_bitmap = config.page_sizes;
@@ -203,9 +204,9 @@ impl<T: PagingDomain> SelfMapped<T> {
         domain.geometry.aperture_end = config.aperture.end().as_u64();
         domain.geometry.force_aperture = true;
         let raw = NonNull::from(domain);
-        // Both fields have values now; `free` takes the memory back.
+        // Both fields have values now. `free` turns the pointer into a box again.
         let _ = KBox::into_raw(memory);
-        // SAFETY: The domain is one of this container, and new.
+        // SAFETY: The domain is new, and one of this container.
         Ok(unsafe { NewDomain::from_raw(raw) })
     }
 
@@ -222,7 +223,8 @@ impl<T: PagingDomain> SelfMapped<T> {
         gfp: bindings::gfp_t,
         mapped: *mut usize,
     ) -> c_int {
-        // SAFETY: These ops belong to domains made by `allocate`.
+        // SAFETY: Only domains from `allocate` have these ops. The core does not free the domain
+        // meanwhile.
         let data = unsafe { <Self as Container>::data(domain) };
         let mapping = Mapping {
             iova: Iova::new(iova as u64),
@@ -232,7 +234,7 @@ impl<T: PagingDomain> SelfMapped<T> {
             prot: Prot(prot as u32),
         };
         let outcome = data.map(&mapping, Flags::from_raw(gfp));
-        // SAFETY: The core passes a valid pointer.
+        // SAFETY: The core passes a pointer that is valid for reads and writes.
         unsafe { *mapped += outcome.bytes };
         from_result(|| outcome.result.map(|()| 0))
     }
@@ -247,7 +249,8 @@ impl<T: PagingDomain> SelfMapped<T> {
         pages: usize,
         gather: *mut bindings::iommu_iotlb_gather,
     ) -> usize {
-        // SAFETY: These ops belong to domains made by `allocate`; the gather is the caller's own.
+        // SAFETY: Only domains from `allocate` have these ops. The core does not free the domain
+        // meanwhile, and nobody else uses the gather.
         let (data, gather, Some(domain)) = (unsafe {
             (
                 <Self as Container>::data(domain),
@@ -275,7 +278,8 @@ impl<T: PagingDomain> SelfMapped<T> {
         bytes: usize,
     ) -> c_int {
         from_result(|| {
-            // SAFETY: These ops belong to domains made by `allocate`.
+            // SAFETY: Only domains from `allocate` have these ops. The core does not free the
+            // domain meanwhile.
             let data = unsafe { <Self as Container>::data(domain) };
             data.sync_map(Iova::new(iova as u64), bytes)?;
             Ok(0)
@@ -289,7 +293,8 @@ impl<T: PagingDomain> SelfMapped<T> {
         domain: *mut bindings::iommu_domain,
         gather: *mut bindings::iommu_iotlb_gather,
     ) {
-        // SAFETY: These ops belong to domains made by `allocate`; the gather is the caller's own.
+        // SAFETY: Only domains from `allocate` have these ops. The core does not free the domain
+        // meanwhile, and nobody else uses the gather.
         let (data, gather) =
             unsafe { (<Self as Container>::data(domain), Gather::from_raw(gather)) };
         data.flush(gather);
@@ -302,9 +307,10 @@ impl<T: PagingDomain> SelfMapped<T> {
         domain: *mut bindings::iommu_domain,
         iova: bindings::dma_addr_t,
     ) -> bindings::phys_addr_t {
-        // SAFETY: These ops belong to domains made by `allocate`.
+        // SAFETY: Only domains from `allocate` have these ops. The core does not free the domain
+        // meanwhile.
         let data = unsafe { <Self as Container>::data(domain) };
-        // The core takes 0 for nothing.
+        // To the core, 0 means that nothing is mapped.
         data.iova_to_phys(Iova::new(iova)).unwrap_or(0)
     }
 
@@ -313,16 +319,16 @@ impl<T: PagingDomain> SelfMapped<T> {
     /// To be called by the IOMMU core as `free` only, once.
     unsafe extern "C" fn free(domain: *mut bindings::iommu_domain) {
         if T::HAS_RELEASE {
-            // SAFETY: These ops belong to domains made by `allocate`.
+            // SAFETY: Only domains from `allocate` have these ops. The domain is freed below.
             unsafe { <Self as Container>::data(domain) }.release();
         }
-        // SAFETY: The memory comes from a `KBox` of this type. The core gives the domain back here:
-        // nobody else has it.
+        // SAFETY: `allocate` has made the pointer from a `KBox` of this type. Nobody else has the
+        // domain any more, as the core gives it back here.
         drop(unsafe { KBox::<Self>::from_raw(domain.cast()) });
     }
 }
 
-// SAFETY: Domains with these ops are made by `allocate`, whose first field is the domain.
+// SAFETY: Only domains from `allocate` have these ops. Each is the first field of a `Self`.
 unsafe impl<T: PagingDomain> Container for SelfMapped<T> {
     type Data = T;
 
@@ -342,8 +348,8 @@ unsafe impl<T: PagingDomain> Container for SelfMapped<T> {
     };
 
     unsafe fn data<'a>(domain: *mut bindings::iommu_domain) -> &'a T {
-        // SAFETY: By the caller's promise the domain is the first field of a `Self`; after
-        // `allocate` all access is through shared references.
+        // SAFETY: By the caller's promise, the domain has these ops, so it is the first field of a
+        // `Self`. After `allocate`, the driver's part is accessed by shared references only.
         unsafe { &(*domain.cast::<Self>()).data }
     }
 }

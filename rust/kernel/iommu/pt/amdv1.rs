@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The format of AMD's "host" tables, which grow at the top.
+//! The format of AMD's "host" tables, which can grow at the top.
 
 use super::{
     format::format_functions,
@@ -33,7 +33,7 @@ pub enum StartingLevel {
 pub struct AmdV1Info {
     /// Physical address of the 4 KiB top table.
     pub root: PhysAddr,
-    /// The number of its levels, the mode of a device table entry.
+    /// The number of the table's levels, as the mode of a device table entry has it.
     pub mode: u8,
 }
 
@@ -41,12 +41,13 @@ pub struct AmdV1Info {
 /// [`TableDomain::change_top`](super::TableDomain::change_top).
 pub struct AmdV1;
 
-// SAFETY: The structures and the functions are those of one format.
+// SAFETY: `pt_iommu_amdv1` begins with a `struct pt_iommu`. The macro and `top` name the functions
+// of the same format.
 unsafe impl Format for AmdV1 {
     type Shape = StartingLevel;
     type Info = AmdV1Info;
 
-    // The C side is compiled for tables that have all of these.
+    // The C side is compiled for tables that have all of these features.
     const FEATURES: Features = Features::DYNAMIC_TOP.with(
         Features::of_format(bindings::PT_FEAT_AMDV1_ENCRYPT_TABLES)
             .with(Features::of_format(bindings::PT_FEAT_AMDV1_FORCE_COHERENCE)),
@@ -73,7 +74,7 @@ unsafe impl Format for AmdV1 {
     #[inline(always)]
     unsafe fn top(table: *mut Self::Table) -> (PhysAddr, u32) {
         let mut info = bindings::pt_iommu_amdv1_hw_info::default();
-        // SAFETY: By the caller's promise; `info` is valid for a write.
+        // SAFETY: The caller promises an initialised table. `info` is valid for a write.
         unsafe { bindings::pt_iommu_amdv1_hw_info(table, &mut info) };
         (info.host_pt_root, u32::from(info.mode).saturating_sub(1))
     }
@@ -81,7 +82,7 @@ unsafe impl Format for AmdV1 {
     fn info(root: PhysAddr, level: u32) -> AmdV1Info {
         AmdV1Info {
             root,
-            // At most 6.
+            // The mode is 6 at most.
             mode: level.saturating_add(1) as u8,
         }
     }

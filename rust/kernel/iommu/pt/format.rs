@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What tells the formats apart.
+//! What a format of generic page tables consists of.
 
 use super::Features;
 use crate::{
@@ -14,8 +14,8 @@ use crate::{
 ///
 /// # Safety
 ///
-/// `Table` must be a C structure that begins with a `struct pt_iommu`, and the functions must be
-/// those of the format that the structure belongs to.
+/// `Table` must be a C structure that begins with a `struct pt_iommu`. The functions must be those
+/// of the format that the structure belongs to.
 pub unsafe trait Format: 'static {
     /// Depth and width of a table.
     type Shape: Copy;
@@ -52,8 +52,8 @@ pub unsafe trait Format: 'static {
         *mut bindings::iommu_dirty_bitmap,
     ) -> c_int;
 
-    /// The configuration of a table of this shape, with all that formats have in common set but for
-    /// the table's width.
+    /// The configuration of a table of this shape. `common` has all that formats have in common,
+    /// except for the table's width.
     ///
     /// # Errors
     ///
@@ -65,11 +65,11 @@ pub unsafe trait Format: 'static {
     ///
     /// # Safety
     ///
-    /// `table` must be zeroed but for what the C side lets the caller set.
+    /// `table` must be zeroed, except for what the C side lets the caller set.
     #[doc(hidden)]
     unsafe fn init(table: *mut Self::Table, config: &Self::RawConfig) -> c_int;
 
-    /// Where a table's top is, and the level of that, counted from 0.
+    /// The physical address of a table's top, and the level of the top, counted from 0.
     ///
     /// # Safety
     ///
@@ -82,8 +82,8 @@ pub unsafe trait Format: 'static {
     fn info(root: PhysAddr, level: u32) -> Self::Info;
 }
 
-/// Implements what the formats write in the same way. The functions are inlined: they are to be
-/// compiled with a driver that uses the format, which may be a loadable module.
+/// Implements what the formats implement alike. The functions are inlined, so that they are
+/// compiled with the driver that uses the format: that driver may be a loadable module.
 macro_rules! format_functions {
     ($table:ident, $config:ident, $init:ident, $iova_to_phys:ident, $dirty:ident) => {
         type Table = $crate::bindings::$table;
@@ -104,7 +104,7 @@ macro_rules! format_functions {
 
         #[inline(always)]
         unsafe fn init(table: *mut Self::Table, config: &Self::RawConfig) -> $crate::ffi::c_int {
-            // SAFETY: By the caller's promise.
+            // SAFETY: The caller promises a table that is zeroed as the C side expects.
             unsafe { $crate::bindings::$init(table, config, $crate::bindings::GFP_KERNEL) }
         }
     };

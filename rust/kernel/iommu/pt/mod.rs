@@ -2,14 +2,14 @@
 
 //! Domains with generic page tables.
 //!
-//! The IOMMU core maps and unmaps such tables by itself. A driver says of which format a table is,
-//! how large, and where it is used; and it flushes.
+//! The IOMMU core maps and unmaps such tables by itself. A driver says which format and size a
+//! table has, tells the IOMMU where the table is, and flushes.
 //!
-//! - [`Paging`]: the domain; [`TableDomain`]: the driver's part of it;
-//! - [`Format`]: [`X86_64`], [`AmdV1`], [`Riscv64`] and [`VtdSs`].
+//! - [`Paging`] is the domain, and [`TableDomain`] the driver's part of it.
+//! - The [`Format`]s are [`X86_64`], [`AmdV1`], [`Riscv64`] and [`VtdSs`].
 //!
-//! The code of each format is a module of its own, perhaps a loadable one. A driver selects the
-//! formats that it uses, e.g. `select IOMMU_PT_X86_64`; a loadable driver imports the namespace
+//! The C code of each format is a module of its own, perhaps a loadable one. A driver selects the
+//! formats that it uses, e.g. `select IOMMU_PT_X86_64`. A loadable driver imports the namespace
 //! `GENERIC_PT_IOMMU`.
 //!
 //! C header: [`include/linux/generic_pt/iommu.h`](srctree/include/linux/generic_pt/iommu.h)
@@ -59,18 +59,18 @@ pub use x86_64::{
 
 /// How to build a table.
 pub struct Config<F: Format> {
-    /// Its depth and width.
+    /// The table's depth and width.
     pub shape: F::Shape,
-    /// Width of the addresses in its entries, in bits. A format may limit it further.
+    /// The width of the addresses in the table's entries, in bits. A format may limit it further.
     pub output_width: u8,
-    /// What the IOMMU can do.
+    /// What the IOMMU can do with the table.
     pub features: Features,
-    /// Last address of the aperture. The aperture may be narrower than the table; where it is
+    /// The last address of the aperture. The aperture may be narrower than the table. If it is
     /// wider, the table limits it.
     pub last: Iova,
-    /// Page sizes that the IOMMU takes, bit n for 2^n bytes.
+    /// The page sizes that the IOMMU takes, bit n for 2^n bytes.
     pub page_sizes: u64,
-    /// Where the table's memory is taken from, if possible.
+    /// The NUMA node that the table's memory comes from, if possible.
     pub node: Node,
 }
 
@@ -81,15 +81,15 @@ pub struct Features(u32);
 impl Features {
     /// Nothing in particular.
     pub const NONE: Features = Features(0);
-    /// It flushes ranges: gathers become few large ranges, gaps included.
+    /// The IOMMU flushes ranges: gathers become few large ranges, which include gaps.
     pub const FLUSH_RANGE: Features = Features(1 << bindings::pt_features_PT_FEAT_FLUSH_RANGE);
-    /// It flushes ranges, and gaps cost much: gathers leave them out.
+    /// The IOMMU flushes ranges, and flushing gaps is expensive: gathers leave gaps out.
     pub const FLUSH_RANGE_NO_GAPS: Features =
         Features(1 << bindings::pt_features_PT_FEAT_FLUSH_RANGE_NO_GAPS);
-    /// The highest bit of an address is extended upwards.
+    /// The highest bit of an address is extended upwards, as in canonical addresses.
     pub const SIGN_EXTEND: Features = Features(1 << bindings::pt_features_PT_FEAT_SIGN_EXTEND);
 
-    /// These and those.
+    /// The features of both.
     pub const fn with(self, other: Features) -> Features {
         Features(self.0 | other.0)
     }
@@ -97,12 +97,12 @@ impl Features {
     /// The top of a table can change while the table is in use.
     const DYNAMIC_TOP: Features = Features::of_format(bindings::pt_features_PT_FEAT_DYNAMIC_TOP);
 
-    /// Whether all of `other` is in it.
+    /// Whether all features of `other` are among these.
     const fn contains(self, other: Features) -> bool {
         self.0 & other.0 == other.0
     }
 
-    /// A feature that no driver can ask for: a format decides on it.
+    /// A feature that no driver can ask for, as the format decides on it.
     const fn of_format(bit: u32) -> Features {
         Features(1 << bit)
     }
@@ -116,9 +116,9 @@ impl Node {
     /// None in particular.
     pub const ANY: Node = Node(bindings::NUMA_NO_NODE);
 
-    /// The node that a device is near to.
+    /// The node that a device is close to.
     pub fn of(dev: &device::Device) -> Node {
-        // SAFETY: The device is valid; the function reads a number of it.
+        // SAFETY: The device is valid. The function only reads the node's number.
         Node(unsafe { bindings::dev_to_node(dev.as_raw()) })
     }
 

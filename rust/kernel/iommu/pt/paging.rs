@@ -40,21 +40,22 @@ use core::{
     ptr::NonNull, //
 };
 
-/// What becomes of a table when its domain goes.
+/// What happens to the memory of a table when its domain is freed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TableFate {
-    /// The IOMMU no longer knows it: its memory may be freed.
+    /// The IOMMU no longer uses the table: its memory may be freed.
     Free,
-    /// The IOMMU may still walk it: its memory stays allocated for ever, as does the driver's part.
+    /// The IOMMU may still walk the table: its memory stays allocated for ever, and so does the
+    /// driver's part of the domain.
     Leak,
 }
 
-/// Whether writes of devices are noted.
+/// Whether the IOMMU notes which pages devices write to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DirtyTracking {
-    /// They are.
+    /// It does.
     On,
-    /// They are not.
+    /// It does not.
     Off,
 }
 
@@ -64,38 +65,40 @@ pub trait TableDomain: Domain {
     /// The table's format.
     type Format: Format;
 
-    /// Drops what the IOMMU caches of the gathered range, paging-structure entries included.
+    /// Drops what the IOMMU caches of the gathered range, including entries that point at tables.
     ///
     /// Context: any, interrupts on or off. The range is never empty.
     fn flush(&self, gather: &Gather) -> FlushOutcome;
 
-    /// The domain goes away; no device is attached. Makes the IOMMU forget its table.
+    /// Called before the domain is freed. No device is attached to it. Makes the IOMMU forget the
+    /// table.
     ///
     /// Context: may sleep.
     fn release(&self) -> TableFate;
 
-    /// Has the IOMMU note which pages devices write to, by the table's entries, or stops that. The
-    /// notes are read by the core.
+    /// Makes the IOMMU note in the table's entries which pages devices write to, or stop that. The
+    /// core reads the notes.
     ///
     /// Context: may sleep.
     ///
     /// # Errors
     ///
-    /// It is as it was before.
+    /// The tracking is as it was before.
     fn set_dirty_tracking(&self, _tracking: DirtyTracking) -> Result {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 
-    /// The table has grown: the IOMMU is to be told of the new top wherever it was told of the old
-    /// one, which stays part of the table. Of [`AmdV1`](super::AmdV1) alone, which needs it.
+    /// Called when the table has grown. The driver must tell the IOMMU of the new top wherever it
+    /// told it of the old one, which stays a part of the table. Drivers that use
+    /// [`AmdV1`](super::AmdV1) must implement this, and no others can.
     ///
-    /// Context: any, with a spinlock held. Calls are serialised.
+    /// Context: any, with a spinlock held. The core serialises the calls for one table.
     fn change_top(&self, _info: <Self::Format as Format>::Info) {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 }
 
-/// An allocated domain: the core's part and the table first, then the driver's.
+/// The memory of an allocated domain: the core's part and the table, then the driver's part.
 #[repr(C)]
 pub struct Paging<T: TableDomain> {
     table: Opaque<<T::Format as Format>::Table>,
@@ -105,7 +108,8 @@ pub struct Paging<T: TableDomain> {
 }
 
 impl<T: TableDomain> Paging<T> {
-    /// The C side casts between the domain, the table and the whole.
+    /// The C side casts between the domain and the table, and this file between these and the
+    /// whole.
     const LAYOUT: () = {
         assert!(offset_of!(Self, table) == 0);
         assert!(offset_of!(bindings::pt_iommu, domain) == 0);
@@ -115,7 +119,8 @@ impl<T: TableDomain> Paging<T> {
         );
     };
 
-    /// Allocates a domain: first the table, then, by `make`, what the driver keeps for it.
+    /// Allocates a domain. First the table is made; then `make` makes what the driver keeps for the
+    /// domain, and learns where the table is.
     ///
     /// The core's view of the domain (page sizes, aperture) follows from `config`.
     ///
@@ -123,8 +128,8 @@ impl<T: TableDomain> Paging<T> {
     ///
     /// # Errors
     ///
-    /// [`ENOMEM`]; [`EINVAL`] for a shape that no table can have, and when no page size is left;
-    /// [`EOPNOTSUPP`] for features that the format does not know; or `make`'s error, or that of the
+    /// [`ENOMEM`]; [`EINVAL`] for a shape that no table can have, or if no page size is left;
+    /// [`EOPNOTSUPP`] for features that the format does not know; the error of `make`, or of the
     /// initialiser that it returns.
     pub fn allocate<I, E>(
         config: Config<T::Format>,
@@ -148,11 +153,11 @@ impl<T: TableDomain> Paging<T> {
         let mut memory = KBox::<Self>::new_uninit(GFP_KERNEL | __GFP_ZERO)?;
         let this = memory.as_mut_ptr();
         let iommu: *mut bindings::pt_iommu = this.cast();
-        // SAFETY: The memory is zeroed and ours. By `LAYOUT` and the promise of `Format` it begins
-        // with a `struct pt_iommu`.
+        // SAFETY: The memory is zeroed, and nobody else uses it. By `LAYOUT` and the promise of
+        // `Format` it begins with a `struct pt_iommu`.
         unsafe { (*iommu).nid = config.node.as_raw() };
         if let Some(ops) = Self::DRIVER_OPS {
-            // SAFETY: As above; the lock's key lives for ever.
+            // SAFETY: The memory is the same, and includes the lock. The lock's key lives for ever.
             unsafe {
                 (*iommu).driver_ops = ops;
                 bindings::__spin_lock_init(
@@ -162,12 +167,13 @@ impl<T: TableDomain> Paging<T> {
                 );
             }
         }
-        // SAFETY: As above; the address is inside.
+        // SAFETY: The field is in the same memory.
         let table = unsafe { Opaque::cast_into(&raw const (*this).table) };
-        // SAFETY: `table` is zeroed but for what the function lets the caller set.
+        // SAFETY: `table` is zeroed, except for what the function lets the caller set.
         to_result(unsafe { <T::Format as Format>::init(table, &raw_config) })?;
 
-        // SAFETY: The table is initialised, and nothing else uses its domain yet.
+        // SAFETY: The table is initialised, so the memory begins with a domain. Nobody else uses
+        // that yet.
         let domain = unsafe { &mut *this.cast::<bindings::iommu_domain>() };
         domain.ops = Self::OPS;
         if let Some(ops) = Self::DIRTY_OPS {
@@ -182,27 +188,27 @@ impl<T: TableDomain> Paging<T> {
         let (root, level) = unsafe { <T::Format as Format>::top(table) };
         let info = has_pages.then(|| <T::Format as Format>::info(root, level));
         let made = info.ok_or(EINVAL).and_then(make).and_then(|data| {
-            // SAFETY: The place is ours and has no value yet; it does not move before it is freed.
-            // If the initialiser fails, the value is not used.
+            // SAFETY: The place is allocated, has no value yet, and does not move before it is
+            // freed. If the initialiser fails, the value is not used.
             unsafe { pin_init::raw_try_init(&raw mut (*this).data, data) }.map_err(Error::from)
         });
         if let Err(error) = made {
-            // SAFETY: The table was initialised above, and nothing refers to it.
+            // SAFETY: The table was initialised above, and nobody refers to it.
             unsafe { bindings::pt_iommu_deinit(iommu) };
             return Err(error);
         }
-        // All fields have values now; `free` takes the memory back.
+        // All fields have values now. `free` turns the pointer into a box again.
         let _ = KBox::into_raw(memory);
-        // SAFETY: The domain is one of this container, and new.
+        // SAFETY: The domain is new, and one of this container.
         Ok(unsafe { NewDomain::from_raw(domain) })
     }
 
     /// # Safety
     ///
-    /// `domain` must be one that [`Self::allocate`] has made, and not have been freed during `'a`.
+    /// `domain` must come from [`Self::allocate`], and must not be freed during `'a`.
     unsafe fn from_raw<'a>(domain: *mut bindings::iommu_domain) -> &'a Self {
-        // SAFETY: By the caller's promise, and `LAYOUT`; after `allocate` all access is through
-        // shared references.
+        // SAFETY: By the caller's promise and `LAYOUT`, the domain is at the start of a `Self`.
+        // After `allocate`, it is accessed by shared references only.
         unsafe { &*domain.cast() }
     }
 
@@ -213,11 +219,12 @@ impl<T: TableDomain> Paging<T> {
         domain: *mut bindings::iommu_domain,
         gather: *mut bindings::iommu_iotlb_gather,
     ) {
-        // SAFETY: These ops belong to domains made by `allocate`; the gather is the caller's own.
+        // SAFETY: Only domains from `allocate` have these ops. The core does not free the domain
+        // meanwhile, and nobody else uses the gather.
         let (domain, gather) = unsafe { (Self::from_raw(domain), Gather::from_raw(gather)) };
         match domain.data.flush(gather) {
             FlushOutcome::Flushed => gather.free_pages(),
-            // The IOMMU may still walk the pages that the unmap took out: they are never freed.
+            // The IOMMU may still walk the pages that the unmap took out, so they are never freed.
             FlushOutcome::Stale => {}
         }
     }
@@ -227,17 +234,18 @@ impl<T: TableDomain> Paging<T> {
     /// To be called by the IOMMU core as `free` only, once.
     unsafe extern "C" fn free(domain: *mut bindings::iommu_domain) {
         let this: *mut Self = domain.cast();
-        // SAFETY: These ops belong to domains made by `allocate`.
+        // SAFETY: Only domains from `allocate` have these ops. The domain is freed below.
         match unsafe { Self::from_raw(domain) }.data.release() {
             TableFate::Free => {
-                // SAFETY: The core gives the domain back here: nobody else has it. The table is
-                // initialised, and by `release` no longer in use; the data is not looked at again.
+                // SAFETY: Nobody else has the domain any more, as the core gives it back here. The
+                // table is initialised, and `release` said that the IOMMU no longer uses it. The
+                // data is not used again.
                 unsafe {
                     (&raw mut (*this).data).drop_in_place();
                     bindings::pt_iommu_deinit(this.cast());
                 }
-                // SAFETY: The memory comes from a `KBox` of the same layout; its fields are done
-                // with.
+                // SAFETY: `allocate` has made the pointer from a `KBox` of the same layout. The
+                // fields were dropped above.
                 drop(unsafe { KBox::<MaybeUninit<Self>>::from_raw(this.cast()) });
             }
             TableFate::Leak => {
@@ -268,7 +276,8 @@ impl<T: TableDomain> Paging<T> {
         } else {
             DirtyTracking::Off
         };
-        // SAFETY: These ops belong to domains made by `allocate`.
+        // SAFETY: Only domains from `allocate` have these ops. The core does not free the domain
+        // meanwhile.
         let domain = unsafe { Self::from_raw(domain) };
         from_result(|| domain.data.set_dirty_tracking(tracking).map(|()| 0))
     }
@@ -290,8 +299,8 @@ impl<T: TableDomain> Paging<T> {
         root: bindings::phys_addr_t,
         level: u32,
     ) {
-        // SAFETY: These ops belong to tables made by `allocate`. The table may grow while the
-        // driver's part of the domain is made, as nothing is mapped before.
+        // SAFETY: Only tables from `allocate` have these ops. The data has a value: a table grows
+        // only when something is mapped, and nothing is mapped before `allocate` returns.
         let domain = unsafe { Self::from_raw(iommu.cast()) };
         domain
             .data
@@ -302,12 +311,13 @@ impl<T: TableDomain> Paging<T> {
     ///
     /// To be called by the generic page table as `get_top_lock` only.
     unsafe extern "C" fn get_top_lock(iommu: *mut bindings::pt_iommu) -> *mut bindings::spinlock_t {
-        // SAFETY: These ops belong to tables made by `allocate`.
+        // SAFETY: Only tables from `allocate` have these ops. The table is not freed meanwhile.
         unsafe { Self::from_raw(iommu.cast()) }.top_lock.get()
     }
 }
 
-// SAFETY: Domains with these ops are made by `allocate`; by `LAYOUT` they begin with the domain.
+// SAFETY: Only domains from `allocate` have these ops. By `LAYOUT` each is at the start of a
+// `Self`.
 unsafe impl<T: TableDomain> Container for Paging<T> {
     type Data = T;
 
@@ -320,7 +330,7 @@ unsafe impl<T: TableDomain> Container for Paging<T> {
     };
 
     unsafe fn data<'a>(domain: *mut bindings::iommu_domain) -> &'a T {
-        // SAFETY: By the caller's promise.
+        // SAFETY: The caller promises a domain with these ops, which `allocate` has made.
         unsafe { &Self::from_raw(domain).data }
     }
 }

@@ -13,7 +13,7 @@ use crate::{
     io::PhysAddr, //
 };
 
-/// Depth and width of a table, under the architecture's names.
+/// The depth and width of a table, by the architecture's names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sv {
     /// Three levels, 39 bits.
@@ -29,14 +29,15 @@ pub enum Sv {
 pub struct Riscv64Info {
     /// Number of the 4 KiB page that is the top table.
     pub ppn: u64,
-    /// Its depth and width.
+    /// The table's depth and width.
     pub mode: Sv,
 }
 
 /// The format.
 pub struct Riscv64;
 
-// SAFETY: The structures and the functions are those of one format.
+// SAFETY: `pt_iommu_riscv_64` begins with a `struct pt_iommu`. The macro and `top` name the
+// functions of the same format.
 unsafe impl Format for Riscv64 {
     type Shape = Sv;
     type Info = Riscv64Info;
@@ -59,7 +60,7 @@ unsafe impl Format for Riscv64 {
                     Sv::Sv48 => 48,
                     Sv::Sv57 => 57,
                 },
-                // What an entry can hold; more is refused.
+                // An entry can hold 56 bits; the C side refuses more.
                 hw_max_oasz_lg2: common.hw_max_oasz_lg2.min(56),
                 ..common
             },
@@ -69,9 +70,9 @@ unsafe impl Format for Riscv64 {
     #[inline(always)]
     unsafe fn top(table: *mut Self::Table) -> (PhysAddr, u32) {
         let mut info = bindings::pt_iommu_riscv_64_hw_info::default();
-        // SAFETY: By the caller's promise; `info` is valid for a write.
+        // SAFETY: The caller promises an initialised table. `info` is valid for a write.
         unsafe { bindings::pt_iommu_riscv_64_hw_info(table, &mut info) };
-        // The mode of three levels, whose top table is at level 2, is 8.
+        // Sv39, with its top table at level 2, is mode 8; each further level adds 1 to the mode.
         let level = u32::from(info.fsc_iosatp_mode).saturating_sub(6);
         (info.ppn << 12, level)
     }

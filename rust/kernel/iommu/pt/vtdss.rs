@@ -17,18 +17,18 @@ use crate::{
 };
 use core::ops::RangeInclusive;
 
-/// Depth and width of a table.
+/// The depth and width of a table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct VtdSsShape {
-    /// Its depth, 3 to 5 levels.
+    /// The number of levels, 3 to 5.
     pub levels: u8,
-    /// Width of the addresses that are translated, in bits; one of [`Self::widths`].
+    /// The width of the addresses that are translated, in bits; one of [`Self::widths`].
     pub width: u8,
 }
 
 impl VtdSsShape {
-    /// The widths that a table of this depth can have, in bits; [`None`]: there is no such table.
-    /// The narrowest table uses one entry of its top level.
+    /// The widths that a table of this depth can have, in bits. [`None`] if no table has this
+    /// depth. The narrowest table uses one entry of its top level.
     pub const fn widths(levels: u8) -> Option<RangeInclusive<u8>> {
         match levels {
             3 => Some(30..=39),
@@ -44,14 +44,15 @@ impl VtdSsShape {
 pub struct VtdSsInfo {
     /// Physical address of the 4 KiB top table.
     pub root: PhysAddr,
-    /// The address width of a context entry: the number of levels less 2.
+    /// The address width as a context entry has it: the number of levels minus 2.
     pub address_width: u8,
 }
 
 /// The format.
 pub struct VtdSs;
 
-// SAFETY: The structures and the functions are those of one format.
+// SAFETY: `pt_iommu_vtdss` begins with a `struct pt_iommu`. The macro and `top` name the functions
+// of the same format.
 unsafe impl Format for VtdSs {
     type Shape = VtdSsShape;
     type Info = VtdSsInfo;
@@ -83,7 +84,7 @@ unsafe impl Format for VtdSs {
     #[inline(always)]
     unsafe fn top(table: *mut Self::Table) -> (PhysAddr, u32) {
         let mut info = bindings::pt_iommu_vtdss_hw_info::default();
-        // SAFETY: By the caller's promise; `info` is valid for a write.
+        // SAFETY: The caller promises an initialised table. `info` is valid for a write.
         unsafe { bindings::pt_iommu_vtdss_hw_info(table, &mut info) };
         (info.ssptptr, u32::from(info.aw).saturating_add(1))
     }
@@ -91,7 +92,7 @@ unsafe impl Format for VtdSs {
     fn info(root: PhysAddr, level: u32) -> VtdSsInfo {
         VtdSsInfo {
             root,
-            // At most 4, as it is less than the number of levels.
+            // The level is 4 at most, so the result fits.
             address_width: level.saturating_sub(1) as u8,
         }
     }

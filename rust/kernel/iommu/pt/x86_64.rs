@@ -17,7 +17,7 @@ use crate::{
 };
 use core::ops::RangeInclusive;
 
-/// Depth of a table.
+/// The depth of a table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Levels {
     /// Four levels, up to 48 bits.
@@ -29,8 +29,9 @@ pub enum Levels {
 impl Levels {
     /// The widths that a table of this depth can have, in bits.
     ///
-    /// The narrowest table uses one entry of its top level. The C side does not check for less: it
-    /// subtracts what one entry spans from the width, to get the size of the top level.
+    /// The narrowest table uses one entry of its top level. A smaller width must be refused here.
+    /// The C side subtracts what one entry spans from the width, and does not check whether the
+    /// width is at least that.
     pub const fn widths(self) -> RangeInclusive<u8> {
         match self {
             Levels::Four => 39..=48,
@@ -39,12 +40,12 @@ impl Levels {
     }
 }
 
-/// Depth and width of a table.
+/// The depth and width of a table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct X86_64Shape {
-    /// Its depth.
+    /// The table's depth.
     pub levels: Levels,
-    /// Width of the addresses that are translated, in bits; one of [`Levels::widths`].
+    /// The width of the addresses that are translated, in bits; one of [`Levels::widths`].
     pub width: u8,
 }
 
@@ -53,14 +54,15 @@ pub struct X86_64Shape {
 pub struct X86_64Info {
     /// Physical address of the 4 KiB top table.
     pub root: PhysAddr,
-    /// Its depth.
+    /// The table's depth.
     pub levels: Levels,
 }
 
 /// The format.
 pub struct X86_64;
 
-// SAFETY: The structures and the functions are those of one format.
+// SAFETY: `pt_iommu_x86_64` begins with a `struct pt_iommu`. The macro and `top` name the functions
+// of the same format.
 unsafe impl Format for X86_64 {
     type Shape = X86_64Shape;
     type Info = X86_64Info;
@@ -95,7 +97,7 @@ unsafe impl Format for X86_64 {
     #[inline(always)]
     unsafe fn top(table: *mut Self::Table) -> (PhysAddr, u32) {
         let mut info = bindings::pt_iommu_x86_64_hw_info::default();
-        // SAFETY: By the caller's promise; `info` is valid for a write.
+        // SAFETY: The caller promises an initialised table. `info` is valid for a write.
         unsafe { bindings::pt_iommu_x86_64_hw_info(table, &mut info) };
         (info.gcr3_pt, u32::from(info.levels).saturating_sub(1))
     }
