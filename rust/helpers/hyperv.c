@@ -9,8 +9,8 @@
 #include <asm/mshyperv.h>
 
 /*
- * Interrupts off, then this CPU's hypercall input page: the order matters.
- * There is none when the kernel does not run on Hyper-V.
+ * Turns interrupts off first, so that the page is that of the CPU on which
+ * the caller goes on. NULL if the kernel does not run on Hyper-V.
  */
 __rust_helper void *rust_helper_hv_input_page_get(unsigned long *irq_flags)
 {
@@ -20,7 +20,7 @@ __rust_helper void *rust_helper_hv_input_page_get(unsigned long *irq_flags)
 	return *this_cpu_ptr(hyperv_pcpu_input_arg);
 }
 
-/* U64_MAX when there is no hypercall page. */
+/* Returns U64_MAX if there is no hypercall page. */
 __rust_helper u64 rust_helper_hv_hypercall_at(u64 control, phys_addr_t input,
 					      phys_addr_t output)
 {
@@ -63,7 +63,7 @@ __rust_helper void *rust_helper_hv_percpu_of(void __percpu *parts, int cpu)
 	return per_cpu_ptr(parts, cpu);
 }
 
-/* The first is after -1; -1 follows the last. */
+/* Takes -1 for the first possible CPU; returns -1 after the last one. */
 __rust_helper int rust_helper_hv_next_possible_cpu(int cpu)
 {
 	unsigned int next = cpumask_next(cpu, cpu_possible_mask);
@@ -71,7 +71,7 @@ __rust_helper int rust_helper_hv_next_possible_cpu(int cpu)
 	return next < nr_cpu_ids ? next : -1;
 }
 
-/* Interrupts off, then this CPU's part: the order matters. */
+/* Interrupts go off first, so that the caller stays on the part's CPU. */
 __rust_helper void *rust_helper_hv_percpu_get(void __percpu *parts,
 					   unsigned long *irq_flags)
 {

@@ -2,8 +2,8 @@
 
 //! Simple hypercalls whose input never changes.
 //!
-//! The input block is written once. As nothing writes it again, any number of CPUs may make the
-//! call at a time, with interrupts on or off: this is the cheapest memory-based call there is.
+//! The input block is written once. Nothing writes it again, so any number of CPUs may make the
+//! call at a time, with interrupts on or off. No memory-based call costs less.
 
 use super::{
     hypercall::{
@@ -26,7 +26,8 @@ use core::{
     },
 };
 
-/// Bytes of the largest input; also the block's alignment, so that it lies within one page.
+/// The size of the largest input, in bytes. It is also the block's alignment, so that a block lies
+/// within one page.
 const BLOCK_BYTES: usize = 64;
 
 #[repr(C, align(64))]
@@ -55,9 +56,10 @@ impl<C: Call<Output = ()>> Reserved<C> {
     pub fn prepare(self, input: C::Input) -> FixedCall<C> {
         let block = KBox::write(self.0, Block(input));
         let pointer = (&raw const *block).cast_mut().cast();
-        // SAFETY: The function only computes; memory of `KBox` is in the direct map.
+        // SAFETY: The function only computes. Memory of a `KBox` is in the direct map, as it
+        // expects.
         let address = unsafe { bindings::virt_to_phys(pointer) };
-        // INVARIANT: The box is never borrowed mutably, and does not move its content.
+        // INVARIANT: Nothing borrows the box mutably, and moving the box does not move its content.
         FixedCall {
             address,
             _input: block,
@@ -65,11 +67,11 @@ impl<C: Call<Output = ()>> Reserved<C> {
     }
 }
 
-/// A call with its input.
+/// A call with its prepared input.
 ///
 /// # Invariants
 ///
-/// `address` is the physical address of the block in `_input`, which nothing writes any more.
+/// `address` is the physical address of the block in `_input`, and nothing writes the block.
 pub struct FixedCall<C: Call<Output = ()>> {
     address: bindings::phys_addr_t,
     _input: KBox<Block<C::Input>>,
@@ -81,8 +83,8 @@ impl<C: Call<Output = ()>> FixedCall<C> {
     /// Context: any.
     #[inline(always)]
     pub fn make(&self) -> Outcome<C> {
-        // SAFETY: By the type invariant the input is the call's, and does not change; it has no
-        // output.
+        // SAFETY: By the type invariant, the input is at `address` and does not change. It is that
+        // of the call, which has no output.
         let result = unsafe { issue(C::CODE.into(), self.address, 0) };
         Outcome {
             result,
@@ -91,8 +93,8 @@ impl<C: Call<Output = ()>> FixedCall<C> {
     }
 }
 
-/// What came of a [`FixedCall`]. It costs a caller one instruction to see that all is well; what
-/// else there is to be said can be left to code that is not in the way.
+/// The result of a [`FixedCall`]. A caller sees by one instruction whether the call has succeeded.
+/// It can leave everything else to code that is out of the way.
 #[must_use]
 pub struct Outcome<C: Call> {
     result: ResultWord,
@@ -100,13 +102,13 @@ pub struct Outcome<C: Call> {
 }
 
 impl<C: Call> Outcome<C> {
-    /// Whether the call did what was asked.
+    /// Whether the call has succeeded.
     #[inline(always)]
     pub fn is_success(&self) -> bool {
         self.result.is_success()
     }
 
-    /// Success or failure.
+    /// The result, with the reason of a failure.
     ///
     /// # Errors
     ///

@@ -2,18 +2,18 @@
 
 //! Memory-based hypercalls.
 //!
-//! A call is a type that implements [`Call`] (one input block, perhaps one output block) or
-//! [`RepCall`](super::rep_call::RepCall) (a header and a list of elements). The types tie the call
-//! code to its layouts, so that a caller can neither mix them up nor read an output that the
-//! hypervisor has not written. That code and layouts belong together is promised by who implements
-//! the trait, which is `unsafe` therefore.
+//! A call is a type that implements [`Call`] or [`RepCall`](super::rep_call::RepCall). A [`Call`]
+//! has one input block and at most one output block. A rep call has a header and a list of
+//! elements. The types tie the call code to its layouts. So a caller can neither mix these up, nor
+//! read an output that the hypervisor has not written. Whoever implements the trait promises that
+//! code and layouts belong together, so the trait is `unsafe`.
 //!
-//! [`call`] serves every simple call. A call that is made all the time is better prepared:
-//! [`fixed_call`](super::fixed_call), [`rep_call`](super::rep_call).
+//! [`call`] serves every simple call. A call that is made very often is better prepared in advance,
+//! by [`fixed_call`](super::fixed_call) or [`rep_call`](super::rep_call).
 //!
-//! Input and output share the per-CPU input page of the C side (`hyperv_pcpu_input_arg`), which is
-//! valid only with interrupts off. [`call`] turns them off for the length of the hypercall; nothing
-//! is allocated, locked or printed in between.
+//! Input and output share the per-CPU input page of the C side (`hyperv_pcpu_input_arg`). That page
+//! may be used only with interrupts off, so [`call`] turns them off for the length of the
+//! hypercall. It neither allocates, nor locks, nor prints meanwhile.
 //!
 //! # Examples
 //!
@@ -53,20 +53,20 @@ use core::{
     ptr::NonNull,
 };
 
-/// Bytes of a hypercall page; independent of the kernel's page size.
+/// The size of a page of the hypervisor in bytes, whatever the kernel's page size is.
 pub const PAGE_BYTES: usize = 4096;
 
 /// A simple hypercall.
 ///
 /// # Safety
 ///
-/// `Input` and `Output` must be the blocks of the call `CODE`: the hypervisor neither reads more
-/// than the former, but for memory that the input itself names, nor writes more than the latter.
-/// Every byte of every `Input` is initialised, and none changes behind a shared reference; any
-/// bytes are a valid `Output`.
+/// `Input` and `Output` must be the blocks of the call `CODE`. The hypervisor must read nothing but
+/// the input and memory that the input names, and write nothing but the output. Every byte of every
+/// `Input` must be initialised, and must not change behind a shared reference. Any bytes must be a
+/// valid `Output`.
 ///
-/// What a call makes devices do is not part of the promise: a domain is worth as much as the table
-/// that whoever configures it names.
+/// The promise does not cover DMA. Whether accesses of devices are safe depends on the page table
+/// that is passed to the call that configures their domain.
 pub unsafe trait Call {
     /// The call code, bits 15:0 of the control word.
     const CODE: u16;
@@ -82,8 +82,8 @@ pub unsafe trait Call {
 ///
 /// # Invariants
 ///
-/// `page` points to [`PAGE_BYTES`] bytes that nothing but this object accesses, and local
-/// interrupts are off, as long as the object lives.
+/// As long as the object lives, `page` points to [`PAGE_BYTES`] bytes that only this object
+/// accesses, and local interrupts are off.
 pub(super) struct InputPage {
     page: NonNull<u8>,
     irq_flags: usize,
@@ -94,35 +94,38 @@ impl InputPage {
     #[inline]
     pub(super) fn get() -> Result<InputPage, HypercallError> {
         let mut irq_flags = 0;
-        // SAFETY: The pointer is valid for a write.
+        // SAFETY: `irq_flags` is valid for a write.
         let page: *mut u8 = unsafe { bindings::hv_input_page_get(&mut irq_flags) }.cast();
         match NonNull::new(page) {
-            // INVARIANT: The C side allocates a 4 KiB page per CPU and all its users access it with
-            // interrupts off, which they are until `drop`; `NotThreadSafe` keeps the object here.
+            // INVARIANT: The C side allocates a 4 KiB page for each CPU. All its users access the
+            // page with interrupts off, and they stay off until `drop`. `NotThreadSafe` keeps the
+            // object on this CPU.
             Some(page) => Ok(InputPage {
                 page,
                 irq_flags,
                 _not_send: NotThreadSafe,
             }),
             None => {
-                // SAFETY: The flags come from the call above, on this CPU.
+                // SAFETY: The call above has saved the flags, on this CPU.
                 unsafe { bindings::hv_local_irq_restore(irq_flags) };
                 Err(HypercallError::Unavailable)
             }
         }
     }
 
-    /// Copies the input to the page; that it fits was checked when the caller was built.
+    /// Copies the input to the page. The caller must have made sure at build time that the input
+    /// fits.
     fn write(&mut self, bytes: &[u8]) {
         debug_assert!(bytes.len() <= PAGE_BYTES);
-        // SAFETY: By the type invariant the page is ours, and the callers keep the bytes inside it.
+        // SAFETY: By the type invariant, only this object accesses the page. The callers make sure
+        // that the bytes fit.
         unsafe {
             self.page
                 .copy_from_nonoverlapping(NonNull::from(bytes).cast(), bytes.len())
         };
     }
 
-    /// Copies a part of the input to `offset`; what does not fit is left out.
+    /// Copies a part of the input to `offset`, unless it would end outside the page.
     #[inline]
     pub(super) fn write_at(&mut self, offset: usize, bytes: &[u8]) {
         let ends_within = offset
@@ -132,7 +135,8 @@ impl InputPage {
         if !ends_within {
             return;
         }
-        // SAFETY: By the type invariant the page is ours, and the bytes end inside it.
+        // SAFETY: By the type invariant, only this object accesses the page. The bytes end inside
+        // it.
         unsafe {
             self.page
                 .add(offset)
@@ -146,7 +150,8 @@ impl InputPage {
         self.issue_reps_at(code, count, 0)
     }
 
-    /// The same with the output in a page of its own, which the call's output fits into.
+    /// As [`Self::issue_reps`], with the output in a page of its own. The call's output must fit
+    /// there.
     #[inline]
     pub(super) fn issue_reps_into(
         &mut self,
@@ -154,7 +159,7 @@ impl InputPage {
         count: usize,
         output: &mut Page,
     ) -> ResultWord {
-        // SAFETY: The function only computes; the page is valid.
+        // SAFETY: The function only computes, and the page is valid.
         let number = unsafe { bindings::page_to_pfn(output.as_ptr()) };
         self.issue_reps_at(code, count, (number as bindings::phys_addr_t) << PAGE_SHIFT)
     }
@@ -169,21 +174,21 @@ impl InputPage {
         // SAFETY: The function only computes.
         let input = unsafe { bindings::virt_to_phys(self.page.as_ptr().cast()) };
         let control = u64::from(code) | (count as u64) << 32;
-        // SAFETY: The input lies in a page that is ours by the type invariant; the callers wrote
-        // what belongs to the call code, with so many elements. There is no output, or it is a page
-        // that the caller has borrowed for itself, and which the output fits into.
+        // SAFETY: The input is in the page, which only this object accesses. The callers have
+        // written what the call code takes, with `count` elements. Either there is no output, or
+        // the caller has borrowed the output page exclusively, and the output fits there.
         unsafe { issue(control, input, output) }
     }
 
-    /// Makes the call with the input at offset 0 and, if given, the output at `output`.
+    /// Makes a call with the input at offset 0 and, if there is an output, the output at `output`.
     #[inline]
     fn issue(&mut self, code: u16, output: Option<usize>) -> Result<(), HypercallError> {
         // SAFETY: The function only computes.
         let input = unsafe { bindings::virt_to_phys(self.page.as_ptr().cast()) };
         let behind = |offset| input.wrapping_add(offset as bindings::phys_addr_t);
         let output = output.map_or(0, behind);
-        // SAFETY: Both blocks lie in a page that is ours by the type invariant; the callers wrote
-        // the input that belongs to the call code, and keep the offset inside the page.
+        // SAFETY: Both blocks are in the page, which only this object accesses. The callers have
+        // written the input that the call code takes, and the output ends inside the page.
         let result = unsafe { issue(code.into(), input, output) };
         if result.is_success() {
             return Ok(());
@@ -195,30 +200,30 @@ impl InputPage {
 impl Drop for InputPage {
     #[inline]
     fn drop(&mut self) {
-        // SAFETY: The flags were saved on this CPU, which the object cannot have left.
+        // SAFETY: `get` has saved the flags on this CPU, and the object cannot have left the CPU.
         unsafe { bindings::hv_local_irq_restore(self.irq_flags) };
     }
 }
 
-/// The result word of a hypercall: the status in bits 15:0, the reps completed in bits 43:32; all
-/// ones when there is no hypercall page.
+/// The result word of a hypercall. Bits 15:0 are the status, bits 43:32 the number of reps that are
+/// done. All ones mean that there is no hypercall page.
 #[must_use]
 #[derive(Clone, Copy)]
 pub(super) struct ResultWord(pub(super) u64);
 
 impl ResultWord {
-    /// Whether a simple call did what was asked.
+    /// Whether a simple call has succeeded.
     #[inline]
     pub(super) fn is_success(self) -> bool {
         self.0 as u16 == 0
     }
 }
 
-/// Makes a hypercall with blocks at physical addresses, 0 for none.
+/// Makes a hypercall with blocks at physical addresses. An address of 0 means no block.
 ///
 /// # Safety
 ///
-/// The blocks must be those that the call code in `control` takes; until the function returns, the
+/// The blocks must be those that the call code in `control` takes. Until the function returns, the
 /// input must not change, and nobody else may use the output.
 #[inline]
 pub(super) unsafe fn issue(
@@ -226,11 +231,11 @@ pub(super) unsafe fn issue(
     input: bindings::phys_addr_t,
     output: bindings::phys_addr_t,
 ) -> ResultWord {
-    // SAFETY: By the caller's promise.
+    // SAFETY: The caller promises the blocks that the call takes, and that nobody interferes.
     ResultWord(unsafe { bindings::hv_hypercall_at(control, input, output) })
 }
 
-/// What the result word of a call says that was not carried out.
+/// Why a call failed, from its result word.
 #[cold]
 pub(super) fn failure(result: ResultWord) -> HypercallError {
     match Status::check(result.0) {
@@ -247,41 +252,41 @@ pub(super) fn failure(result: ResultWord) -> HypercallError {
 /// Every byte of every `T` must be initialised, and none may change behind a shared reference.
 #[inline(always)]
 pub(super) unsafe fn bytes_of<T: ?Sized>(block: &T) -> &[u8] {
-    // SAFETY: These are the bytes of `block`, which are initialised and do not change by the
-    // caller's promise.
+    // SAFETY: The pointer and the length are those of `block`. The caller promises that all bytes
+    // are initialised and do not change.
     unsafe { core::slice::from_raw_parts((&raw const *block).cast(), size_of_val(block)) }
 }
 
-/// Where the output of `C` lies: right behind the input, 8-byte aligned.
+/// The offset of `C`'s output: right behind the input, at a multiple of 8 bytes.
 const fn output_offset<C: Call>() -> usize {
     size_of::<C::Input>().next_multiple_of(8)
 }
 
 /// Makes a simple hypercall.
 ///
-/// Context: any; interrupts are off while the hypervisor works.
+/// Context: any but NMI. Interrupts are off while the hypervisor works.
 ///
 /// # Errors
 ///
-/// [`HypercallError`]; the output is not looked at.
+/// [`HypercallError`]. The output is not read then.
 #[inline]
 pub fn call<C: Call>(input: &C::Input) -> Result<C::Output, HypercallError> {
     const_assert!(output_offset::<C>() + size_of::<C::Output>() <= PAGE_BYTES);
 
     let mut output = MaybeUninit::<C::Output>::zeroed();
-    // SAFETY: The bytes are those of `output`, which is initialised.
+    // SAFETY: The bytes are those of `output`. They are initialised, and nobody else uses them.
     let bytes = unsafe {
         core::slice::from_raw_parts_mut(output.as_mut_ptr().cast::<u8>(), size_of::<C::Output>())
     };
-    // SAFETY: By the trait's promise the input is all bytes.
+    // SAFETY: The trait promises that all bytes of the input are initialised and do not change.
     let input = unsafe { bytes_of(input) };
     call_with(C::CODE, input, output_offset::<C>(), bytes)?;
-    // SAFETY: By the trait's promise any bytes are a valid value.
+    // SAFETY: The trait promises that any bytes are a valid output.
     Ok(unsafe { output.assume_init() })
 }
 
-/// Makes a simple hypercall with any input, and any output at an offset behind it, both within a
-/// page. Written once, not once for each call.
+/// Makes a simple hypercall with an input, and an output at `offset`. Both must be within a page.
+/// Not generic: one copy serves all calls.
 fn call_with(
     code: u16,
     input: &[u8],
@@ -294,8 +299,8 @@ fn call_with(
         return page.issue(code, None);
     }
     page.issue(code, Some(offset))?;
-    // SAFETY: The hypervisor has written the block, which ends before the page does; both are
-    // valid and do not overlap.
+    // SAFETY: The hypervisor has written the block, which ends inside the page. The page and
+    // `output` are valid and do not overlap.
     unsafe {
         page.page
             .add(offset)
@@ -311,7 +316,7 @@ mod tests {
     #[test]
     fn only_the_status_decides_on_success() {
         assert!(ResultWord(0).is_success());
-        // The reps, and bits that mean nothing.
+        // A full rep count, and reserved bits.
         assert!(ResultWord(0x0fff_0000_0000).is_success());
         assert!(ResultWord(0xffff_f000_ffff_0000).is_success());
         assert!(!ResultWord(5).is_success());

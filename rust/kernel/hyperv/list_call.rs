@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Hypercalls that repeat an operation, as often as fits into one page of input.
+//! Hypercalls that repeat an operation as often as one page of input has elements.
 //!
-//! [`rep_call`](super::rep_call) prepares short lists for a call that is made all the time. Here is
-//! the form for long ones: the input goes to the page that each CPU has for inputs, and is filled
-//! with interrupts off, element by element.
+//! [`rep_call`](super::rep_call) prepares short lists for a call that is made very often. This file
+//! is for long lists. The input goes to the input page of the CPU, which is filled with interrupts
+//! off, element by element.
 //!
-//! The hypervisor may do a part of a call, with success or without. [`Progress`] says how much it
-//! did. Whoever makes the call goes on from there: nothing is repeated here.
+//! The hypervisor may do only a part of a call, with success or without. [`Progress`] says how much
+//! it has done. The caller must go on from there, as this file repeats no call.
 
 use super::{
     hypercall::{
@@ -25,21 +25,22 @@ use crate::{
 };
 use core::mem::size_of;
 
-/// Bit position of the rep count in the control word, and of the reps completed in the result.
+/// The position of the rep count in the control word, and of the number of reps done in the result.
 const REP_COUNT_SHIFT: u32 = 32;
-/// Largest value of both: they are 12 bits wide.
+/// The largest value of both, which are 12 bits wide.
 const REPS_MAX: usize = 0xfff;
 
 /// A hypercall with a header and a list.
 ///
 /// # Safety
 ///
-/// `Header` and `Element` must be what the input of the call `CODE` is made of; the hypervisor does
-/// not read more, but for memory that the input itself names, and writes nothing. Every byte of
-/// every `Header` and `Element` is initialised, and none changes behind a shared reference.
+/// `Header` and `Element` must be what the input of the call `CODE` consists of. The hypervisor
+/// must read nothing but the input and memory that the input names, and must write nothing. Every
+/// byte of every `Header` and `Element` must be initialised, and must not change behind a shared
+/// reference.
 ///
-/// What a call makes devices do, or takes away from the kernel, is promised by whoever makes it:
-/// see [`make`].
+/// The promise covers neither DMA nor memory that the call takes away from the kernel. The caller
+/// of [`make`] must see to these.
 pub unsafe trait ListCall {
     /// The call code, bits 15:0 of the control word.
     const CODE: u16;
@@ -51,11 +52,11 @@ pub unsafe trait ListCall {
     type Element;
 }
 
-/// A hypercall whose operations are counted, and not listed.
+/// A hypercall whose operations are counted, but not listed.
 ///
 /// # Safety
 ///
-/// As for [`ListCall`]; `Header` is all of the input.
+/// As for [`ListCall`]. `Header` must be the whole input.
 pub unsafe trait CountedCall {
     /// The call code, bits 15:0 of the control word.
     const CODE: u16;
@@ -65,12 +66,12 @@ pub unsafe trait CountedCall {
     type Header;
 }
 
-/// A hypercall whose operations are counted, and each of which gives a number of 64 bits.
+/// A hypercall whose operations are counted, and each of which returns a number of 64 bits.
 ///
 /// # Safety
 ///
-/// As for [`CountedCall`], but that the hypervisor writes the numbers to the output, and nothing
-/// else.
+/// As for [`CountedCall`], except that the hypervisor writes the numbers to the output. It must
+/// write nothing else.
 pub(super) unsafe trait YieldingCall {
     /// The call code, bits 15:0 of the control word.
     const CODE: u16;
@@ -80,10 +81,10 @@ pub(super) unsafe trait YieldingCall {
     type Header;
 }
 
-/// How many operations one call can ask for: of a [`CountedCall`] 4095.
+/// How many operations one [`CountedCall`] can ask for.
 pub const COUNTED_MAX: usize = REPS_MAX;
 
-/// How many operations of a [`YieldingCall`] one call can ask for: a page of output holds so many.
+/// How many operations one [`YieldingCall`] can ask for: as many as a page of output has numbers.
 const YIELDED_MAX: usize = PAGE_BYTES / size_of::<u64>();
 
 /// How many elements of `C` fit into one call.
@@ -101,10 +102,10 @@ pub const fn max_elements<C: ListCall>() -> usize {
 #[must_use]
 #[derive(Clone, Copy)]
 pub struct Progress {
-    /// How many operations are done, from the first one on; never more than were asked for.
+    /// How many operations are done, from the first one on. Never more than were asked for.
     pub done: usize,
-    /// Why the hypervisor stopped, if that was no pause. After success fewer can be done than were
-    /// asked for, but never none.
+    /// Why the hypervisor stopped. `Ok` with fewer operations than were asked for means that the
+    /// hypervisor paused; at least one is done then.
     pub result: Result<(), HypercallError>,
 }
 
@@ -112,7 +113,7 @@ impl Progress {
     /// Reads a result word after a call for `count` operations.
     fn of(result: ResultWord, count: usize) -> Progress {
         let completed = (result.0 >> REP_COUNT_SHIFT) as usize & REPS_MAX;
-        // All ones say that there was no call.
+        // All ones mean that there was no call.
         if result.0 == u64::MAX || completed > count {
             return Progress {
                 done: 0,
@@ -130,7 +131,7 @@ impl Progress {
         }
     }
 
-    /// Nothing was done.
+    /// The progress of a call that was not made.
     fn none(failure: HypercallError) -> Progress {
         Progress {
             done: 0,
@@ -139,8 +140,8 @@ impl Progress {
     }
 }
 
-/// Makes a call for up to `count` elements, once; `element` tells each by its index from 0. More
-/// than [`max_elements`] are not asked for.
+/// Makes a call for up to `count` elements, once. `element` returns the element of an index, which
+/// counts from 0. The call asks for [`max_elements`] at most.
 ///
 /// Context: any but NMI. `element` runs with interrupts off: it must neither sleep, lock nor print.
 pub fn make<C: ListCall>(
@@ -153,17 +154,18 @@ pub fn make<C: ListCall>(
         Ok(page) => page,
         Err(failure) => return Progress::none(failure),
     };
-    // SAFETY: By the trait's promise.
+    // SAFETY: The trait promises that all bytes of the header are initialised and do not change.
     page.write_at(0, unsafe { bytes_of(header) });
     for index in 0..count {
         let offset = size_of::<C::Header>() + index * size_of::<C::Element>();
-        // SAFETY: By the trait's promise.
+        // SAFETY: The trait promises that all bytes of the element are initialised and do not
+        // change.
         page.write_at(offset, unsafe { bytes_of(&element(index)) });
     }
     Progress::of(page.issue_reps(C::CODE, count), count)
 }
 
-/// Makes a call for up to `count` operations, once. More than [`COUNTED_MAX`] are not asked for.
+/// Makes a call for up to `count` operations, once. The call asks for [`COUNTED_MAX`] at most.
 ///
 /// Context: any but NMI; interrupts are off while the hypervisor works.
 pub fn make_counted<C: CountedCall>(header: &C::Header, count: usize) -> Progress {
@@ -174,12 +176,12 @@ pub fn make_counted<C: CountedCall>(header: &C::Header, count: usize) -> Progres
         Ok(page) => page,
         Err(failure) => return Progress::none(failure),
     };
-    // SAFETY: By the trait's promise.
+    // SAFETY: The trait promises that all bytes of the header are initialised and do not change.
     page.write_at(0, unsafe { bytes_of(header) });
     Progress::of(page.issue_reps(C::CODE, count), count)
 }
 
-/// Makes a call for as many operations as fit, once, with the numbers in `output`.
+/// Makes a call for as many operations as `output` has room for numbers, once.
 ///
 /// Context: any but NMI; interrupts are off while the hypervisor works.
 pub(super) fn make_yielding<C: YieldingCall>(header: &C::Header, output: &mut Page) -> Progress {
@@ -189,7 +191,7 @@ pub(super) fn make_yielding<C: YieldingCall>(header: &C::Header, output: &mut Pa
         Ok(page) => page,
         Err(failure) => return Progress::none(failure),
     };
-    // SAFETY: By the trait's promise.
+    // SAFETY: The trait promises that all bytes of the header are initialised and do not change.
     page.write_at(0, unsafe { bytes_of(header) });
     let result = page.issue_reps_into(C::CODE, YIELDED_MAX, output);
     Progress::of(result, YIELDED_MAX)
@@ -216,7 +218,7 @@ mod tests {
         let stopped = after(0x0b, 2, 3);
         let memory = HypercallError::Status(Status::INSUFFICIENT_MEMORY);
         assert!(stopped.done == 2 && stopped.result == Err(memory));
-        // Twelve bits, not eight or sixteen.
+        // The count has twelve bits, not eight or sixteen.
         assert_eq!(after(0, 0xfff, 0xfff).done, 4095);
         assert_eq!(Progress::of(ResultWord(0xf003 << 32), 9).done, 3);
     }

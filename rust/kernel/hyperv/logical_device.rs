@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The hypervisor's names for PCI functions.
+//! The hypervisor's names for PCI functions of a guest.
 //!
-//! `pci-hyperv` registers, for each bus it creates, the upper bits of the logical device id, which
-//! it knows from the bus's VMBus instance GUID; the function number is known only once the bus was
-//! scanned. [`LogicalDeviceId::of`] puts the two together.
+//! For each bus that it creates, `pci-hyperv` registers the upper bits of the logical device id,
+//! which it derives from the bus's VMBus instance GUID. The function number is known only when the
+//! bus was scanned. [`LogicalDeviceId::of`] puts the two together.
 
 use crate::{
     bindings,
@@ -16,16 +16,16 @@ use crate::{
     prelude::*, //
 };
 
-/// A logical device id: what hypercalls call a PCI function.
+/// A logical device id, by which hypercalls name a PCI function.
 ///
-/// Bits 63:62 are 0 (type LOGICAL), bits 31:3 the bus's prefix, bits 2:0 the PCI function.
+/// Bits 63:62 are 0 (type LOGICAL), bits 31:3 are the bus's prefix, bits 2:0 are the PCI function.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LogicalDeviceId(u64);
 
 impl LogicalDeviceId {
-    /// The id of a function, from its bus's prefix, whose low three bits are 0, and its `devfn`.
+    /// The id of a function. The low three bits of its bus's `prefix` must be 0.
     pub const fn new(prefix: u32, devfn: u32) -> LogicalDeviceId {
-        // A PCI function number is bits 2:0 of devfn.
+        // The low three bits of devfn are the function number.
         LogicalDeviceId(prefix as u64 | (devfn & 0x7) as u64)
     }
 
@@ -38,11 +38,11 @@ impl LogicalDeviceId {
     /// [`ENODEV`]: the function is not behind `pci-hyperv`, or its bus is gone.
     pub fn of(pdev: &pci::Device) -> Result<LogicalDeviceId> {
         let dev: &device::Device = pdev.as_ref();
-        // SAFETY: A `pci::Device` wraps a `struct pci_dev`, in which its `struct device` lies.
+        // SAFETY: A `pci::Device` wraps a `struct pci_dev`, and `dev` is its `struct device`.
         let raw = unsafe { container_of!(dev.as_raw(), bindings::pci_dev, dev) };
         let mut prefix = 0;
-        // SAFETY: `raw` is a valid device, which keeps its bus and, while it is registered, the
-        // bus's host bridge alive; `prefix` is valid for a write.
+        // SAFETY: `raw` is a valid device. It keeps its bus alive and, while it is registered, the
+        // bus's host bridge. `prefix` is valid for a write.
         let devfn = unsafe {
             let domain_nr = bindings::pci_domain_nr((*raw).bus);
             to_result(bindings::hv_pci_lookup_dev_id(domain_nr, &mut prefix))?;

@@ -2,13 +2,13 @@
 
 //! Pages that the partition gives to the hypervisor.
 //!
-//! A partition that creates others, or has the hypervisor keep tables for it, pays for that with
-//! memory of its own: a call that lacks memory fails with one of [`Status::wants_memory`], the
-//! partition deposits pages, and calls again. While the hypervisor has a page, the partition must
-//! not touch it.
+//! Some partitions pay for the hypervisor's work with memory of their own: those that create
+//! partitions, and those for which the hypervisor keeps tables. If the hypervisor lacks memory, a
+//! call fails with a status for which [`Status::wants_memory`] holds. The partition then deposits
+//! pages and calls again. The partition must not touch a page while the hypervisor has it.
 //!
 //! The C side has `hv_call_deposit_pages()`, which sleeps. Here the caller says how memory is
-//! allocated, and learns what the hypervisor answered.
+//! allocated, and learns what the hypervisor has answered.
 
 use super::{
     list_call::{
@@ -37,10 +37,10 @@ use core::mem::ManuallyDrop;
 pub const DEPOSIT_MAX: usize = 32;
 
 impl Status {
-    /// Whether a call failed because the hypervisor has no memory left for the partition that made
-    /// it.
+    /// Whether a call failed because the hypervisor has no memory left for the calling partition.
     ///
-    /// Those that ask for contiguous memory are not among them: single pages do not help.
+    /// Statuses that ask for contiguous memory do not count, as depositing single pages does not
+    /// help.
     pub fn wants_memory(self) -> bool {
         matches!(
             self,
@@ -56,12 +56,12 @@ impl HypercallError {
     }
 }
 
-/// Why no page was given, or not all came back.
+/// Why no page was deposited, or not all pages were withdrawn.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum DepositError {
     /// The kernel has no memory.
     Memory(AllocError),
-    /// The hypervisor took none, or gave back no more.
+    /// The hypervisor took no page, or gave no further page back.
     Refused(HypercallError),
 }
 
@@ -74,11 +74,11 @@ impl From<DepositError> for Error {
     }
 }
 
-// The type is private: a list of it takes pages away from the kernel.
+// Not public: each page that the list names is lost to the kernel.
 struct DepositMemory;
 
-// SAFETY: By `struct hv_deposit_memory` these are the call's header, a partition, and elements,
-// numbers of pages.
+// SAFETY: By `struct hv_deposit_memory`, the header is a partition and the elements are page
+// numbers. All are integers.
 unsafe impl ListCall for DepositMemory {
     const CODE: u16 = bindings::HVCALL_DEPOSIT_MEMORY as u16;
     const NAME: &'static str = "HVCALL_DEPOSIT_MEMORY";
@@ -88,8 +88,8 @@ unsafe impl ListCall for DepositMemory {
 
 struct WithdrawMemory;
 
-// SAFETY: By `struct hv_input_withdraw_memory` and `hv_output_withdraw_memory` this is the call's
-// input, packed and made of integers, and its output is numbers of pages.
+// SAFETY: By `struct hv_input_withdraw_memory` and `hv_output_withdraw_memory`, this is the call's
+// input, packed and made of integers, and the output consists of page numbers.
 unsafe impl YieldingCall for WithdrawMemory {
     const CODE: u16 = bindings::HVCALL_WITHDRAW_MEMORY as u16;
     const NAME: &'static str = "HVCALL_WITHDRAW_MEMORY";
@@ -99,24 +99,24 @@ unsafe impl YieldingCall for WithdrawMemory {
 /// The name of the call that [`withdraw`] makes, for messages.
 pub const WITHDRAW: &str = WithdrawMemory::NAME;
 
-/// What [`withdraw`] has had back.
+/// The result of [`withdraw`].
 #[must_use]
 #[derive(Clone, Copy)]
 pub struct Withdrawn {
-    /// How many pages.
+    /// How many pages came back.
     pub pages: u64,
-    /// Why these may not be all that the hypervisor does not use.
+    /// Why pages that the hypervisor does not use may be missing.
     pub result: Result<(), DepositError>,
 }
 
-/// What is left to be done after a call that withdraws.
+/// What is left to do after a call that withdraws.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Rest {
-    /// There may be more pages.
+    /// The hypervisor may have more pages to give back.
     More,
-    /// The hypervisor has given back what it does not use.
+    /// The hypervisor has given back all that it does not use.
     Nothing,
-    /// It did not say.
+    /// The hypervisor did not say whether it has more.
     Unknown(HypercallError),
 }
 
@@ -124,7 +124,7 @@ impl Rest {
     fn after(progress: Progress) -> Rest {
         match progress.result {
             Ok(()) => Rest::More,
-            // Linux's driver of partitions takes this status for the end, too.
+            // Linux's driver for partitions also takes this status as the end.
             Err(failure) if failure.is(Status::NO_RESOURCES) => Rest::Nothing,
             Err(HypercallError::NoProgress) => Rest::Nothing,
             Err(failure) => Rest::Unknown(failure),
@@ -132,11 +132,11 @@ impl Rest {
     }
 }
 
-/// Takes back the pages that this partition has deposited, by [`deposit`] or otherwise, and that
-/// the hypervisor does not use. What it uses it keeps.
+/// Takes back pages that this partition has deposited, by [`deposit`] or otherwise. The hypervisor
+/// keeps the pages that it uses.
 ///
-/// The pages do not go to the kernel's allocator: this is for a kernel that is being left. The next
-/// one takes all memory for its own, and does not know of deposits.
+/// The pages do not go back to the kernel's allocator. This function is for a kernel that is about
+/// to be replaced: the next kernel takes all memory for its own, and does not know of deposits.
 ///
 /// Context: may sleep.
 pub fn withdraw() -> Withdrawn {
@@ -151,7 +151,7 @@ pub fn withdraw() -> Withdrawn {
             return withdrawn;
         }
     };
-    // The second word names no NUMA node in particular.
+    // The second word may name a NUMA node. 0 names none in particular.
     let own = [bindings::HV_PVIOMMU_PARTITION_SELF as u64, 0];
     loop {
         let progress = list_call::make_yielding::<WithdrawMemory>(&own, &mut output);
@@ -167,17 +167,18 @@ pub fn withdraw() -> Withdrawn {
     }
 }
 
-/// Gives up to `wanted` pages of memory to the hypervisor, for the use of this partition, but no
-/// more than [`DEPOSIT_MAX`]; how many it took, at least one. Fewer are given when memory is short.
+/// Gives up to `wanted` pages to the hypervisor for the use of this partition, but not more than
+/// [`DEPOSIT_MAX`]. Gives fewer if memory is short. Returns how many the hypervisor took, at least
+/// one.
 ///
-/// The pages are allocated as `flags` say, before interrupts go off for the call, and accounted to
-/// nobody: they stay with the hypervisor when the caller is gone.
+/// The pages are allocated as `flags` say, before interrupts go off for the call. They are
+/// accounted to nobody, as they stay with the hypervisor when the caller is gone.
 ///
-/// Context: as `flags` say; with interrupts off, perhaps.
+/// Context: may sleep if `flags` say so; interrupts may be off otherwise. Not NMI.
 ///
 /// # Errors
 ///
-/// [`DepositError`]; the kernel has all pages then.
+/// [`DepositError`]. The kernel has all its pages then.
 pub fn deposit(wanted: usize, flags: Flags) -> Result<usize, DepositError> {
     let accounted = GFP_KERNEL_ACCOUNT & !GFP_KERNEL;
     let flags = (flags & !accounted) | __GFP_NOWARN;
@@ -191,7 +192,7 @@ pub fn deposit(wanted: usize, flags: Flags) -> Result<usize, DepositError> {
             Err(_) if count > 0 => break,
             Err(error) => return Err(DepositError::Memory(error)),
         };
-        // SAFETY: The function only computes; the page is valid.
+        // SAFETY: The function only computes, and the page is valid.
         *number = unsafe { bindings::page_to_pfn(page.as_ptr()) } as u64;
         *place = Some(page);
         count += 1;
@@ -200,7 +201,7 @@ pub fn deposit(wanted: usize, flags: Flags) -> Result<usize, DepositError> {
     let progress = list_call::make::<DepositMemory>(&own, count, |index| {
         numbers.get(index).copied().unwrap_or(0)
     });
-    // These are the hypervisor's; the others are freed.
+    // The hypervisor has these pages now. The others are freed.
     for page in pages.iter_mut().take(progress.done) {
         let _ = page.take().map(ManuallyDrop::new);
     }
@@ -223,7 +224,7 @@ mod tests {
         let failed = |status| rest_after(Err(HypercallError::Status(status)));
         assert!(rest_after(Ok(())) == Rest::More);
         assert!(failed(Status::NO_RESOURCES) == Rest::Nothing);
-        // Success without a page must not be repeated for ever.
+        // A success without a page must not be repeated for ever.
         assert!(rest_after(Err(HypercallError::NoProgress)) == Rest::Nothing);
         let denied = HypercallError::Status(Status::ACCESS_DENIED);
         assert!(failed(Status::ACCESS_DENIED) == Rest::Unknown(denied));

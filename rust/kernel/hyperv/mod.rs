@@ -2,17 +2,19 @@
 
 //! Hyper-V guest support.
 //!
-//! Typed, safe access to the hypervisor for drivers of para-virtualized devices:
+//! Typed, safe access to the hypervisor, for drivers of para-virtualized devices:
 //!
 //! - [`hypercall`]: memory-based hypercalls, generic over their input and output types;
-//! - [`fixed_call`], [`rep_call`]: those that are prepared beforehand, because they are made often,
-//!   and those that work on a list; [`list_call`]: those whose lists fill a page;
+//! - [`fixed_call`], [`rep_call`]: calls that are prepared in advance because they are made very
+//!   often, with a fixed input or a short list;
+//! - [`list_call`]: calls with a list that may fill a page;
 //! - [`memory`]: pages for the hypervisor;
-//! - [`per_cpu`]: memory of which each CPU has a part of its own, and counters in it;
-//! - [`status`]: the hypervisor's status codes, their names and their errnos;
-//! - [`partition`]: what kind of partition the kernel runs in;
+//! - [`per_cpu`]: memory with a part for each CPU, and counters in such memory;
+//! - [`status`]: the hypervisor's status codes, with their names and errnos;
+//! - [`partition`]: the kind of partition that the kernel runs in;
 //! - [`logical_device`]: the hypervisor's name for a PCI function behind `pci-hyperv`;
-//! - [`pci_device`]: its name for a requester id of the machine's own PCI.
+//! - [`pci_device`], [`pci_requester`]: the hypervisor's name for a requester id of the machine's
+//!   own PCI.
 //!
 //! C header: [`include/asm-generic/mshyperv.h`](srctree/include/asm-generic/mshyperv.h)
 

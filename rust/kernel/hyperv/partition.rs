@@ -4,15 +4,15 @@
 
 use crate::bindings;
 
-/// What the kernel is to the hypervisor.
+/// The kind of a partition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// Not on Hyper-V, or its hypercall page is not set up.
+    /// The kernel does not run on Hyper-V, or the hypercall page is not set up.
     None,
     /// An ordinary guest.
     Guest,
-    /// An ordinary guest that is isolated from the host (VBS, SNP or TDX): the host cannot read its
-    /// memory.
+    /// An ordinary guest that is isolated from the host (by VBS, SNP or TDX). The host cannot read
+    /// its memory.
     ConfidentialGuest,
     /// The partition that owns the machine's devices and creates other partitions.
     Root,
@@ -42,13 +42,14 @@ pub fn kind() -> Kind {
     }
 }
 
-/// Whether the hypervisor offers the partition device domains whose tables it keeps itself: CPUID
-/// 0x40000003 EDX bit 24, by the name that the root partition's drivers posted for Linux give it.
+/// Whether the hypervisor offers the partition device domains whose tables the hypervisor keeps.
+/// This is CPUID 0x40000003 EDX bit 24. The bit's name comes from drivers of the root partition
+/// that were posted for Linux.
 ///
 /// Context: any, once the hypervisor was detected.
 pub fn has_device_domains() -> bool {
-    // SAFETY: The structure is filled when the hypervisor is detected, before any driver runs, and
-    // does not change afterwards.
+    // SAFETY: The structure is filled when the hypervisor is detected, which is before any driver
+    // runs, and does not change afterwards.
     let features = unsafe { bindings::ms_hyperv.misc_features };
     features & bindings::HV_DEVICE_DOMAINS_AVAILABLE != 0
 }

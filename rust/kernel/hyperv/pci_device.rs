@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The hypervisor's names for PCI functions of the machine's own.
+//! The hypervisor's names for PCI functions of the machine itself.
 //!
-//! A partition that owns the machine's PCI calls a device by the requester ids that its DMA carries
-//! on the way to the IOMMU: its own, that of a bridge above it, or that of the VMD endpoint which
-//! makes its DMA.
+//! A partition that owns the machine's PCI names a device by the requester ids with which its DMA
+//! reaches the IOMMU. Such an id may be the function's own, that of a bridge above it, or that of
+//! the VMD endpoint that makes its DMA.
 
 use super::pci_requester::{
     encode,
@@ -23,25 +23,27 @@ use crate::{
     prelude::*, //
 };
 
-/// A device id of type PCI: what hypercalls call a requester id.
+/// A device id of type PCI, by which hypercalls name a requester id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(transparent)]
 pub struct PciDeviceId(u64);
 
 impl PciDeviceId {
-    /// The id of a requester in a PCI segment.
+    /// The id of a requester in a PCI segment. `shadowed` are the buses behind a bridge in PCI-X
+    /// mode for which the requester stands.
     pub const fn new(segment: u16, requester: u16, shadowed: Option<BusRange>) -> PciDeviceId {
         PciDeviceId(encode(segment, requester, shadowed))
     }
 
-    /// All ids by which DMA of `pdev` may come, at least one. Several functions may have the same
-    /// one.
+    /// All ids with which DMA of `pdev` may reach the IOMMU, at least one. Several functions may
+    /// share an id.
     ///
     /// Context: may sleep.
     ///
     /// # Errors
     ///
-    /// [`ENOMEM`]; [`EINVAL`]: the PCI domain in which an id is has no number that fits.
+    /// [`ENOMEM`]; [`EINVAL`] if the PCI domain of an id has a number of more than 16 bits, or
+    /// there is no id.
     pub fn all_of(pdev: &pci::Device) -> Result<KVec<PciDeviceId>> {
         let mut path = Path::new();
         let mut ids = KVec::new();
@@ -50,8 +52,8 @@ impl PciDeviceId {
             let mut shadowed = None;
             if alias == Alias::Instead {
                 ids.clear();
-                // The hypervisor wants the range of buses when the bridge runs in PCI-X mode:
-                // there, requests keep ids of those buses.
+                // The hypervisor wants the range of buses if the bridge runs in PCI-X mode, because
+                // requests then keep ids of these buses.
                 shadowed = dma_alias::pcix_buses(reporter).map(|buses| BusRange {
                     secondary: buses.0,
                     subordinate: buses.1,
@@ -75,7 +77,7 @@ impl PciDeviceId {
     }
 }
 
-/// The bus on which a function is.
+/// The bus that a function is on.
 fn bus_of(pdev: &pci::Device) -> Result<BusAddress> {
     Ok(BusAddress {
         segment: u16::try_from(dma_alias::segment(pdev)).map_err(|_| EINVAL)?,
@@ -95,7 +97,7 @@ mod tests {
     use crate::bindings;
     use core::ptr;
 
-    /// A bus and a function on it, as the PCI core has them.
+    /// A bus with one function, as the PCI core has them.
     struct Fake {
         sysdata: bindings::pci_sysdata,
         bus: bindings::pci_bus,
@@ -104,8 +106,8 @@ mod tests {
 
     impl Fake {
         fn new(domain: i32, bus: u8, devfn: u32) -> Result<KBox<Fake>> {
-            // SAFETY: All three are made of integers, pointers, and structures of such; functions
-            // among them may be null.
+            // SAFETY: All three structures consist of integers, pointers that may be null, and
+            // structures of these. So all-zero bytes are valid.
             let mut fake: KBox<Fake> =
                 unsafe { KBox::<Fake>::new_uninit(GFP_KERNEL | __GFP_ZERO)?.assume_init() };
             fake.sysdata.domain = domain;
@@ -116,20 +118,21 @@ mod tests {
             Ok(fake)
         }
 
-        /// Puts the bus behind another one's function.
+        /// Puts the bus behind the function of another bus.
         fn put_behind(&mut self, bridge: &mut Fake) {
             self.bus.parent = &raw mut bridge.bus;
             self.bus.self_ = &raw mut bridge.function;
         }
 
         fn ids(&self) -> Result<KVec<PciDeviceId>> {
-            // SAFETY: A `Device` is transparent. Of the function only what is set above is read.
+            // SAFETY: A `Device` is a transparent wrapper. The code under test reads only what is
+            // set above.
             PciDeviceId::all_of(unsafe { &*(&raw const self.function).cast::<pci::Device>() })
         }
     }
 
-    /// What a function's DMA is called depends on the segment of who names it, and not on the
-    /// function's own. A bridge from PCI to PCI stands for the endpoint of VMD here.
+    /// The segment of an id is that of the function that gives the id, not the segment of the
+    /// function that does DMA. A PCI-to-PCI bridge takes the part of a VMD endpoint here.
     #[test]
     fn the_segment_is_that_of_the_function_that_gives_the_id() -> Result {
         let mut bridge = Fake::new(1, 0, 0x10)?;

@@ -1,34 +1,34 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What the hypervisor calls a requester id of PCI: `HV_DEVICE_ID` of type PCI.
+//! The hypervisor's name for a requester id of PCI: `HV_DEVICE_ID` of type PCI.
 //!
 //! No kernel types: this file is also built and tested outside the kernel.
 
 /// Bits 63:62: the kind of an id.
 const TYPE_PCI: u64 = 1 << 62;
-/// Bit 50: the requester stands for all that is behind a bridge in PCI-X mode; bits 47:40 and 39:32
-/// tell that bridge's buses.
+/// Bit 50: the requester stands for everything behind a bridge in PCI-X mode. Bits 47:40 and 39:32
+/// are the bridge's secondary and subordinate bus.
 const SOURCE_SHADOW: u64 = 1 << 50;
 
 /// The buses behind a bridge.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BusRange {
-    /// The one right behind it.
+    /// The bus right behind the bridge.
     pub secondary: u8,
-    /// The last one.
+    /// The last bus behind the bridge.
     pub subordinate: u8,
 }
 
-/// A bus of the machine's.
+/// A bus of the machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BusAddress {
     /// The PCI segment.
     pub segment: u16,
-    /// The bus in it.
+    /// The number of the bus in the segment.
     pub number: u8,
 }
 
-/// The id of a requester, 15:8 of which are its bus, in a PCI segment.
+/// The id of a requester in a PCI segment. Bits 15:8 of `requester` are its bus.
 pub const fn encode(segment: u16, requester: u16, shadowed: Option<BusRange>) -> u64 {
     let id = TYPE_PCI | (segment as u64) << 16 | requester as u64;
     match shadowed {
@@ -40,42 +40,42 @@ pub const fn encode(segment: u16, requester: u16, shadowed: Option<BusRange>) ->
     }
 }
 
-/// What one more requester id of a function's DMA means.
+/// What a further requester id of a function's DMA means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Alias {
-    /// The function uses it, too, beside those before.
+    /// The function's DMA may have this id as well as those before.
     Beside,
-    /// A bridge puts it in place of those before: these never get to the IOMMU.
+    /// A bridge replaces the ids before by this one, so that those never reach the IOMMU.
     Instead,
 }
 
-/// The way of a function's DMA up to the IOMMU, by the requester ids that it is given.
+/// The way of a function's DMA to the IOMMU, followed by the requester ids that the DMA gets.
 ///
-/// Only the function that gives an id tells in which segment the id is. For a function behind VMD
-/// that is VMD's endpoint: the function itself is in a segment that the kernel made up, of which
+/// The segment of an id is that of the function that gives the id. For a function behind VMD that
+/// is VMD's endpoint. The function itself is in a segment that the kernel has made up, and which
 /// neither the IOMMU nor the hypervisor knows.
 #[derive(Debug, Default)]
 pub struct Path {
-    /// The bus of the ids so far; [`None`] before the first one.
+    /// The bus of the last id; [`None`] before the first one.
     bus: Option<BusAddress>,
 }
 
-/// What the path says of an id.
+/// What a requester id means on its path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Step {
-    /// What it means for those before.
+    /// What the id means for the ids before.
     pub alias: Alias,
-    /// The segment that it is in.
+    /// The segment of the id.
     pub segment: u16,
 }
 
 impl Path {
-    /// The beginning.
+    /// A path without an id so far.
     pub const fn new() -> Path {
         Path { bus: None }
     }
 
-    /// Takes one more requester id, which a function on the bus `reporter` gives to DMA.
+    /// Adds the next requester id, which a function on the bus `reporter` gives to the DMA.
     pub fn take(&mut self, reporter: BusAddress, requester: u16) -> Step {
         let segment = reporter.segment;
         let bus = BusAddress {

@@ -2,8 +2,8 @@
 
 //! Hypercalls that repeat an operation for each element of a list.
 //!
-//! The input is built in memory that each CPU has for such calls alone. Its physical address is
-//! known beforehand, which is most of what such a call costs the guest.
+//! The input is built in memory that each CPU has for such calls only. The physical address of that
+//! memory is known in advance, which saves most of the time that such a call costs the guest.
 
 use super::{
     hypercall::{
@@ -31,31 +31,31 @@ use core::{
 ///
 /// # Safety
 ///
-/// `Header` and `Element` must be what the input of the call `CODE` is made of; the hypervisor does
-/// not read more, but for memory that the input itself names, and writes nothing. `Key` is the type
-/// of the field at `KEY_OFFSET`. Every byte of every `Header`, `Element` and `Key` is initialised,
-/// and none changes behind a shared reference.
+/// `Header` and `Element` must be what the input of the call `CODE` consists of. The hypervisor
+/// must read nothing but the input and memory that the input names, and must write nothing. `Key`
+/// must be the type of the field at `KEY_OFFSET`. Every byte of every `Header`, `Element` and `Key`
+/// must be initialised, and must not change behind a shared reference.
 pub unsafe trait RepCall {
     /// The call code, bits 15:0 of the control word.
     const CODE: u16;
     /// The call's name, for messages.
     const NAME: &'static str;
-    /// The fixed part of the input; its size is a multiple of 8 bytes.
+    /// The fixed part of the input. Its size is a multiple of 8 bytes.
     type Header;
     /// The one field of the header that differs from call to call.
     type Key: Copy;
-    /// Offset of that field in the header, in bytes.
+    /// The offset of the key in the header, in bytes.
     const KEY_OFFSET: usize;
-    /// One element of the list; its size is a multiple of 8 bytes.
+    /// One element of the list. Its size is a multiple of 8 bytes.
     type Element;
 }
 
-/// Bit position of the rep count in the control word, and of the reps completed in the result.
+/// The position of the rep count in the control word, and of the number of reps done in the result.
 const REP_COUNT_SHIFT: u32 = 32;
-/// Width of both.
+/// The largest value of both, which are 12 bits wide.
 const REP_MASK: u64 = 0xfff;
 
-/// Bytes for header and elements.
+/// The size of an input, header and elements together, in bytes.
 const INPUT_BYTES: usize = 248;
 
 /// How many elements of `C` fit into one call of [`RepInputs`].
@@ -64,20 +64,20 @@ pub const fn max_elements<C: RepCall>() -> usize {
     (INPUT_BYTES - size_of::<C::Header>()) / size_of::<C::Element>()
 }
 
-/// One CPU's input. The alignment keeps it within one page.
+/// The input of one CPU. Its alignment keeps it within one page.
 #[derive(FromBytes)]
 #[repr(C, align(256))]
 struct Input {
     bytes: [u8; INPUT_BYTES],
-    /// Physical address of `bytes`.
+    /// The physical address of `bytes`.
     address: u64,
 }
 
-/// Inputs for a rep call, one for each CPU.
+/// The inputs for a rep call, one for each CPU.
 ///
 /// # Invariants
 ///
-/// In each input, `address` is the physical address of its `bytes`, and these start with a header.
+/// In each input, `address` is the physical address of `bytes`, and `bytes` begin with a header.
 pub struct RepInputs<C: RepCall> {
     inputs: PerCpu<Input>,
     _call: PhantomData<C>,
@@ -99,21 +99,23 @@ impl<C: RepCall> RepInputs<C> {
 
         let inputs = PerCpu::<Input>::new_zeroed()?;
         inputs.each(|input| {
-            // SAFETY: The address is that of a CPU's part, which nobody else knows yet.
+            // SAFETY: The address is that of a CPU's part, and nobody else knows the memory yet.
             let (address, input) =
                 unsafe { (bindings::per_cpu_ptr_to_phys(input.cast()), &mut *input) };
             input.address = address;
-            // SAFETY: By the trait's promise.
+            // SAFETY: The trait promises that all bytes of the header are initialised and do not
+            // change.
             unsafe { put(&mut input.bytes, 0, header) };
         });
-        // INVARIANT: The bytes come first in each input.
+        // INVARIANT: The loop has set both. `bytes` is the first field, so it has the input's
+        // address.
         Ok(RepInputs {
             inputs,
             _call: PhantomData,
         })
     }
 
-    /// Makes a rep hypercall for `elements`, once: the hypervisor may have paused.
+    /// Makes a rep hypercall for `elements`, once. The hypervisor may pause before all are done.
     ///
     /// Context: any but NMI; interrupts are off while the hypervisor works.
     #[inline(always)]
@@ -121,28 +123,28 @@ impl<C: RepCall> RepInputs<C> {
         if elements.len() > max_elements::<C>() {
             return Outcome(ResultWord(Status::INVALID_HYPERCALL_INPUT.code().into()));
         }
-        // SAFETY: A hypercall does not come back here.
+        // SAFETY: Nothing that runs before `input` is dropped borrows the part again.
         let mut input = unsafe { self.inputs.local() };
-        // SAFETY: By the trait's promise.
+        // SAFETY: The trait promises that all bytes of the key are initialised and do not change.
         unsafe { put(&mut input.bytes, C::KEY_OFFSET, &key) };
-        // SAFETY: As above.
+        // SAFETY: The trait promises that all bytes of the elements are initialised and do not
+        // change.
         unsafe { put(&mut input.bytes, Self::HEADER_BYTES, elements) };
         let control = u64::from(C::CODE) | (elements.len() as u64) << REP_COUNT_SHIFT;
-        // SAFETY: By the type invariant this is the input that was just completed; with interrupts
-        // off nobody changes it. There is no output.
+        // SAFETY: By the type invariant, `address` is that of the input just written. It does not
+        // change while interrupts are off. There is no output.
         Outcome(unsafe { issue(control, input.address, 0) })
     }
 
-    /// Goes on with `elements` as long as the hypervisor pauses; `outcome` is what came of
-    /// [`start`](Self::start) with them.
+    /// Goes on with `elements` as long as the hypervisor pauses. `outcome` is the result of
+    /// [`start`](Self::start) with these elements.
     ///
-    /// Context: as there.
+    /// Context: any but NMI; interrupts are off while the hypervisor works.
     ///
     /// # Errors
     ///
-    /// [`HypercallError`]; how many elements were done before is not known. An empty or too long
-    /// list (see [`max_elements`]) is refused with `INVALID_HYPERCALL_INPUT`, by the hypervisor or
-    /// in its stead.
+    /// [`HypercallError`]. It is not known then how many elements are done. An empty list, or one
+    /// longer than [`max_elements`], fails with `INVALID_HYPERCALL_INPUT`.
     pub fn finish(
         &self,
         key: C::Key,
@@ -152,7 +154,7 @@ impl<C: RepCall> RepInputs<C> {
         while !outcome.is_success_for(elements.len()) {
             let completed = (outcome.0 .0 >> REP_COUNT_SHIFT & REP_MASK) as usize;
             match elements.get(completed..) {
-                // All done, and a bit set that means nothing.
+                // All elements are done. Reserved bits of the result may be set.
                 Some([]) if outcome.0.is_success() => return Ok(()),
                 Some(rest) if outcome.0.is_success() && completed != 0 => elements = rest,
                 _ => return Err(failure(outcome.0)),
@@ -163,7 +165,7 @@ impl<C: RepCall> RepInputs<C> {
     }
 }
 
-/// What came of a rep call. It costs a caller two instructions to see that all is well.
+/// The result of a rep call. A caller sees by two instructions whether the call has succeeded.
 #[must_use]
 #[derive(Clone, Copy)]
 pub struct Outcome(ResultWord);
@@ -176,14 +178,14 @@ impl Outcome {
     }
 }
 
-/// Copies `value` to `offset`, where it fits: the callers checked that.
+/// Copies `value` to `offset`. The callers make sure that it fits; otherwise nothing is copied.
 ///
 /// # Safety
 ///
 /// Every byte of every `T` must be initialised, and none may change behind a shared reference.
 #[inline(always)]
 unsafe fn put<T: ?Sized>(bytes: &mut [u8], offset: usize, value: &T) {
-    // SAFETY: By the caller's promise.
+    // SAFETY: The caller promises that all bytes are initialised and do not change.
     let value = unsafe { bytes_of(value) };
     if let Some(place) = bytes
         .get_mut(offset..)
@@ -199,7 +201,7 @@ mod tests {
 
     struct Nothing;
 
-    // SAFETY: No hypervisor knows the call.
+    // SAFETY: No hypervisor knows the call, so it reads and writes nothing.
     unsafe impl RepCall for Nothing {
         const CODE: u16 = 0xffff;
         const NAME: &'static str = "nothing";
@@ -221,7 +223,7 @@ mod tests {
         assert!(!after(5, 3).is_success_for(3));
     }
 
-    /// None of these goes on with the list, so that the call is not made.
+    /// In each of these cases `finish` must return without making a call.
     #[test]
     fn a_list_without_progress_is_given_up() -> Result {
         let inputs = RepInputs::<Nothing>::new(&0)?;
@@ -230,10 +232,10 @@ mod tests {
         assert!(finish(after(0, 0)) == Err(HypercallError::NoProgress));
         assert!(finish(after(0x71, 0)) == Err(HypercallError::Status(Status::OPERATION_FAILED)));
         assert!(finish(after(0x71, 2)) == Err(HypercallError::Status(Status::OPERATION_FAILED)));
-        // More than there is.
+        // More elements than there are.
         assert!(finish(after(0, 4)) == Err(HypercallError::NoProgress));
         assert!(finish(Outcome(ResultWord(u64::MAX))) == Err(HypercallError::Unavailable));
-        // All of it, and a bit that means nothing.
+        // All elements, and a reserved bit.
         let reserved = Outcome(ResultWord(after(0, 3).0 .0 | 1 << 63));
         assert!(finish(reserved) == Ok(()));
         Ok(())

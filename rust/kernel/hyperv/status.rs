@@ -2,9 +2,10 @@
 
 //! Hypercall status codes.
 //!
-//! Names and errnos are those of the C code (`hv_result_to_string()` and `hv_result_to_errno()` in
-//! `drivers/hv/hv_common.c`). The numbers are those of the Hypervisor Top-Level Functional
-//! Specification, and, for the device domain calls, of the interface between Linux and Hyper-V.
+//! The names and errnos are those of the C code (`hv_result_to_string()` and `hv_result_to_errno()`
+//! in `drivers/hv/hv_common.c`). The numbers are those of the Hypervisor Top-Level Functional
+//! Specification. Those of the device domain calls come from the interface between Linux and
+//! Hyper-V.
 //!
 //! C header: [`include/hyperv/hvgdk_mini.h`](srctree/include/hyperv/hvgdk_mini.h)
 
@@ -16,11 +17,11 @@ use crate::{
     str::CStr, //
 };
 
-/// A failed hypercall's status: any 16-bit code but 0.
+/// The status of a hypercall that failed: any 16-bit code but 0.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Status(u16);
 
-/// Declares constants for codes that Linux knows by the same name with the prefix `HV_STATUS_`.
+/// Declares constants. Linux has the same names with the prefix `HV_STATUS_`.
 macro_rules! statuses {
     ($($(#[$doc:meta])* $name:ident = $c_name:ident,)*) => {
         impl Status {
@@ -114,7 +115,7 @@ statuses! {
 }
 
 impl Status {
-    /// The status in a hypercall's result word, bits 15:0; `Ok` when it is `HV_STATUS_SUCCESS`.
+    /// The status in bits 15:0 of a hypercall's result word. `Ok` if it is `HV_STATUS_SUCCESS`.
     #[inline]
     pub(super) fn check(result: u64) -> Result<(), Status> {
         match result as u16 {
@@ -128,16 +129,16 @@ impl Status {
         self.0
     }
 
-    /// The hypervisor's name of the code, without the prefix `HV_STATUS_`; "Unknown" for a code
-    /// that Linux has no name for.
+    /// The hypervisor's name of the code, without the prefix `HV_STATUS_`. "Unknown" if Linux has
+    /// no name for the code.
     pub fn name(self) -> &'static str {
-        // SAFETY: The function takes any number and returns a string that is never freed.
+        // SAFETY: The function takes any number. It returns a string that is never freed.
         let name = unsafe { CStr::from_char_ptr(bindings::hv_result_to_string(self.0.into())) };
         let name = name.to_str().unwrap_or_default();
         name.strip_prefix("HV_STATUS_").unwrap_or(name)
     }
 
-    /// The errno that stands for the code; [`EIO`] for a code that Linux has none for.
+    /// The errno that stands for the code. [`EIO`] if Linux has no errno for the code.
     pub fn to_error(self) -> Error {
         // SAFETY: The function takes any number.
         Error::from_errno(unsafe { bindings::hv_result_to_errno(self.0.into()) })
@@ -150,14 +151,15 @@ impl fmt::Display for Status {
     }
 }
 
-/// Why a hypercall did not do what was asked.
+/// Why a hypercall failed.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum HypercallError {
-    /// There is no hypercall page: the kernel is suspending, crashing, or not on Hyper-V.
+    /// There is no hypercall page: the kernel is suspending or crashing, or does not run on
+    /// Hyper-V.
     Unavailable,
     /// The hypervisor refused.
     Status(Status),
-    /// A rep call reported success but no progress; going on would spin for ever.
+    /// A rep call reported success without progress. Repeating it might never end.
     NoProgress,
 }
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Counters of events that no two CPUs share.
+//! Counters of events, in memory that no two CPUs share.
 
 use super::PerCpu;
 use crate::{
@@ -8,7 +8,7 @@ use crate::{
     prelude::*, //
 };
 
-/// `N` counters for each CPU. Adding costs one instruction; reading walks all CPUs.
+/// `N` counters for each CPU. Adding takes one instruction; reading visits all CPUs.
 pub struct Counters<const N: usize>(PerCpu<[u64; N]>);
 
 impl<const N: usize> Counters<N> {
@@ -30,12 +30,13 @@ impl<const N: usize> Counters<N> {
     pub fn add<const WHICH: usize>(&self, n: u64) {
         const { assert!(WHICH < N) };
         let first: *mut u64 = self.0.parts.as_ptr().cast();
-        // SAFETY: The counter exists. It is only ever changed by this one instruction, which names
-        // the CPU that executes it, and read as a whole word.
+        // SAFETY: The counter exists, as `WHICH` is below `N`. Writers use only this one
+        // instruction, which acts on the memory of the CPU that executes it. Readers read whole
+        // words.
         unsafe { bindings::hv_percpu_add(first.wrapping_add(WHICH), n) };
     }
 
-    /// The sum of counter `WHICH` over all CPUs. Events of the moment may be missing.
+    /// The sum of counter `WHICH` over all CPUs. Events that happen meanwhile may be missing.
     ///
     /// Context: any.
     pub fn sum<const WHICH: usize>(&self) -> u64 {
@@ -43,7 +44,8 @@ impl<const N: usize> Counters<N> {
         let mut sum = 0u64;
         self.0.each(|part| {
             let counter = part.cast::<u64>().wrapping_add(WHICH);
-            // SAFETY: The counter exists; a CPU may add to it meanwhile, in one instruction.
+            // SAFETY: The counter exists, as `WHICH` is below `N`. A CPU may add to it meanwhile,
+            // by one instruction.
             sum = sum.wrapping_add(unsafe { counter.read_volatile() });
         });
         sum
