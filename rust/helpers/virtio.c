@@ -36,7 +36,7 @@ __rust_helper void rust_helper_virtio_del_vqs(struct virtio_device *vdev)
 	vdev->config->del_vqs(vdev);
 }
 
-/* One buffer: first what the device reads, then what the device writes. */
+/* The device reads the first part of the buffer, and writes the second. */
 __rust_helper int rust_helper_virtqueue_add_buffer(struct virtqueue *vq,
 						   void *buffer,
 						   unsigned int readable,

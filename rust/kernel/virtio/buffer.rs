@@ -8,11 +8,11 @@ use crate::{
 };
 use zerocopy::Immutable;
 
-/// Memory of which the device reads the first part and writes the second, with what the driver
-/// keeps beside it.
+/// Memory of which the device reads the first part and writes the second, and what the driver keeps
+/// with it.
 ///
-/// The memory is an allocation of its own, so that it shares no cache line with anything else. A
-/// queue owns the whole buffer for as long as the device may use it.
+/// The memory is an allocation of its own, so it shares no cache line with anything else. A queue
+/// owns the whole buffer as long as the device may use it.
 ///
 /// # Invariants
 ///
@@ -21,14 +21,14 @@ pub struct Buffer<C> {
     memory: KVec<u8>,
     readable: usize,
     writable: usize,
-    /// What the driver keeps beside it.
+    /// What the driver keeps with the memory.
     pub context: C,
 }
 
 impl<C> Buffer<C> {
-    /// A buffer with room for `bytes`, all zero, of which the device uses nothing yet.
+    /// A buffer of `bytes` zero bytes. Both parts are empty.
     ///
-    /// Context: as `flags` say.
+    /// Context: may sleep if `flags` say so.
     ///
     /// # Errors
     ///
@@ -44,12 +44,11 @@ impl<C> Buffer<C> {
         Ok(KBox::new(buffer, flags)?)
     }
 
-    /// Makes `message` what the device reads, and the `reply` bytes behind it what the device
-    /// writes.
+    /// Lets the device read `message`, and write the `reply` bytes behind it.
     ///
     /// # Errors
     ///
-    /// [`ENOSPC`]: there is less room.
+    /// [`ENOSPC`]: the buffer is too small.
     pub fn prepare<M>(&mut self, message: &M, reply: usize) -> Result
     where
         M: IntoBytes + Immutable + ?Sized,
@@ -63,27 +62,27 @@ impl<C> Buffer<C> {
             .get_mut(..message.len())
             .ok_or(ENOSPC)?
             .copy_from_slice(message);
-        // INVARIANT: The sum was compared with the length and with `u32::MAX`.
+        // INVARIANT: The sum was compared with the memory's length and with `u32::MAX` above.
         self.readable = message.len();
         self.writable = reply;
         Ok(())
     }
 
-    /// What the device reads.
+    /// The part that the device reads.
     pub fn readable(&self) -> &[u8] {
         self.memory.get(..self.readable).unwrap_or(&[])
     }
 
-    /// What the device writes.
+    /// The part that the device writes.
     pub fn writable(&self) -> &[u8] {
         self.memory
             .get(self.readable..self.readable + self.writable)
             .unwrap_or(&[])
     }
 
-    /// Start of the memory, and the lengths of the two parts, for the C side.
+    /// The start of the memory and the lengths of the two parts, as the C side takes them.
     pub(super) fn as_raw_parts(&mut self) -> (*mut u8, u32, u32) {
-        // By the invariant both fit.
+        // By the type invariant, both lengths fit into a `u32`.
         (
             self.memory.as_mut_ptr(),
             self.readable as u32,

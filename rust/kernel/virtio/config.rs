@@ -11,18 +11,18 @@ use crate::{
 };
 use core::marker::PhantomData;
 
-/// The configuration space of one type of device.
+/// The layout of the configuration space of one type of device.
 ///
 /// # Safety
 ///
-/// `Self` must be the layout of the configuration space of a device whose type is
+/// `Self` must be the layout of the configuration space of devices of the type
 /// [`DEVICE`](Self::DEVICE).
 pub unsafe trait Layout {
-    /// The type of device.
+    /// The number of the device's type.
     const DEVICE: u32;
 }
 
-// SAFETY: By the UAPI header that is the layout of an IOMMU's configuration space.
+// SAFETY: The UAPI header says that this is the layout of an IOMMU's configuration space.
 unsafe impl Layout for uapi::virtio_iommu_config {
     const DEVICE: u32 = bindings::VIRTIO_ID_IOMMU;
 }
@@ -38,13 +38,13 @@ pub trait Field: private::Sealed + Copy {
 mod private {
     /// # Safety
     ///
-    /// Any bytes must be a value.
+    /// Any bytes must be a valid value.
     pub unsafe trait Sealed {}
 }
 
 macro_rules! fields {
     ($($number:ty),*) => {$(
-        // SAFETY: Any bytes are an integer.
+        // SAFETY: Any bytes are a valid integer.
         unsafe impl private::Sealed for $number {}
 
         impl Field for $number {
@@ -73,19 +73,18 @@ impl<'a, L: Layout> Config<'a, L> {
         }
     }
 
-    /// Reads the field at `offset`, a constant. A device may lack fields at the end that belong to
-    /// a feature which it has not: they are not to be read. The transport of PCI stops the kernel
-    /// then.
+    /// Reads the field at `offset`, which must be a constant. A device may lack fields at the end,
+    /// which belong to features that it does not have. The driver must not read them: the PCI
+    /// transport would stop the kernel.
     ///
     /// Context: may sleep.
     #[inline(always)]
     pub fn read<F: Field>(&self, offset: usize) -> F {
         build_assert!(offset + size_of::<F>() <= size_of::<L>());
         let mut value = F::ZERO;
-        // SAFETY: The device is valid, and has a configuration space of that layout:
-        // `Device::config` has compared its type with the layout's. The transport reads by the
-        // device's own functions, at an offset within the layout. The value has room for as many
-        // bytes as are read.
+        // SAFETY: The device is valid. Its configuration space has this layout, as `Device::config`
+        // has compared the types. The transport reads by the device's own functions, at an offset
+        // within the layout. `value` has room for as many bytes as are read.
         unsafe {
             bindings::virtio_read_config(
                 self.device.as_raw(),

@@ -27,19 +27,19 @@ use core::{
     }, //
 };
 
-/// A feature that device and driver can agree on, by its number.
+/// A feature that device and driver can agree on. It has a number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(transparent)]
 pub struct Feature(u32);
 
 impl Feature {
-    /// The device follows version 1 of the specification: all its numbers are little endian.
+    /// The device follows version 1 of the specification. All its numbers are little endian.
     pub const VERSION_1: Feature = Feature(bindings::VIRTIO_F_VERSION_1);
 
-    /// The feature with that number, a constant.
+    /// The feature of a number, which must be a constant.
     #[inline(always)]
     pub const fn new(number: u32) -> Feature {
-        // The kernel has room for no more.
+        // The kernel keeps that many bits.
         build_assert!(number < bindings::VIRTIO_FEATURES_BITS);
         Feature(number)
     }
@@ -49,7 +49,7 @@ impl Feature {
 ///
 /// # Invariants
 ///
-/// It is a valid `struct virtio_device`.
+/// The structure is a valid `struct virtio_device`.
 #[repr(transparent)]
 pub struct Device<Ctx: device::DeviceContext = device::Normal>(
     Opaque<bindings::virtio_device>,
@@ -65,8 +65,8 @@ impl<Ctx: device::DeviceContext> Device<Ctx> {
 impl Device<device::Bound> {
     /// Whether device and driver have agreed on a feature.
     pub fn has(&self, feature: Feature) -> bool {
-        // SAFETY: By the type invariant. The features of a device with a driver do not change; the
-        // number is one that there is room for.
+        // SAFETY: By the type invariant, the device is valid. Its features do not change while it
+        // has a driver. The number is within the feature bits.
         unsafe { bindings::virtio_test_bit(self.as_raw(), feature.0) }
     }
 
@@ -74,10 +74,9 @@ impl Device<device::Bound> {
     ///
     /// # Errors
     ///
-    /// [`ENODEV`]: the device is of another type, or of a time before version 1 of the
-    /// specification.
+    /// [`ENODEV`]: the device is of another type, or older than version 1 of the specification.
     pub fn config<L: Layout>(&self) -> Result<Config<'_, L>> {
-        // SAFETY: By the type invariant; the type of a device does not change.
+        // SAFETY: By the type invariant, the device is valid. Its type does not change.
         let kind = unsafe { (*self.as_raw()).id.device };
         if kind != L::DEVICE || !self.has(Feature::VERSION_1) {
             return Err(ENODEV);
@@ -85,11 +84,11 @@ impl Device<device::Bound> {
         Ok(Config::new(self))
     }
 
-    /// The device by which this one is reached, on PCI for instance.
+    /// The device through which this one is reached, such as a PCI function.
     pub fn parent(&self) -> Option<&device::Device<device::Bound>> {
-        // SAFETY: By the type invariant. A virtio device is registered by its parent's driver, and
-        // unregistered before that driver lets go of the parent, which is bound all the time
-        // therefore.
+        // SAFETY: By the type invariant, the device is valid. The parent's driver registers a
+        // virtio device, and unregisters it before it lets go of the parent. So the parent is
+        // bound.
         unsafe {
             let parent = (*self.as_raw()).dev.parent;
             (!parent.is_null())
@@ -99,36 +98,37 @@ impl Device<device::Bound> {
 }
 
 impl Device<device::Core<'_>> {
-    /// Opens the device's queues, in the order in which the specification numbers them. To be
-    /// called once.
+    /// Opens the device's queues, in the order of the specification. Must be called once only.
     ///
     /// Context: may sleep.
     ///
     /// # Errors
     ///
-    /// [`EBUSY`]: it was called before. [`ENOMEM`], or what the transport answers.
+    /// [`EBUSY`]: it was called before. [`ENOMEM`], or the transport's error.
     pub fn find_queues<const N: usize>(&self, queues: [QueueRef; N]) -> Result {
-        // SAFETY: By the type invariant; the driver is being probed, and no other has the pointer:
-        // the adapter has cleared it.
+        // SAFETY: By the type invariant, the device is valid. The driver is being probed, and
+        // nobody else uses the pointer, which the adapter has cleared before.
         if !unsafe { (*self.as_raw()).priv_.is_null() } {
             return Err(EBUSY);
         }
         let set = KBox::new(queue::Set::new(queues)?, GFP_KERNEL)?;
-        // From now on the adapter frees it. Callbacks look for their queue there.
+        // From now on the adapter frees the set. Callbacks find their queue in it.
         let set = KBox::into_raw(set);
-        // SAFETY: As above. The set is valid until the adapter frees it, after the queues are gone.
+        // SAFETY: The device and the pointer are as above. The set is valid until the adapter frees
+        // it, which it does after the queues are deleted.
         unsafe {
             (*self.as_raw()).priv_ = set.cast();
             (*set).open(self.as_raw())
         }
     }
 
-    /// Tells the device that the driver is ready: its queues can be used while it is probed. The
-    /// core tells it afterwards anyway.
+    /// Tells the device that the driver is ready, so that the driver can use the queues while it
+    /// probes the device. Without this, the core tells the device after the probe.
     ///
     /// Context: may sleep.
     pub fn ready(&self) {
-        // SAFETY: By the type invariant, with a driver.
+        // SAFETY: By the type invariant, the device is valid. It has a driver, so its `config` is
+        // set.
         unsafe {
             let get_status = (*(*self.as_raw()).config).get_status;
             let is_ready = get_status.is_some_and(|get| {
@@ -142,33 +142,32 @@ impl Device<device::Core<'_>> {
 }
 
 impl Device<device::CoreInternal<'_>> {
-    /// The device gets a driver, and has no queues yet.
+    /// Prepares the device for a driver: it has no queues yet.
     pub(super) fn begin(&self) {
-        // SAFETY: By the type invariant; the pointer is the driver's, and the driver is being
-        // probed.
+        // SAFETY: By the type invariant, the device is valid. The pointer belongs to the driver,
+        // which is about to be probed.
         unsafe { (*self.as_raw()).priv_ = ptr::null_mut() };
     }
 
-    /// Closes all queues, resets the device and gives their memory back.
+    /// Closes all queues, resets the device, and frees the queues.
     ///
     /// Context: may sleep.
     pub(super) fn end(&self) {
         let raw = self.as_raw();
-        // SAFETY: By the type invariant; `begin` was called, since when only `find_queues` has
-        // written the pointer.
+        // SAFETY: By the type invariant, the device is valid. `begin` has set the pointer, and only
+        // `find_queues` has written it since.
         let set = unsafe { (*raw).priv_.cast::<queue::Set>() };
-        // SAFETY: A set is valid until it is freed below.
+        // SAFETY: The pointer is null, or the set is valid until it is freed below.
         if let Some(set) = unsafe { set.as_ref() } {
             set.close();
         }
-        // SAFETY: The device has a driver. Nobody kicks a queue any more: all are closed.
+        // SAFETY: The device has a driver. All queues are closed, so nobody kicks one.
         unsafe { bindings::virtio_reset_device(raw) };
         if set.is_null() {
             return;
         }
-        // SAFETY: The set is valid until it is freed, and comes from a box. The device is reset,
-        // and its queues are closed. Once they are deleted, no callback can look for the set any
-        // more.
+        // SAFETY: The set comes from a box, and is valid until it is freed here. The device is
+        // reset, and its queues are closed. After they are deleted, no callback looks for the set.
         unsafe {
             (*set).delete(raw);
             (*raw).priv_ = ptr::null_mut();
@@ -177,8 +176,8 @@ impl Device<device::CoreInternal<'_>> {
     }
 }
 
-// SAFETY: `Device` is a transparent wrapper of `struct virtio_device`, which holds a
-// `struct device` at that offset.
+// SAFETY: `Device` is a transparent wrapper of `struct virtio_device`, which has its
+// `struct device` at this offset.
 unsafe impl<Ctx: device::DeviceContext> device::AsBusDevice<Ctx> for Device<Ctx> {
     const OFFSET: usize = offset_of!(bindings::virtio_device, dev);
 }
@@ -187,22 +186,22 @@ unsafe impl<Ctx: device::DeviceContext> device::AsBusDevice<Ctx> for Device<Ctx>
 kernel::impl_device_context_deref!(unsafe { Device });
 kernel::impl_device_context_into_aref!(Device);
 
-// SAFETY: A virtio device is reference-counted as the device in it is.
+// SAFETY: The `struct device` in a virtio device counts the references to both.
 unsafe impl crate::sync::aref::AlwaysRefCounted for Device {
     fn inc_ref(&self) {
-        // SAFETY: The reference shows that the count is not zero.
+        // SAFETY: The reference proves that the count is not zero.
         unsafe { bindings::get_device(self.as_ref().as_raw()) };
     }
 
     unsafe fn dec_ref(object: NonNull<Self>) {
-        // SAFETY: By the caller's promise the count is not zero.
+        // SAFETY: The caller promises that the count is not zero.
         unsafe { bindings::put_device(&raw mut (*object.as_ref().as_raw()).dev) }
     }
 }
 
 impl<Ctx: device::DeviceContext> AsRef<device::Device<Ctx>> for Device<Ctx> {
     fn as_ref(&self) -> &device::Device<Ctx> {
-        // SAFETY: By the type invariant the device in it is valid.
+        // SAFETY: By the type invariant, the `struct device` in the structure is valid.
         unsafe { device::Device::from_raw(&raw mut (*self.as_raw()).dev) }
     }
 }
@@ -211,5 +210,5 @@ impl<Ctx: device::DeviceContext> AsRef<device::Device<Ctx>> for Device<Ctx> {
 unsafe impl Send for Device {}
 // SAFETY: The methods of `Device` can be called in any thread.
 unsafe impl Sync for Device {}
-// SAFETY: As above; the context has no size.
+// SAFETY: As for `Device`. The context is a type without values.
 unsafe impl Sync for Device<device::Bound> {}

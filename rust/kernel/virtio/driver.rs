@@ -21,7 +21,7 @@ use crate::{
 };
 use core::mem::offset_of;
 
-/// A type of device.
+/// A type of device, for a driver's table.
 #[repr(transparent)]
 #[derive(Clone, Copy)]
 pub struct DeviceId(bindings::virtio_device_id);
@@ -30,7 +30,7 @@ impl DeviceId {
     /// An IOMMU.
     pub const IOMMU: DeviceId = DeviceId::new(bindings::VIRTIO_ID_IOMMU);
 
-    /// Devices of that type, of any vendor.
+    /// All devices of a type, of any vendor.
     pub const fn new(device: u32) -> DeviceId {
         DeviceId(bindings::virtio_device_id {
             device,
@@ -47,7 +47,7 @@ unsafe impl RawDeviceId for DeviceId {
 /// The types of device that a driver serves.
 pub type IdTable = &'static dyn crate::device_id::IdTable<DeviceId, ()>;
 
-/// Makes an [`IdTable`], with what loads the module when there is such a device.
+/// Makes an [`IdTable`]. The module is loaded when such a device appears.
 #[macro_export]
 macro_rules! virtio_device_table {
     ($table:ident, [$($id:expr),* $(,)?]) => {
@@ -57,7 +57,7 @@ macro_rules! virtio_device_table {
     };
 }
 
-/// Who may take the driver off a device.
+/// Who may unbind the driver from a device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unbinding {
     /// User space, in sysfs.
@@ -66,43 +66,43 @@ pub enum Unbinding {
     Refused,
 }
 
-/// What becomes of a device when the machine is switched off or restarted, or another kernel is
-/// started.
+/// What happens to a device when the machine is switched off or restarted, or when another kernel
+/// is started.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Shutdown {
     /// The core resets the device. Its queues are broken from then on.
     Reset,
-    /// The device goes on, and uses the buffers that it has. That is for a device which other
-    /// devices need for their DMA: they may be shut down later.
+    /// The device goes on, and uses the buffers that it has. This is for a device that other
+    /// devices need for their DMA, as these may be shut down later.
     GoesOn,
 }
 
 /// A virtio driver.
 pub trait Driver {
-    /// What the driver keeps for each device. It is dropped when the queues are closed and the
+    /// What the driver keeps for each device. It is dropped after the queues are closed and the
     /// device is reset.
     type Data<'bound>: Send + 'bound;
 
-    /// The types of device.
+    /// The types of device that the driver serves.
     const ID_TABLE: IdTable;
 
     /// The features that the driver knows.
     const FEATURES: &'static [Feature];
 
-    /// Whether user space may take the driver off a device.
+    /// Whether user space may unbind the driver from a device.
     const UNBINDING: Unbinding;
 
-    /// What becomes of a device at shutdown.
+    /// What happens to a device at shutdown.
     const SHUTDOWN: Shutdown;
 
-    /// There is a device. When this fails, its queues are closed, and it is reset.
+    /// Starts to serve a device. If this fails, its queues are closed, and the device is reset.
     ///
     /// Context: may sleep.
     fn probe<'bound>(
         device: &'bound Device<device::Core<'_>>,
     ) -> impl PinInit<Self::Data<'bound>, Error> + 'bound;
 
-    /// The driver is taken off the device, whose queues are still open.
+    /// Called before the driver is unbound from the device. The queues are still open.
     ///
     /// Context: may sleep.
     fn unbind<'bound>(device: &'bound Device<device::Core<'_>>, data: Pin<&Self::Data<'bound>>) {
@@ -113,23 +113,23 @@ pub trait Driver {
 /// Registers virtio drivers.
 pub struct Adapter<T: Driver>(T);
 
-// SAFETY: `struct virtio_driver` is a C type, which embeds a `struct device_driver` at that offset;
-// `T::Data` is what `probe_callback` stores.
+// SAFETY: `struct virtio_driver` is a C type with a `struct device_driver` at this offset.
+// `probe_callback` stores a `T::Data`.
 unsafe impl<T: Driver> driver::DriverLayout for Adapter<T> {
     type DriverType = bindings::virtio_driver;
     type DriverData<'bound> = T::Data<'bound>;
     const DEVICE_DRIVER_OFFSET: usize = offset_of!(Self::DriverType, driver);
 }
 
-// SAFETY: After `register` has succeeded, the driver can be unregistered.
+// SAFETY: When `register` has succeeded, the driver is registered and can be unregistered.
 unsafe impl<T: Driver> driver::RegistrationOps for Adapter<T> {
     unsafe fn register(
         driver: &Opaque<Self::DriverType>,
         name: &'static CStr,
         module: &'static ThisModule,
     ) -> Result {
-        // SAFETY: The structure is not registered yet: its fields can be set. `Feature` is a
-        // transparent wrapper of what the table holds.
+        // SAFETY: The structure is not registered yet, so its fields may be set. `Feature` is a
+        // transparent wrapper of the table's element type.
         unsafe {
             let raw = driver.get();
             (*raw).driver.name = name.as_char_ptr();
@@ -141,24 +141,25 @@ unsafe impl<T: Driver> driver::RegistrationOps for Adapter<T> {
             (*raw).remove = Some(Self::remove_callback);
             (*raw).freeze = Some(Self::freeze_callback);
             (*raw).shutdown = match T::SHUTDOWN {
-                // What the core does without a callback.
+                // Without a callback the core resets the device.
                 Shutdown::Reset => None,
                 Shutdown::GoesOn => Some(Self::go_on_callback),
             };
         }
-        // SAFETY: By the caller's promise the driver stays where it is until it is unregistered.
+        // SAFETY: The caller promises that the driver does not move until it is unregistered.
         to_result(unsafe { bindings::__register_virtio_driver(driver.get(), module.as_ptr()) })
     }
 
     unsafe fn unregister(driver: &Opaque<Self::DriverType>) {
-        // SAFETY: By the caller's promise it is registered.
+        // SAFETY: The caller promises that the driver is registered.
         unsafe { bindings::unregister_virtio_driver(driver.get()) }
     }
 }
 
 impl<T: Driver> Adapter<T> {
     extern "C" fn probe_callback(device: *mut bindings::virtio_device) -> c_int {
-        // SAFETY: The virtio bus passes a valid device, for the length of the callback.
+        // SAFETY: The virtio bus passes a device that is valid for the length of the callback.
+        // `Device` is a transparent wrapper of it.
         let device = unsafe { &*device.cast::<Device<device::CoreInternal<'_>>>() };
         device.begin();
         from_result(|| {
@@ -172,17 +173,18 @@ impl<T: Driver> Adapter<T> {
     }
 
     extern "C" fn remove_callback(device: *mut bindings::virtio_device) {
-        // SAFETY: The virtio bus passes a valid device, for the length of the callback.
+        // SAFETY: The virtio bus passes a device that is valid for the length of the callback.
+        // `Device` is a transparent wrapper of it.
         let device = unsafe { &*device.cast::<Device<device::CoreInternal<'_>>>() };
-        // SAFETY: The bus removes what was probed with success: `probe_callback` has stored the
-        // data.
+        // SAFETY: The bus removes only devices that were probed with success, so `probe_callback`
+        // has stored the data.
         let data = unsafe { device.as_ref().drvdata_borrow::<T::Data<'_>>() };
         T::unbind(device, data);
         device.end();
     }
 
-    /// The system does not sleep while the driver is bound: a device that was reset has lost its
-    /// queues, and no driver here opens them again.
+    /// Refuses to let the system sleep while the driver is bound. Sleep resets the device, which
+    /// then has no queues, and these abstractions cannot open them again.
     extern "C" fn freeze_callback(_device: *mut bindings::virtio_device) -> c_int {
         EOPNOTSUPP.to_errno()
     }

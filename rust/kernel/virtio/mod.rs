@@ -2,15 +2,15 @@
 
 //! Drivers of virtio devices.
 //!
-//! - [`driver`]: what a driver implements, and its registration;
-//! - [`device`]: a device: its features, its queues;
-//! - [`config`]: its configuration space;
+//! - [`driver`]: what a driver implements, and how it is registered;
+//! - [`device`]: a device, with its features and its queues;
+//! - [`config`]: a device's configuration space;
 //! - [`queue`]: a queue, with a lock;
-//! - [`buffer`]: what goes into a queue and comes back.
+//! - [`buffer`]: the memory that goes into a queue and comes back.
 //!
-//! A driver shares a [`queue::Queue`] with whomever it likes, for as long as it likes. The queue is
-//! open between [`device::Device::find_queues`] and the driver's removal from the device. Before
-//! and afterwards it refuses buffers. So nobody has to prove that a queue is not used too long.
+//! A driver may share a [`queue::Queue`] with anybody, for any time. The queue is open from
+//! [`device::Device::find_queues`] until the driver is unbound from the device. Before and after
+//! that it refuses buffers. So no driver has to prove that nobody uses a queue for too long.
 //!
 //! C headers: [`include/linux/virtio.h`](srctree/include/linux/virtio.h),
 //! [`include/linux/virtio_config.h`](srctree/include/linux/virtio_config.h)

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Queues.
+//! Queues of virtio devices.
 //!
-//! A [`Queue`] has a lock, under which buffers go in and come out and the driver's own state of the
-//! queue lies. What the device has not given back when the queue is deleted is dropped then.
+//! A [`Queue`] has a lock. It protects the queue itself, and the state that the driver keeps for
+//! it. Buffers that the device has not given back are dropped when the queue is deleted.
 
 use super::buffer::Buffer;
 use crate::{
@@ -29,10 +29,10 @@ use core::ptr;
 /// What a driver keeps for a queue, under the queue's lock.
 #[vtable]
 pub trait State: Sized + Send + Unpin + 'static {
-    /// What the driver keeps beside each buffer.
+    /// What the driver keeps with each buffer.
     type Context: Send + 'static;
 
-    /// The device has given buffers back, perhaps.
+    /// Called when the device may have given buffers back.
     ///
     /// Context: hard interrupt; the queue is not locked.
     fn notified(_queue: &Queue<Self>) {
@@ -44,13 +44,13 @@ pub trait State: Sized + Send + Unpin + 'static {
 ///
 /// # Invariants
 ///
-/// `raw` is null, or a queue that is not deleted.
+/// `raw` is null, or points to a queue that is not deleted.
 struct Inner<S> {
     raw: *mut bindings::virtqueue,
     own: S,
 }
 
-// SAFETY: A `struct virtqueue` belongs to no thread.
+// SAFETY: A `struct virtqueue` is not bound to a thread.
 unsafe impl<S: Send> Send for Inner<S> {}
 
 /// A queue.
@@ -83,7 +83,7 @@ impl<S: State> Queue<S> {
         )
     }
 
-    /// Takes the lock.
+    /// Locks the queue.
     ///
     /// Context: any but NMI.
     #[inline]
@@ -95,10 +95,10 @@ impl<S: State> Queue<S> {
 
     /// # Safety
     ///
-    /// To be called by the virtio core as a queue's callback only.
+    /// To be called by the virtio core only, as the callback of a queue.
     unsafe extern "C" fn callback(raw: *mut bindings::virtqueue) {
-        // SAFETY: The core passes a valid queue, whose device's pointer is to the set that holds
-        // it, as long as the queue is not deleted.
+        // SAFETY: The core passes a queue that is not deleted. So the device is valid, and its
+        // pointer is to the set that holds the queue.
         let (set, index) = unsafe {
             (
                 (*(*raw).vdev).priv_.cast::<Set>().as_ref(),
@@ -111,9 +111,10 @@ impl<S: State> Queue<S> {
     }
 }
 
-/// A buffer that a queue has refused, and why.
+/// A buffer that a queue has refused, and the reason.
 pub struct Refused<C> {
-    /// [`ENOSPC`]: the queue is full. [`ENODEV`]: it is not open. [`EIO`]: the device is broken.
+    /// [`ENOSPC`]: the queue is full. [`ENODEV`]: the queue is not open. [`EIO`]: the device is
+    /// broken.
     pub error: Error,
     /// The buffer.
     pub buffer: KBox<Buffer<C>>,
@@ -128,7 +129,7 @@ pub struct Answer<C> {
 }
 
 impl<C> Answer<C> {
-    /// What the device has written, as it says.
+    /// The bytes that the device says that it has written.
     pub fn written(&self) -> &[u8] {
         let writable = self.buffer.writable();
         writable.get(..self.written).unwrap_or(writable)
@@ -147,11 +148,11 @@ impl<S: State> Locked<'_, S> {
         &mut self.inner.own
     }
 
-    /// Gives a buffer to the device, which learns of it by [`Self::kick`].
+    /// Gives a buffer to the device. The device notices it after [`Self::kick`].
     ///
     /// # Errors
     ///
-    /// See [`Refused`]; [`EINVAL`] for a buffer of which the device uses nothing.
+    /// Those of [`Refused`]; [`EINVAL`] if both parts of the buffer are empty.
     pub fn add(&mut self, mut buffer: KBox<Buffer<S::Context>>) -> Result<(), Refused<S::Context>> {
         let raw = self.inner.raw;
         let (memory, readable, writable) = buffer.as_raw_parts();
@@ -164,15 +165,15 @@ impl<S: State> Locked<'_, S> {
             return Err(Refused { error, buffer });
         }
         let token = KBox::into_raw(buffer);
-        // SAFETY: By the invariant the queue is not deleted; the lock is held, which serialises its
-        // use. The memory is that of the buffer, which nobody touches until the queue gives the
-        // token back.
+        // SAFETY: By the type invariant, the queue is not deleted. The lock is held, which
+        // serialises its use. The memory is the buffer's, and nobody uses it until the queue gives
+        // the token back.
         let added = to_result(unsafe {
             bindings::virtqueue_add_buffer(raw, memory.cast(), readable, writable, token.cast())
         });
         added.map_err(|error| Refused {
             error,
-            // SAFETY: The token comes from a box, and the queue did not take it.
+            // SAFETY: The token comes from a box, and the queue has not taken it.
             buffer: unsafe { KBox::from_raw(token) },
         })
     }
@@ -181,58 +182,58 @@ impl<S: State> Locked<'_, S> {
     #[inline]
     pub fn kick(&mut self) {
         if !self.inner.raw.is_null() {
-            // A device that cannot be told is broken: `is_broken` says so.
-            // SAFETY: By the invariant the queue is not deleted; the lock is held.
+            // If the device cannot be told, it is broken, as `is_broken` says.
+            // SAFETY: By the type invariant, the queue is not deleted. The lock is held.
             unsafe { bindings::virtqueue_kick(self.inner.raw) };
         }
     }
 
-    /// Takes a buffer that the device has given back.
+    /// Takes a buffer that the device has given back, if there is one.
     #[inline]
     pub fn take(&mut self) -> Option<Answer<S::Context>> {
         if self.inner.raw.is_null() {
             return None;
         }
         let mut written = 0;
-        // SAFETY: By the invariant the queue is not deleted; the lock is held.
+        // SAFETY: By the type invariant, the queue is not deleted. The lock is held.
         let token = unsafe { bindings::virtqueue_get_buf(self.inner.raw, &mut written) };
         (!token.is_null()).then(|| Answer {
-            // SAFETY: The queue gives back what `add` has given it, once. The device is done with
-            // it.
+            // SAFETY: The token is one that `add` has given to the queue, which gives it back once.
+            // The device no longer uses the buffer.
             buffer: unsafe { KBox::from_raw(token.cast()) },
             written: written as usize,
         })
     }
 
-    /// Expects nothing of the device any more: the queue is broken from now on.
+    /// Marks the queue as broken, so that nobody expects anything of the device.
     pub fn give_up(&mut self) {
         if !self.inner.raw.is_null() {
-            // SAFETY: By the invariant the queue is not deleted; the lock is held.
+            // SAFETY: By the type invariant, the queue is not deleted. The lock is held.
             unsafe { bindings::__virtqueue_break(self.inner.raw) };
         }
     }
 
-    /// Whether nothing will be given back any more: the device is broken, or the queue is not open.
+    /// Whether the device will give nothing back: the device is broken, or the queue is not open.
     pub fn is_broken(&self) -> bool {
         let raw = self.inner.raw;
-        // SAFETY: By the invariant the queue is not deleted.
+        // SAFETY: By the type invariant, the queue is not deleted.
         raw.is_null() || unsafe { bindings::virtqueue_is_broken(raw) }
     }
 
-    /// How many descriptors the queue has left. Each part of a buffer takes one; the parts of a
-    /// buffer with two take one together if the device knows indirect descriptors and there is
+    /// How many descriptors are free. A buffer takes one for each part that is not empty. A buffer
+    /// with two such parts takes only one if the device supports indirect descriptors and there is
     /// memory for them.
     pub fn room(&self) -> usize {
         let raw = self.inner.raw;
         if raw.is_null() {
             return 0;
         }
-        // SAFETY: By the invariant the queue is not deleted; the lock is held.
+        // SAFETY: By the type invariant, the queue is not deleted. The lock is held.
         unsafe { (*raw).num_free as usize }
     }
 }
 
-/// A queue of any kind, to be opened.
+/// A queue of any type, which is to be opened.
 pub struct QueueRef(Arc<dyn Openable>);
 
 impl<S: State> From<Arc<Queue<S>>> for QueueRef {
@@ -241,27 +242,28 @@ impl<S: State> From<Arc<Queue<S>>> for QueueRef {
     }
 }
 
-/// What a [`Set`] does to its queues.
+/// What a [`Set`] does with its queues.
 trait Openable: Send + Sync {
-    /// Name and callback.
+    /// The queue's name and callback, for the transport.
     fn info(&self) -> bindings::virtqueue_info;
 
-    /// Opens the queue, or closes it, with null.
+    /// Opens the queue with a C queue, or closes it with null.
     ///
     /// # Safety
     ///
-    /// A queue must be valid, be nobody else's, and be of the device that [`Self::info`] was given
-    /// for. It must be closed before it is deleted.
+    /// A C queue must be valid, must not be used by anybody else, and must be one that the
+    /// transport has made from [`Self::info`]. It must not be deleted before the queue is closed.
     unsafe fn set(&self, raw: *mut bindings::virtqueue);
 
-    /// Drops what the device has not given back.
+    /// Drops the buffers that the device has not given back.
     ///
     /// # Safety
     ///
-    /// `raw` must be what was set before the queue was closed, and the device be reset.
+    /// `raw` must be the C queue that was set before the queue was closed. The device must have
+    /// been reset.
     unsafe fn drain(&self, raw: *mut bindings::virtqueue);
 
-    /// See [`State::notified`].
+    /// Calls [`State::notified`].
     fn notified(&self);
 }
 
@@ -279,19 +281,19 @@ impl<S: State> Openable for Queue<S> {
     }
 
     unsafe fn set(&self, raw: *mut bindings::virtqueue) {
-        // INVARIANT: By the caller's promise.
+        // INVARIANT: The caller promises that the queue is closed before `raw` is deleted.
         self.inner.lock().raw = raw;
     }
 
     unsafe fn drain(&self, raw: *mut bindings::virtqueue) {
         loop {
-            // SAFETY: By the caller's promise the queue is not deleted, and nobody else uses it.
+            // SAFETY: The caller promises a queue that is not deleted, and that nobody else uses.
             let token = unsafe { bindings::virtqueue_detach_unused_buf(raw) };
             if token.is_null() {
                 return;
             }
-            // SAFETY: The queue gives back what `add` has given it, once; a device that is reset
-            // does not use it.
+            // SAFETY: The token is one that `add` has given to the queue, which gives it back once.
+            // The device was reset, so it does not use the buffer.
             drop(unsafe { KBox::<Buffer<S::Context>>::from_raw(token.cast()) });
         }
     }
@@ -306,7 +308,8 @@ impl<S: State> Openable for Queue<S> {
 /// The queues of a device.
 pub(super) struct Set {
     queues: KVec<QueueRef>,
-    /// As the transport has made them; null before. Callbacks have the set meanwhile.
+    /// The queues that the transport has made; null before. They are atomic because callbacks may
+    /// use the set while it is opened.
     raw: KVec<Atomic<*mut bindings::virtqueue>>,
 }
 
@@ -323,19 +326,20 @@ impl Set {
         Ok(set)
     }
 
-    /// Has the transport make the queues, and opens them.
+    /// Lets the transport make the queues, and opens them.
     ///
     /// # Safety
     ///
-    /// `device` must be valid, have a driver and no queues; its pointer must be to the set, which
-    /// must stay where it is until the queues are deleted.
+    /// `device` must be valid, and must have a driver and no queues. Its pointer must be to the
+    /// set. The set must not move until the queues are deleted.
     pub(super) unsafe fn open(&self, device: *mut bindings::virtio_device) -> Result {
         let mut infos = KVec::with_capacity(self.queues.len(), GFP_KERNEL)?;
         let mut found = KVec::from_elem(ptr::null_mut(), self.queues.len(), GFP_KERNEL)?;
         for queue in &self.queues {
             infos.push(queue.0.info(), GFP_KERNEL)?;
         }
-        // SAFETY: By the caller's promise; both arrays have as many elements as there are queues.
+        // SAFETY: The caller promises a valid device without queues. Both arrays have an element
+        // for each queue.
         to_result(unsafe {
             bindings::virtio_find_vqs(
                 device,
@@ -346,7 +350,8 @@ impl Set {
         })?;
         for ((queue, slot), raw) in self.queues.iter().zip(&self.raw).zip(&found) {
             slot.store(*raw, Relaxed);
-            // SAFETY: The transport has just made it. `close` comes before `delete`.
+            // SAFETY: The transport has just made the queue for this device. `close` runs before
+            // `delete`.
             unsafe { queue.0.set(*raw) };
         }
         Ok(())
@@ -355,16 +360,16 @@ impl Set {
     /// Closes all queues.
     pub(super) fn close(&self) {
         for queue in &self.queues {
-            // SAFETY: Null closes a queue.
+            // SAFETY: Null only closes the queue.
             unsafe { queue.0.set(ptr::null_mut()) };
         }
     }
 
-    /// Takes all buffers out of the queues, and has the transport delete these.
+    /// Drops all buffers in the queues, and lets the transport delete the queues.
     ///
     /// # Safety
     ///
-    /// The queues must be closed, and their device, `device`, be reset.
+    /// The queues must be closed, and their device, `device`, must have been reset.
     pub(super) unsafe fn delete(&self, device: *mut bindings::virtio_device) {
         let mut is_open = false;
         for (queue, slot) in self.queues.iter().zip(&self.raw) {
@@ -373,11 +378,13 @@ impl Set {
                 continue;
             }
             is_open = true;
-            // SAFETY: The transport has made it for that queue; by the caller's promise.
+            // SAFETY: `open` has set this C queue. The caller promises that it is closed, and the
+            // device reset.
             unsafe { queue.0.drain(raw) };
         }
         if is_open {
-            // SAFETY: The device's queues are there, and nobody uses them: they are closed.
+            // SAFETY: The transport has made the device's queues. They are closed, so nobody uses
+            // them.
             unsafe { bindings::virtio_del_vqs(device) };
         }
     }
