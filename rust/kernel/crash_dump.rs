@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Kernels that run after a crash, to save what is left of the crashed one.
+//! Whether a kernel runs after a crash, to save what the crashed one has left.
 //!
 //! C header: [`include/linux/crash_dump.h`](srctree/include/linux/crash_dump.h)
 
 use crate::bindings;
 
-/// Whether this kernel was started by the crash of another one, whose memory and devices are as the
-/// crash left them. Other than a kernel that was started by a plain kexec.
+/// Whether this kernel was started by the crash of another one. Memory and devices are then as the
+/// crash has left them. This is false in a kernel that was started by a plain kexec.
 ///
 /// Context: any.
 ///
@@ -19,6 +19,6 @@ use crate::bindings;
 /// }
 /// ```
 pub fn is_kdump_kernel() -> bool {
-    // SAFETY: The function reads a number that is set before any driver runs.
+    // SAFETY: The function reads a number that is set before any driver runs, and does not change.
     unsafe { bindings::is_kdump_kernel() }
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Small integers to be handed out: the kernel's ID allocator.
+//! Allocation of small integers, by the kernel's ID allocator.
 //!
 //! C header: [`include/linux/idr.h`](srctree/include/linux/idr.h)
 
@@ -15,7 +15,7 @@ use core::ops::RangeInclusive;
 
 /// A set of numbers in use.
 ///
-/// It has a lock of its own. Numbers are at most [`Ida::LAST`].
+/// It has a lock of its own. The highest number is [`Ida::LAST`].
 ///
 /// # Examples
 ///
@@ -34,45 +34,45 @@ pub struct Ida {
     ida: Opaque<bindings::ida>,
 }
 
-// SAFETY: A `struct ida` belongs to no thread.
+// SAFETY: A `struct ida` is not bound to a thread.
 unsafe impl Send for Ida {}
-// SAFETY: Its functions take its lock.
+// SAFETY: The functions of a `struct ida` take its lock.
 unsafe impl Sync for Ida {}
 
 impl Ida {
-    /// The highest number there can be: `INT_MAX`.
+    /// The highest number, `INT_MAX`.
     pub const LAST: u32 = i32::MAX as u32;
 
     /// An empty set.
     pub fn new() -> impl PinInit<Self> {
         pin_init!(Self {
-            // SAFETY: The pointer is to memory for a `struct ida`, which stays where it is.
+            // SAFETY: The pointer is valid for a `struct ida`, which does not move afterwards.
             ida <- Opaque::ffi_init(|slot| unsafe { bindings::ida_init(slot) }),
         })
     }
 
     /// Takes the lowest number of `range` that is not in use.
     ///
-    /// Context: any but NMI; `flags` decide whether it may sleep.
+    /// Context: any but NMI; may sleep if `flags` say so.
     ///
     /// # Errors
     ///
-    /// [`ENOMEM`]; [`ENOSPC`] when all of `range` is in use, or it is empty.
+    /// [`ENOMEM`]; [`ENOSPC`] if all of `range` is in use, or `range` is empty.
     pub fn take(&self, range: RangeInclusive<u32>, flags: Flags) -> Result<u32> {
         let (first, last) = Ida::bounds(&range).ok_or(ENOSPC)?;
-        // SAFETY: The `struct ida` was initialised.
+        // SAFETY: The `struct ida` was initialised, and was not destroyed.
         let number =
             unsafe { bindings::ida_alloc_range(self.ida.get(), first, last, flags.as_raw()) };
         to_result(number)?;
-        // Not negative.
+        // `to_result` has refused negative numbers.
         Ok(number as u32)
     }
 
-    /// Gives a number back. One that is not in use makes the kernel warn.
+    /// Gives a number back. The kernel warns if the number is not in use.
     ///
     /// Context: any but NMI.
     pub fn give_back(&self, number: u32) {
-        // SAFETY: The `struct ida` was initialised.
+        // SAFETY: The `struct ida` was initialised, and was not destroyed.
         unsafe { bindings::ida_free(self.ida.get(), number) }
     }
 
@@ -81,12 +81,12 @@ impl Ida {
     /// Context: any but NMI.
     pub fn first_taken(&self, range: RangeInclusive<u32>) -> Option<u32> {
         let (first, last) = Ida::bounds(&range)?;
-        // SAFETY: The `struct ida` was initialised.
+        // SAFETY: The `struct ida` was initialised, and was not destroyed.
         let number = unsafe { bindings::ida_find_first_range(self.ida.get(), first, last) };
         u32::try_from(number).ok()
     }
 
-    /// First and last number of `range`, unless there is none.
+    /// The first and the last number of `range`; [`None`] if there is none.
     fn bounds(range: &RangeInclusive<u32>) -> Option<(u32, u32)> {
         let (first, last) = (*range.start(), (*range.end()).min(Ida::LAST));
         (first <= last).then_some((first, last))
@@ -96,7 +96,7 @@ impl Ida {
 #[pinned_drop]
 impl PinnedDrop for Ida {
     fn drop(self: Pin<&mut Self>) {
-        // SAFETY: The `struct ida` was initialised, and nobody uses it any more.
+        // SAFETY: The `struct ida` was initialised, and nobody uses it after this.
         unsafe { bindings::ida_destroy(self.ida.get()) }
     }
 }
@@ -105,7 +105,7 @@ impl PinnedDrop for Ida {
 mod tests {
     use super::*;
 
-    /// Numbers that the allocator keeps together.
+    /// How many numbers the allocator keeps in one chunk.
     const CHUNK: u32 = bindings::IDA_CHUNK_SIZE * u8::BITS;
 
     #[test]

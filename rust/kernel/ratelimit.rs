@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! A limit to how often something happens, messages mostly.
+//! A limit to how often something may happen. Mostly, that is a message.
 //!
 //! C header: [`include/linux/ratelimit.h`](srctree/include/linux/ratelimit.h)
 
@@ -10,7 +10,7 @@ use crate::{
     types::Opaque, //
 };
 
-/// A limit of the kernel's default: 10 in 5 seconds.
+/// A limit with the kernel's default: 10 times in 5 seconds.
 ///
 /// # Examples
 ///
@@ -29,28 +29,28 @@ pub struct RateLimit {
     state: Opaque<bindings::ratelimit_state>,
 }
 
-// SAFETY: The state belongs to no thread.
+// SAFETY: The state is not bound to a thread.
 unsafe impl Send for RateLimit {}
 // SAFETY: The state has a lock of its own, which the C function takes.
 unsafe impl Sync for RateLimit {}
 
 impl RateLimit {
-    /// A limit that nothing has come near to yet.
+    /// A new limit.
     pub fn new() -> impl PinInit<Self> {
         pin_init!(Self {
             state <- Opaque::ffi_init(|slot| {
-                // SAFETY: The pointer is to memory for the state, which stays where it is.
+                // SAFETY: The pointer is valid for the state, which does not move afterwards.
                 unsafe { bindings::ratelimit_default_init(slot) }
             }),
         })
     }
 
-    /// Whether it may happen once more. `name` is what the kernel calls those that may not, when it
-    /// reports how many there were.
+    /// Whether it may happen once more. The kernel reports from time to time how often it was not
+    /// allowed, and calls it `name` then.
     ///
     /// Context: any.
     pub fn allows(&self, name: &'static CStr) -> bool {
-        // SAFETY: The state was initialised, and stays where it is; the name is a string.
+        // SAFETY: The state was initialised, and does not move. The name is a C string.
         unsafe { bindings::___ratelimit(self.state.get(), name.as_char_ptr()) != 0 }
     }
 }

@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The lock under which a device is probed, removed and reset.
+//! The lock of a device, which is held while the device is probed, removed or reset.
 //!
 //! C header: [`include/linux/device.h`](srctree/include/linux/device.h)
 
 use super::Device;
 use crate::bindings;
 
-/// Calls `f` with the device's lock held: no driver is bound to the device or taken off it, and it
-/// is not reset, meanwhile.
+/// Calls `f` with the device's lock held. Meanwhile no driver is bound to the device or unbound
+/// from it, and the device is not reset.
 ///
-/// Not for callbacks that may be called with the lock held, as those of a bus or of the IOMMU core.
+/// Callbacks of a bus, or of the IOMMU core, may run with the lock held. They must not call this.
 ///
 /// Context: may sleep.
 ///
@@ -28,17 +28,17 @@ use crate::bindings;
 /// }
 /// ```
 pub fn with_locked<R>(dev: &Device, f: impl FnOnce() -> R) -> R {
-    /// Unlocks, whichever way `f` ends.
+    /// Unlocks the device when it is dropped.
     struct Unlock<'a>(&'a Device);
 
     impl Drop for Unlock<'_> {
         fn drop(&mut self) {
-            // SAFETY: The device is valid, and locked below.
+            // SAFETY: The device is valid, and `with_locked` has locked it.
             unsafe { bindings::device_unlock(self.0.as_raw()) };
         }
     }
 
-    // SAFETY: The device is valid.
+    // SAFETY: The device is valid. By this function's rule, the caller does not hold the lock.
     unsafe { bindings::device_lock(dev.as_raw()) };
     let _unlock = Unlock(dev);
     f()

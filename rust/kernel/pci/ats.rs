@@ -3,8 +3,9 @@
 //! Address Translation Services (ATS): a PCI device asks the IOMMU for translations, keeps them,
 //! and marks its requests as translated.
 //!
-//! While ATS is on, an IOMMU lets translated requests through as they are. So an IOMMU driver
-//! switches it on only behind a table, and off before that table goes out of force.
+//! While ATS is on, an IOMMU lets translated requests through without a check. So an IOMMU driver
+//! switches ATS on only while a table translates the device's DMA, and switches it off before that
+//! table stops doing so.
 //!
 //! C header: [`include/linux/pci-ats.h`](srctree/include/linux/pci-ats.h)
 
@@ -25,14 +26,14 @@ pub enum TranslationUnit {
     Size4K = 12,
 }
 
-/// Control of a device's ATS. Off at first.
+/// Control of a device's ATS, which is off at first.
 ///
-/// It is for the driver of the IOMMU that the device is behind: one for each device, from the time
-/// when that driver probes the device until it releases the device.
+/// This is for the driver of the IOMMU that the device is behind. There must be only one for each
+/// device, from the time the driver probes the device until it releases the device.
 ///
 /// # Invariants
 ///
-/// The function has the ATS capability and may use it.
+/// The function has the ATS capability, and the kernel lets it use that.
 ///
 /// # Examples
 ///
@@ -56,23 +57,24 @@ pub enum TranslationUnit {
 /// ```
 pub struct Ats {
     dev: ARef<Device>,
-    /// The device's register says off, its `struct pci_dev` still says on.
+    /// The device's register says that ATS is off, but its `struct pci_dev` still says that it is
+    /// on.
     silenced: bool,
 }
 
 impl Ats {
-    /// ATS of `dev`; [`None`] when it has none, is not trusted with it, or asks for translations of
-    /// addresses that are not page-aligned, which some IOMMUs do not understand.
+    /// ATS of `dev`. [`None`] if `dev` has none or is not trusted with it, or if it asks for
+    /// translations of addresses that are not page-aligned, which some IOMMUs do not understand.
     ///
     /// Context: any.
     pub fn of(dev: &Device) -> Option<Ats> {
-        // SAFETY: The device is valid; the second function reads a register of the capability that
+        // SAFETY: The device is valid. The second function reads a register of the capability that
         // the first one has found.
         let usable = unsafe {
             bindings::pci_ats_supported(dev.as_raw())
                 && bindings::pci_ats_page_aligned(dev.as_raw()) != 0
         };
-        // INVARIANT: The capability was found.
+        // INVARIANT: `pci_ats_supported` has found the capability, and lets the function use it.
         usable.then(|| Ats {
             dev: dev.into(),
             silenced: false,
@@ -83,78 +85,81 @@ impl Ats {
         self.dev.as_raw()
     }
 
-    /// Whether its `struct pci_dev` says that it is on.
+    /// Whether the device's `struct pci_dev` says that ATS is on.
     fn is_marked(&self) -> bool {
-        // SAFETY: The device is valid; only the one `Ats` of a device changes the bit.
+        // SAFETY: The device is valid. Only its one `Ats` changes the bit.
         unsafe { (*self.pdev()).ats_enabled() != 0 }
     }
 
-    /// Sets the unit of translation. To be called before the driver has probed the device: virtual
-    /// functions use the unit of their physical function, which may never switch its own ATS on.
+    /// Sets the unit of translation. An IOMMU driver calls this while it probes the device, because
+    /// virtual functions use the unit of their physical function, whose own ATS may never be
+    /// switched on.
     ///
     /// Context: may sleep.
     ///
     /// # Errors
     ///
-    /// [`EBUSY`]: it is on. [`EINVAL`]: the device does not take the unit.
+    /// [`EBUSY`]: ATS is on. [`EINVAL`]: the device does not support the unit.
     pub fn prepare(&mut self, unit: TranslationUnit) -> Result {
         if self.is_marked() {
             return Err(EBUSY);
         }
-        // SAFETY: By the type invariant; ATS is off.
+        // SAFETY: By the type invariant, the device has the capability. ATS is off.
         to_result(unsafe { bindings::pci_prepare_ats(self.pdev(), unit as c_int) })
     }
 
-    /// Switches it on; nothing happens when it is on.
+    /// Switches ATS on. Does nothing if it is on.
     ///
-    /// Context: process, with the changes of the device's translation serialised, or with the
-    /// device's lock. Does not sleep.
+    /// Context: process, does not sleep. The changes of the device's translation must be
+    /// serialised, or the device's lock be held.
     ///
     /// # Errors
     ///
-    /// [`EINVAL`]: a virtual function whose physical function uses another unit.
+    /// [`EINVAL`]: the device is a virtual function, whose physical function uses another unit.
     pub fn switch_on(&mut self, unit: TranslationUnit) -> Result {
         if self.silenced {
             self.switch_off();
         } else if self.is_marked() {
             return Ok(());
         }
-        // SAFETY: By the type invariant; ATS is off.
+        // SAFETY: By the type invariant, the device has the capability. ATS is off.
         to_result(unsafe { bindings::pci_enable_ats(self.pdev(), unit as c_int) })
     }
 
-    /// Switches it off. Whether the device could use it.
+    /// Switches ATS off. Returns whether the device could use it before.
     ///
     /// Context: as for [`Self::switch_on`].
     pub fn switch_off(&mut self) -> bool {
         let was_silenced = mem::take(&mut self.silenced);
         let was_marked = self.is_marked();
         if was_marked {
-            // SAFETY: By the type invariant; ATS is on, or its register says off.
+            // SAFETY: By the type invariant, the device has the capability. Its `struct pci_dev`
+            // says that ATS is on, as the function expects.
             unsafe { bindings::pci_disable_ats(self.pdev()) };
         }
         was_marked && !was_silenced
     }
 
-    /// Whether [`Self::silence`] was the last that was done.
+    /// Whether [`Self::silence`] was called last.
     ///
     /// Context: any.
     pub fn is_silenced(&self) -> bool {
         self.silenced
     }
 
-    /// Keeps the device from using it, by its register alone: the bits of `struct pci_dev` share
-    /// words with others, which a driver may be writing. The next [`Self::switch_off`] or
-    /// [`Self::switch_on`] puts the bits right. Whether there is anything to be put right.
+    /// Keeps the device from using ATS, by the device's register alone. The bits of
+    /// `struct pci_dev` stay as they are, because they share words with other bits, which a driver
+    /// may be writing. The next [`Self::switch_off`] or [`Self::switch_on`] corrects them. Returns
+    /// whether they need that.
     ///
     /// Context: any.
     pub fn silence(&mut self) -> bool {
         if self.is_marked() && !self.silenced {
             self.silenced = true;
             let mut control = 0;
-            // SAFETY: By the type invariant the device is valid and has the capability. Nobody but
-            // the one `Ats` of a device writes the register, except after a reset, which restores
-            // it.
+            // SAFETY: By the type invariant, the device is valid and has the capability. Nobody but
+            // the one `Ats` of a device writes the register. Only a reset does, too, and that
+            // restores the register.
             unsafe {
                 let register =
                     c_int::from((*self.pdev()).ats_cap) + bindings::PCI_ATS_CTRL as c_int;

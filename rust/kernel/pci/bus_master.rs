@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Whether a function may do DMA as far as it is up to the function, and the last resort when an
-//! IOMMU does not obey. For drivers of IOMMUs; drivers of devices have [`Device::set_master`].
+//! A function's own permission to do DMA. An IOMMU driver takes it away as a last resort, when the
+//! IOMMU does not block the function. Drivers of devices have [`Device::set_master`].
 //!
 //! C header: [`include/linux/pci.h`](srctree/include/linux/pci.h)
 
@@ -14,8 +14,8 @@ use crate::{
 const REGISTER: c_int = bindings::PCI_COMMAND as c_int;
 const MASTER: u16 = bindings::PCI_COMMAND_MASTER as u16;
 
-/// Whether a function may be mastering the bus, as its command register has it. Of one that is gone
-/// the register has all bits set.
+/// Whether a function may be mastering the bus, by its command register. All bits of the register
+/// are set when the function is gone.
 ///
 /// Context: any.
 ///
@@ -38,19 +38,18 @@ pub fn is_on(dev: &Device) -> bool {
     command(dev) & MASTER != 0
 }
 
-/// Keeps a function from mastering the bus. Nothing keeps the function's driver from switching that
-/// on again.
+/// Keeps a function from mastering the bus. The function's driver can allow it again at any time.
 ///
-/// Context: process, with the changes of the device's translation serialised, or with the device's
-/// lock. Does not sleep.
+/// Context: process, does not sleep. The changes of the device's translation must be serialised, or
+/// the device's lock be held.
 pub fn stop(dev: &Device) {
-    // SAFETY: The device is valid; the function only accesses its command register, and notes what
-    // it did.
+    // SAFETY: The device is valid. The function only writes its command register, and notes that in
+    // the `struct pci_dev`.
     unsafe { bindings::pci_clear_master(dev.as_raw()) };
 }
 
-/// As [`stop`], by the command register alone: the bits of `struct pci_dev` share words with
-/// others, which a driver may be writing. [`stop`] puts the bits right.
+/// As [`stop`], but by the command register alone. The bits of `struct pci_dev` stay as they are,
+/// because they share words with other bits, which a driver may be writing. [`stop`] corrects them.
 ///
 /// Context: any.
 pub fn stop_at_once(dev: &Device) {
@@ -58,7 +57,7 @@ pub fn stop_at_once(dev: &Device) {
     unsafe { bindings::pci_write_config_word(dev.as_raw(), REGISTER, command(dev) & !MASTER) };
 }
 
-/// The command register.
+/// Reads the command register.
 fn command(dev: &Device) -> u16 {
     let mut command = 0;
     // SAFETY: The device is valid, and every PCI function has the register.

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Requester ids of a function's DMA, as the function and the bridges above it make them. For
-//! drivers of IOMMUs, which tell devices apart by these.
+//! The requester ids of a function's DMA, as the function and the bridges above it produce them.
+//! IOMMU drivers tell devices apart by these ids.
 //!
 //! C header: [`include/linux/pci.h`](srctree/include/linux/pci.h)
 
@@ -19,22 +19,23 @@ use crate::{
     prelude::*, //
 };
 
-/// What is called for each id, and has failed, perhaps.
+/// The closure that is called for each id.
 struct Visitor<F>(F);
 
-/// Calls `f` for each requester id by which DMA of the function may come, beginning with the
-/// function's own, and then up the bridges; with the function, or bridge, that makes it. Of a
-/// function behind VMD, the first one is that of VMD's endpoint. Stops when `f` fails.
+/// Calls `f` for each requester id with which DMA of the function may reach the IOMMU. The first id
+/// is the function's own; the ids that bridges give follow, on the way up. `f` gets the function or
+/// bridge that gives the id, and the id. For a function behind VMD, the first id is that of VMD's
+/// endpoint. Stops when `f` fails.
 ///
-/// Context: that of `f`; the device must not be unplugged meanwhile.
+/// Context: as `f` needs. The device must not be unplugged meanwhile.
 ///
 /// # Errors
 ///
-/// That of `f`.
+/// The error of `f`.
 pub fn for_each<F: FnMut(&Device, u16) -> Result>(pdev: &Device, f: F) -> Result {
     let mut visitor = Visitor(f);
-    // SAFETY: The device is valid, and so are the bridges above it as long as it is there. The
-    // callback is that of the visitor's type, which outlives the call.
+    // SAFETY: The device is valid, and so are the bridges above it as long as it is plugged in. The
+    // callback expects the visitor's type, and the visitor outlives the call.
     to_result(unsafe {
         bindings::pci_for_each_dma_alias(
             pdev.as_raw(),
@@ -46,13 +47,13 @@ pub fn for_each<F: FnMut(&Device, u16) -> Result>(pdev: &Device, f: F) -> Result
 
 /// # Safety
 ///
-/// `pdev` must be valid, and `visitor` be a [`Visitor<F>`] that nobody else uses.
+/// `pdev` must be valid, and `visitor` must be a [`Visitor<F>`] that nobody else uses.
 unsafe extern "C" fn visit<F: FnMut(&Device, u16) -> Result>(
     pdev: *mut bindings::pci_dev,
     alias: u16,
     visitor: *mut c_void,
 ) -> c_int {
-    // SAFETY: By the caller's promise; a `Device` is transparent.
+    // SAFETY: The caller promises both. A `Device` is a transparent wrapper.
     let (pdev, visitor) = unsafe {
         (
             &*pdev.cast_const().cast::<Device>(),
@@ -62,27 +63,28 @@ unsafe extern "C" fn visit<F: FnMut(&Device, u16) -> Result>(
     from_result(|| (visitor.0)(pdev, alias).map(|()| 0))
 }
 
-/// The number of the function's PCI domain. Behind VMD it is one that the kernel made up, above
-/// 0xffff: it tells nothing about requester ids, which are those of VMD's endpoint.
+/// The number of the function's PCI domain. For a function behind VMD the kernel has made the
+/// number up, above 0xffff. It says nothing about requester ids then, as these are those of VMD's
+/// endpoint.
 ///
 /// Context: any.
 pub fn segment(pdev: &Device) -> i32 {
-    // SAFETY: The device is valid, and keeps its bus.
+    // SAFETY: The device is valid, and keeps its bus alive.
     unsafe { bindings::pci_domain_nr((*pdev.as_raw()).bus) }
 }
 
-/// The secondary and the subordinate bus of a bridge whose secondary bus runs in PCI-X mode;
-/// [`None`] for another bridge, and for what is none.
+/// The secondary and the subordinate bus of a bridge whose secondary bus runs in PCI-X mode.
+/// [`None`] for any other bridge or function.
 ///
 /// Context: any.
 pub fn pcix_buses(bridge: &Device) -> Option<(u8, u8)> {
-    // Bits 8:6 of the secondary status register: 0 for conventional PCI (PCI Express to PCI/PCI-X
-    // Bridge Specification, 5.2.2.1.3).
+    // Bits 8:6 of the secondary status register are 0 in conventional PCI mode (PCI Express to
+    // PCI/PCI-X Bridge Specification, 5.2.2.1.3).
     const FREQUENCY: u16 = bindings::PCI_X_SSTATUS_FREQ as u16;
     let raw = bridge.as_raw();
-    // SAFETY: The device is valid; the functions only read its configuration space.
+    // SAFETY: The device is valid. The functions only read its configuration space.
     unsafe {
-        // Bits 6:0 are the layout of the header.
+        // Bits 6:0 say which layout the header has.
         if (*raw).hdr_type & 0x7f != bindings::PCI_HEADER_TYPE_BRIDGE as u8 {
             return None;
         }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Platform devices that code makes, instead of firmware.
+//! Platform devices that code creates, instead of firmware.
 //!
 //! C header: [`include/linux/platform_device.h`](srctree/include/linux/platform_device.h)
 
@@ -16,12 +16,12 @@ use core::ptr::{
     NonNull, //
 };
 
-/// How the devices of one name are told apart.
+/// How devices of the same name are told apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Id {
-    /// There is only one.
+    /// There is only one such device.
     Only,
-    /// By number, not above `INT_MAX`.
+    /// Each has a number, `INT_MAX` at most.
     Number(u32),
 }
 
@@ -37,13 +37,13 @@ impl Id {
 /// A property of a device, as firmware would describe it.
 #[derive(Clone, Copy)]
 pub struct Property<'a> {
-    /// Its name.
+    /// The property's name.
     pub name: &'a CStr,
-    /// Its value.
+    /// The property's value.
     pub value: u32,
 }
 
-/// A platform device with a firmware node of its own, which is taken away when this is dropped.
+/// A platform device with a firmware node of its own. Dropping it removes the device.
 ///
 /// # Invariants
 ///
@@ -72,41 +72,40 @@ pub struct OwnedDevice {
 
 // SAFETY: A platform device is not bound to a thread.
 unsafe impl Send for OwnedDevice {}
-// SAFETY: Only its `struct device` can be reached, which threads may share.
+// SAFETY: A shared reference gives access to the `struct device` only, which threads may share.
 unsafe impl Sync for OwnedDevice {}
 
 impl OwnedDevice {
-    /// Makes a device, and adds it to the system when `prepare` has done with it what is to be done
-    /// before.
+    /// Creates a device, lets `prepare` set it up, and adds it to the system.
     ///
     /// Context: may sleep.
     ///
     /// # Errors
     ///
-    /// [`EINVAL`]: the number is too high. [`ENOMEM`]; [`EEXIST`]: there is such a device; the
-    /// error of `prepare`.
+    /// [`EINVAL`]: the number is too high. [`EEXIST`]: there is such a device already. [`ENOMEM`],
+    /// or the error of `prepare`.
     pub fn new(
         name: &CStr,
         id: Id,
         properties: &[Property<'_>],
         prepare: impl FnOnce(&device::Device) -> Result,
     ) -> Result<OwnedDevice> {
-        // SAFETY: The function copies the name.
+        // SAFETY: The name is a C string, which the function copies.
         let pdev = unsafe { bindings::platform_device_alloc(name.as_char_ptr(), id.as_raw()?) };
         let pdev = NonNull::new(pdev).ok_or(ENOMEM)?;
         let add = || -> Result {
             Self::describe(pdev, properties)?;
-            // SAFETY: The device is initialised, and lives while it is prepared.
+            // SAFETY: The device is initialised, and lives longer than the call.
             prepare(unsafe { device::Device::from_raw(&raw mut (*pdev.as_ptr()).dev) })?;
-            // SAFETY: The device was allocated above, and not added yet.
+            // SAFETY: The device was allocated above, and was not added yet.
             to_result(unsafe { bindings::platform_device_add(pdev.as_ptr()) })
         };
         if let Err(error) = add() {
-            // SAFETY: The reference is that of the allocation; the device was not added.
+            // SAFETY: This drops the reference from the allocation. The device was not added.
             unsafe { bindings::platform_device_put(pdev.as_ptr()) };
             return Err(error);
         }
-        // INVARIANT: It was added.
+        // INVARIANT: The device was added above.
         Ok(OwnedDevice { pdev })
     }
 
@@ -124,10 +123,10 @@ impl OwnedDevice {
             entry.__bindgen_anon_1.value.u32_data = [property.value, 0];
             entries.push(entry, GFP_KERNEL)?;
         }
-        // The end of the list.
+        // An empty entry ends the list.
         entries.push(pin_init::zeroed(), GFP_KERNEL)?;
-        // SAFETY: The device is initialised. The function copies the properties, whose end is
-        // marked.
+        // SAFETY: The device is initialised. The function copies the properties, up to the empty
+        // entry.
         to_result(unsafe {
             bindings::device_create_managed_software_node(
                 &raw mut (*pdev.as_ptr()).dev,
@@ -146,7 +145,7 @@ impl OwnedDevice {
 
 impl Drop for OwnedDevice {
     fn drop(&mut self) {
-        // SAFETY: By the type invariant.
+        // SAFETY: By the type invariant, the device was added, and was not unregistered yet.
         unsafe { bindings::platform_device_unregister(self.pdev.as_ptr()) };
     }
 }
