@@ -2,12 +2,13 @@
 
 //! Registry of the logical device ids of Hyper-V's PCI buses.
 //!
-//! `pci-hyperv` knows, from a bus's VMBus instance GUID, how the hypervisor names the functions on
-//! that bus; an IOMMU driver needs the name and knows only the PCI device. The two meet here: one
-//! entry per PCI domain, from before the bus is scanned until after its root bus is gone.
+//! `pci-hyperv` derives from a bus's VMBus instance GUID how the hypervisor names the functions on
+//! that bus. An IOMMU driver needs that name, but knows only the PCI device. So `pci-hyperv`
+//! registers an entry for each PCI domain before it scans the bus, and removes the entry after the
+//! root bus is gone.
 //!
-//! The registry is built in, as IOMMU drivers are; `pci-hyperv` may be a module. Nothing of VMBus
-//! crosses the interface, only integers.
+//! The registry is built in, as IOMMU drivers are; `pci-hyperv` may be a module. Only integers
+//! cross the interface, nothing of VMBus.
 
 use kernel::{
     error::from_result,
@@ -30,11 +31,11 @@ const __LOG_PREFIX: &[u8] = b"hv_pci_dev_id\0";
 struct DomainNumber(u32);
 
 impl DomainNumber {
-    /// The number as the C side has it.
+    /// The number, as the C side passes it.
     ///
     /// # Errors
     ///
-    /// [`EINVAL`] when negative.
+    /// [`EINVAL`] if the number is negative.
     fn new(number: c_int) -> Result<DomainNumber> {
         Ok(DomainNumber(number.try_into().map_err(|_| EINVAL)?))
     }
@@ -46,16 +47,16 @@ impl fmt::Display for DomainNumber {
     }
 }
 
-/// The upper bits of the logical device ids of a bus; the low three are the function's.
+/// The upper bits of the logical device ids of a bus. The low three bits are the function's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Prefix(u32);
 
 impl Prefix {
-    /// The prefix as the C side has it.
+    /// The prefix, as the C side passes it.
     ///
     /// # Errors
     ///
-    /// [`EINVAL`] when one of the low three bits is set.
+    /// [`EINVAL`] if one of the low three bits is set.
     fn new(prefix: u32) -> Result<Prefix> {
         if prefix & 0x7 != 0 {
             return Err(EINVAL);
@@ -66,7 +67,7 @@ impl Prefix {
 
 /// The entries.
 struct Registry {
-    /// Made with the first entry: a `static` cannot hold a tree from the beginning.
+    /// Made with the first entry, because a `static` cannot be initialised with a tree.
     prefixes: Option<RBTree<DomainNumber, Prefix>>,
 }
 
@@ -79,7 +80,7 @@ impl Registry {
     ///
     /// # Errors
     ///
-    /// [`EEXIST`]: there is one, which stays; [`ENOMEM`].
+    /// [`EEXIST`]: the domain has an entry, which stays as it is. [`ENOMEM`].
     fn insert(&mut self, domain: DomainNumber, prefix: Prefix) -> Result {
         let reservation = RBTreeNodeReservation::new(GFP_KERNEL)?;
         match self.prefixes.get_or_insert_with(RBTree::new).entry(domain) {
@@ -103,19 +104,19 @@ impl Registry {
 }
 
 global_lock! {
-    // SAFETY: `hv_pci_dev_id_init` initialises it, before any bus exists.
+    // SAFETY: `hv_pci_dev_id_init` initialises it once, before any bus exists.
     unsafe(uninit) static REGISTRY: Mutex<Registry> = Registry::new();
 }
 
-/// Sets the registry up; run once, at `core_initcall`. This cannot fail: a guest that has no memory
-/// to spare would lose all its vPCI buses, on hosts without an IOMMU, too.
+/// Sets the registry up, as a `core_initcall`. This cannot fail. If it could, a guest short of
+/// memory would lose all its vPCI buses, even on a host without an IOMMU.
 ///
 /// # Safety
 ///
-/// To be called once, before any other function of this file.
+/// Must be called once, before any other function of this file.
 #[export]
 pub unsafe extern "C" fn hv_pci_dev_id_init() -> c_int {
-    // SAFETY: An initcall runs once, and this one before anything that uses the registry.
+    // SAFETY: An initcall runs once. This one runs before anything that uses the registry.
     unsafe { REGISTRY.init() };
     0
 }
@@ -124,8 +125,8 @@ pub unsafe extern "C" fn hv_pci_dev_id_init() -> c_int {
 ///
 /// Context: may sleep.
 ///
-/// Returns 0, `-EEXIST` when the domain has an entry (which stays as it is), `-EINVAL` for a
-/// negative number or a prefix that is none, or `-ENOMEM`.
+/// Returns 0, `-EEXIST` if the domain has an entry (which stays as it is), `-EINVAL` for a negative
+/// number or a prefix whose low three bits are not 0, or `-ENOMEM`.
 ///
 /// # Safety
 ///
@@ -146,10 +147,10 @@ pub unsafe extern "C" fn hv_pci_register_dev_id(
     })
 }
 
-/// Removes the entry of a PCI domain; nothing happens when there is none.
+/// Removes the entry of a PCI domain. Does nothing if there is none.
 ///
-/// Context: may sleep. Only after all devices of the domain were released: releasing a device needs
-/// its id.
+/// Context: may sleep. All devices of the domain must have been released before, because the
+/// release of a device needs its id.
 ///
 /// # Safety
 ///
@@ -178,7 +179,7 @@ pub unsafe extern "C" fn hv_pci_lookup_dev_id(
     from_result(|| {
         let domain = DomainNumber::new(pci_domain_nr).map_err(|_| ENODEV)?;
         let prefix = REGISTRY.lock().get(domain).ok_or(ENODEV)?;
-        // SAFETY: By this function's own requirement.
+        // SAFETY: The caller promises that the pointer is valid for a write.
         unsafe { logical_dev_id_prefix.write(prefix.0) };
         Ok(0)
     })
@@ -234,7 +235,7 @@ mod tests {
 
     #[test]
     fn the_c_interface_agrees_with_the_table() {
-        // A number that no bus can have: pci-hyperv stops at 0xffff.
+        // No bus has this number, as pci-hyperv stops at 0xffff.
         const NUMBER: c_int = 0x7fff_0001;
         let lookup = || {
             let mut prefix = 0;
@@ -242,12 +243,12 @@ mod tests {
             let errno = unsafe { hv_pci_lookup_dev_id(NUMBER, &mut prefix) };
             (errno, prefix)
         };
-        // SAFETY: The function has no requirement.
+        // SAFETY: The function has no requirement beyond its types.
         let register = |number, prefix| unsafe { hv_pci_register_dev_id(number, prefix) };
         assert_eq!(lookup(), (ENODEV.to_errno(), 0));
         assert_eq!(register(NUMBER, 0xe7e7_6050), 0);
         assert_eq!(lookup(), (0, 0xe7e7_6050));
-        // SAFETY: The function has no requirement.
+        // SAFETY: The function has no requirement beyond its types.
         unsafe { hv_pci_unregister_dev_id(NUMBER) };
         assert_eq!(lookup(), (ENODEV.to_errno(), 0));
         assert_eq!(register(-1, 0), EINVAL.to_errno());

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * C side of the Rust registry of logical device ids: its symbols, for
- * pci-hyperv as a module, and its initcall, ahead of VMBus (subsys_initcall).
+ * C side of the Rust registry of logical device ids. Exports its symbols for
+ * pci-hyperv, which may be a module. Sets it up before VMBus, which starts at
+ * subsys_initcall.
  */
 
 #include <linux/export.h>
