@@ -54,13 +54,13 @@ use kernel::{
     }, //
 };
 
-/// What changes of a domain.
+/// The part of a domain that changes.
 struct State {
     mappings: Mappings,
-    /// Those that are in the domain. While there are none, the device does not know of the domain.
+    /// The endpoints in the domain. While there are none, the device does not know the domain.
     endpoints: KVec<Arc<EndpointIds>>,
-    /// The device may have mapped what should not be: all endpoints are blocked, and none is let
-    /// in.
+    /// The device may still map what it should have unmapped. All endpoints are blocked, and none
+    /// may enter.
     is_closed: bool,
 }
 
@@ -74,7 +74,7 @@ pub(crate) struct Shared {
     state: SpinLockIrq<State>,
 }
 
-/// First and last byte of some pages.
+/// The first and the last byte of some pages; [`None`] if there are none, or they do not fit.
 #[inline]
 fn range(first: Iova, page_bytes: usize, pages: usize) -> Option<(Iova, Iova)> {
     let bytes = page_bytes.checked_mul(pages)? as u64;
@@ -87,7 +87,7 @@ impl Shared {
         self.number.id()
     }
 
-    /// Makes room for one endpoint more.
+    /// Makes room for one more endpoint.
     ///
     /// # Errors
     ///
@@ -100,39 +100,39 @@ impl Shared {
         Ok(state.endpoints.reserve(1, GFP_ATOMIC)?)
     }
 
-    /// Has `attach` take endpoints out of the domain. Nothing is mapped or unmapped meanwhile:
-    /// until the device has taken them out they reach what is mapped, and afterwards the device
-    /// knows the domain no more, perhaps.
+    /// Lets `attach` take endpoints out of the domain, with the domain locked, so that nothing is
+    /// mapped or unmapped meanwhile. Until the device has taken them out, they reach what is
+    /// mapped. After that, the device may have forgotten the domain.
     ///
-    /// Endpoints that could not be taken out may be in the domain for ever. The device goes on
-    /// being told of unmaps, nothing is mapped any more, and the domain's number is given to no
-    /// other one.
+    /// Endpoints that `attach` could not take out may be in the domain for ever. The domain then
+    /// stays closed: nothing is mapped any more, but the device is still told of unmaps, and no
+    /// other domain gets the number.
     pub(super) fn leave(
         self: &Arc<Self>,
         ids: &Arc<EndpointIds>,
         attach: impl FnOnce() -> (Result, Left),
     ) -> Result {
         let mut state = self.state.lock();
-        // A device that is broken says so again at once.
+        // If this fails, the device is broken, and `attach` will fail, too.
         let _ = self.iommu.requests.sync();
         let (result, left) = attach();
         match left {
             Left::Certainly => state.endpoints.retain(|other| !Arc::ptr_eq(other, ids)),
             Left::PerhapsNot => {
                 state.is_closed = true;
-                // Whoever drops the last reference gives the number back.
+                // The number must never be given back, which dropping the last reference would do.
                 core::mem::forget(self.clone());
             }
         }
         result
     }
 
-    /// Notes endpoints that the device has put into the domain, and tells it what is mapped if it
-    /// did not know the domain before.
+    /// Notes endpoints that the device has put into the domain. If the device did not know the
+    /// domain before, tells it what is mapped.
     ///
     /// # Errors
     ///
-    /// The endpoints are blocked, or the device is broken.
+    /// The endpoints are blocked then, or the device is broken.
     pub(super) fn enter(&self, ids: &Arc<EndpointIds>) -> Result {
         let mut state = self.state.lock();
         let result = self.admit(&mut state, ids);
@@ -149,14 +149,14 @@ impl Shared {
         if state.endpoints.is_empty() {
             self.send_all(&state.mappings)?;
         }
-        // There is room for one.
+        // `make_room` has made room for one more.
         state
             .endpoints
             .push_within_capacity(ids.clone())
             .map_err(|_| ENOMEM)
     }
 
-    /// Tells the device of all mappings.
+    /// Tells the device of all mappings, and waits until it has taken them.
     fn send_all(&self, mappings: &Mappings) -> Result {
         for (last, mapping) in mappings.iter() {
             let map = Map::new(
@@ -184,7 +184,7 @@ impl Shared {
             phys: mapping.phys,
             flags: map_flags,
         };
-        // Dropped after the lock, if need be.
+        // Allocated before the lock is taken, and dropped after it, if the mapping is not made.
         let new = NewMapping::new(last, new, flags)?;
         let mut state = self.state.lock();
         if state.is_closed {
@@ -195,7 +195,7 @@ impl Shared {
             self.iommu.requests.add(&map, Change::Map, &self.refusals)?;
         }
         state.mappings.insert(new);
-        // `range` has seen that this does not overflow.
+        // `range` has checked that this does not overflow.
         Ok(mapping.page_bytes.wrapping_mul(mapping.pages))
     }
 
@@ -211,7 +211,7 @@ impl Shared {
                 .requests
                 .add(&unmap, Change::Unmap, &self.refusals);
             if added.is_err() {
-                // The flush closes the domain.
+                // This makes the next flush close the domain.
                 self.refusals.note(Change::Unmap, &[]);
             }
         }
@@ -220,7 +220,8 @@ impl Shared {
             .checked_add(1)
     }
 
-    /// Waits until all that was unmapped is out of reach.
+    /// Waits until no endpoint reaches what was unmapped. If the device fails to unmap, closes the
+    /// domain.
     #[inline]
     fn settle(&self) {
         let synced = self.iommu.requests.sync();
@@ -229,7 +230,7 @@ impl Shared {
         }
     }
 
-    /// Blocks all endpoints, and lets none in any more.
+    /// Blocks all endpoints, and lets no other in.
     #[cold]
     fn close(&self) {
         let mut state = self.state.lock();
@@ -243,12 +244,12 @@ impl Shared {
             "domain {number}: the device did not unmap; {} devices are blocked\n",
             state.endpoints.len()
         );
-        // Of those that are not in the domain any more the device need not be told.
+        // Only endpoints that could not be blocked may still be in the domain.
         state.endpoints.retain(|ids| self.iommu.block(ids).is_err());
     }
 }
 
-/// The IOMMU core's part of a domain with mappings.
+/// A domain with mappings, as the IOMMU core holds it.
 pub(crate) struct Domain(Arc<Shared>);
 
 impl Domain {
@@ -258,7 +259,7 @@ impl Domain {
     ///
     /// # Errors
     ///
-    /// [`ENOMEM`]; [`ENOSPC`]: the device has no more.
+    /// [`ENOMEM`]; [`ENOSPC`]: the device has no more domains.
     pub(crate) fn allocate(iommu: &Arc<Iommu>) -> Result<NewDomain<VirtioIommu>> {
         let config = Config {
             aperture: iommu.report.aperture.clone(),
@@ -338,7 +339,8 @@ impl PagingDomain for Domain {
     }
 
     fn release(&self) {
-        // No endpoint is in it: the device has forgotten it. Its number can be another's then.
+        // No endpoint is in the domain, so the device has forgotten it. All requests about it must
+        // be answered before another domain gets its number.
         self.0.settle();
     }
 }

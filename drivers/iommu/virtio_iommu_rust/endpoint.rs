@@ -29,26 +29,26 @@ use kernel::{
     }, //
 };
 
-/// Where software maps the doorbells of interrupts, when the device does not take interrupts
-/// itself. Nobody allocates IOVAs as low as that.
+/// Where software maps the doorbells of interrupts, if the IOMMU does not handle interrupts itself.
+/// Nobody allocates IOVAs as low as this.
 const DOORBELLS: Iova = Iova::new(0x800_0000);
-/// Its length in bytes.
+/// The length of that region in bytes.
 const DOORBELLS_BYTES: usize = 0x10_0000;
-/// What a device does at a doorbell.
+/// What a device may do at a doorbell.
 const DOORBELL: Prot = Prot::WRITE.with(Prot::NOEXEC).with(Prot::MMIO);
 
-/// The numbers by which the IOMMU knows a device.
+/// The numbers of the endpoints that a device has.
 pub(crate) struct EndpointIds {
     first: EndpointId,
     others: KVec<EndpointId>,
 }
 
 impl EndpointIds {
-    /// Those that firmware says.
+    /// The numbers that firmware describes.
     ///
     /// # Errors
     ///
-    /// [`ENODEV`]: it says none. [`ENOMEM`].
+    /// [`ENODEV`]: firmware describes none. [`ENOMEM`].
     fn of(dev: &Device) -> Result<EndpointIds> {
         let (first, rest) = fwspec::ids(dev).split_first().ok_or(ENODEV)?;
         let mut others = KVec::with_capacity(rest.len(), GFP_KERNEL)?;
@@ -61,7 +61,7 @@ impl EndpointIds {
         })
     }
 
-    /// That by which messages name the device.
+    /// The number that stands for the device in messages.
     pub(crate) fn first(&self) -> EndpointId {
         self.first
     }
@@ -74,22 +74,22 @@ impl EndpointIds {
 /// Whether endpoints have left a domain.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Left {
-    /// The device has put them elsewhere.
+    /// They have: the IOMMU has put them elsewhere, or has blocked them.
     Certainly,
-    /// The device has neither put them elsewhere nor blocked them.
+    /// Perhaps not: the IOMMU has neither put them elsewhere nor blocked them.
     PerhapsNot,
 }
 
-/// Which domain a device is in.
+/// The domain that a device is in.
 #[derive(Clone)]
 pub(crate) enum Place {
-    /// In none: what it may do is the machine's policy.
+    /// None. The machine's policy says what the device may do.
     Nowhere,
-    /// In that which blocks.
+    /// The blocking domain.
     Blocking,
-    /// In that which does not translate.
+    /// The identity domain.
     Identity,
-    /// In one with mappings.
+    /// A domain with mappings.
     Mapped(Arc<Shared>),
 }
 
@@ -103,11 +103,11 @@ impl Place {
     }
 }
 
-/// What the device has said of a device's IOVAs.
+/// What the IOMMU says about a device's IOVAs.
 pub(crate) enum Properties {
-    /// All of it.
+    /// All that it says.
     Known(KVec<Property>),
-    /// It could not be asked.
+    /// The IOMMU could not be asked.
     Unknown,
 }
 
@@ -121,14 +121,14 @@ pub(crate) struct Endpoint {
 }
 
 impl Endpoint {
-    /// The device `dev`, by the numbers that firmware says. `ask` finds out the properties of the
-    /// first one: the others are taken to have the same.
+    /// The device `dev`, with the endpoints that firmware describes. `ask` reads the properties of
+    /// the first endpoint; the others are assumed to have the same.
     ///
     /// Context: may sleep.
     ///
     /// # Errors
     ///
-    /// [`ENODEV`]: firmware says none. [`ENOMEM`].
+    /// [`ENODEV`]: firmware describes no endpoint. [`ENOMEM`].
     pub(crate) fn new(
         dev: &Device,
         ask: impl FnOnce(EndpointId) -> Result<KVec<Property>>,
@@ -159,17 +159,17 @@ impl Endpoint {
         &self.ids
     }
 
-    /// Where the device is.
+    /// The domain that the device is in.
     pub(super) fn place(&self) -> &Mutex<Place> {
         &self.place
     }
 
-    /// Whether the device may be attached to anything that lets DMA through.
+    /// Whether the device may be put into a domain that lets DMA through.
     pub(crate) fn is_admitted(&self) -> bool {
         matches!(self.properties, Properties::Known(_))
     }
 
-    /// Adds the IOVAs that must not be used.
+    /// Adds the IOVAs that must not be mapped.
     ///
     /// Context: may sleep.
     pub(crate) fn reserve(&self, regions: &mut ReservedRegions) -> Result {

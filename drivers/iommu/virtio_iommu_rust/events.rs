@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The queue of events: faults, which are printed.
+//! The queue of events. Events are faults, and are printed.
 
 use super::protocol::{
     Fault,
@@ -24,17 +24,17 @@ use kernel::{
     },
 };
 
-/// What is kept for the queue.
+/// What the driver keeps for the queue.
 pub(crate) struct Events {
     dev: ARef<Device>,
     limit: Pin<KBox<RateLimit>>,
 }
 
-/// The device writes all of an event's buffer.
+/// The part of an event's buffer that the device reads: nothing.
 const NO_REQUEST: [u8; 0] = [];
 
 impl Events {
-    /// A queue to be opened, of the IOMMU `dev`.
+    /// The event queue of the IOMMU `dev`, to be opened.
     pub(crate) fn new(dev: &Device) -> Result<Arc<Queue<Events>>> {
         let events = Events {
             dev: dev.into(),
@@ -43,11 +43,12 @@ impl Events {
         Queue::new(c"event", events)
     }
 
-    /// Gives the device as many buffers as there is room for; once, after the queue was opened.
+    /// Gives the device as many buffers as the queue has room for. Called once, after the queue was
+    /// opened.
     ///
     /// Context: may sleep.
     pub(crate) fn fill(queue: &Queue<Events>) -> Result {
-        // The lock is let go of before the loop.
+        // A statement of its own: the loop takes the lock again.
         let room = queue.lock().room();
         for _ in 0..room {
             let mut buffer = Buffer::new(EVENT_BYTES, (), GFP_KERNEL)?;
@@ -83,7 +84,7 @@ impl Events {
         let mut is_any = false;
         while let Some(answer) = queue.take() {
             queue.state().print(answer.written());
-            // A buffer that is refused is lost, with the device.
+            // A refused buffer is dropped: the device is broken then.
             is_any |= queue.add(answer.buffer).is_ok();
         }
         if is_any {

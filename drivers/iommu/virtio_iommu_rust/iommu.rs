@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! An IOMMU, and moving endpoints from domain to domain.
+//! An IOMMU, which moves endpoints from domain to domain.
 
 use super::{
     endpoint::{
@@ -66,20 +66,20 @@ const PROBE: Feature = Feature::new(kernel::uapi::VIRTIO_IOMMU_F_PROBE);
 const MMIO: Feature = Feature::new(kernel::uapi::VIRTIO_IOMMU_F_MMIO);
 const BYPASS_CONFIG: Feature = Feature::new(kernel::uapi::VIRTIO_IOMMU_F_BYPASS_CONFIG);
 
-/// What the device says of itself.
+/// What the device says about itself.
 #[derive(Clone)]
 pub(crate) struct Report {
     /// The IOVAs that can be mapped.
     pub(crate) aperture: RangeInclusive<Iova>,
-    /// Bit n: blocks of 2^n bytes can be mapped.
+    /// The sizes of blocks that can be mapped. Bit n: blocks of 2^n bytes.
     pub(crate) page_sizes: u64,
     /// What a mapping can allow.
     flags: MapFlags,
     /// The numbers that domains can have.
     domains: RangeInclusive<u32>,
-    /// Bytes of an endpoint's properties; 0 when it has none.
+    /// The size of an endpoint's properties in bytes; 0 if the device has none.
     properties: usize,
-    /// Whether a domain can let DMA through untranslated.
+    /// Whether the device has domains that let DMA through untranslated.
     has_bypass: bool,
 }
 
@@ -90,7 +90,7 @@ impl Report {
     ///
     /// # Errors
     ///
-    /// [`ENODEV`]: it cannot be used.
+    /// [`ENODEV`]: the device cannot map, or is of another type or too old.
     pub(crate) fn read(device: &virtio::Device<Bound>) -> Result<Report> {
         let config = device.config::<Layout>()?;
         if !device.has(MAP_UNMAP) {
@@ -128,35 +128,37 @@ impl Report {
     }
 }
 
-/// The numbers of domains.
+/// Which numbers are for which domains.
 struct Numbers {
     blocking: DomainId,
-    /// [`None`] when the device has no such domain.
+    /// [`None`] if the device has no such domain.
     identity: Option<DomainId>,
-    /// All others.
+    /// The numbers for domains with mappings.
     mapped: RangeInclusive<u32>,
 }
 
-/// What an ATTACH says besides the endpoint.
+/// What an ATTACH request says besides the endpoint.
 #[derive(Clone, Copy)]
 struct Goal {
     number: DomainId,
     translation: Translation,
 }
 
-/// The number of a domain with mappings. Whoever drops it has taken all endpoints out of the
-/// domain.
+/// The number of a domain with mappings. All endpoints must have left the domain before this is
+/// dropped.
 pub(crate) struct TakenNumber {
     iommu: Arc<Iommu>,
     id: DomainId,
 }
 
 impl TakenNumber {
+    /// Takes a free number.
+    ///
     /// Context: may sleep.
     ///
     /// # Errors
     ///
-    /// [`ENOMEM`]; [`ENOSPC`]: the device has no more.
+    /// [`ENOMEM`]; [`ENOSPC`]: the device has no more domains.
     pub(crate) fn take(iommu: &Arc<Iommu>) -> Result<TakenNumber> {
         let numbers = iommu.numbers.mapped.clone();
         Ok(TakenNumber {
@@ -185,7 +187,8 @@ pub(crate) struct Iommu {
     #[pin]
     taken: Ida,
     pub(crate) requests: Requests,
-    /// Held while an endpoint is moved: so endpoints enter and leave domains one by one.
+    /// Held while an endpoint is moved, so that endpoints enter and leave domains one after the
+    /// other.
     #[pin]
     moving: Mutex<()>,
 }
@@ -195,10 +198,10 @@ impl Iommu {
     ///
     /// # Errors
     ///
-    /// [`ENOMEM`]; [`ENODEV`]: the device has too few domains, or maps no single page.
+    /// [`ENOMEM`]; [`ENODEV`]: the device has too few domains, or cannot map single pages.
     pub(crate) fn new(dev: &Device, report: Report, requests: Requests) -> Result<Arc<Iommu>> {
         let numbers = Iommu::settle_numbers(&report)?;
-        // The smallest block. The DMA API maps single pages.
+        // The lowest bit is the smallest block. The DMA API maps single pages.
         let maps_pages = report.page_sizes.trailing_zeros() as usize <= PAGE_SHIFT;
         if !maps_pages || report.aperture.is_empty() {
             return Err(ENODEV);
@@ -216,7 +219,7 @@ impl Iommu {
         )
     }
 
-    /// Which number is for what: the lowest ones for the domains that are always there.
+    /// Decides which numbers are for which domains. The static domains get the lowest ones.
     fn settle_numbers(report: &Report) -> Result<Numbers> {
         let mut free = report.domains.clone();
         let blocking = DomainId(free.next().ok_or(ENODEV)?);
@@ -235,7 +238,7 @@ impl Iommu {
         })
     }
 
-    /// The device that the IOMMU is, for messages.
+    /// The device that is the IOMMU, for messages.
     pub(crate) fn dev(&self) -> &Device {
         &self.dev
     }
@@ -244,7 +247,7 @@ impl Iommu {
         self.numbers.identity.is_some()
     }
 
-    /// What a mapping is to allow.
+    /// The flags for a mapping that allows `prot`.
     ///
     /// # Errors
     ///
@@ -268,13 +271,13 @@ impl Iommu {
         }
     }
 
-    /// Asks for the properties of an endpoint.
+    /// Asks the device for the properties of an endpoint.
     ///
     /// Context: may sleep.
     ///
     /// # Errors
     ///
-    /// [`ENOMEM`], what the device answers, or [`EINVAL`]: what it says makes no sense.
+    /// [`ENOMEM`], the device's error, or [`EINVAL`] if a property is malformed.
     pub(crate) fn properties(&self, endpoint: EndpointId) -> Result<KVec<Property>> {
         let mut list = KVec::new();
         if self.report.properties == 0 {
@@ -291,7 +294,7 @@ impl Iommu {
                             "endpoint {:#x}: unknown property {kind}\n",
                             endpoint.0
                         ),
-                        // What the device reserves would be mapped.
+                        // Ignoring this could lead to mappings where the device reserves IOVAs.
                         Property::Malformed => return Err(EINVAL),
                     }
                     list.push(property, GFP_KERNEL)?;
@@ -307,7 +310,7 @@ impl Iommu {
     ///
     /// # Errors
     ///
-    /// There is a message: nothing more can be done with the device.
+    /// The endpoints may do DMA still, and nothing else can be done. There is a message.
     pub(crate) fn block(&self, endpoints: &EndpointIds) -> Result {
         let blocking = self.numbers.blocking;
         self.requests
@@ -321,18 +324,18 @@ impl Iommu {
             })
     }
 
-    /// Puts a device somewhere else.
+    /// Puts a device into a domain, in place of the one it is in.
     ///
     /// Context: may sleep.
     ///
     /// # Errors
     ///
-    /// The device stays where it is: [`ENODEV`], there is no such place; [`EIO`], the domain is
-    /// closed; [`ENOMEM`], or what the IOMMU answers. If the IOMMU does not take the device back,
-    /// the device is blocked, and there is a message.
+    /// [`ENODEV`]: the device has no such domain. [`EIO`]: the domain is closed. [`ENOMEM`], or the
+    /// IOMMU's error. The device then is in its former domain. If the IOMMU does not take it back
+    /// there, it is blocked, and there is a message.
     pub(crate) fn put(&self, endpoint: &Endpoint, to: Place) -> Result {
-        // A device whose reserved IOVAs are not known is blocked, whatever the core asks for. To
-        // refuse it would end the registration, and with that the translation of all devices.
+        // A device with unknown reserved IOVAs is blocked, whatever the core asks for. Refusing it
+        // instead would make the registration fail, and no device would be translated.
         let to = if endpoint.is_admitted() {
             to
         } else {
@@ -346,7 +349,7 @@ impl Iommu {
         }
         let ids = endpoint.ids();
         let back = match to {
-            // A device that cannot be blocked is not given anything else.
+            // If a device cannot be blocked, it is not put anywhere else.
             Place::Blocking => Place::Nowhere,
             _ => place.clone(),
         };
@@ -366,7 +369,7 @@ impl Iommu {
         put
     }
 
-    /// What an ATTACH is to say for a place, where there is room for one more.
+    /// What an ATTACH request must say to put an endpoint into a domain. Makes room for it there.
     fn goal(&self, place: &Place) -> Result<Goal> {
         let (number, translation) = match place {
             Place::Nowhere => return Err(EINVAL),
@@ -383,11 +386,11 @@ impl Iommu {
         })
     }
 
-    /// Has the IOMMU move a device.
+    /// Lets the IOMMU move a device.
     ///
     /// # Errors
     ///
-    /// The device is blocked, or there is a message that it is not.
+    /// The device is blocked then, or a message says that it is not.
     fn change(&self, place: &mut Place, ids: &Arc<EndpointIds>, to: Place, goal: Goal) -> Result {
         let attach = || {
             let result = self.requests.attach(ids, goal.number, goal.translation);

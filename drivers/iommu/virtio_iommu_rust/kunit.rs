@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Tests of what the driver reads of the device's answers, and of the copy of a domain's mappings.
+//! KUnit tests of how the driver reads the device's answers, and of its copy of the mappings.
 
 use super::{
     mappings::{
@@ -24,8 +24,8 @@ use kernel::{
     uapi, //
 };
 
-/// Numbers of property types, and of subtypes of reserved memory; the last one of both is not
-/// known.
+/// Numbers of property types and of subtypes of reserved memory. The driver does not know `OTHER`
+/// as either.
 const RESERVED_MEMORY: u8 = uapi::VIRTIO_IOMMU_PROBE_T_RESV_MEM as u8;
 const MSI: u8 = uapi::VIRTIO_IOMMU_RESV_MEM_T_MSI as u8;
 const OTHER: u8 = 9;
@@ -45,7 +45,7 @@ fn reserved(subtype: u8, first: u64, last: u64) -> [u8; 24] {
     bytes
 }
 
-/// All properties in some bytes.
+/// The list of all properties in some bytes.
 fn properties(parts: &[&[u8]]) -> Result<KVec<Property>> {
     let mut bytes = KVec::new();
     for part in parts {
@@ -58,14 +58,13 @@ fn properties(parts: &[&[u8]]) -> Result<KVec<Property>> {
     Ok(list)
 }
 
-/// A mapping's last byte after an unmap, or [`None`].
+/// Unmaps a range. Returns the last byte that was unmapped, if any.
 fn removed(mappings: &mut Mappings, first: u64, last: u64) -> Option<u64> {
     let end = mappings.remove(Iova::new(first), Iova::new(last))?;
     Some(end.as_u64())
 }
 
-/// A domain's mappings: each from its first to its last byte, to the same addresses with bit 32
-/// turned over.
+/// The mappings of a domain. Each range is mapped to the same addresses with bit 32 inverted.
 fn mappings(ranges: &[(u64, u64)]) -> Result<Mappings> {
     let mut mappings = Mappings::new();
     for (first, last) in ranges {
@@ -100,7 +99,7 @@ mod tests {
         assert!(list.first() == Some(&Property::Reserved(region)));
         assert!(list.get(1) == Some(&Property::Unknown(OTHER.into())));
         assert!(list.get(2) == Some(&Property::Msi(region)));
-        // All that there is room for, without an end.
+        // A list that fills all bytes, without an end mark.
         assert_eq!(properties(&[&reserved(MSI, 0, 0)])?.len(), 1);
         assert_eq!(properties(&[&[0; 3]])?.len(), 0);
         Ok(())
@@ -140,10 +139,10 @@ mod tests {
         assert!(fault.access() == "write");
         assert!(fault.reason() == "no mapping allows it");
         assert!(fault.address() == Some(Iova::new(0x1234_5678_9abc)));
-        // Without its flag, the address means nothing.
+        // Without its flag, the address is not valid.
         bytes[5] = 0;
         assert!(Fault::parse(&bytes).ok_or(EINVAL)?.address().is_none());
-        // An event of another kind; and one that is cut off.
+        // An event of another kind, and one that is cut off.
         bytes[3] = 1;
         assert!(Fault::parse(&bytes).is_none());
         let (cut, _) = bytes.split_at(protocol::EVENT_BYTES - 1);
@@ -167,8 +166,8 @@ mod tests {
     fn a_search_goes_by_what_is_mapped_now() -> Result {
         const RANGES: [(u64, u64); 2] = [(0x1000, 0x2fff), (0x4000, 0x4fff)];
         let mut mapped = mappings(&RANGES)?;
-        // The first and the last byte of each, and what lies beside it, with every other as the
-        // one that was searched for before.
+        // The first and the last byte of each mapping, and the bytes beside it. Each of them is
+        // looked up after each other one, which may have left its mapping as the last one found.
         const BYTES: [(u64, bool); 8] = [
             (0xfff, false),
             (0x1000, true),
@@ -186,7 +185,7 @@ mod tests {
                 assert!(mapped.find(Iova::new(byte)) == expected);
             }
         }
-        // What is mapped no more.
+        // A mapping that was unmapped must not be found again.
         let _ = mapped.find(Iova::new(0x2000));
         assert!(removed(&mut mapped, 0x1000, 0x2fff) == Some(0x2fff));
         assert!(mapped.find(Iova::new(0x2000)).is_none());
@@ -199,18 +198,18 @@ mod tests {
         let mut mapped = mappings(&RANGES)?;
         assert!(mapped.find(Iova::new(0x2abc)) == Some((1 << 32) + 0x2abc));
         assert!(mapped.find(Iova::new(0x4000)).is_none());
-        // Not from the middle of a mapping, nor where there is none.
+        // Nothing is unmapped from the middle of a mapping, or where there is none.
         assert!(removed(&mut mapped, 0x3000, 0x5fff).is_none());
         assert!(removed(&mut mapped, 0x4000, 0x5fff).is_none());
         assert_eq!(mapped.iter().count(), RANGES.len());
-        // Not beyond the gap.
+        // An unmap stops at a gap.
         assert!(removed(&mut mapped, 0x1000, 0x5fff) == Some(0x3fff));
         assert_eq!(mapped.iter().count(), 1);
-        // A mapping that goes on behind the range goes as a whole.
+        // A mapping that extends beyond the range is unmapped as a whole.
         let mut mapped = mappings(&RANGES)?;
         assert!(removed(&mut mapped, 0x1000, 0x2fff) == Some(0x3fff));
         assert!(mapped.find(Iova::new(0x3000)).is_none());
-        // The last byte that there is.
+        // The last byte of the address space.
         let mut mapped = mappings(&[(u64::MAX - 0xfff, u64::MAX)])?;
         assert!(removed(&mut mapped, u64::MAX - 0xfff, u64::MAX) == Some(u64::MAX));
         Ok(())

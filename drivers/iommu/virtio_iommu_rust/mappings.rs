@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What is mapped in a domain.
+//! The driver's copy of what is mapped in a domain.
 
 use super::protocol::MapFlags;
 use core::cmp::Ordering;
@@ -15,11 +15,11 @@ use kernel::{
     }, //
 };
 
-/// The last byte of a mapping.
+/// The last byte of a mapping, by which mappings are ordered.
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct Last(Iova);
 
-/// Two branches. What `derive` makes of it is not, and costs twice as many instructions on each
+/// Written by hand, with two branches: the derived code takes twice as many instructions for each
 /// level of a tree.
 impl Ord for Last {
     #[inline]
@@ -42,7 +42,7 @@ impl PartialOrd for Last {
     }
 }
 
-/// A mapping, without its end.
+/// A mapping. Its last byte is its key in the tree.
 #[derive(Clone, Copy)]
 pub(crate) struct Mapping {
     pub(crate) first: Iova,
@@ -54,7 +54,9 @@ pub(crate) struct Mapping {
 pub(crate) struct NewMapping(RBTreeNode<Last, Mapping>);
 
 impl NewMapping {
-    /// Context: as `flags` say.
+    /// Allocates a mapping with the last byte `last`.
+    ///
+    /// Context: may sleep if `flags` say so.
     #[inline]
     pub(crate) fn new(last: Iova, mapping: Mapping, flags: Flags) -> Result<NewMapping> {
         Ok(NewMapping(RBTreeNode::new(Last(last), mapping, flags)?))
@@ -70,7 +72,7 @@ struct Found {
 }
 
 impl Found {
-    /// Where a byte is mapped to; [`None`] when it is not in this mapping.
+    /// The physical address that a byte is mapped to; [`None`] if it is not in this mapping.
     #[inline]
     fn translate(&self, iova: Iova) -> Option<PhysAddr> {
         if iova > self.last {
@@ -81,11 +83,11 @@ impl Found {
     }
 }
 
-/// What is mapped in a domain, by the last byte of each mapping.
+/// What is mapped in a domain, ordered by the last byte of each mapping.
 pub(crate) struct Mappings {
     tree: RBTree<Last, Mapping>,
-    /// The mapping that was found last, as long as it is in the tree. VFIO asks for one page after
-    /// the other, and a mapping can have many.
+    /// The mapping that was found last; [`None`] after an unmap. VFIO looks up one page after the
+    /// other, and a mapping may have many pages.
     found: Option<Found>,
 }
 
@@ -97,15 +99,14 @@ impl Mappings {
         }
     }
 
-    /// Adds a mapping; nothing else may be mapped there.
+    /// Adds a mapping. Nothing else may be mapped in its range.
     #[inline]
     pub(crate) fn insert(&mut self, new: NewMapping) {
         self.tree.insert(new.0);
     }
 
-    /// Removes what is mapped from `first` on without a gap, up to `last` and to the end of the
-    /// mapping that holds it. Returns the last byte of that; [`None`] when no mapping begins at
-    /// `first`.
+    /// Removes mappings from `first` on, without a gap, up to and including the one that holds
+    /// `last`. Returns the last byte that was removed. [`None`] if no mapping begins at `first`.
     #[inline]
     pub(crate) fn remove(&mut self, first: Iova, last: Iova) -> Option<Iova> {
         self.found = None;
@@ -119,8 +120,8 @@ impl Mappings {
             }
             let end = end.0;
             removed = Some(end);
-            // The cursor goes on to the next mapping, or back to the one before if there is no
-            // next.
+            // The cursor moves to the next mapping. If there is none, it moves to the one before,
+            // which begins elsewhere, so the loop ends.
             cursor = at.remove_current().0;
             match end.as_u64().checked_add(1) {
                 Some(address) if address <= last.as_u64() => next = Iova::new(address),
@@ -130,7 +131,7 @@ impl Mappings {
         removed
     }
 
-    /// Where a byte is mapped to.
+    /// The physical address that a byte is mapped to; [`None`] if it is not mapped.
     #[inline]
     pub(crate) fn find(&mut self, iova: Iova) -> Option<PhysAddr> {
         let known = self.found.and_then(|found| found.translate(iova));

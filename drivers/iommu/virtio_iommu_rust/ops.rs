@@ -55,7 +55,7 @@ impl Driver for VirtioIommu {
     const GROUPING: Grouping = Grouping::ByBus;
 
     fn capable(_: &Probed<'_, VirtioIommu>, capability: Capability) -> bool {
-        // Whoever offers a virtual IOMMU gives its devices the caches' view.
+        // The memory of a virtual machine is coherent for the devices behind a virtual IOMMU.
         matches!(
             capability,
             Capability::CACHE_COHERENCY | Capability::DEFERRED_FLUSH
@@ -67,7 +67,7 @@ impl Driver for VirtioIommu {
     }
 
     fn release_device(target: &AttachTarget<'_, VirtioIommu>) {
-        // There is a message if that fails.
+        // If this fails, there was a message.
         let _ = target.instance().put(target.endpoint(), Place::Blocking);
     }
 

@@ -43,7 +43,8 @@ pub(crate) struct VirtioDriver;
 
 kernel::virtio_device_table!(IDS, [DeviceId::IOMMU]);
 
-/// What is kept for an IOMMU. While a device is behind it, it stays.
+/// What the driver keeps for an IOMMU. The registration stays in force while a device is behind the
+/// IOMMU.
 pub(crate) struct Instance {
     _registration: Registration<VirtioIommu>,
 }
@@ -53,10 +54,10 @@ impl Driver for VirtioDriver {
 
     const ID_TABLE: IdTable = &IDS;
     const FEATURES: &'static [Feature] = FEATURES;
-    // The devices behind it would do DMA untranslated: the device is reset.
+    // Unbinding resets the IOMMU, and the devices behind it could then do DMA untranslated.
     const UNBINDING: Unbinding = Unbinding::Refused;
-    // The kernel shuts devices down in the reverse order in which they were added. Most of those
-    // behind the IOMMU were there before it had a driver.
+    // The kernel shuts devices down in the reverse of the order in which they were added. Most
+    // devices behind the IOMMU were added before it had a driver, so they are shut down after it.
     const SHUTDOWN: Shutdown = Shutdown::GoesOn;
 
     fn probe<'bound>(
@@ -69,7 +70,7 @@ impl Driver for VirtioDriver {
 impl Instance {
     fn new(device: &virtio::Device<Core<'_>>) -> Result<Instance> {
         let dev = device.as_ref();
-        // Its firmware node is what the devices behind the IOMMU name.
+        // The devices behind the IOMMU name the parent's firmware node.
         let parent: &Device = device.parent().ok_or(ENODEV)?;
         let report = Report::read(device).inspect_err(|_| {
             dev_err!(dev, "not used: the device does not map, or is too old\n");

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The layouts of requests and events, and what the device answers.
+//! The layouts of requests and events, and the meaning of the device's answers.
 //!
-//! They are those of the UAPI header, whose sizes they are compared with. All numbers are little
-//! endian. A request is what the device reads; it writes a [`TAIL_BYTES`] tail behind it.
+//! The layouts are those of the UAPI header, and their sizes are checked against it. All numbers
+//! are little endian. The device reads a request, and writes a tail of [`TAIL_BYTES`] behind it.
 
 use kernel::{
     iommu::Iova,
@@ -21,7 +21,7 @@ use zerocopy_derive::{
     Unaligned, //
 };
 
-/// Bytes of the tail: a status, and three that are reserved.
+/// The size of the tail in bytes: a status, and three reserved bytes.
 pub(crate) const TAIL_BYTES: usize = size_of::<uapi::virtio_iommu_req_tail>();
 
 /// The number of an endpoint.
@@ -51,7 +51,7 @@ impl MapFlags {
     }
 }
 
-/// What all requests begin with.
+/// The start of every request.
 #[derive(IntoBytes, FromBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
 struct Head {
@@ -68,16 +68,16 @@ impl Head {
     }
 }
 
-/// Which kind of domain an ATTACH is for.
+/// The kind of domain that an ATTACH request is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Translation {
-    /// DMA goes by what is mapped.
+    /// DMA goes through what is mapped.
     Mapped,
     /// DMA addresses are physical addresses.
     Bypass,
 }
 
-/// Puts an endpoint into a domain, and makes the domain if it is not there.
+/// Puts an endpoint into a domain. The device makes the domain if it does not know it.
 #[derive(IntoBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
 pub(crate) struct Attach {
@@ -104,7 +104,7 @@ impl Attach {
     }
 }
 
-/// Maps a range, both ends inclusive.
+/// Maps a range. Both ends are inclusive.
 #[derive(IntoBytes, FromBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
 pub(crate) struct Map {
@@ -134,14 +134,15 @@ impl Map {
         }
     }
 
-    /// The range of a request that was made.
+    /// The range of a MAP request that was sent.
     pub(crate) fn range_of(request: &[u8]) -> Option<(Iova, Iova)> {
         let (map, _) = Map::read_from_prefix(request).ok()?;
         Some((Iova::new(map.first.get()), Iova::new(map.last.get())))
     }
 }
 
-/// Unmaps all mappings in a range, both ends inclusive. The range must not split one.
+/// Removes all mappings in a range. Both ends are inclusive, and the range must not split a
+/// mapping.
 #[derive(IntoBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
 pub(crate) struct Unmap {
@@ -164,7 +165,7 @@ impl Unmap {
     }
 }
 
-/// Asks for an endpoint's properties, which the device writes in front of the tail.
+/// Asks for an endpoint's properties. The device writes them in front of the tail.
 #[derive(IntoBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
 pub(crate) struct Probe {
@@ -192,19 +193,19 @@ const _: () = {
     assert!(size_of::<Fault>() == size_of::<uapi::virtio_iommu_fault>());
 };
 
-/// The largest request that is made all the time, with its tail.
+/// The size of the largest request that is sent very often, with its tail, in bytes.
 pub(crate) const REQUEST_BYTES: usize = size_of::<Map>() + TAIL_BYTES;
 
-/// What a property begins with.
+/// The start of every property.
 #[derive(FromBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
 struct PropertyHead {
     kind: U16,
-    /// Bytes that follow.
+    /// How many bytes follow.
     length: U16,
 }
 
-/// A range of IOVAs that is not to be mapped.
+/// A range of IOVAs that must not be mapped.
 #[derive(FromBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
 struct ReservedMemory {
@@ -215,7 +216,7 @@ struct ReservedMemory {
     last: U64,
 }
 
-/// Some IOVAs, at least one.
+/// A range of IOVAs, at least one byte.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Region {
     pub(crate) first: Iova,
@@ -223,7 +224,7 @@ pub(crate) struct Region {
 }
 
 impl Region {
-    /// [`None`]: `last` comes before `first`, or `usize` cannot hold the length.
+    /// [`None`] if `last` is below `first`, or the length does not fit into a `usize`.
     fn new(first: u64, last: u64) -> Option<Region> {
         let distance = usize::try_from(last.checked_sub(first)?).ok()?;
         Some(Region {
@@ -236,17 +237,17 @@ impl Region {
 /// A property of an endpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Property {
-    /// IOVAs that are not to be mapped.
+    /// IOVAs that must not be mapped.
     Reserved(Region),
-    /// IOVAs at which the device takes interrupts itself.
+    /// IOVAs at which the IOMMU handles interrupts itself.
     Msi(Region),
-    /// One that the driver does not know, by its number.
+    /// A property that the driver does not know, with its number.
     Unknown(u16),
-    /// One that is cut off, or whose IOVAs cannot be.
+    /// A property that is cut off, or whose IOVAs make no range.
     Malformed,
 }
 
-/// The properties in what the device has written for a [`Probe`].
+/// The properties that the device has written for a [`Probe`].
 pub(crate) struct Properties<'a>(&'a [u8]);
 
 impl<'a> Properties<'a> {
@@ -255,11 +256,11 @@ impl<'a> Properties<'a> {
     }
 }
 
-/// A property that reserves IOVAs, as the device has written it.
+/// Reads a property that reserves IOVAs.
 fn reserved(bytes: &[u8]) -> Option<Property> {
     let (memory, _) = ReservedMemory::read_from_prefix(bytes).ok()?;
     let region = Region::new(memory.first.get(), memory.last.get())?;
-    // By the specification a subtype that the driver does not know is reserved memory.
+    // The specification says that an unknown subtype is reserved memory.
     Some(match u32::from(memory.subtype) {
         uapi::VIRTIO_IOMMU_RESV_MEM_T_MSI => Property::Msi(region),
         _ => Property::Reserved(region),
@@ -302,8 +303,8 @@ pub(crate) struct Fault {
 }
 
 impl Fault {
-    /// What the device has written. [`None`]: too little, or an event of another kind, which the
-    /// driver has to ignore by the specification.
+    /// Reads an event. [`None`] if it is too short or of another kind; the specification has the
+    /// driver ignore unknown kinds.
     pub(crate) fn parse(bytes: &[u8]) -> Option<Fault> {
         let (fault, _) = Fault::read_from_prefix(bytes).ok()?;
         (fault.reserved == [0; 3]).then_some(fault)
@@ -313,7 +314,7 @@ impl Fault {
         EndpointId(self.endpoint.get())
     }
 
-    /// Why, in words.
+    /// The reason in words.
     pub(crate) fn reason(&self) -> &'static str {
         match u32::from(self.reason) {
             uapi::VIRTIO_IOMMU_FAULT_R_DOMAIN => "the endpoint is in no domain",
@@ -322,7 +323,7 @@ impl Fault {
         }
     }
 
-    /// Which access, in words.
+    /// The kind of access in words.
     pub(crate) fn access(&self) -> &'static str {
         let flags = self.flags.get();
         let is = |flag| flags & flag != 0;
@@ -338,23 +339,23 @@ impl Fault {
         }
     }
 
-    /// Where, if the device says so.
+    /// The address of the access, if the device says it.
     pub(crate) fn address(&self) -> Option<Iova> {
         let has_address = self.flags.get() & uapi::VIRTIO_IOMMU_FAULT_F_ADDRESS != 0;
         has_address.then(|| Iova::new(self.address.get()))
     }
 }
 
-/// Bytes of an event.
+/// The size of an event in bytes.
 pub(crate) const EVENT_BYTES: usize = size_of::<Fault>();
 
-/// What the device has answered: success, or what its status stands for.
+/// The device's answer: success, or the errno for its status.
 ///
-/// `written` is what it has written, whose last bytes are to be the tail of a request with a reply
-/// of `expected` bytes.
+/// `written` is what the device has written. It must be `expected` bytes, of which the last ones
+/// are the tail.
 pub(crate) fn outcome(written: &[u8], expected: usize) -> Result {
     let tail = expected.checked_sub(TAIL_BYTES).ok_or(EIO)?;
-    // A device that writes less has not got as far as the tail.
+    // If the device has written less, there is no tail.
     let status = match written.get(tail) {
         Some(status) if written.len() == expected => u32::from(*status),
         _ => return Err(EIO),

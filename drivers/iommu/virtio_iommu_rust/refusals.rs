@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What the device has refused of a domain.
+//! The requests about a domain that the device has refused.
 //!
-//! Requests to map and to unmap are answered later, to whoever waits next. That one notes here what
-//! was refused; the domain finds it when it waits for its own.
+//! The device answers requests to map and to unmap later, and whoever waits next gets the answers.
+//! That one notes here what was refused, and the domain finds it when it waits for its own
+//! requests.
 
 use super::protocol::Map;
 use kernel::{
@@ -20,23 +21,23 @@ use kernel::{
     },
 };
 
-/// What kind of request.
+/// The kind of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Change {
-    /// A MAP.
+    /// A MAP request.
     Map,
-    /// An UNMAP.
+    /// An UNMAP request.
     Unmap,
 }
 
-/// The ranges of refused mappings.
+/// The ranges of mappings that the device has refused.
 struct Ranges {
     list: KVec<(Iova, Iova)>,
-    /// There was no memory to note one: every mapping counts as refused.
+    /// There was no memory to note a range, so every mapping counts as refused.
     is_incomplete: bool,
 }
 
-/// What the device has refused of a domain.
+/// The requests about a domain that the device has refused.
 #[pin_data]
 pub(crate) struct Refusals {
     any_map: AtomicFlag,
@@ -62,7 +63,8 @@ impl Refusals {
 
     /// Notes that the device has refused a request.
     ///
-    /// Context: any; the queue is locked, by which the note is seen by whoever locks it next.
+    /// Context: any. The queue must be locked: its lock orders the note before whoever locks the
+    /// queue next.
     #[cold]
     pub(crate) fn note(&self, change: Change, request: &[u8]) {
         match change {
@@ -77,13 +79,13 @@ impl Refusals {
         }
     }
 
-    /// Whether the device may still have something mapped that was to be unmapped.
+    /// Whether the device may still have mappings that it was told to remove.
     #[inline]
     pub(crate) fn has_unmap(&self) -> bool {
         self.any_unmap.load(Relaxed)
     }
 
-    /// Whether a mapping in the range was refused. It is forgotten then.
+    /// Whether a mapping in the range was refused. Forgets such mappings.
     ///
     /// Context: any.
     #[inline]

@@ -2,9 +2,9 @@
 
 //! The queue of requests.
 //!
-//! Requests that nobody waits for yet are added only, and answered later. Whoever waits tells the
-//! device and takes all answers, with the queue locked: so at any time one at most waits. The
-//! buffers of such requests are made once, and go round.
+//! A request that nobody waits for yet is only added to the queue. Whoever waits notifies the
+//! device and takes all answers, with the queue locked, so only one waits at a time. The buffers of
+//! such requests are allocated once, and used again and again.
 
 use super::{
     endpoint::EndpointIds,
@@ -44,35 +44,35 @@ use kernel::{
 };
 use zerocopy::Immutable;
 
-/// Who is to know the answer.
+/// Who gets the answer to a request.
 pub(crate) enum Asker {
     /// Nobody: the buffer is not in use.
     Nobody,
-    /// Whoever waits.
+    /// Whoever waits for this very request.
     Waiter,
-    /// A domain, if it is a refusal.
+    /// A domain, which is told only if the device refuses.
     Domain(Change, Arc<Refusals>),
 }
 
 /// A buffer for a request and its answer.
 type Request = Buffer<Asker>;
 
-/// What is kept for the queue.
+/// What the driver keeps for the queue.
 pub(crate) struct Pool {
-    /// Buffers that are not in use, with room for all.
+    /// The buffers that are not in use. The vector has room for all buffers.
     idle: KVec<KBox<Request>>,
-    /// Requests that were not answered yet.
+    /// How many requests the device has not answered yet.
     in_flight: usize,
 }
 
 impl Pool {
-    /// A request more is in the queue, whose size bounds their number.
+    /// Counts a request that was added to the queue. The size of the queue limits the number.
     #[inline]
     fn sent(&mut self) {
         self.in_flight = self.in_flight.wrapping_add(1);
     }
 
-    /// One that was in the queue was answered.
+    /// Counts a request that the device has answered.
     #[inline]
     fn answered(&mut self) {
         self.in_flight = self.in_flight.saturating_sub(1);
@@ -88,7 +88,7 @@ impl State for Pool {
 pub(crate) struct Requests(Arc<Queue<Pool>>);
 
 impl Requests {
-    /// A queue to be opened.
+    /// The request queue, to be opened.
     pub(crate) fn new() -> Result<Requests> {
         let pool = Pool {
             idle: KVec::new(),
@@ -97,12 +97,13 @@ impl Requests {
         Ok(Requests(Queue::new(c"request", pool)?))
     }
 
-    /// The queue, to be opened.
+    /// The queue, for `Device::find_queues`.
     pub(crate) fn queue(&self) -> QueueRef {
         self.0.clone().into()
     }
 
-    /// Makes as many buffers as the queue has room for; once, after it was opened.
+    /// Allocates as many buffers as the queue has room for. Called once, after the queue was
+    /// opened.
     ///
     /// Context: may sleep.
     pub(crate) fn fill(&self) -> Result {
@@ -118,13 +119,13 @@ impl Requests {
         Ok(())
     }
 
-    /// Makes a request that a domain hears of only if it is refused.
+    /// Sends a request. The domain is told only if the device refuses it.
     ///
     /// Context: any.
     ///
     /// # Errors
     ///
-    /// The request was not made: the device is gone or broken.
+    /// The request was not sent: the device is gone or broken.
     #[inline]
     pub(crate) fn add<M>(&self, message: &M, change: Change, domain: &Arc<Refusals>) -> Result
     where
@@ -135,13 +136,13 @@ impl Requests {
         add(&mut queue, request, Asker::Domain(change, domain.clone()))
     }
 
-    /// Waits until all requests are answered that were made before.
+    /// Waits until all requests that were sent before are answered.
     ///
     /// Context: any.
     ///
     /// # Errors
     ///
-    /// [`EIO`]: they will not be.
+    /// [`EIO`]: not all of them will be answered.
     #[inline]
     pub(crate) fn sync(&self) -> Result {
         let mut queue = self.0.lock();
@@ -151,19 +152,20 @@ impl Requests {
         drain(&mut queue).map(|_| ())
     }
 
-    /// Makes a request, and waits for its answer.
+    /// Sends a request, and waits for its answer.
     fn ask(&self, request: KBox<Request>, queue: &mut Locked<'_, Pool>) -> Result<Answer<Asker>> {
         add(queue, request, Asker::Waiter)?;
         drain(queue)?.ok_or(EIO)
     }
 
-    /// Puts all endpoints into a domain.
+    /// Puts all endpoints of a device into a domain.
     ///
     /// Context: any.
     ///
     /// # Errors
     ///
-    /// What the device answers. Some may be in the domain then, and some in none.
+    /// The device's error. Some endpoints may be in the domain then, some in none, and some where
+    /// they were.
     pub(crate) fn attach(
         &self,
         endpoints: &EndpointIds,
@@ -182,13 +184,13 @@ impl Requests {
         Ok(())
     }
 
-    /// Asks for an endpoint's properties, `bytes` at most, and hands them to `read`.
+    /// Asks for an endpoint's properties, of `bytes` bytes at most, and passes them to `read`.
     ///
     /// Context: may sleep.
     ///
     /// # Errors
     ///
-    /// [`ENOMEM`], what the device answers, or what `read` does.
+    /// [`ENOMEM`], the device's error, or that of `read`.
     pub(crate) fn probe<R>(
         &self,
         probe: &Probe,
@@ -205,7 +207,7 @@ impl Requests {
     }
 }
 
-/// A buffer with a message in it. Waits for one if need be.
+/// Takes a buffer, waits for one if necessary, and writes a message to it.
 #[inline]
 fn prepare<M>(queue: &mut Locked<'_, Pool>, message: &M) -> Result<KBox<Request>>
 where
@@ -227,7 +229,7 @@ where
     }
 }
 
-/// Gives a request to the device. If there is no room, waits for it.
+/// Gives a request to the device. If the queue is full, waits until it is not.
 #[inline]
 fn add(queue: &mut Locked<'_, Pool>, mut request: KBox<Request>, asker: Asker) -> Result {
     request.context = asker;
@@ -259,25 +261,26 @@ fn add_again(queue: &mut Locked<'_, Pool>, error: Error, request: KBox<Request>)
     Err(error)
 }
 
-/// Puts a buffer back to those that are not in use. One that is not of them is freed.
+/// Puts a buffer back into the pool. A buffer that was not from the pool is freed.
 #[inline]
 fn put_back(pool: &mut Pool, request: KBox<Request>) {
-    // There is room for all that there are; the others are too many.
+    // The pool has room for its own buffers only, so the push fails for another one.
     let _ = pool.idle.push_within_capacity(request);
 }
 
-/// How long a device may take for an answer. One that takes longer will not answer: its bus
-/// mastering may have been switched off for the next kernel.
+/// How long the device may take for an answer. If it takes longer, it will never answer, perhaps
+/// because its bus mastering was switched off for the next kernel.
 const PATIENCE: Delta = Delta::from_millis(10_000);
 
-/// How often the queue is looked at before the clock is.
+/// How often the driver polls the queue between two looks at the clock.
 const LOOKS: u32 = 4096;
 
-/// Waits until all requests are answered, and gives back the answer that somebody waits for.
+/// Waits until all requests are answered. Returns the answer to the one request that somebody waits
+/// for, if there is one.
 ///
 /// # Errors
 ///
-/// [`EIO`]: not all are answered, nor will they be.
+/// [`EIO`]: not all of them will be answered.
 fn drain(queue: &mut Locked<'_, Pool>) -> Result<Option<Answer<Asker>>> {
     let mut wanted = None;
     let (mut looks, mut since) = (0u32, None);

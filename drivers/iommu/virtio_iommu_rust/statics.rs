@@ -18,7 +18,7 @@ use kernel::{
     prelude::*,
 };
 
-/// DMA addresses are physical addresses. Not all devices have it.
+/// The domain in which DMA addresses are physical addresses. Not every IOMMU has it.
 pub(crate) struct Identity;
 
 #[vtable]
@@ -32,7 +32,7 @@ impl StaticDomainOps for Identity {
     }
 }
 
-/// Nothing gets through.
+/// The domain that lets no DMA through.
 pub(crate) struct Blocking;
 
 #[vtable]

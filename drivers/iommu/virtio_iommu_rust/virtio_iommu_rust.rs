@@ -2,22 +2,22 @@
 
 //! Driver of virtio-iommu, the IOMMU that virtual machine monitors offer as a virtio device.
 //!
-//! The device keeps the mappings. The driver tells it of each by a request in a queue, and keeps a
-//! copy of its own: to say where an address leads, and to tell the device again, which forgets a
-//! domain that no endpoint is in. Data flows one way through the modules:
+//! The device keeps the mappings, and the driver sends it a request for each change. The driver
+//! also keeps a copy of its own. It needs the copy to look addresses up. It also needs it to tell
+//! the device again, because the device forgets a domain without endpoints. The modules are:
 //!
 //! - [`protocol`]: the layouts of requests and events;
-//! - [`refusals`]: what the device has refused of a domain;
-//! - [`requests`]: the queue of requests, [`events`]: that of faults;
-//! - [`mappings`]: a domain's copy;
+//! - [`refusals`]: the requests about a domain that the device has refused;
+//! - [`requests`]: the queue of requests, and [`events`]: the queue of faults;
+//! - [`mappings`]: the copy of a domain's mappings;
 //! - [`endpoint`]: a device behind the IOMMU;
-//! - [`iommu`]: an IOMMU, and moving endpoints from domain to domain;
+//! - [`iommu`]: an IOMMU, which moves endpoints from domain to domain;
 //! - [`domain`], [`statics`]: the domains;
 //! - [`ops`]: what the IOMMU core calls;
 //! - [`probe`]: what the virtio bus calls.
 //!
-//! The device numbers what it serves: an *endpoint* is such a number. A PCI device has one for each
-//! requester id by which its DMA may come.
+//! An *endpoint* is a number by which the IOMMU knows a source of DMA. A PCI device has an endpoint
+//! for each requester id that its DMA may carry.
 
 #![deny(unsafe_code)]
 
@@ -36,25 +36,25 @@ mod requests;
 mod statics;
 
 #[allow(unsafe_code)]
-// SAFETY: All of this rests on the device's word: that it has done what it answers with "OK".
-// - An attach succeeds when the device has answered each ATTACH with success (`requests::attach`),
-//   by which it takes the endpoint out of the domain that the endpoint was in. When an attach fails
-//   after a request was sent, `Iommu::change` blocks the endpoint, so that the new domain is not
-//   used, and `Iommu::put` tries the one that the endpoint was in. `release_device` puts the
-//   endpoint into the blocking domain.
-// - There are no PASIDs.
-// - The blocking domain has a number of its own, for which no MAP is ever sent
-//   (`Iommu::settle_numbers` takes it out of those that other domains get); its endpoints reach
-//   nothing but what the device itself answers, the doorbells of interrupts.
-// - There are no tables. The driver tells the device of the memory that it is told to map, for a
-//   domain that is alive; `Domain` is released when no endpoint is in it, and the device keeps no
-//   mappings then.
-// - `flush_all` and `flush` wait until the device has answered all requests that were made before.
-//   When it has refused an UNMAP, or cannot be asked, `Shared::close` blocks the domain's endpoints
-//   before the flush returns, and keeps others out.
+// SAFETY: All of this assumes that the device has done what it answers with "OK".
+// - An attach succeeds when the device has answered each ATTACH with success (`Requests::attach`).
+//   The device then takes the endpoint out of its former domain. If an attach fails after a request
+//   was sent, `Iommu::change` blocks the endpoints, so that they do not use the new domain;
+//   `Iommu::put` then tries to put them back. `release_device` puts the endpoints into the blocking
+//   domain.
+// - There are no PASIDs: the driver offers none.
+// - The blocking domain has a number of its own (`Iommu::settle_numbers`), and no MAP is ever sent
+//   for it. Its endpoints reach only what the device itself answers, the doorbells of interrupts.
+// - There are no tables. The driver tells the device only of memory that it is asked to map, for a
+//   domain that is alive. A domain is released when no endpoint is in it, and the device keeps no
+//   mappings of such a domain.
+// - `flush_all` and `flush` wait until the device has answered all requests that were sent before.
+//   If it has refused an UNMAP, or does not answer, `Shared::close` blocks the domain's endpoints
+//   before the flush returns, and lets no other in.
 // - `Shared::map` and `Shared::unmap` send a request for each change, under the domain's lock, if
-//   an endpoint is in the domain. `Iommu::put` sends all mappings when the first one enters, and
-//   holds the lock of the domain that an endpoint leaves until the device has taken it out.
+//   an endpoint is in the domain. `Shared::enter` sends all mappings when the first one enters.
+//   `Shared::leave` holds the lock of the domain that an endpoint leaves until the device has taken
+//   the endpoint out.
 unsafe impl kernel::iommu::driver::SoundDriver for ops::VirtioIommu {}
 
 kernel::module_virtio_driver! {
