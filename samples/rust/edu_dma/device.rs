@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! The device: its registers, and how it is told to do DMA.
+//! The device's registers, and how the driver makes the device do DMA.
 //!
-//! It has a buffer of a page, and copies up to that much between the buffer and any address on the
-//! bus. Source: QEMU's documentation, docs/specs/edu.
+//! The device has a buffer of a page. It copies up to a page between the buffer and any address on
+//! the bus. Source: QEMU's documentation, docs/specs/edu.
 
 use kernel::{
     device::Bound,
@@ -30,15 +30,15 @@ mod regs {
         }
 
         pub(super) DMA_COMMAND(u32) @ 0x98 {
-            /// From the buffer to memory, and not the other way round.
+            /// 1: from the buffer to memory. 0: from memory to the buffer.
             1:1 to_memory;
-            /// Written: begin. Read: not finished.
+            /// Writing 1 begins a transfer. It reads 1 until the transfer is finished.
             0:0 busy;
         }
     }
 
-    // These have 64 bits. A region counts as aligned to 4 bytes, so that such an access is checked
-    // when it is made, not when it is compiled.
+    // These registers have 64 bits. The region counts as aligned to 4 bytes, so an access of 64
+    // bits is checked at run time, not at build time.
     pub(super) const DMA_SOURCE: usize = 0x80;
     pub(super) const DMA_DESTINATION: usize = 0x88;
     pub(super) const DMA_COUNT: usize = 0x90;
@@ -46,13 +46,14 @@ mod regs {
     pub(super) const END: usize = 0xa0;
 }
 
-/// What [`regs::IDENTIFICATION`] ends with.
+/// The low byte of [`regs::IDENTIFICATION`].
 const SIGNATURE: u32 = 0xed;
 
-/// Where the device's buffer lies, for the device itself.
+/// The address of the device's buffer, as the device sees it.
 const BUFFER: u64 = 0x40000;
 
-/// A transfer takes a tenth of a second of the emulator's time. A loaded host may be far slower.
+/// How long a transfer may take. The emulator takes a tenth of a second of its own time, but a
+/// loaded host may be far slower.
 const PATIENCE: Delta = Delta::from_secs(20);
 const PAUSE: Delta = Delta::from_millis(5);
 
@@ -61,21 +62,21 @@ const PAUSE: Delta = Delta::from_millis(5);
 pub(crate) struct Length(usize);
 
 impl Length {
-    /// All of the device's buffer.
+    /// The whole of the device's buffer.
     pub(crate) const BUFFER: Length = Length(4096);
 
-    /// So many bytes, or as many as fit into the device's buffer.
+    /// `bytes` bytes, or as many as fit into the device's buffer.
     pub(crate) fn at_most(bytes: usize) -> Length {
         Length(bytes.min(Length::BUFFER.0))
     }
 
-    /// In bytes.
+    /// The length in bytes.
     pub(crate) fn bytes(self) -> usize {
         self.0
     }
 }
 
-/// Which way a transfer goes.
+/// The direction of a transfer.
 #[derive(Clone, Copy)]
 enum Direction {
     /// From memory to the device's buffer.
@@ -95,7 +96,7 @@ impl<'a> Edu<'a> {
     ///
     /// # Errors
     ///
-    /// [`ENODEV`]: it does not say that it is edu; or what mapping says.
+    /// [`ENODEV`]: the device does not say that it is edu. Or the error of mapping the registers.
     pub(crate) fn new(pdev: &'a pci::Device<Bound>) -> Result<Edu<'a>> {
         let bar = pdev.iomap_region_sized::<{ regs::END }>(0, c"rust_edu_dma")?;
         if u32::from(bar.read(regs::IDENTIFICATION).signature()) != SIGNATURE {
@@ -104,19 +105,19 @@ impl<'a> Edu<'a> {
         Ok(Edu { pdev, bar })
     }
 
-    /// The device reads memory into its buffer.
+    /// Makes the device read memory into its buffer.
     ///
     /// Context: may sleep.
     ///
     /// # Errors
     ///
-    /// [`ETIMEDOUT`]: it does not finish. It is kept from mastering the bus then, so that the
-    /// memory can be freed.
+    /// [`ETIMEDOUT`]: the device does not finish. Its bus mastering is off then, so the memory may
+    /// be freed.
     pub(crate) fn load(&self, from: DmaAddress, length: Length) -> Result {
         self.transfer(from, BUFFER, length, Direction::ToDevice)
     }
 
-    /// The device writes the start of its buffer to memory.
+    /// Makes the device write the start of its buffer to memory.
     ///
     /// Context and errors: as [`Self::load`].
     pub(crate) fn store(&self, to: DmaAddress, length: Length) -> Result {

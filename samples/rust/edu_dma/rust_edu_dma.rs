@@ -2,16 +2,16 @@
 
 //! A PCI driver that uses the DMA API, for QEMU's educational device (`-device edu`).
 //!
-//! When the driver is bound, the device reads coherent memory and a streaming mapping, and gives
-//! back what it has read, which is compared. If the device is behind an IOMMU, all of this goes
-//! through the tables that the IOMMU's driver has made.
+//! When the driver is bound, it makes the device read coherent memory and a streaming mapping. The
+//! device then writes back what it has read, and the driver compares that. If the device is behind
+//! an IOMMU, all of this goes through the page tables of the IOMMU's driver.
 //!
-//! - [`device`]: the registers, and how the device is told to do DMA;
-//! - [`transfers`]: what is mapped, and what is compared.
+//! - [`device`]: the registers, and how the driver makes the device do DMA;
+//! - [`transfers`]: what the driver maps, and what it compares.
 //!
 //! With the parameter `unmapped=1` the device also reads an address that is not mapped. An IOMMU
-//! refuses that and reports it, where reports of the platform's IOMMU go. Without an IOMMU the
-//! device reads four bytes of memory, which nobody sees.
+//! refuses that, and its driver reports it. Without an IOMMU the device reads four bytes of memory,
+//! which nobody looks at.
 
 mod device;
 mod transfers;
@@ -27,12 +27,12 @@ use kernel::{
     prelude::*, //
 };
 
-/// QEMU's ids. The vendor has no name in the kernel's list, so that the table below asks for the
-/// class.
+/// QEMU's ids. The kernel's list of vendors has no name for this one, so the table below matches
+/// the class instead.
 const VENDOR: u16 = 0x1234;
 const DEVICE: u16 = 0x11e8;
 
-/// The class of devices that have none, and the bits of it that are compared.
+/// The class of devices without a class, and the bits that are compared.
 const CLASS: u32 = 0x00_ff00;
 const CLASS_MASK: u32 = 0xff_ff00;
 
@@ -57,9 +57,9 @@ impl pci::Driver for EduDma {
             return Err(ENODEV);
         }
         pdev.enable_device_mem()?;
-        // What the device has unless QEMU is told otherwise (`dma_mask`).
+        // The default of QEMU's property `dma_mask`.
         let mask = DmaMask::new::<28>();
-        // SAFETY: Nobody allocates or maps for the device before its driver is bound.
+        // SAFETY: The driver is not bound yet, so nobody allocates or maps for the device.
         unsafe { pdev.dma_set_mask_and_coherent(mask)? };
         pdev.set_master();
 

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What is mapped for the device, and what is compared.
+//! What the driver maps for the device, and what it compares.
 //!
-//! Of streaming mappings the kernel crate has those that the device reads ([`SGTable`]). The memory
-//! belongs to the mapping and cannot be looked at again, so that what a device writes to a
-//! streaming mapping could not be compared.
+//! The kernel crate has streaming mappings that the device reads ([`SGTable`]). The mapping owns
+//! the memory, and the driver cannot look at it again. So there is no test of a device that writes
+//! to a streaming mapping: nothing could be compared.
 
 use crate::device::{
     Edu,
@@ -25,14 +25,14 @@ use kernel::{
     scatterlist::SGTable, //
 };
 
-/// Bytes of the streaming mapping, more than one transfer.
+/// The size of the streaming mapping in bytes. It takes more than one transfer.
 const STREAMED: usize = 3 * PAGE_SIZE;
 
 /// An address that is never mapped: the DMA API hands out no address in the first page of a
 /// translating domain.
 const UNMAPPED: DmaAddress = 0;
 
-/// Which bytes the device is to find.
+/// The bytes that the device is to find.
 #[derive(Clone, Copy)]
 enum Pattern {
     Coherent = 0x5a,
@@ -64,7 +64,7 @@ impl Target {
         })
     }
 
-    /// The offset of the first byte that is not what `pattern` has from `start` on.
+    /// The offset of the first byte that differs from `pattern`, which begins at `start`.
     fn first_difference(
         &mut self,
         pattern: Pattern,
@@ -75,11 +75,12 @@ impl Target {
         (0..length.bytes()).find(|&at| self.seen.get(at) != Some(&pattern.at(start + at)))
     }
 
-    /// Has the device write its buffer here, which must be what `pattern` has from `start` on.
+    /// Makes the device write its buffer here, and compares that with `pattern`, which begins at
+    /// `start`.
     ///
     /// # Errors
     ///
-    /// [`EIO`]: it is not; or what the device says.
+    /// [`EIO`]: the bytes differ. Or the device's error.
     fn receive(
         &mut self,
         dev: &pci::Device<Bound>,
@@ -88,7 +89,7 @@ impl Target {
         start: usize,
         length: Length,
     ) -> Result {
-        // What is there before shows that a comparison can fail.
+        // The memory must differ before, or the comparison would prove nothing.
         if self.first_difference(pattern, start, length) != Some(0) {
             dev_err!(dev, "there is nothing left for the device to change\n");
             return Err(EIO);
@@ -102,13 +103,13 @@ impl Target {
     }
 }
 
-/// Coherent memory: the device reads a page, and writes it to another one.
+/// Coherent memory: the device reads a page, and writes it to another page.
 ///
 /// Context: may sleep.
 ///
 /// # Errors
 ///
-/// [`ENOMEM`]; [`EIO`]: the bytes differ; or what the device says.
+/// [`ENOMEM`]; [`EIO`] if the bytes differ; or the device's error.
 pub(crate) fn coherent(dev: &pci::Device<Bound>, edu: &Edu<'_>) -> Result {
     let mut target = Target::new(dev)?;
     let mut source = CoherentBox::zeroed_slice(dev.as_ref(), Length::BUFFER.bytes(), GFP_KERNEL)?;
@@ -165,14 +166,14 @@ pub(crate) fn streaming(dev: &pci::Device<Bound>, edu: &Edu<'_>) -> Result {
     Ok(())
 }
 
-/// The device reads a few bytes where nothing is mapped: what is refused is reported by the IOMMU,
-/// not to the device's driver.
+/// Makes the device read a few bytes where nothing is mapped. The IOMMU reports what it refuses;
+/// the device's driver does not learn of it.
 ///
 /// Context: may sleep.
 ///
 /// # Errors
 ///
-/// What the device says.
+/// The device's error.
 pub(crate) fn unmapped(dev: &pci::Device<Bound>, edu: &Edu<'_>) -> Result {
     dev_info!(
         dev,

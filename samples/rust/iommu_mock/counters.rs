@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What was asked of an IOMMU.
+//! Counts what the core asks of an IOMMU.
 
 use core::ops::Deref;
 use kernel::{
@@ -16,7 +16,7 @@ use kernel::{
     },
 };
 
-/// How often something was asked for.
+/// A counter.
 pub(crate) struct Counter(Atomic<usize>);
 
 impl Counter {
@@ -24,12 +24,12 @@ impl Counter {
         Counter(Atomic::new(0))
     }
 
-    /// Counts it once more.
+    /// Adds 1.
     pub(crate) fn count(&self) {
         self.0.fetch_add(1, Relaxed);
     }
 
-    /// Counts one less.
+    /// Subtracts 1.
     pub(crate) fn discount(&self) {
         self.0.fetch_sub(1, Relaxed);
     }
@@ -39,7 +39,7 @@ impl Counter {
     }
 }
 
-/// All that is counted of an IOMMU.
+/// What is counted for an IOMMU.
 pub(crate) struct Counters {
     /// Devices that were probed and not released.
     pub(crate) devices: Counter,
@@ -81,11 +81,11 @@ impl Counters {
     }
 }
 
-/// Counts a paging domain as long as it is there.
+/// Counts a paging domain as long as it exists.
 pub(crate) struct CountedDomain(Arc<Counters>);
 
 impl CountedDomain {
-    /// Counts one more.
+    /// Counts a new domain.
     pub(crate) fn new(counters: &Arc<Counters>) -> CountedDomain {
         counters.domains.count();
         CountedDomain(counters.clone())
@@ -106,7 +106,7 @@ impl Drop for CountedDomain {
     }
 }
 
-/// What a file shows of them.
+/// The counters, as a file shows them.
 pub(crate) struct Shown(pub(crate) Arc<Counters>);
 
 impl Writer for Shown {

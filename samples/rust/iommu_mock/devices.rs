@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Devices behind the IOMMUs: they do nothing.
+//! Devices behind the IOMMUs. They do nothing.
 
 use kernel::{
     debugfs::{
@@ -24,15 +24,15 @@ use kernel::{
     uaccess::UserSliceReader, //
 };
 
-/// How many devices there can be behind each IOMMU.
+/// How many devices there may be behind each IOMMU.
 const MAX: usize = 16;
 
 /// All devices.
 #[pin_data]
 pub(crate) struct Devices {
-    /// The IOMMUs.
+    /// The platform devices that are the IOMMUs.
     parents: [Arc<OwnedDevice>; 2],
-    /// One behind each IOMMU.
+    /// Pairs of devices, one behind each IOMMU.
     #[pin]
     pairs: Mutex<KVec<[OwnedDevice; 2]>>,
 }
@@ -45,7 +45,7 @@ impl Devices {
         })
     }
 
-    /// Makes the `number`th device behind an IOMMU.
+    /// Makes the device `number` behind an IOMMU.
     fn make(&self, iommu: usize, number: u32) -> Result<OwnedDevice> {
         let parent = self.parents.get(iommu).ok_or(EINVAL)?;
         let name = CString::try_from_fmt(fmt!("mock{iommu}-client"))?;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! What the core calls.
+//! What the IOMMU core calls.
 
 use super::{
     counters::Counters,
@@ -45,19 +45,19 @@ use kernel::{
     sync::Arc, //
 };
 
-/// The kind of what user space is told about the hardware: "mock".
+/// The kind of the information about the hardware: "mock" in ASCII.
 const HW_INFO: HwInfoKind = HwInfoKind::from_raw(0x6d6f_636b);
 
-/// What no device may use, and its length in bytes.
+/// The start of the IOVAs that no device may use, and their length in bytes.
 const RESERVED: Iova = Iova::new(0xfee0_0000);
 const RESERVED_BYTES: usize = 0x10_0000;
 
-/// Which of the IOMMUs; the number is that of the platform device.
+/// The two IOMMUs. The number is that of the platform device.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
-    /// It is told of each page.
+    /// The driver tells the IOMMU of each page.
     Mapped = 0,
-    /// It walks tables.
+    /// The IOMMU walks page tables.
     Table = 1,
 }
 
@@ -69,15 +69,15 @@ pub(crate) struct Instance {
 
 /// What the driver keeps for a device.
 pub(crate) struct Endpoint {
-    /// By which the IOMMU knows the device.
+    /// The number by which the IOMMU knows the device.
     id: u32,
 }
 
 /// The driver.
 pub(crate) struct Mock;
 
-// SAFETY: There is no hardware that could use anything: no domain is in use by a device's DMA, and
-// nothing is cached.
+// SAFETY: There is no hardware. So no device does DMA through a domain, and nothing caches
+// translations or walks tables.
 unsafe impl SoundDriver for Mock {}
 
 pub(crate) static OPS: Ops<Mock> = Ops::new().with_identity(&IDENTITY).with_blocking(&BLOCKING);

@@ -17,7 +17,7 @@ use kernel::{
     prelude::*, //
 };
 
-/// DMA goes where it likes.
+/// The domain in which DMA addresses are physical addresses.
 pub(crate) struct Identity;
 
 #[vtable]
@@ -32,7 +32,7 @@ impl StaticDomainOps for Identity {
     }
 }
 
-/// DMA goes nowhere.
+/// The domain that lets no DMA through.
 pub(crate) struct Blocking;
 
 #[vtable]
@@ -47,7 +47,7 @@ impl StaticDomainOps for Blocking {
     }
 
     fn set_pasid(target: &AttachTarget<'_, Mock>, _pasid: Pasid) -> Result {
-        // So the core takes a PASID out of the domain that it was in.
+        // This is how the core takes a PASID out of its former domain.
         if target
             .old()
             .is_some_and(|old| old.kind() == DomainKind::Paging)

@@ -119,7 +119,7 @@ static void pasids_come_and_go(struct kunit *test)
 	KUNIT_EXPECT_EQ(test, iommu_attach_device_pasid(domain, context->dev, 5, NULL),
 			-EBUSY);
 	iommu_detach_device_pasid(domain, context->dev, 5);
-	/* Its 4 bits end at 15. */
+	/* The device's PASIDs have 4 bits: the last one is 15. */
 	KUNIT_EXPECT_NE(test, iommu_attach_device_pasid(domain, context->dev, 16, NULL), 0);
 }
 

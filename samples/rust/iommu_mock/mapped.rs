@@ -45,7 +45,7 @@ const PAGE_BYTES: u64 = 4096;
 /// The driver's part of a domain.
 #[pin_data]
 pub(crate) struct MappedDomain {
-    /// Which page is where, both by their first byte.
+    /// The physical address of each mapped page, by its IOVA.
     #[pin]
     pages: SpinLockIrq<RBTree<u64, PhysAddr>>,
     counters: CountedDomain,

@@ -2,21 +2,21 @@
 
 //! A mock IOMMU driver: what a driver looks like on the Rust abstractions, without hardware.
 //!
-//! There are two IOMMUs. One maps by itself, in a tree of pages; the other one has page tables of
-//! RISC-V's format. Nothing is protected by either: no device does DMA behind them. What the core
-//! asks for is counted.
+//! There are two IOMMUs. The driver of one maps by itself, in a tree of pages. The other one has
+//! page tables of RISC-V's format. Neither protects anything, as no device behind them does DMA.
+//! The driver counts what the core asks for.
 //!
 //! - [`driver`]: what the core calls, for both IOMMUs;
 //! - [`fixed`]: the identity and the blocking domain;
-//! - [`mapped`], [`table`]: the domains of the one and of the other IOMMU;
-//! - [`counters`]: what was asked for;
+//! - [`mapped`], [`table`]: the domains of one and of the other IOMMU;
+//! - [`counters`]: what the core has asked for;
 //! - [`devices`]: makes devices behind the IOMMUs, by a file in debugfs.
 //!
 //! In `/sys/kernel/debug/rust_iommu_mock`:
 //!
-//! - `devices`: how many devices there are behind each IOMMU; written, so many are made, or the
-//!   surplus is taken away. The module cannot be unloaded as long as there is one.
-//! - `mapped`, `table`: what was asked of each IOMMU.
+//! - `devices` shows how many devices are behind each IOMMU. Writing a number creates or removes
+//!   devices, until there are so many. The module cannot be unloaded while there is a device.
+//! - `mapped` and `table` show what the core has asked of each IOMMU.
 
 mod counters;
 mod devices;
@@ -66,10 +66,10 @@ module! {
     imports_ns: ["GENERIC_PT_IOMMU"],
 }
 
-/// The platform device that an IOMMU is.
+/// The name of the platform devices that are the IOMMUs.
 const NAME: &CStr = c"iommu-mock";
 
-/// One IOMMU. Its fields are dropped in this order.
+/// One IOMMU. The fields are dropped in this order.
 struct Iommu {
     _registration: Registration<Mock>,
     parent: Arc<OwnedDevice>,
@@ -100,7 +100,7 @@ impl Iommu {
     }
 }
 
-/// The module. Its fields are dropped in this order: first the files, then the devices, then the
+/// The module. The fields are dropped in this order: first the files, then the devices, then the
 /// IOMMUs.
 #[pin_data]
 struct Module {

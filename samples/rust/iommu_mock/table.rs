@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Domains of the IOMMU that walks tables.
+//! Domains of the IOMMU that walks page tables.
 
 use super::{
     counters::{
@@ -52,7 +52,7 @@ impl TableDomain {
             node: Node::ANY,
         };
         Paging::<TableDomain>::allocate(config, |info| {
-            // Hardware would be told of the table.
+            // A driver of hardware would tell the hardware of the table here.
             if info.mode != Sv::Sv48 || info.ppn == 0 {
                 return Err(EIO);
             }
