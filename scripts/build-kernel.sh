@@ -4,7 +4,7 @@
 #
 # A variant is a stack of fragments from tools/testing/hyperv/configs, the last word counting. The variants of debug are
 # built on a copy of debug's objects, so that only what differs is compiled; but for kcsan, which shares none of them. So
-# is bench-virtio-rust on a copy of those of bench.
+# are bench-virtio-rust and bench-root on a copy of those of bench.
 set -euo pipefail
 # shellcheck source=scripts/lib.sh
 . "${BASH_SOURCE[0]%/*}/lib.sh"
@@ -22,6 +22,7 @@ usage() {
 	release      the kernel of make run
 	bench        the kernel of make bench
 	bench-virtio-rust  bench with virtio-iommu's driver in Rust
+	bench-root   bench with the driver of the root partition's IOMMU
 	debug        the kernel of make test: lockdep, UBSAN, KUnit and more
 	module       debug with pci-hyperv as a module
 	pviommu-off  debug without the driver
@@ -35,7 +36,7 @@ usage() {
 	END
 }
 
-readonly VARIANTS=(release bench bench-virtio-rust debug module pviommu-off rust-off rt strict compat kcsan)
+readonly VARIANTS=(release bench bench-virtio-rust bench-root debug module pviommu-off rust-off rt strict compat kcsan)
 readonly steps_guess=1950	# build steps of a cold build, until one has been counted here
 
 fragments() {
@@ -43,6 +44,7 @@ fragments() {
 	release | debug) echo base "$1" ;;
 	bench) echo bench ;;
 	bench-virtio-rust) echo bench virtio-rust ;;
+	bench-root) echo bench bench-root ;;
 	module | pviommu-off | rust-off | rt | strict | compat | kcsan) echo base debug "$1" ;;
 	*)
 		usage >&2
@@ -124,7 +126,7 @@ fi
 # The variant whose objects this one starts from; none for those that share none.
 case $variant in
 release | debug | bench | kcsan) seed= ;;
-bench-virtio-rust) seed=bench ;;
+bench-virtio-rust | bench-root) seed=bench ;;
 *) seed=debug ;;
 esac
 

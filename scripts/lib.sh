@@ -162,7 +162,7 @@ need_space() {
 # What each part takes below build, in megabytes, with a tenth to spare.
 declare -rA HV_PART_MB=(
 	[source]=2100 [linux]=150 [tools]=1000 [kselftest]=100
-	[kernel/release]=350 [kernel/debug]=1000 [kernel/bench]=350 [kernel/bench-virtio-rust]=350
+	[kernel/release]=350 [kernel/debug]=1000 [kernel/bench]=350 [kernel/bench-virtio-rust]=350 [kernel/bench-root]=350
 	[configs]=150 [deb]=6000 [deb-all]=25000 [deb-test]=3500
 	[kernel/module]=1000 [kernel/pviommu-off]=1000 [kernel/rust-off]=800 [kernel/rt]=1000
 	[kernel/strict]=1000 [kernel/compat]=1000 [kernel/kcsan]=1000
