@@ -13,6 +13,9 @@ struct bench_args {
 	unsigned int threads;
 	unsigned int ops;	/* measured operations, each thread */
 	unsigned int depth;	/* mappings that are there at once */
+	unsigned int piece;	/* pages that one iommu_map() maps */
+	unsigned int target;	/* page number of the memory that is mapped */
+	unsigned int frames;	/* pages of that memory */
 };
 
 /* Who the device's DMA belongs to while a command runs. */
@@ -32,6 +35,7 @@ extern const struct bench_command bench_ktime, bench_dma, bench_unaligned;
 extern const struct bench_command bench_sg, bench_nvme, bench_nic;
 extern const struct bench_command bench_iommu_map, bench_iommu_range;
 extern const struct bench_command bench_domain;
+extern const struct bench_command bench_root_turns, bench_root_map, bench_root_unmap;
 extern const struct bench_command bench_flush, bench_overhead;
 
 struct iommu_domain;

@@ -14,6 +14,7 @@
 static const struct bench_command *const commands[] = {
 	&bench_ktime, &bench_dma, &bench_unaligned, &bench_sg, &bench_nvme, &bench_nic,
 	&bench_iommu_map, &bench_iommu_range, &bench_domain, &bench_flush, &bench_overhead,
+	&bench_root_turns, &bench_root_map, &bench_root_unmap,
 };
 
 static const struct {
@@ -26,6 +27,9 @@ static const struct {
 	{ "threads", offsetof(struct bench_args, threads) },
 	{ "ops", offsetof(struct bench_args, ops) },
 	{ "depth", offsetof(struct bench_args, depth) },
+	{ "piece", offsetof(struct bench_args, piece) },
+	{ "target", offsetof(struct bench_args, target) },
+	{ "frames", offsetof(struct bench_args, frames) },
 };
 
 static struct dentry *file;

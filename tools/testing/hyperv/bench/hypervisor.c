@@ -67,6 +67,11 @@ static u64 counter(enum control_counter counter, u32 index)
 	return control(COMMAND_COUNTER, counter, index, &value) ? 0 : value;
 }
 
+u64 hypervisor_calls(u32 code)
+{
+	return counter(COUNTER_CALLS, code);
+}
+
 static void read_flushes(struct hypervisor_counts *counts)
 {
 	unsigned int i;

@@ -14,6 +14,9 @@ struct hypervisor_counts {
 	u64 ticks;		/* of the hypervisor in handling exits */
 };
 
+/* Hypercalls with this call code, since boot. */
+u64 hypervisor_calls(u32 code);
+
 /* Whether it is below; all counts are 0 otherwise. */
 bool hypervisor_is_there(void);
 

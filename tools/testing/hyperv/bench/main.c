@@ -11,6 +11,7 @@
 
 #include "bench.h"
 #include "measure.h"
+#include "ranges.h"
 
 static struct device *devices[2];
 static DEFINE_MUTEX(devices_lock);
@@ -53,6 +54,7 @@ static int probe_owner(struct pci_dev *pdev, const struct pci_device_id *id)
 
 static void remove_owner(struct pci_dev *pdev)
 {
+	ranges_release(&pdev->dev);
 	release(BENCH_OWNER);
 }
 
