@@ -39,14 +39,16 @@ done
 
 say_chosen
 lock_build
-if [[ -z $show ]]; then need_space_for source linux kernel/bench kernel/bench-virtio-rust tools; fi
+if [[ -z $show ]]; then need_space_for source linux kernel/bench kernel/bench-virtio-rust kernel/bench-root tools; fi
 "$HV_TOP/scripts/setup.sh"
 if [[ -z $show ]]; then
 	"$HV_TOP/scripts/source.sh"
 	"$HV_TOP/scripts/build-kernel.sh" bench
 	"$HV_TOP/scripts/build-kernel.sh" bench-virtio-rust
+	"$HV_TOP/scripts/build-kernel.sh" bench-root
 	"$HV_TOP/scripts/build-module.sh" bench bench
+	"$HV_TOP/scripts/build-module.sh" bench bench-root
 fi
 "$HV_TOP/scripts/build-tools.sh"
-child "$HVRUN" bench --kernel-build "$HV_BUILD/kernel/bench" --virtio-rust-build "$HV_BUILD/kernel/bench-virtio-rust" --minihv "$MINIHV" --guest "$HVGUEST" \
-	--bench-module "$BENCH_MODULES/bench" --size "$(llvm_program llvm-size)" --qemu "$QEMU" --kept "$BENCH_KEPT" --out "$out" "${options[@]}"
+child "$HVRUN" bench --kernel-build "$HV_BUILD/kernel/bench" --virtio-rust-build "$HV_BUILD/kernel/bench-virtio-rust" --root-build "$HV_BUILD/kernel/bench-root" \
+	--minihv "$MINIHV" --guest "$HVGUEST" --bench-module "$BENCH_MODULES" --size "$(llvm_program llvm-size)" --qemu "$QEMU" --kept "$BENCH_KEPT" --out "$out" "${options[@]}"

@@ -72,6 +72,7 @@ prepare() {
 		"$HV_TOP/scripts/build-tools.sh"
 		"$HV_TOP/scripts/build-kselftest.sh"
 		"$HV_TOP/scripts/build-module.sh" attack debug
+		"$HV_TOP/scripts/build-module.sh" bench debug
 		keep_results
 		seed_cargo minihv
 		if grep -q '^kernel ' <<<"$1"; then

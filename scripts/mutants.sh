@@ -236,7 +236,7 @@ guest_test() {
 	shift 5
 	verdict=unnoticed said=''
 	"$HVRUN" test --qemu "$QEMU" --kernel-variant "debug=$kernel" --minihv "$minihv" --guest "$HVGUEST" --samples "$SAMPLES" \
-		--kselftest "$KSELFTEST" --attack-module "$ATTACK_MODULES/debug" --bench-module "$BENCH_MODULES/release" --fetched "$FETCHED" \
+		--kselftest "$KSELFTEST" --attack-module "$ATTACK_MODULES/debug" --bench-module "$BENCH_MODULES" --fetched "$FETCHED" \
 		--parallel 1 --out "$out" --case "$case\$" "$@" >"$log" 2>&1 || true
 	if ! grep -qE '^(kept|ok|not ok) ' "$log"; then
 		verdict=missing said="no case $case"

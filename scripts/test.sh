@@ -32,7 +32,7 @@ variants=(debug)
 all='' build_only=''
 readonly KEPT=$HV_BUILD/ledger	# results of test-all, by suite
 ledger=()	# "SUITE PASSED FAILED SECONDS REMARK"
-tools=(--qemu "$QEMU" --minihv "$MINIHV" --guest "$HVGUEST" --samples "$SAMPLES" --kselftest "$KSELFTEST" --bench-module "$BENCH_MODULES/release" --attack-module "$ATTACK_MODULES/debug"
+tools=(--qemu "$QEMU" --minihv "$MINIHV" --guest "$HVGUEST" --samples "$SAMPLES" --kselftest "$KSELFTEST" --bench-module "$BENCH_MODULES" --attack-module "$ATTACK_MODULES/debug"
 	--out "$HV_BUILD/test")
 options=()
 while (($#)); do
@@ -337,6 +337,15 @@ build_guests() {
 		fi
 		kernels+=(--kernel-variant "$variant=$HV_BUILD/kernel/$variant")
 	done
+	if wanted root; then
+		rc=0
+		"$HV_TOP/scripts/build-module.sh" bench debug || rc=$?
+		if ((rc != 0)); then
+			failed_part bench-module
+			kernels=()
+			return
+		fi
+	fi
 	if wanted attack || wanted stress; then
 		rc=0
 		"$HV_TOP/scripts/build-module.sh" attack debug || rc=$?

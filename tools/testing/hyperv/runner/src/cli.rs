@@ -79,7 +79,7 @@ pub struct ToolArgs {
     /// Directory with the statically linked programs of samples/ [default: none].
     #[arg(long, value_name = "DIR")]
     pub samples: Option<PathBuf>,
-    /// Directory with the modules that measure [default: none].
+    /// Directory with the modules that measure, those for each kernel in a directory of its name [default: none].
     #[arg(long, value_name = "DIR")]
     pub bench_module: Option<PathBuf>,
     /// Directory with the driver that the attacks use [default: none].
@@ -289,6 +289,9 @@ pub struct BenchArgs {
     /// Build directory of the same kernel with virtio-iommu's driver in Rust [default: none].
     #[arg(long, value_name = "DIR")]
     pub virtio_rust_build: Option<PathBuf>,
+    /// Build directory of the same kernel with the driver of the root partition's IOMMU [default: none].
+    #[arg(long, value_name = "DIR")]
+    pub root_build: Option<PathBuf>,
     /// Only this configuration; repeatable.
     #[arg(long = "config", value_name = "NAME")]
     pub configurations: Vec<String>,

@@ -69,6 +69,14 @@ fn limited() -> Expectation {
     )
 }
 
+/// The boot line of the root partition's driver, whatever its numbers, with pages of both sizes.
+pub fn root_driver_up() -> Expectation {
+    once(
+        "the boot line of the root partition's IOMMU",
+        r"^hv_root_iommu: aperture 0x0-0x[0-9a-f]+ \(\d+ bits\), page sizes 4K 2M".to_owned(),
+    )
+}
+
 /// The boot line with this aperture and depth.
 pub fn aperture(bits: u32, levels: u32) -> Expectation {
     let end = 1_u64.checked_shl(bits).map_or(u64::MAX, |end| end - 1);

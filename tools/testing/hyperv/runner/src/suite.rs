@@ -156,11 +156,14 @@ pub fn plan(case: &Case, kernel: &Kernel, selection: &Selection) -> Result<Plan>
     })
 }
 
-/// The programs for a case: without the hypervisor where the kernel runs on the machine itself.
+/// The programs for a case: without the hypervisor where the kernel runs on the machine itself, and with the modules
+/// that measure for its kernel.
 fn tools_for(case: &Case, tools: &Tools) -> Tools {
+    let bench = tools.bench.as_ref().map(|modules| modules.join(case.variant.to_string()));
+    let tools = Tools { bench, ..tools.clone() };
     match case.host {
-        Host::Minihv => tools.clone(),
-        Host::Machine(_) => Tools { minihv: None, ..tools.clone() },
+        Host::Minihv => tools,
+        Host::Machine(_) => Tools { minihv: None, ..tools },
     }
 }
 

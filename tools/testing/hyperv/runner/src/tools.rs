@@ -28,7 +28,8 @@ pub struct Tools {
     pub fetched: Option<PathBuf>,
     /// Directory with the programs of samples/, where they were built.
     pub samples: Option<PathBuf>,
-    /// Directory with the modules that measure, where they were built.
+    /// Directory with the modules that measure, where they were built: for each kernel a directory of its name, until
+    /// a boot has chosen its kernel.
     pub bench: Option<PathBuf>,
     /// Directory with the driver that the attacks use; `None` where there is none.
     pub attack: Option<PathBuf>,

@@ -40,14 +40,16 @@ pub enum Meaning {
     Gone,
 }
 
-/// The end of names of figures that say how much was asked for, not what it cost.
-const WORKLOAD: &str = "/needed";
+/// The ends of names of figures that say how much was asked for, or what is allowed, not what it cost.
+const WORKLOAD: [&str; 2] = ["/needed", "/allowed"];
 
 impl Change {
     /// What it means.
     pub fn meaning(&self) -> Meaning {
         match (self.old, self.new) {
-            (Some(old), Some(new)) if old.unit != new.unit || self.name.ends_with(WORKLOAD) => Meaning::Different,
+            (Some(old), Some(new)) if old.unit != new.unit || WORKLOAD.iter().any(|end| self.name.ends_with(end)) => {
+                Meaning::Different
+            }
             (Some(old), Some(new)) if new.value < old.value => Meaning::Better,
             (Some(_), Some(_)) => Meaning::Worse,
             (None, _) => Meaning::New,

@@ -24,6 +24,18 @@ pub enum Build {
     Ordinary,
     /// The same with virtio-iommu's driver in Rust.
     VirtioRust,
+    /// The same with the driver of the root partition's IOMMU, and what that tells of itself.
+    Root,
+}
+
+impl Build {
+    /// The kernel that the modules fit, by the name of its build directory: those that measure were built for it.
+    pub fn modules(self) -> &'static str {
+        match self {
+            Build::Ordinary | Build::VirtioRust => "bench",
+            Build::Root => "bench-root",
+        }
+    }
 }
 
 /// One way to boot a kernel that is measured.
@@ -35,6 +47,8 @@ pub struct Configuration {
     pub build: Build,
     /// What is below it.
     pub host: Host,
+    /// minihv's options.
+    pub hypervisor: &'static str,
     /// Words for the kernel.
     words: &'static [&'static str],
     /// Scenario of the guest program.
@@ -43,6 +57,8 @@ pub struct Configuration {
     buses: &'static [(usize, usize)],
     /// RAM with QEMU's suffix, where it is not that of the others.
     pub memory: Option<&'static str>,
+    /// Number of processors, where it is not that of the others.
+    pub cpus: Option<u32>,
 }
 
 /// The scenario that measures what running drivers do.
@@ -56,7 +72,17 @@ const ONE: &[(usize, usize)] = &[(1, 1)];
 const THIRTY_TWO: &[(usize, usize)] = &[(22, 1), (5, 2)];
 
 const fn running(name: &'static str, host: Host, words: &'static [&'static str]) -> Configuration {
-    Configuration { name, build: Build::Ordinary, host, words, scenario: RUNNING, buses: ONE, memory: None }
+    Configuration {
+        name,
+        build: Build::Ordinary,
+        host,
+        hypervisor: "",
+        words,
+        scenario: RUNNING,
+        buses: ONE,
+        memory: None,
+        cpus: None,
+    }
 }
 
 const fn virtio_rust(name: &'static str, words: &'static [&'static str]) -> Configuration {
@@ -64,15 +90,7 @@ const fn virtio_rust(name: &'static str, words: &'static [&'static str]) -> Conf
 }
 
 const fn booting(name: &'static str, buses: &'static [(usize, usize)]) -> Configuration {
-    Configuration {
-        name,
-        build: Build::Ordinary,
-        host: Host::Minihv,
-        words: &mode::STRICT,
-        scenario: BOOTING,
-        buses,
-        memory: None,
-    }
+    Configuration { scenario: BOOTING, buses, ..running(name, Host::Minihv, &mode::STRICT) }
 }
 
 /// All of this one's RAM is below 4 GiB: without an IOMMU, a device with 32 address bits cannot reach more, and would
@@ -80,12 +98,25 @@ const fn booting(name: &'static str, buses: &'static [(usize, usize)]) -> Config
 const NONE: Configuration =
     Configuration { memory: Some("2G"), ..running("none", Host::Machine(Iommu::Absent), &mode::UNMANAGED) };
 
+/// Name of the configuration in which the kernel is the root partition.
+pub const ROOT: &str = "root";
+
+/// 1 GiB at 5 GiB is left alone, and what is before that boundary: it is mapped for the device, again and again. The
+/// processors of a root partition do not go once they have come.
+const AS_ROOT: Configuration = Configuration {
+    build: Build::Root,
+    hypervisor: "partition=root",
+    scenario: "bench-root",
+    cpus: Some(1),
+    ..running(ROOT, Host::Minihv, &["iommu.strict=1", "hvtest.mode=strict", "memmap=1026M$5118M"])
+};
+
 /// Words for every kernel whose instructions are counted. Not all of the machines have a second clock to compare the
 /// time-stamp counter with, which counts them.
 pub const COUNTED: &str = "tsc=reliable";
 
 /// All of them, in the order in which they are shown.
-pub const ALL: [Configuration; 12] = [
+pub const ALL: [Configuration; 13] = [
     running("hv-strict", Host::Minihv, &mode::STRICT),
     running("intel-strict", Host::Machine(Iommu::Intel), &mode::STRICT),
     running("virtio-strict", Host::Machine(Iommu::Virtio), &mode::STRICT),
@@ -98,12 +129,18 @@ pub const ALL: [Configuration; 12] = [
     booting("hv-boot-1", ONE),
     booting("hv-boot-8", &[(8, 1)]),
     booting("hv-boot-32", THIRTY_TWO),
+    AS_ROOT,
 ];
 
 impl Configuration {
     /// The kernel's own words, without those that every guest gets.
     pub fn append(&self) -> String {
         format!("hvtest.scenario={} {} {COUNTED}", self.scenario, self.words.join(" "))
+    }
+
+    /// Whether the kernel is the root partition.
+    pub fn is_root(&self) -> bool {
+        self.build == Build::Root
     }
 
     /// The PCI devices.

@@ -20,7 +20,7 @@ use super::variation::Variation;
 use crate::boot::{Leftovers, Patience, Plan, Root};
 use crate::console::message;
 use crate::demands::Demands;
-use crate::expect::ordinary;
+use crate::expect::{ordinary, root_driver_up};
 use crate::image::Kernel;
 use crate::initramfs::{Fio, Pack};
 use crate::pool;
@@ -43,6 +43,8 @@ pub struct Bed<'a> {
     pub kernel: Kernel,
     /// That of [`Build::VirtioRust`], if there is one.
     pub virtio_rust_kernel: Option<Kernel>,
+    /// That of [`Build::Root`], if there is one.
+    pub root_kernel: Option<Kernel>,
     /// Programs and files, minihv included.
     pub tools: Tools,
     /// Words added to every kernel's command line.
@@ -82,6 +84,7 @@ impl Bed<'_> {
         match build {
             Build::Ordinary => Ok(&self.kernel),
             Build::VirtioRust => self.virtio_rust_kernel.as_ref().context("no --virtio-rust-build was given"),
+            Build::Root => self.root_kernel.as_ref().context("no --root-build was given"),
         }
     }
 
@@ -90,17 +93,18 @@ impl Bed<'_> {
             name: configuration.name.to_owned(),
             kernel: self.kernel(configuration.build)?.clone(),
             root: Root::Built,
-            cpus: self.cpus,
+            cpus: configuration.cpus.unwrap_or(self.cpus),
             memory: configuration.memory.unwrap_or(&self.memory).to_owned(),
             devices: configuration.devices()?,
             iommu: match configuration.host {
+                Host::Minihv if configuration.is_root() => Iommu::IntelSecondStage,
                 Host::Minihv => Iommu::Intel,
                 Host::Machine(iommu) => iommu,
             },
             clock: Clock::Instructions,
             threads: Threads::Single,
             append: format!("{} {}", configuration.append(), self.append).trim_end().to_owned(),
-            hypervisor: hvcore::options::Options::default(),
+            hypervisor: configuration.hypervisor.parse().with_context(|| configuration.name.to_owned())?,
             power_cycles: Vec::new(),
             fio: Fio::Left,
             packs: vec![Pack::Bench],
@@ -117,6 +121,7 @@ impl Bed<'_> {
         std::fs::create_dir_all(&logs).with_context(|| logs.display().to_string())?;
         let work = self.leftovers.directory(&logs)?;
         let mut tools = self.tools.clone();
+        tools.bench = tools.bench.map(|modules| modules.join(configuration.build.modules()));
         if let Host::Machine(_) = configuration.host {
             tools.minihv = None;
         }
@@ -159,7 +164,11 @@ impl Bed<'_> {
 
 /// Judges a boot, and reads its figures.
 fn judge(configuration: &Configuration, record: &Record) -> Result<Boot> {
-    let log = if configuration.host == Host::Minihv { ordinary(&[], 1) } else { Vec::new() };
+    let log = match configuration.host {
+        Host::Minihv if configuration.is_root() => vec![root_driver_up()],
+        Host::Minihv => ordinary(&[], 1),
+        Host::Machine(_) => Vec::new(),
+    };
     let mut complaints = verdict(record, &Demands { log, ..Demands::default() })?.complaints;
     let figures = match Figures::read(record.serial.iter().map(|line| message(line))) {
         Ok(figures) => figures,

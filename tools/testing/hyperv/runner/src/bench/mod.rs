@@ -17,6 +17,7 @@ mod measure;
 mod objects;
 mod reference;
 mod results;
+mod root;
 mod table;
 mod targets;
 mod variation;
@@ -55,6 +56,7 @@ fn results(args: &BenchArgs, configurations: &[Configuration], progress: &Progre
     let bed = Bed {
         kernel: Kernel::from_build(&args.kernel_build)?,
         virtio_rust_kernel: args.virtio_rust_build.as_deref().map(Kernel::from_build).transpose()?,
+        root_kernel: args.root_build.as_deref().map(Kernel::from_build).transpose()?,
         tools: args.tools.tools()?,
         append: match args.kinds.as_slice() {
             [] => String::new(),

@@ -4,7 +4,7 @@
 use comfy_table::presets::NOTHING;
 use comfy_table::{CellAlignment, Table};
 
-use super::configuration::ALL;
+use super::configuration::{ALL, ROOT};
 use super::objects::OBJECTS;
 use super::reference::{ratio, Flushing, Operation, PAGES};
 use super::results::Results;
@@ -74,7 +74,7 @@ pub fn all_figures(results: &Results, filters: &[String]) -> Vec<String> {
     let (strict, deferred) = (of(Flushing::Strict.name()), of(Flushing::Deferred.name()));
     let beside = |mode: &[&'static str]| if mode.is_empty() { Vec::new() } else { [mode, &of("none")].concat() };
     let alone = if strict.is_empty() && deferred.is_empty() { of("none") } else { Vec::new() };
-    let groups = [beside(&strict), beside(&deferred), alone, of("boot"), vec![OBJECTS]];
+    let groups = [beside(&strict), beside(&deferred), alone, of("boot"), of(ROOT), vec![OBJECTS]];
     groups.iter().filter_map(|group| figures(results, group, filters)).collect()
 }
 

@@ -6,6 +6,7 @@ use super::limit::Limit;
 use super::objects::{DRIVER_TEXT, OBJECTS};
 use super::reference::{ratio, Flushing, Operation, PAGES};
 use super::results::Results;
+use super::root;
 use super::virtio;
 
 /// Instructions that a strict unmap is to stay below the C driver's.
@@ -24,6 +25,8 @@ pub const FLUSH_RANGE: f64 = 60.0;
 pub const FLUSH_ALL: f64 = 30.0;
 /// Instructions of virtio-iommu's driver in Rust for each of that in C.
 const VIRTIO_SHARE: f64 = 1.0;
+/// Hypercalls of the root partition's driver for each that is allowed.
+const ROOT_SHARE: f64 = 1.0;
 /// Bytes of text of the driver.
 const TEXT: f64 = 7168.0;
 
@@ -271,6 +274,16 @@ fn virtio(results: &Results) -> Vec<Target> {
     targets
 }
 
+/// Hypercalls of the root partition's driver, as a share of those that it may make.
+fn root_calls(results: &Results) -> Vec<Target> {
+    let target = |operation: Operation| {
+        let what = format!("root partition, {}: share of the hypercalls that are allowed", operation.name());
+        let worst = root::worst(results, operation);
+        Target::at_most(what, ROOT_SHARE, 3, worst.map(|worst| (worst.share, worst.detail)))
+    };
+    Operation::ALL.into_iter().map(target).collect()
+}
+
 /// All targets, in the order in which they are shown.
 pub fn targets(results: &Results) -> Vec<Target> {
     let strict = Flushing::Strict.own();
@@ -296,6 +309,7 @@ pub fn targets(results: &Results) -> Vec<Target> {
     ));
     targets.push(figure(results, "text of the driver in bytes", OBJECTS, DRIVER_TEXT, TEXT));
     targets.extend(virtio(results));
+    targets.extend(root_calls(results));
     targets
 }
 

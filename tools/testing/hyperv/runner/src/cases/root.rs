@@ -142,6 +142,11 @@ fn matrix() -> Case {
         .expect(says("a domain that stays", r"^hv_root_iommu: HVCALL_DELETE_DEVICE_DOMAIN of \d+: 0x71 ", 1))
 }
 
+/// Ranges by a kernel module, onto 64 MiB that the kernel leaves alone.
+fn batches() -> Case {
+    managed("batches", "root-batches", &mode::STRICT).devices(&["edu"]).pack(Pack::Bench).append("memmap=66M$254M")
+}
+
 /// Unmaps that fail. Type 1 warns of each, as there is nobody whom it could tell.
 fn stale() -> Case {
     managed("stale", "root-stale", &mode::STRICT)
@@ -209,6 +214,7 @@ pub fn cases() -> Vec<Case> {
         kexec().thorough(),
         crash().thorough(),
         managed("strict", "root-dma", &mode::STRICT),
+        batches(),
         managed("deferred", "root-dma", &mode::DEFERRED).thorough(),
         managed("identity", "root-identity", &mode::IDENTITY).thorough(),
         managed("passthrough", "root-passthrough", &mode::STRICT).devices(&["edu", "edu", "nvme"]).thorough(),
