@@ -1,15 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Domains with mappings.
+//! Domains with mappings, as the IOMMU knows them.
 
 use super::{
-    endpoint::{
-        EndpointIds,
-        Left,
-        Place, //
-    },
+    ids::EndpointIds,
     iommu::{
         Iommu,
+        Moving,
         TakenNumber, //
     },
     mappings::{
@@ -17,7 +14,6 @@ use super::{
         Mappings,
         NewMapping, //
     },
-    ops::VirtioIommu,
     protocol::{
         DomainId,
         Map,
@@ -32,19 +28,11 @@ use kernel::{
     alloc::Flags,
     io::PhysAddr,
     iommu::{
-        self,
         domain::{
-            Config,
-            Mapped,
             Mapping,
-            NewDomain,
-            PagingDomain,
-            SelfMapped,
             Unmapping, //
         },
-        gather::Gather,
-        probed::AttachTarget,
-        Iova,
+        Iova, //
     },
     new_spinlock_irq,
     prelude::*,
@@ -53,6 +41,15 @@ use kernel::{
         SpinLockIrq, //
     }, //
 };
+
+/// Whether endpoints have left a domain.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Left {
+    /// They have: the IOMMU has put them elsewhere, or has blocked them.
+    Certainly,
+    /// Perhaps not: the IOMMU has neither put them elsewhere nor blocked them.
+    PerhapsNot,
+}
 
 /// The part of a domain that changes.
 struct State {
@@ -64,7 +61,7 @@ struct State {
     is_closed: bool,
 }
 
-/// A domain with mappings.
+/// A domain with mappings, which the IOMMU core and the endpoints in the domain share.
 #[pin_data]
 pub(crate) struct Shared {
     iommu: Arc<Iommu>,
@@ -83,16 +80,46 @@ fn range(first: Iova, page_bytes: usize, pages: usize) -> Option<(Iova, Iova)> {
 }
 
 impl Shared {
+    /// Makes a domain without endpoints and mappings.
+    ///
+    /// Context: may sleep.
+    ///
+    /// # Errors
+    ///
+    /// [`ENOMEM`]; [`ENOSPC`]: the device has no more domains.
+    pub(super) fn new(iommu: &Arc<Iommu>) -> Result<Arc<Shared>> {
+        let refusals = Refusals::new()?;
+        let number = TakenNumber::take(iommu)?;
+        Arc::pin_init(
+            pin_init!(Shared {
+                iommu: iommu.clone(),
+                number,
+                refusals,
+                state <- new_spinlock_irq!(State {
+                    mappings: Mappings::new(),
+                    endpoints: KVec::new(),
+                    is_closed: false,
+                }),
+            }),
+            GFP_KERNEL,
+        )
+    }
+
+    /// Whether this is a domain of `iommu`.
+    pub(super) fn is_of(&self, iommu: &Arc<Iommu>) -> bool {
+        Arc::ptr_eq(&self.iommu, iommu)
+    }
+
     pub(super) fn number(&self) -> DomainId {
         self.number.id()
     }
 
-    /// Makes room for one more endpoint.
+    /// Makes room for one more endpoint. The room is there until the move is over.
     ///
     /// # Errors
     ///
     /// [`EIO`]: the domain is closed. [`ENOMEM`].
-    pub(super) fn make_room(&self) -> Result {
+    pub(super) fn make_room(&self, _: &Moving<'_>) -> Result {
         let mut state = self.state.lock();
         if state.is_closed {
             return Err(EIO);
@@ -109,6 +136,7 @@ impl Shared {
     /// other domain gets the number.
     pub(super) fn leave(
         self: &Arc<Self>,
+        _: &Moving<'_>,
         ids: &Arc<EndpointIds>,
         attach: impl FnOnce() -> (Result, Left),
     ) -> Result {
@@ -133,7 +161,7 @@ impl Shared {
     /// # Errors
     ///
     /// The endpoints are blocked then, or the device is broken.
-    pub(super) fn enter(&self, ids: &Arc<EndpointIds>) -> Result {
+    pub(super) fn enter(&self, _: &Moving<'_>, ids: &Arc<EndpointIds>) -> Result {
         let mut state = self.state.lock();
         let result = self.admit(&mut state, ids);
         if result.is_err() {
@@ -175,8 +203,17 @@ impl Shared {
         Ok(())
     }
 
+    /// Maps some pages. If an endpoint is in the domain, the device is told, but is not waited for.
+    /// Returns how many bytes are mapped.
+    ///
+    /// Context: any if `flags` do not let it sleep.
+    ///
+    /// # Errors
+    ///
+    /// Nothing is mapped then. [`EINVAL`]: the pages do not fit, or the device has no such
+    /// mappings. [`EIO`]: the domain is closed. [`ENOMEM`], or the request was not sent.
     #[inline]
-    fn map(&self, mapping: &Mapping, flags: Flags) -> Result<usize> {
+    pub(super) fn map(&self, mapping: &Mapping, flags: Flags) -> Result<usize> {
         let (first, last) = range(mapping.iova, mapping.page_bytes, mapping.pages).ok_or(EINVAL)?;
         let map_flags = self.iommu.map_flags(mapping.prot)?;
         let new = mappings::Mapping {
@@ -199,8 +236,31 @@ impl Shared {
         Ok(mapping.page_bytes.wrapping_mul(mapping.pages))
     }
 
+    /// Waits until the device has taken all mappings that it was told of.
+    ///
+    /// Context: any.
+    ///
+    /// # Errors
+    ///
+    /// [`EIO`]: the device has refused a mapping in the range, or does not answer. [`EINVAL`]: the
+    /// range does not fit.
     #[inline]
-    fn unmap(&self, unmapping: &Unmapping<'_>) -> Option<usize> {
+    pub(super) fn sync_map(&self, first: Iova, bytes: usize) -> Result {
+        self.iommu.requests.sync()?;
+        let (first, last) = range(first, bytes, 1).ok_or(EINVAL)?;
+        if self.refusals.take_map(first, last) {
+            return Err(EIO);
+        }
+        Ok(())
+    }
+
+    /// Unmaps some pages. If an endpoint is in the domain, the device is told, but is not waited
+    /// for. Returns how many bytes are no longer mapped, [`None`] if the first of the pages is not
+    /// the start of a mapping.
+    ///
+    /// Context: any.
+    #[inline]
+    pub(super) fn unmap(&self, unmapping: &Unmapping<'_>) -> Option<usize> {
         let (first, last) = range(unmapping.iova, unmapping.page_bytes, unmapping.pages)?;
         let mut state = self.state.lock();
         let last = state.mappings.remove(first, last)?;
@@ -220,10 +280,20 @@ impl Shared {
             .checked_add(1)
     }
 
+    /// The physical address that a byte is mapped to; [`None`] if it is not mapped.
+    ///
+    /// Context: any.
+    #[inline]
+    pub(super) fn find(&self, iova: Iova) -> Option<PhysAddr> {
+        self.state.lock().mappings.find(iova)
+    }
+
     /// Waits until no endpoint reaches what was unmapped. If the device fails to unmap, closes the
     /// domain.
+    ///
+    /// Context: any.
     #[inline]
-    fn settle(&self) {
+    pub(super) fn settle(&self) {
         let synced = self.iommu.requests.sync();
         if synced.is_err() || self.refusals.has_unmap() {
             self.close();
@@ -246,101 +316,5 @@ impl Shared {
         );
         // Only endpoints that could not be blocked may still be in the domain.
         state.endpoints.retain(|ids| self.iommu.block(ids).is_err());
-    }
-}
-
-/// A domain with mappings, as the IOMMU core holds it.
-pub(crate) struct Domain(Arc<Shared>);
-
-impl Domain {
-    /// Allocates a domain.
-    ///
-    /// Context: may sleep.
-    ///
-    /// # Errors
-    ///
-    /// [`ENOMEM`]; [`ENOSPC`]: the device has no more domains.
-    pub(crate) fn allocate(iommu: &Arc<Iommu>) -> Result<NewDomain<VirtioIommu>> {
-        let config = Config {
-            aperture: iommu.report.aperture.clone(),
-            page_sizes: iommu.report.page_sizes as usize,
-        };
-        let refusals = Refusals::new()?;
-        let number = TakenNumber::take(iommu)?;
-        let shared = Arc::pin_init(
-            pin_init!(Shared {
-                iommu: iommu.clone(),
-                number,
-                refusals,
-                state <- new_spinlock_irq!(State {
-                    mappings: Mappings::new(),
-                    endpoints: KVec::new(),
-                    is_closed: false,
-                }),
-            }),
-            GFP_KERNEL,
-        )?;
-        SelfMapped::allocate(config, Domain(shared))
-    }
-}
-
-#[vtable]
-impl iommu::domain::Domain for Domain {
-    type Driver = VirtioIommu;
-
-    fn attach(&self, target: &AttachTarget<'_, VirtioIommu>) -> Result {
-        if !Arc::ptr_eq(&self.0.iommu, target.instance()) {
-            return Err(EINVAL);
-        }
-        target
-            .instance()
-            .put(target.endpoint(), Place::Mapped(self.0.clone()))
-    }
-
-    fn flush_all(&self) {
-        self.0.settle();
-    }
-}
-
-#[vtable]
-impl PagingDomain for Domain {
-    fn map(&self, mapping: &Mapping, flags: Flags) -> Mapped {
-        match self.0.map(mapping, flags) {
-            Ok(bytes) => Mapped {
-                bytes,
-                result: Ok(()),
-            },
-            Err(error) => Mapped {
-                bytes: 0,
-                result: Err(error),
-            },
-        }
-    }
-
-    fn sync_map(&self, first: Iova, bytes: usize) -> Result {
-        self.0.iommu.requests.sync()?;
-        let (first, last) = range(first, bytes, 1).ok_or(EINVAL)?;
-        if self.0.refusals.take_map(first, last) {
-            return Err(EIO);
-        }
-        Ok(())
-    }
-
-    fn unmap(&self, unmapping: &Unmapping<'_>, _gather: &mut Gather) -> usize {
-        self.0.unmap(unmapping).unwrap_or(0)
-    }
-
-    fn flush(&self, _gather: &Gather) {
-        self.0.settle();
-    }
-
-    fn iova_to_phys(&self, iova: Iova) -> Option<PhysAddr> {
-        self.0.state.lock().mappings.find(iova)
-    }
-
-    fn release(&self) {
-        // No endpoint is in the domain, so the device has forgotten it. All requests about it must
-        // be answered before another domain gets its number.
-        self.0.settle();
     }
 }

@@ -4,17 +4,16 @@
 
 use super::{
     domain::Shared,
+    ids::EndpointIds,
     protocol::{
         EndpointId,
         Property, //
     }, //
 };
-use core::iter;
 use kernel::{
     device::Device,
     iommu::{
         domain::Prot,
-        fwspec,
         resv::{
             ReservedKind,
             ReservedRegions, //
@@ -36,49 +35,6 @@ const DOORBELLS: Iova = Iova::new(0x800_0000);
 const DOORBELLS_BYTES: usize = 0x10_0000;
 /// What a device may do at a doorbell.
 const DOORBELL: Prot = Prot::WRITE.with(Prot::NOEXEC).with(Prot::MMIO);
-
-/// The numbers of the endpoints that a device has.
-pub(crate) struct EndpointIds {
-    first: EndpointId,
-    others: KVec<EndpointId>,
-}
-
-impl EndpointIds {
-    /// The numbers that firmware describes.
-    ///
-    /// # Errors
-    ///
-    /// [`ENODEV`]: firmware describes none. [`ENOMEM`].
-    fn of(dev: &Device) -> Result<EndpointIds> {
-        let (first, rest) = fwspec::ids(dev).split_first().ok_or(ENODEV)?;
-        let mut others = KVec::with_capacity(rest.len(), GFP_KERNEL)?;
-        for id in rest {
-            others.push(EndpointId(*id), GFP_KERNEL)?;
-        }
-        Ok(EndpointIds {
-            first: EndpointId(*first),
-            others,
-        })
-    }
-
-    /// The number that stands for the device in messages.
-    pub(crate) fn first(&self) -> EndpointId {
-        self.first
-    }
-
-    pub(crate) fn iter(&self) -> impl Iterator<Item = EndpointId> + '_ {
-        Iterator::chain(iter::once(self.first), self.others.iter().copied())
-    }
-}
-
-/// Whether endpoints have left a domain.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Left {
-    /// They have: the IOMMU has put them elsewhere, or has blocked them.
-    Certainly,
-    /// Perhaps not: the IOMMU has neither put them elsewhere nor blocked them.
-    PerhapsNot,
-}
 
 /// The domain that a device is in.
 #[derive(Clone)]

@@ -1,14 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! An IOMMU, which moves endpoints from domain to domain.
+//! An IOMMU.
 
 use super::{
-    endpoint::{
-        Endpoint,
-        EndpointIds,
-        Left,
-        Place, //
-    },
+    ids::EndpointIds,
     protocol::{
         DomainId,
         EndpointId,
@@ -40,7 +35,8 @@ use kernel::{
     sync::{
         aref::ARef,
         Arc,
-        Mutex, //
+        Mutex,
+        MutexGuard, //
     },
     uapi::virtio_iommu_config as Layout,
     virtio::{
@@ -137,13 +133,6 @@ struct Numbers {
     mapped: RangeInclusive<u32>,
 }
 
-/// What an ATTACH request says besides the endpoint.
-#[derive(Clone, Copy)]
-struct Goal {
-    number: DomainId,
-    translation: Translation,
-}
-
 /// The number of a domain with mappings. All endpoints must have left the domain before this is
 /// dropped.
 pub(crate) struct TakenNumber {
@@ -178,6 +167,12 @@ impl Drop for TakenNumber {
     }
 }
 
+/// Says that its holder moves an endpoint, and that nobody else moves an endpoint of the same IOMMU
+/// meanwhile.
+pub(super) struct Moving<'a> {
+    _held: MutexGuard<'a, ()>,
+}
+
 /// An IOMMU.
 #[pin_data]
 pub(crate) struct Iommu {
@@ -188,7 +183,7 @@ pub(crate) struct Iommu {
     taken: Ida,
     pub(crate) requests: Requests,
     /// Held while an endpoint is moved, so that endpoints enter and leave domains one after the
-    /// other.
+    /// other. [`Moving`] is the proof.
     #[pin]
     moving: Mutex<()>,
 }
@@ -243,8 +238,23 @@ impl Iommu {
         &self.dev
     }
 
-    pub(crate) fn has_identity(&self) -> bool {
-        self.numbers.identity.is_some()
+    /// The number of the blocking domain.
+    pub(super) fn blocking(&self) -> DomainId {
+        self.numbers.blocking
+    }
+
+    /// The number of the identity domain; [`None`] if the device has no such domain.
+    pub(super) fn identity(&self) -> Option<DomainId> {
+        self.numbers.identity
+    }
+
+    /// Lets nobody else move an endpoint until the result is dropped.
+    ///
+    /// Context: may sleep.
+    pub(super) fn start_moving(&self) -> Moving<'_> {
+        Moving {
+            _held: self.moving.lock(),
+        }
     }
 
     /// The flags for a mapping that allows `prot`.
@@ -312,9 +322,8 @@ impl Iommu {
     ///
     /// The endpoints may do DMA still, and nothing else can be done. There is a message.
     pub(crate) fn block(&self, endpoints: &EndpointIds) -> Result {
-        let blocking = self.numbers.blocking;
         self.requests
-            .attach(endpoints, blocking, Translation::Mapped)
+            .attach(endpoints, self.blocking(), Translation::Mapped)
             .inspect_err(|error| {
                 dev_err!(
                     self.dev,
@@ -322,95 +331,5 @@ impl Iommu {
                     error.to_errno()
                 );
             })
-    }
-
-    /// Puts a device into a domain, in place of the one it is in.
-    ///
-    /// Context: may sleep.
-    ///
-    /// # Errors
-    ///
-    /// [`ENODEV`]: the device has no such domain. [`EIO`]: the domain is closed. [`ENOMEM`], or the
-    /// IOMMU's error. The device then is in its former domain. If the IOMMU does not take it back
-    /// there, it is blocked, and there is a message.
-    pub(crate) fn put(&self, endpoint: &Endpoint, to: Place) -> Result {
-        // A device with unknown reserved IOVAs is blocked, whatever the core asks for. Refusing it
-        // instead would make the registration fail, and no device would be translated.
-        let to = if endpoint.is_admitted() {
-            to
-        } else {
-            Place::Blocking
-        };
-        let _moving = self.moving.lock();
-        let mut place = endpoint.place().lock();
-        let goal = self.goal(&to)?;
-        if place.is_same_domain(&to) {
-            return Ok(());
-        }
-        let ids = endpoint.ids();
-        let back = match to {
-            // If a device cannot be blocked, it is not put anywhere else.
-            Place::Blocking => Place::Nowhere,
-            _ => place.clone(),
-        };
-        let put = self.change(&mut place, ids, to, goal);
-        if put.is_err() {
-            let tried = self
-                .goal(&back)
-                .and_then(|goal| self.change(&mut place, ids, back, goal));
-            if tried.is_err() {
-                let first = ids.first().0;
-                dev_err!(
-                    self.dev,
-                    "endpoint {first:#x} cannot be attached to anything\n"
-                );
-            }
-        }
-        put
-    }
-
-    /// What an ATTACH request must say to put an endpoint into a domain. Makes room for it there.
-    fn goal(&self, place: &Place) -> Result<Goal> {
-        let (number, translation) = match place {
-            Place::Nowhere => return Err(EINVAL),
-            Place::Blocking => (self.numbers.blocking, Translation::Mapped),
-            Place::Identity => (self.numbers.identity.ok_or(ENODEV)?, Translation::Bypass),
-            Place::Mapped(domain) => {
-                domain.make_room()?;
-                (domain.number(), Translation::Mapped)
-            }
-        };
-        Ok(Goal {
-            number,
-            translation,
-        })
-    }
-
-    /// Lets the IOMMU move a device.
-    ///
-    /// # Errors
-    ///
-    /// The device is blocked then, or a message says that it is not.
-    fn change(&self, place: &mut Place, ids: &Arc<EndpointIds>, to: Place, goal: Goal) -> Result {
-        let attach = || {
-            let result = self.requests.attach(ids, goal.number, goal.translation);
-            let is_out = result.is_ok() || self.block(ids).is_ok();
-            let left = if is_out {
-                Left::Certainly
-            } else {
-                Left::PerhapsNot
-            };
-            (result, left)
-        };
-        let left = match &*place {
-            Place::Mapped(domain) => domain.leave(ids, attach),
-            _ => attach().0,
-        };
-        let entered = left.and_then(|()| match &to {
-            Place::Mapped(domain) => domain.enter(ids),
-            _ => Ok(()),
-        });
-        *place = if entered.is_ok() { to } else { Place::Blocking };
-        entered
     }
 }

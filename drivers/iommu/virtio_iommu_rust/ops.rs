@@ -3,12 +3,14 @@
 //! What the IOMMU core calls.
 
 use super::{
-    domain::Domain,
+    attach,
+    driver::VirtioIommu,
     endpoint::{
         Endpoint,
         Place, //
     },
     iommu::Iommu,
+    paging::Domain,
     statics::{
         BLOCKING,
         IDENTITY, //
@@ -40,9 +42,6 @@ use kernel::{
     sync::Arc,
 };
 
-/// The driver.
-pub(crate) struct VirtioIommu;
-
 /// The driver's operations.
 pub(crate) static OPS: Ops<VirtioIommu> =
     Ops::new().with_identity(&IDENTITY).with_blocking(&BLOCKING);
@@ -68,11 +67,11 @@ impl Driver for VirtioIommu {
 
     fn release_device(target: &AttachTarget<'_, VirtioIommu>) {
         // If this fails, there was a message.
-        let _ = target.instance().put(target.endpoint(), Place::Blocking);
+        let _ = attach::put(target.instance(), target.endpoint(), Place::Blocking);
     }
 
     fn default_domain(device: &Probed<'_, VirtioIommu>) -> DefaultDomain {
-        let lacks_identity = iommu::default_is_identity() && !device.instance().has_identity();
+        let lacks_identity = iommu::default_is_identity() && device.instance().identity().is_none();
         if lacks_identity {
             DefaultDomain::Translating
         } else {

@@ -3,16 +3,14 @@
 //! What the virtio bus calls.
 
 use super::{
+    driver::VirtioIommu,
     events::Events,
     iommu::{
         Iommu,
         Report,
         FEATURES, //
     },
-    ops::{
-        VirtioIommu,
-        OPS, //
-    },
+    ops::OPS,
     requests::Requests, //
 };
 use kernel::{

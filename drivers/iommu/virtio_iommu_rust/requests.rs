@@ -7,7 +7,7 @@
 //! such requests are allocated once, and used again and again.
 
 use super::{
-    endpoint::EndpointIds,
+    ids::EndpointIds,
     protocol::{
         self,
         Attach,

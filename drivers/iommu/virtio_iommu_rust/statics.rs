@@ -3,8 +3,9 @@
 //! The identity and the blocking domain.
 
 use super::{
-    endpoint::Place,
-    ops::VirtioIommu, //
+    attach,
+    driver::VirtioIommu,
+    endpoint::Place, //
 };
 use kernel::{
     iommu::{
@@ -28,7 +29,7 @@ impl StaticDomainOps for Identity {
     const KIND: StaticKind = StaticKind::Identity;
 
     fn attach(target: &AttachTarget<'_, VirtioIommu>) -> Result {
-        target.instance().put(target.endpoint(), Place::Identity)
+        attach::put(target.instance(), target.endpoint(), Place::Identity)
     }
 }
 
@@ -42,7 +43,7 @@ impl StaticDomainOps for Blocking {
     const KIND: StaticKind = StaticKind::Blocking;
 
     fn attach(target: &AttachTarget<'_, VirtioIommu>) -> Result {
-        target.instance().put(target.endpoint(), Place::Blocking)
+        attach::put(target.instance(), target.endpoint(), Place::Blocking)
     }
 }
 

@@ -4,31 +4,48 @@
 //!
 //! The device keeps the mappings, and the driver sends it a request for each change. The driver
 //! also keeps a copy of its own. It needs the copy to look addresses up. It also needs it to tell
-//! the device again, because the device forgets a domain without endpoints. The modules are:
+//! the device again, because the device forgets a domain without endpoints.
 //!
+//! # The modules
+//!
+//! A module uses modules above it in this list, and none below. `no_ring.rs` of the guest program's
+//! tests reads every file, and fails where that does not hold.
+//!
+//! - [`driver`]: the driver as a type;
 //! - [`protocol`]: the layouts of requests and events;
+//! - [`ids`]: the numbers by which the IOMMU knows a device;
 //! - [`refusals`]: the requests about a domain that the device has refused;
-//! - [`requests`]: the queue of requests, and [`events`]: the queue of faults;
+//! - [`requests`]: the queue of requests;
+//! - [`events`]: the queue of faults;
 //! - [`mappings`]: the copy of a domain's mappings;
-//! - [`endpoint`]: a device behind the IOMMU;
-//! - [`iommu`]: an IOMMU, which moves endpoints from domain to domain;
-//! - [`domain`], [`statics`]: the domains;
+//! - [`iommu`]: an IOMMU, what it says about itself, and which domains get which numbers;
+//! - [`domain`]: a domain with mappings, and the endpoints in it;
+//! - [`endpoint`]: a device behind the IOMMU, and the domain that it is in;
+//! - [`attach`]: puts devices into domains;
+//! - [`paging`], [`statics`]: the domains, as the IOMMU core knows them;
 //! - [`ops`]: what the IOMMU core calls;
-//! - [`probe`]: what the virtio bus calls.
+//! - [`probe`]: what the virtio bus calls;
+//! - `kunit`: KUnit tests.
+//!
+//! # The words
 //!
 //! An *endpoint* is a number by which the IOMMU knows a source of DMA. A PCI device has an endpoint
 //! for each requester id that its DMA may carry.
 
 #![deny(unsafe_code)]
 
+mod attach;
 mod domain;
+mod driver;
 mod endpoint;
 mod events;
+mod ids;
 mod iommu;
 #[cfg(CONFIG_VIRTIO_IOMMU_RUST_KUNIT_TEST)]
 mod kunit;
 mod mappings;
 mod ops;
+mod paging;
 mod probe;
 mod protocol;
 mod refusals;
@@ -39,9 +56,9 @@ mod statics;
 // SAFETY: All of this assumes that the device has done what it answers with "OK".
 // - An attach succeeds when the device has answered each ATTACH with success (`Requests::attach`).
 //   The device then takes the endpoint out of its former domain. If an attach fails after a request
-//   was sent, `Iommu::change` blocks the endpoints, so that they do not use the new domain;
-//   `Iommu::put` then tries to put them back. `release_device` puts the endpoints into the blocking
-//   domain.
+//   was sent, `attach::change` blocks the endpoints, so that they do not use the new domain;
+//   `attach::put` then tries to put them back. `release_device` puts the endpoints into the
+//   blocking domain.
 // - There are no PASIDs: the driver offers none.
 // - The blocking domain has a number of its own (`Iommu::settle_numbers`), and no MAP is ever sent
 //   for it. Its endpoints reach only what the device itself answers, the doorbells of interrupts.
@@ -55,7 +72,7 @@ mod statics;
 //   an endpoint is in the domain. `Shared::enter` sends all mappings when the first one enters.
 //   `Shared::leave` holds the lock of the domain that an endpoint leaves until the device has taken
 //   the endpoint out.
-unsafe impl kernel::iommu::driver::SoundDriver for ops::VirtioIommu {}
+unsafe impl kernel::iommu::driver::SoundDriver for driver::VirtioIommu {}
 
 kernel::module_virtio_driver! {
     type: probe::VirtioDriver,

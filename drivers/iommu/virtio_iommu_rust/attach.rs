@@ -1,0 +1,127 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Puts devices into domains.
+
+use super::{
+    domain::Left,
+    endpoint::{
+        Endpoint,
+        Place, //
+    },
+    ids::EndpointIds,
+    iommu::{
+        Iommu,
+        Moving, //
+    },
+    protocol::{
+        DomainId,
+        Translation, //
+    }, //
+};
+use kernel::{
+    prelude::*,
+    sync::Arc, //
+};
+
+/// What an ATTACH request says besides the endpoint.
+#[derive(Clone, Copy)]
+struct Goal {
+    number: DomainId,
+    translation: Translation,
+}
+
+/// Puts a device into a domain, in place of the one it is in.
+///
+/// Context: may sleep.
+///
+/// # Errors
+///
+/// [`ENODEV`]: the IOMMU has no such domain. [`EIO`]: the domain is closed. [`ENOMEM`], or the
+/// IOMMU's error. The device then is in its former domain. If the IOMMU does not take it back
+/// there, it is blocked, and there is a message.
+pub(super) fn put(iommu: &Iommu, endpoint: &Endpoint, to: Place) -> Result {
+    // A device with unknown reserved IOVAs is blocked, whatever the core asks for. Refusing it
+    // instead would make the registration fail, and no device would be translated.
+    let to = if endpoint.is_admitted() {
+        to
+    } else {
+        Place::Blocking
+    };
+    let moving = iommu.start_moving();
+    let mut place = endpoint.place().lock();
+    let to_goal = goal(iommu, &moving, &to)?;
+    if place.is_same_domain(&to) {
+        return Ok(());
+    }
+    let ids = endpoint.ids();
+    let back = match to {
+        // If a device cannot be blocked, it is not put anywhere else.
+        Place::Blocking => Place::Nowhere,
+        _ => place.clone(),
+    };
+    let put = change(iommu, &moving, &mut place, ids, to, to_goal);
+    if put.is_err() {
+        let tried = goal(iommu, &moving, &back)
+            .and_then(|back_goal| change(iommu, &moving, &mut place, ids, back, back_goal));
+        if tried.is_err() {
+            let first = ids.first().0;
+            dev_err!(
+                iommu.dev(),
+                "endpoint {first:#x} cannot be attached to anything\n"
+            );
+        }
+    }
+    put
+}
+
+/// What an ATTACH request must say to put an endpoint into a domain. Makes room for it there.
+fn goal(iommu: &Iommu, moving: &Moving<'_>, place: &Place) -> Result<Goal> {
+    let (number, translation) = match place {
+        Place::Nowhere => return Err(EINVAL),
+        Place::Blocking => (iommu.blocking(), Translation::Mapped),
+        Place::Identity => (iommu.identity().ok_or(ENODEV)?, Translation::Bypass),
+        Place::Mapped(domain) => {
+            domain.make_room(moving)?;
+            (domain.number(), Translation::Mapped)
+        }
+    };
+    Ok(Goal {
+        number,
+        translation,
+    })
+}
+
+/// Lets the IOMMU move a device.
+///
+/// # Errors
+///
+/// The device is blocked then, or a message says that it is not.
+fn change(
+    iommu: &Iommu,
+    moving: &Moving<'_>,
+    place: &mut Place,
+    ids: &Arc<EndpointIds>,
+    to: Place,
+    goal: Goal,
+) -> Result {
+    let attach = || {
+        let result = iommu.requests.attach(ids, goal.number, goal.translation);
+        let is_out = result.is_ok() || iommu.block(ids).is_ok();
+        let left = if is_out {
+            Left::Certainly
+        } else {
+            Left::PerhapsNot
+        };
+        (result, left)
+    };
+    let left = match &*place {
+        Place::Mapped(domain) => domain.leave(moving, ids, attach),
+        _ => attach().0,
+    };
+    let entered = left.and_then(|()| match &to {
+        Place::Mapped(domain) => domain.enter(moving, ids),
+        _ => Ok(()),
+    });
+    *place = if entered.is_ok() { to } else { Place::Blocking };
+    entered
+}

@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The numbers by which the IOMMU knows a device.
+
+use super::protocol::EndpointId;
+use core::iter;
+use kernel::{
+    device::Device,
+    iommu::fwspec,
+    prelude::*, //
+};
+
+/// The numbers of the endpoints that a device has.
+pub(crate) struct EndpointIds {
+    first: EndpointId,
+    others: KVec<EndpointId>,
+}
+
+impl EndpointIds {
+    /// The numbers that firmware describes.
+    ///
+    /// # Errors
+    ///
+    /// [`ENODEV`]: firmware describes none. [`ENOMEM`].
+    pub(super) fn of(dev: &Device) -> Result<EndpointIds> {
+        let (first, rest) = fwspec::ids(dev).split_first().ok_or(ENODEV)?;
+        let mut others = KVec::with_capacity(rest.len(), GFP_KERNEL)?;
+        for id in rest {
+            others.push(EndpointId(*id), GFP_KERNEL)?;
+        }
+        Ok(EndpointIds {
+            first: EndpointId(*first),
+            others,
+        })
+    }
+
+    /// The number that stands for the device in messages.
+    pub(crate) fn first(&self) -> EndpointId {
+        self.first
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = EndpointId> + '_ {
+        Iterator::chain(iter::once(self.first), self.others.iter().copied())
+    }
+}
