@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
-//! The modules of the guest program, of the runner and of the driver use one another in one direction: no two of them use
-//! each other, directly or by way of others.
+//! The modules of the guest program, of the runner and of each driver use one another in one direction: no two of them
+//! use each other, directly or by way of others.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -14,6 +14,9 @@ type Name = Vec<String>;
 
 /// The modules that each module uses.
 type Uses = BTreeMap<Name, BTreeSet<Name>>;
+
+/// The names of files that are the root of a crate, or the module of a directory.
+const ROOTS: [&str; 6] = ["mod", "lib", "main", "hv_pviommu", "hv_root_iommu", "virtio_iommu_rust"];
 
 /// Every source file of the crate in a directory. A directory below with a Makefile of its own is another crate.
 fn files(directory: &Path) -> Vec<PathBuf> {
@@ -29,8 +32,7 @@ fn name(root: &Path, file: &Path) -> Name {
     let path = file.strip_prefix(root).unwrap().with_extension("");
     let mut name: Name = path.iter().map(|part| part.to_str().unwrap().to_owned()).collect();
     // A directory's module has its name from the directory; the driver's root is named after the driver.
-    if name.last().is_some_and(|last| matches!(last.as_str(), "mod" | "lib" | "main" | "hv_pviommu" | "hv_root_iommu"))
-    {
+    if name.last().is_some_and(|last| ROOTS.contains(&last.as_str())) {
         name.pop();
     }
     // A file that takes another one's place.
@@ -154,8 +156,8 @@ enum Look {
     Methods,
 }
 
-/// Methods of the driver that types from elsewhere have as well.
-const COMMON: [&str; 8] = ["add", "each", "enter", "find", "finish", "new", "start", "take"];
+/// Methods of the drivers that types from elsewhere have as well.
+const COMMON: [&str; 10] = ["add", "each", "enter", "find", "finish", "map", "new", "reserve", "start", "take"];
 
 /// What the driver of the root partition takes from that of guests: files that use no other one.
 const SHARED: [&str; 3] = ["blocks", "readings", "simple_calls"];
@@ -235,6 +237,19 @@ fn ring(uses: &Uses) -> Option<Vec<String>> {
     })
 }
 
+/// The directory of a driver.
+fn driver(directory: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../../drivers/iommu").join(directory)
+}
+
+/// The modules or rooms that the list in a driver's root has, in the order of the list. Their names stand before the
+/// first colon of an item.
+fn listed(root: &Path) -> Vec<String> {
+    let text = fs::read_to_string(root).unwrap();
+    let items = text.lines().filter_map(|line| line.strip_prefix("//! - ")?.split_once(": "));
+    items.flat_map(|(names, _)| names.split('`').skip(1).step_by(2)).map(ToOwned::to_owned).collect()
+}
+
 #[test]
 fn modules_form_no_ring() {
     for directory in ["src", "../runner/src"] {
@@ -245,21 +260,38 @@ fn modules_form_no_ring() {
 }
 
 #[test]
-fn files_of_the_driver_form_no_ring() {
-    for (directory, least) in [("hyperv", 25), ("hyperv/root", 20)] {
-        let driver = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../../drivers/iommu").join(directory);
-        let uses = uses(&driver, Look::Methods);
+fn files_of_the_drivers_form_no_ring() {
+    for (directory, least) in [("hyperv", 25), ("hyperv/root", 20), ("virtio_iommu_rust", 12)] {
+        let uses = uses(&driver(directory), Look::Methods);
         assert!(uses.len() > least, "{directory} has {} modules", uses.len());
         assert_eq!(ring(&uses), None, "{directory}");
         assert_eq!(ring(&rooms(&uses)), None, "rooms of {directory}");
     }
 }
 
+/// The roots of these drivers say that a module uses only what their list has before it.
+#[test]
+fn lists_of_modules_are_in_the_order_of_use() {
+    for (directory, root) in [("hyperv", "hv_pviommu.rs"), ("virtio_iommu_rust", "virtio_iommu_rust.rs")] {
+        let driver = driver(directory);
+        let listed = listed(&driver.join(root));
+        let place = |room: &Name| {
+            let name = room.concat();
+            listed.iter().position(|it| *it == name).unwrap_or_else(|| panic!("{root} does not list `{name}`"))
+        };
+        for (room, used) in rooms(&uses(&driver, Look::Methods)) {
+            // The root itself is in no list.
+            for other in used.iter().filter(|_| !room.is_empty()) {
+                assert!(place(other) < place(&room), "{directory}: {} uses {}", room.concat(), other.concat());
+            }
+        }
+    }
+}
+
 /// Both drivers are built from these files: what they used of one driver the other would not have.
 #[test]
 fn shared_files_use_no_other_one() {
-    let driver = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../../drivers/iommu/hyperv");
-    let uses = uses(&driver, Look::Paths);
+    let uses = uses(&driver("hyperv"), Look::Paths);
     for file in SHARED {
         assert_eq!(uses[&vec!["host".to_owned(), file.to_owned()]], BTreeSet::new(), "{file}");
     }
