@@ -52,7 +52,8 @@ holds() {
 
 # option NAME VALUE: of the kernel's configuration, as the package has it.
 option() {
-	dpkg-deb --fsys-tarfile "$image" | tar -xO "./boot/config-$release" | grep -qxF "CONFIG_$1=$2"
+	# All of it is read: who writes into a pipe that nobody reads any more fails.
+	dpkg-deb --fsys-tarfile "$image" | tar -xO "./boot/config-$release" | grep -xF "CONFIG_$1=$2" >/dev/null
 }
 
 # The packages themselves.
@@ -106,6 +107,8 @@ make_disk() {
 remove_again() {
 	local left
 	DEBIAN_FRONTEND=noninteractive chroot "$work/root" apt-get remove -y "linux-image-$release" "linux-headers-$release"
+	# With its last module, the directory of all modules may be gone as well.
+	mkdir -p -- "$work"/root/{boot,lib/modules,usr/src}
 	left=$(find "$work"/root/{boot,lib/modules,usr/src} -name "*$release*")
 	printf '%s\n' "$left"
 	[[ -z $left ]]
