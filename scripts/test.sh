@@ -346,7 +346,7 @@ build_guests() {
 			return
 		fi
 	fi
-	if wanted attack || wanted stress; then
+	if wanted attack || wanted stress || wanted root; then
 		rc=0
 		"$HV_TOP/scripts/build-module.sh" attack debug || rc=$?
 		if ((rc != 0)); then
@@ -355,7 +355,7 @@ build_guests() {
 			return
 		fi
 	fi
-	if wanted vfio || wanted iommufd || wanted hyperv; then
+	if wanted vfio || wanted iommufd || wanted hyperv || wanted root; then
 		rc=0
 		"$HV_TOP/scripts/build-kselftest.sh" || rc=$?
 		if ((rc != 0)); then
