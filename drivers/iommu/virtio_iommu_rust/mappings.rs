@@ -66,9 +66,8 @@ impl NewMapping {
 /// A mapping that a search has found, and its last byte.
 #[derive(Clone, Copy)]
 struct Found {
-    first: Iova,
     last: Iova,
-    phys: PhysAddr,
+    mapping: Mapping,
 }
 
 impl Found {
@@ -78,8 +77,8 @@ impl Found {
         if iova > self.last {
             return None;
         }
-        let offset = iova.as_u64().checked_sub(self.first.as_u64())?;
-        self.phys.checked_add(offset)
+        let offset = iova.as_u64().checked_sub(self.mapping.first.as_u64())?;
+        self.mapping.phys.checked_add(offset)
     }
 }
 
@@ -142,9 +141,8 @@ impl Mappings {
         let cursor = self.tree.cursor_lower_bound(&Last(iova))?;
         let (last, mapping) = cursor.current();
         let found = Found {
-            first: mapping.first,
             last: last.0,
-            phys: mapping.phys,
+            mapping: *mapping,
         };
         self.found = Some(found);
         found.translate(iova)
