@@ -5,6 +5,8 @@
  * nobody uses, and one that is larger leads to it again and again.
  */
 #include <linux/sizes.h>
+#include <hyperv/hv_root_iommu.h>
+#include <asm/mshyperv.h>
 
 #include "bench.h"
 #include "deposits.h"
@@ -15,12 +17,6 @@
 #define WARM_UP 16
 /* Where ranges begin in the domain. */
 #define BASE (4UL * SZ_1G)
-
-enum root_call {
-	CALL_DEPOSIT = 0x48,
-	CALL_MAP = 0xb3,
-	CALL_UNMAP = 0xb4,
-};
 
 /* The domain that a range stays mapped in from one command to the next. */
 static struct {
@@ -74,18 +70,18 @@ struct cost {
 	u64 calls, deposits;
 };
 
-static void begin(struct cost *cost, enum root_call call)
+static void begin(struct cost *cost, u32 call)
 {
 	cost->calls -= hypervisor_calls(call);
-	cost->deposits -= hypervisor_calls(CALL_DEPOSIT);
+	cost->deposits -= hypervisor_calls(HVCALL_DEPOSIT_MEMORY);
 	measure_begin(&cost->measure);
 }
 
-static void end(struct cost *cost, enum root_call call)
+static void end(struct cost *cost, u32 call)
 {
 	measure_end(&cost->measure);
 	cost->calls += hypervisor_calls(call);
-	cost->deposits += hypervisor_calls(CALL_DEPOSIT);
+	cost->deposits += hypervisor_calls(HVCALL_DEPOSIT_MEMORY);
 }
 
 static void print(struct seq_buf *out, const char *name, const struct cost *cost, unsigned int ops)
@@ -102,14 +98,14 @@ static int rounds(struct iommu_domain *domain, const struct bench_args *args, un
 	int ret;
 
 	while (count--) {
-		begin(mapping, CALL_MAP);
+		begin(mapping, HVCALL_MAP_DEVICE_GPA_PAGES);
 		ret = map(domain, args);
-		end(mapping, CALL_MAP);
+		end(mapping, HVCALL_MAP_DEVICE_GPA_PAGES);
 		if (ret)
 			return ret;
-		begin(unmapping, CALL_UNMAP);
+		begin(unmapping, HVCALL_UNMAP_DEVICE_GPA_PAGES);
 		ret = unmap(domain, bytes_of(args->pages));
-		end(unmapping, CALL_UNMAP);
+		end(unmapping, HVCALL_UNMAP_DEVICE_GPA_PAGES);
 		if (ret)
 			return ret;
 	}
@@ -158,9 +154,9 @@ static int run_map(struct device *dev, const struct bench_args *args, struct seq
 	domain = owner_domain_get(dev);
 	if (IS_ERR(domain))
 		return PTR_ERR(domain);
-	begin(&mapping, CALL_MAP);
+	begin(&mapping, HVCALL_MAP_DEVICE_GPA_PAGES);
 	ret = map(domain, args);
-	end(&mapping, CALL_MAP);
+	end(&mapping, HVCALL_MAP_DEVICE_GPA_PAGES);
 	if (ret) {
 		owner_domain_put(domain, dev);
 		return ret;
@@ -179,9 +175,9 @@ static int run_unmap(struct device *dev, const struct bench_args *args, struct s
 	guard(mutex)(&kept_lock);
 	if (!kept.domain)
 		return -ENOENT;
-	begin(&unmapping, CALL_UNMAP);
+	begin(&unmapping, HVCALL_UNMAP_DEVICE_GPA_PAGES);
 	ret = unmap(kept.domain, kept.bytes);
-	end(&unmapping, CALL_UNMAP);
+	end(&unmapping, HVCALL_UNMAP_DEVICE_GPA_PAGES);
 	owner_domain_put(kept.domain, dev);
 	kept.domain = NULL;
 	if (ret)
