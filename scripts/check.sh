@@ -5,6 +5,14 @@
 
 passed=0 failed=0
 
+# without_words TEXT [WORD...]: for a script that takes none: if there is one, ends with TEXT, which says what it does.
+without_words() {
+	if (($# == 1)); then return; fi
+	printf 'usage: scripts/%s\n%s\n' "${0##*/}" "$1"
+	[[ $2 == -h || $2 == --help ]]
+	exit
+}
+
 # check NAME COMMAND...: the command must succeed.
 check() {
 	local name=$1

@@ -2,20 +2,12 @@
 # SPDX-License-Identifier: GPL-2.0
 # Tests of apply.sh on a small made-up project and kernel tree. Last line: "N passed, N failed".
 set -euo pipefail
-case ${1:-} in
-'') ;;
-*)
-	echo "usage: scripts/test-apply.sh"
-	echo "Tries scripts/apply.sh on a small made-up project and kernel tree. Needs nothing but a shell and patch."
-	[[ $1 == -h || $1 == --help ]]
-	exit
-	;;
-esac
+# shellcheck source=scripts/check.sh
+. "${BASH_SOURCE[0]%/*}/check.sh"
+without_words "Tries scripts/apply.sh on a small made-up project and kernel tree. Needs nothing but a shell and patch." "$@"
 here=$(cd "${BASH_SOURCE[0]%/*}" && pwd -P)
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-# shellcheck source=scripts/check.sh
-. "$here/check.sh"
 check_suite=apply check_out=$work/out
 
 # refuses TEXT COMMAND...: the command must fail, say TEXT, and leave the tree as it is.

@@ -5,6 +5,8 @@
 set -euo pipefail
 # shellcheck source=scripts/lib.sh
 . "${BASH_SOURCE[0]%/*}/lib.sh"
+# shellcheck source=scripts/check.sh
+. "${BASH_SOURCE[0]%/*}/check.sh"
 # shellcheck source=scripts/apply-config.sh
 . "${BASH_SOURCE[0]%/*}/apply-config.sh"
 # shellcheck source=scripts/test-configs-rows.sh
@@ -25,7 +27,7 @@ usage() {
 
 readonly TABLE=$HV_TOP/Documentation/virt/hyperv/pviommu-kconfig.rst
 readonly DIR=$HV_BUILD/configs/kconfig
-passed=0 failed=0
+check_suite=configs
 declare -A outcome=() words=() seen=()	# by the first column
 
 # read_table: the rows, without the marks of literals.
@@ -120,16 +122,8 @@ try_build() {
 
 # count_try NAME TRY OPTION...
 count_try() {
-	local name=$1 log=$HV_LOGS/configs/${1//[^A-Za-z0-9._-]/_}.log
-	shift
-	if "$1" "$name" "${@:2}" >"$log" 2>&1; then
-		passed=$((passed + 1))
-		echo "ok   configs: $name"
-	else
-		failed=$((failed + 1))
-		echo "FAIL configs: $name"
-		tail -n 5 "$log" | sed 's/^/    /'
-	fi
+	check_out=$HV_LOGS/configs/${1//[^A-Za-z0-9._-]/_}.log
+	check "$1" "$2" "$1" "${@:3}"
 }
 
 # either TRY NAME WORD...: each word is an option, or something in place of what is used otherwise.

@@ -3,21 +3,13 @@
 # Tests of the project's Kconfig with the kernel's own programs, and of what the scripts make of the answers. Last line: "N
 # passed, N failed".
 set -euo pipefail
-case ${1:-} in
-'') ;;
-*)
-	echo "usage: scripts/test-menuconfig.sh"
-	echo "Tries the project's Kconfig with the kernel's own programs, and what the scripts make of the answers."
-	[[ $1 == -h || $1 == --help ]]
-	exit
-	;;
-esac
+# shellcheck source=scripts/check.sh
+. "${BASH_SOURCE[0]%/*}/check.sh"
+without_words "Tries the project's Kconfig with the kernel's own programs, and what the scripts make of the answers." "$@"
 # What the caller gave, or chose, must not reach what is tested; the tools and the place of the kernel's source must.
 unset VARIANT VARIANTS CPUS MEMORY APPEND KEEP DEVICES SUITE JOBS OFFLINE KREF
 # shellcheck source=scripts/lib.sh
 . "${BASH_SOURCE[0]%/*}/lib.sh"
-# shellcheck source=scripts/check.sh
-. "${BASH_SOURCE[0]%/*}/check.sh"
 unset KDIR JOBS OFFLINE KREF
 work=
 scratch work "$HV_BUILD"

@@ -3,17 +3,9 @@
 # Tests of set-up: lists of packages, kernel sources, toolchains, and which files are the project's. Last line: "N passed, N
 # failed".
 set -euo pipefail
-case ${1:-} in
-'') ;;
-*)
-	echo "usage: scripts/test-setup.sh"
-	echo "Tries set-up: lists of packages, sources of the kernel, toolchains, and which files are the project's."
-	[[ $1 == -h || $1 == --help ]]
-	exit
-	;;
-esac
 # shellcheck source=scripts/check.sh
 . "${BASH_SOURCE[0]%/*}/check.sh"
+without_words "Tries set-up: lists of packages, sources of the kernel, toolchains, and which files are the project's." "$@"
 here=$(cd "${BASH_SOURCE[0]%/*}" && pwd -P)
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
