@@ -94,14 +94,19 @@ pub fn send_offer(minihv: Minihv, bus: BusIndex) -> Result<()> {
     wait_until(&format!("bus {} can be offered", bus.0), || Ok(minihv.offer(bus).is_ok()))
 }
 
-/// The host offers a bus again; returns when `count` functions are there, whatever drivers make of them.
+/// The host offers a bus again; returns when `count` functions are there and the IOMMU core is done with them, whatever
+/// drivers make of them.
 ///
 /// # Errors
 /// When they do not come.
 pub fn offer(minihv: Minihv, bus: BusIndex, count: usize) -> Result<Vec<PciFunction>> {
     send_offer(minihv, bus)?;
-    wait_until(&format!("{count} functions on bus {}", bus.0), || Ok(functions(bus)?.len() == count))?;
-    functions(bus)
+    let mut there = Vec::new();
+    wait_until(&format!("{count} functions on bus {}", bus.0), || {
+        there = functions(bus)?;
+        Ok(there.len() == count && there.iter().all(PciFunction::is_added))
+    })?;
+    Ok(there)
 }
 
 /// Gives a function that has just appeared to a driver. sysfs shows it a moment before drivers may have it.

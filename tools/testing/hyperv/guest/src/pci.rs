@@ -226,6 +226,15 @@ impl PciFunction {
         Ok(vendor != [0xff; 2])
     }
 
+    /// Whether the kernel is done with the function's arrival, but for drivers. sysfs shows a function before the IOMMU core
+    /// has decided about it; procfs shows it afterwards (`pci_bus_add_device()`).
+    pub fn is_added(&self) -> bool {
+        let Some((bus, function)) = self.address.rsplit_once(':') else { return false };
+        // procfs leaves domain 0 out.
+        let bus = bus.strip_prefix("0000:").unwrap_or(bus);
+        Path::new("/proc/bus/pci").join(bus).join(function).exists()
+    }
+
     /// Name of the bound driver.
     pub fn driver(&self) -> Option<String> {
         let target = fs::read_link(self.file("driver")).ok()?;
