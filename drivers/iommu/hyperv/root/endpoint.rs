@@ -5,11 +5,9 @@
 use super::{
     device_domain::AttachDeviceDomain,
     domain_name::DomainName,
-    instance::{
-        Instance,
-        PutError, //
-    },
-    places::Holder, //
+    instance::Instance,
+    places::Holder,
+    put_error::PutError, //
 };
 use kernel::{
     device,

@@ -16,7 +16,7 @@
 //! - [`switch`]: attaches and detaches devices, and reads the hypervisor's answers;
 //! - [`sample`]: where things are in memory;
 //! - [`mappings`], [`record`]: the driver's record of a domain, and [`instance`]: that of the one
-//!   IOMMU;
+//!   IOMMU, with [`put_error`], why it did not put a device into a domain;
 //! - [`guide`]: how a reader of a crash dump finds these records;
 //! - [`endpoint`]: a device behind the IOMMU;
 //! - [`domain`], [`statics`]: the domains;
@@ -50,6 +50,7 @@ mod ops;
 mod page_range;
 mod places;
 mod probe;
+mod put_error;
 // The guest's driver reads more statuses.
 #[allow(dead_code)]
 #[path = "../host/readings.rs"]
