@@ -29,16 +29,6 @@ fn hypervisor_stays() -> Expectation {
     Expectation { meaning: "a crash does not take the hypervisor away".to_owned(), pattern, times: Times::Once }
 }
 
-/// The driver of the IOMMU came up, with this aperture in bits.
-fn iommu_up(bits: u32, page_sizes: &str) -> Expectation {
-    let last = (1_u64 << bits) - 1;
-    Expectation {
-        meaning: "the boot line of the root partition's IOMMU".to_owned(),
-        pattern: format!(r"^hv_root_iommu: aperture 0x0-{last:#x} \({bits} bits\), page sizes{page_sizes}$"),
-        times: Times::Once,
-    }
-}
-
 /// The driver of the IOMMU says nothing.
 fn iommu_silent() -> Expectation {
     Expectation {
@@ -87,7 +77,7 @@ fn managed_by(name: &'static str, scenario: &'static str, words: &[&str], count:
 }
 
 fn each_iommu_up(count: usize) -> Expectation {
-    iommu_up(48, " 4K 2M 1G").times(Times::Exactly(count))
+    expect::root_driver_up().times(Times::Exactly(count))
 }
 
 fn managed(name: &'static str, scenario: &'static str, words: &[&str]) -> Case {
