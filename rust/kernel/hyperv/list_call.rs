@@ -140,16 +140,64 @@ impl Progress {
     }
 }
 
-/// Makes a call for up to `count` elements, once. `element` returns the element of an index, which
-/// counts from 0. The call asks for [`max_elements`] at most.
+/// The elements of a call. The input page is filled from this while nobody else may use the page, so
+/// no other code than this file's may run meanwhile.
+pub trait Elements<E>: sealed::Sealed {
+    /// How many there are.
+    #[doc(hidden)]
+    fn count(&self) -> usize;
+
+    /// The element of an index, which counts from 0 and is lower than [`Self::count`].
+    #[doc(hidden)]
+    fn element(&self, index: usize) -> Option<E>;
+}
+
+mod sealed {
+    pub trait Sealed {}
+
+    impl<E> Sealed for &[E] {}
+    impl Sealed for super::Run {}
+}
+
+impl<E: Copy> Elements<E> for &[E] {
+    fn count(&self) -> usize {
+        self.len()
+    }
+
+    fn element(&self, index: usize) -> Option<E> {
+        self.get(index).copied()
+    }
+}
+
+/// Numbers at equal distances.
+#[derive(Clone, Copy, Debug)]
+pub struct Run {
+    /// The first number.
+    pub first: u64,
+    /// What is between two numbers.
+    pub step: u64,
+    /// How many there are.
+    pub count: usize,
+}
+
+impl Elements<u64> for Run {
+    fn count(&self) -> usize {
+        self.count
+    }
+
+    fn element(&self, index: usize) -> Option<u64> {
+        Some(
+            self.first
+                .wrapping_add(self.step.wrapping_mul(index as u64)),
+        )
+    }
+}
+
+/// Makes a call for `elements`, once. The call asks for the first [`max_elements`] of them at most.
 ///
-/// Context: any but NMI. `element` runs with interrupts off: it must neither sleep, lock nor print.
-pub fn make<C: ListCall>(
-    header: &C::Header,
-    count: usize,
-    element: impl Fn(usize) -> C::Element,
-) -> Progress {
-    let count = count.min(const { max_elements::<C>() });
+/// Context: any but NMI; interrupts are off while the list is written and the hypervisor works.
+pub fn make<C: ListCall>(header: &C::Header, elements: impl Elements<C::Element>) -> Progress {
+    let count = elements.count().min(const { max_elements::<C>() });
     let mut page = match InputPage::get() {
         Ok(page) => page,
         Err(failure) => return Progress::none(failure),
@@ -158,9 +206,12 @@ pub fn make<C: ListCall>(
     page.write_at(0, unsafe { bytes_of(header) });
     for index in 0..count {
         let offset = size_of::<C::Header>() + index * size_of::<C::Element>();
-        // SAFETY: The trait promises that all bytes of the element are initialised and do not
-        // change.
-        page.write_at(offset, unsafe { bytes_of(&element(index)) });
+        // `index` is lower than `count`, so there is an element.
+        if let Some(element) = elements.element(index) {
+            // SAFETY: The trait promises that all bytes of the element are initialised and do not
+            // change.
+            page.write_at(offset, unsafe { bytes_of(&element) });
+        }
     }
     Progress::of(page.issue_reps(C::CODE, count), count)
 }
@@ -231,6 +282,18 @@ mod tests {
         assert!(lie.done == 0 && lie.result == Err(HypercallError::NoProgress));
         let none = Progress::of(ResultWord(u64::MAX), COUNTED_MAX);
         assert!(none.done == 0 && none.result == Err(HypercallError::Unavailable));
+    }
+
+    #[test]
+    fn a_run_goes_on_by_its_step() {
+        let run = Run {
+            first: 0x1200,
+            step: 512,
+            count: 3,
+        };
+        assert_eq!(Elements::count(&run), 3);
+        assert_eq!(run.element(0), Some(0x1200));
+        assert_eq!(run.element(2), Some(0x1600));
     }
 
     struct Long;

@@ -198,9 +198,8 @@ pub fn deposit(wanted: usize, flags: Flags) -> Result<usize, DepositError> {
         count += 1;
     }
     let own = bindings::HV_PVIOMMU_PARTITION_SELF as u64;
-    let progress = list_call::make::<DepositMemory>(&own, count, |index| {
-        numbers.get(index).copied().unwrap_or(0)
-    });
+    let numbers = numbers.get(..count).unwrap_or(&[]);
+    let progress = list_call::make::<DepositMemory>(&own, numbers);
     // The hypervisor has these pages now. The others are freed.
     for page in pages.iter_mut().take(progress.done) {
         let _ = page.take().map(ManuallyDrop::new);

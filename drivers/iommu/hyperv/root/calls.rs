@@ -25,7 +25,8 @@ use kernel::{
         hypercall,
         list_call::{
             self,
-            Progress, //
+            Progress,
+            Run, //
         },
         pci_device::PciDeviceId,
         status::HypercallError, //
@@ -106,9 +107,12 @@ pub(crate) fn map(
         map_flags: map_flags(prot, unit),
         target_device_va_base: first << PAGE_SHIFT,
     };
-    list_call::make::<MapDeviceGpaPages>(&header, units as usize, |index| {
-        frame + index as u64 * unit.pages()
-    })
+    let frames = Run {
+        first: frame,
+        step: unit.pages(),
+        count: units as usize,
+    };
+    list_call::make::<MapDeviceGpaPages>(&header, frames)
 }
 
 /// Unmaps `pages` pages of 4 KiB from the page number `first` on.
