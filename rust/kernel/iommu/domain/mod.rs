@@ -25,6 +25,7 @@ use crate::{
     prelude::*, //
 };
 use core::{
+    any::TypeId,
     marker::PhantomData,
     mem::ManuallyDrop,
     ptr::NonNull, //
@@ -113,20 +114,48 @@ pub trait Domain: Sized + Send + Sync + 'static {
 ///
 /// # Safety
 ///
-/// [`Self::data`] must return the driver's part for every domain whose ops are [`Self::OPS`].
-pub unsafe trait Container: Sized {
+/// [`Self::data`] must return the driver's part for every domain whose ops are those in
+/// [`Self::OPS`]. They must be those of
+/// [`ops_of`] this container.
+pub unsafe trait Container: Sized + 'static {
     /// The driver's part.
     type Data: Domain;
 
     /// The domain's operations.
     #[doc(hidden)]
-    const OPS: &'static bindings::iommu_domain_ops;
+    const OPS: &'static DomainOps;
 
     /// # Safety
     ///
-    /// The ops of `domain` must be [`Self::OPS`], and the domain must not be freed during `'a`.
+    /// The ops of `domain` must be those in [`Self::OPS`], and the domain must not be freed during
+    /// `'a`.
     #[doc(hidden)]
     unsafe fn data<'a>(domain: *mut bindings::iommu_domain) -> &'a Self::Data;
+}
+
+/// The operations of a container's domains.
+#[doc(hidden)]
+#[repr(C)]
+pub struct DomainOps {
+    raw: bindings::iommu_domain_ops,
+    /// Answers differently for each container. So the compiler cannot give the operations of two
+    /// containers one place in memory, as it may do with equal constants and equal functions.
+    container: fn() -> TypeId,
+}
+
+impl DomainOps {
+    /// What the core is given.
+    pub(super) const fn as_raw(&'static self) -> &'static bindings::iommu_domain_ops {
+        &self.raw
+    }
+}
+
+/// The operations of the container `C`: `raw`, which began as [`common_ops`].
+pub(super) const fn ops_of<C: Container>(raw: bindings::iommu_domain_ops) -> DomainOps {
+    DomainOps {
+        raw,
+        container: TypeId::of::<C>,
+    }
 }
 
 /// The operations that all containers have in common.
@@ -297,8 +326,8 @@ impl<'a> DomainRef<'a> {
     pub fn data<C: Container>(&self) -> Option<&'a C::Data> {
         let domain = self.domain.as_ptr();
         // SAFETY: The domain is valid for `'a`, and its ops do not change. Only domains of `C` have
-        // these ops: the ops of other containers contain other functions, so their addresses
-        // differ.
-        unsafe { core::ptr::eq((*domain).ops, C::OPS).then(|| C::data(domain)) }
+        // these ops: the ops of two containers differ in `container`, so they are at different
+        // addresses.
+        unsafe { core::ptr::eq((*domain).ops, C::OPS.as_raw()).then(|| C::data(domain)) }
     }
 }

@@ -5,8 +5,10 @@
 
 use super::{
     common_ops,
+    ops_of,
     Container,
     Domain,
+    DomainOps,
     DomainRef,
     NewDomain, //
 };
@@ -198,7 +200,7 @@ impl<T: PagingDomain> SelfMapped<T> {
         // SAFETY: Nobody else uses the memory. It is zeroed, which makes a valid
         // `struct iommu_domain`.
         let domain = unsafe { &mut *this.cast::<bindings::iommu_domain>() };
-        domain.ops = Self::OPS;
+        domain.ops = Self::OPS.as_raw();
         domain.pgsize_bitmap = config.page_sizes;
         domain.geometry.aperture_start = config.aperture.start().as_u64();
         domain.geometry.aperture_end = config.aperture.end().as_u64();
@@ -332,7 +334,7 @@ impl<T: PagingDomain> SelfMapped<T> {
 unsafe impl<T: PagingDomain> Container for SelfMapped<T> {
     type Data = T;
 
-    const OPS: &'static bindings::iommu_domain_ops = &{
+    const OPS: &'static DomainOps = &{
         let mut ops = common_ops::<Self>();
         ops.map_pages = Some(Self::map_pages);
         ops.unmap_pages = Some(Self::unmap_pages);
@@ -344,7 +346,7 @@ unsafe impl<T: PagingDomain> Container for SelfMapped<T> {
         }
         ops.iova_to_phys = Some(Self::iova_to_phys);
         ops.free = Some(Self::free);
-        ops
+        ops_of::<Self>(ops)
     };
 
     unsafe fn data<'a>(domain: *mut bindings::iommu_domain) -> &'a T {

@@ -19,8 +19,10 @@ use crate::{
     iommu::{
         domain::{
             common_ops,
+            ops_of,
             Container,
             Domain,
+            DomainOps,
             NewDomain, //
         },
         gather::{
@@ -175,7 +177,7 @@ impl<T: TableDomain> Paging<T> {
         // SAFETY: The table is initialised, so the memory begins with a domain. Nobody else uses
         // that yet.
         let domain = unsafe { &mut *this.cast::<bindings::iommu_domain>() };
-        domain.ops = Self::OPS;
+        domain.ops = Self::OPS.as_raw();
         if let Some(ops) = Self::DIRTY_OPS {
             domain.dirty_ops = ops;
         }
@@ -321,12 +323,12 @@ impl<T: TableDomain> Paging<T> {
 unsafe impl<T: TableDomain> Container for Paging<T> {
     type Data = T;
 
-    const OPS: &'static bindings::iommu_domain_ops = &{
+    const OPS: &'static DomainOps = &{
         let mut ops = common_ops::<Self>();
         ops.iotlb_sync = Some(Self::iotlb_sync);
         ops.iova_to_phys = Some(<T::Format as Format>::IOVA_TO_PHYS);
         ops.free = Some(Self::free);
-        ops
+        ops_of::<Self>(ops)
     };
 
     unsafe fn data<'a>(domain: *mut bindings::iommu_domain) -> &'a T {
