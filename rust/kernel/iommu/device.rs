@@ -4,8 +4,8 @@
 //!
 //! A [`Registration`] gives one IOMMU to the core, and takes it back when it is dropped. It cannot
 //! take the IOMMU back while a device is behind it: the core holds pointers to both, and users of
-//! the device may have mapped memory. The core then also holds the driver's module. So a
-//! registration that is dropped too early stays in force for ever, with its data.
+//! the device may have mapped memory. So a registration that is dropped too early stays in force
+//! for ever, with its data and with the driver's module.
 //!
 //! C header: [`include/linux/iommu.h`](srctree/include/linux/iommu.h)
 
@@ -184,6 +184,15 @@ impl<D: SoundDriver> Drop for Registration<D> {
                 ManuallyDrop::drop(&mut self.instance);
             }
         } else {
+            // The core holds the module for each device behind the IOMMU, but lets go of it with
+            // the last device. It would still find the IOMMU then.
+            // SAFETY: The instance is registered, so its ops are those of the driver, which live as
+            // long as the module. A device is behind the IOMMU, or was when `is_gone` was decided,
+            // and whoever drops this runs code of the module.
+            #[cfg(CONFIG_MODULE_UNLOAD)]
+            unsafe {
+                bindings::__module_get((*(*raw).ops).owner)
+            };
             pr_err!("IOMMU: devices are behind it; it stays registered\n");
         }
     }
