@@ -10,7 +10,10 @@ use super::{
     },
     domain_name::DomainName,
     driver::RootIommu,
-    instance::Instance,
+    instance::{
+        Attempt,
+        Instance, //
+    },
     memory,
     page_range::{
         PageRange,
@@ -240,9 +243,13 @@ impl Domain {
     /// Context: any.
     #[cold]
     fn close(&self, call: &str, stop: &Failed) {
-        let Some(closed) = self.instance.close(&self.record) else {
+        let Some((attempt, closed)) = self.instance.close(&self.record) else {
             return;
         };
+        if attempt == Attempt::Later && closed.blocked == 0 {
+            // As before: there was a message.
+            return;
+        }
         let name = self.record.name();
         pr_err!(
             "domain {name}: {call}: {}; {} devices are blocked\n",

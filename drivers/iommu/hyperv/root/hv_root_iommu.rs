@@ -92,7 +92,9 @@ const __LOG_PREFIX: &[u8] = driver::NAME.to_bytes_with_nul();
 // - The hypervisor drops what it unmaps from all caches before the call returns, so neither
 //   `flush_all` nor a gather has anything to do. If the hypervisor has not unmapped everything that
 //   it should, `Domain::close` blocks the domain's devices before `unmap` returns, and lets no
-//   other in.
+//   other in. If the hypervisor refuses to block a device, too, nothing else can be done. There is
+//   an emergency message then, and each further unmap that fails tries again.
+// - Only the core's callbacks about a device use its endpoint.
 unsafe impl kernel::iommu::driver::SoundDriver for driver::RootIommu {}
 
 /// Looks for the IOMMU and, when the partition has one, takes it into service.

@@ -68,6 +68,14 @@ const MAX_TAKEN: usize = 4096;
 /// may or may not be about the number.
 const MAX_DOUBTFUL: usize = 8;
 
+/// Which attempt to empty a closed domain it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Attempt {
+    First,
+    /// A device could not be blocked before.
+    Later,
+}
+
 /// A requester of this partition.
 pub(crate) type OwnRequester = Requester<PciDeviceId, DomainName>;
 
@@ -387,21 +395,27 @@ impl Instance {
         record.is_deleted()
     }
 
-    /// Blocks everything that is in a domain, and lets nothing in after that. [`None`] if the
-    /// domain is closed already.
+    /// Blocks everything that is in a domain, and lets nothing in after that. [`None`] if that has
+    /// emptied the domain before. Where a requester could not be blocked, the next caller tries
+    /// again, as each of them uses memory for something else that the requester may reach.
     ///
     /// Context: any.
-    pub(crate) fn close(&self, record: &Record) -> Option<Closed> {
+    pub(crate) fn close(&self, record: &Record) -> Option<(Attempt, Closed)> {
         let mut requesters = self.requesters.lock();
-        // Whoever enters a domain looks at the flag with the lock held.
-        if !record.close() {
+        // Both flags are read and written with the lock held, as by whoever enters a domain.
+        if record.is_emptied() {
             return None;
         }
-        Some(places::close(
-            &HypervisorSwitch,
-            &mut requesters,
-            record.name(),
-        ))
+        let attempt = if record.close() {
+            Attempt::First
+        } else {
+            Attempt::Later
+        };
+        let closed = places::close(&HypervisorSwitch, &mut requesters, record.name());
+        if closed.left == 0 {
+            record.note_emptied();
+        }
+        Some((attempt, closed))
     }
 
     /// Calls `f` for each domain, in the order of their numbers, until `f` fails.

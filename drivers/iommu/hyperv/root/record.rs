@@ -59,6 +59,8 @@ pub(crate) struct Record {
     counts: Counts,
     /// The hypervisor may let devices in the domain reach what they should not. None may enter.
     closed: AtomicFlag,
+    /// The domain is closed, and no device is in it.
+    emptied: AtomicFlag,
     /// The kernel no longer uses the domain, but the hypervisor may still know it.
     retired: AtomicFlag,
     /// The hypervisor has deleted the domain, but the kernel may still use it.
@@ -94,6 +96,7 @@ impl Record {
                     failures: Atomic::new(0),
                 },
                 closed: AtomicFlag::new(false),
+                emptied: AtomicFlag::new(false),
                 retired: AtomicFlag::new(false),
                 deleted: AtomicFlag::new(false),
             }),
@@ -121,6 +124,16 @@ impl Record {
     /// Lets no device in after this. Returns whether devices could enter before.
     pub(crate) fn close(&self) -> bool {
         !self.closed.xchg(true, Full)
+    }
+
+    /// Whether the domain is closed, and no device is in it.
+    pub(crate) fn is_emptied(&self) -> bool {
+        self.emptied.load(Relaxed)
+    }
+
+    /// Notes that no device is in the domain, which must be closed.
+    pub(crate) fn note_emptied(&self) {
+        self.emptied.store(true, Relaxed);
     }
 
     /// Notes that the kernel no longer uses the domain.
