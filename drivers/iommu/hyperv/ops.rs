@@ -22,7 +22,6 @@ use super::{
     instance::Instance, //
 };
 use kernel::{
-    device,
     iommu::{
         self,
         domain::NewDomain,
@@ -36,7 +35,8 @@ use kernel::{
         ops::Ops,
         probed::{
             AttachTarget,
-            Probed, //
+            Probed,
+            Probing, //
         },
         resv::ReservedRegions, //
     },
@@ -65,9 +65,9 @@ impl Driver for PvIommu {
     }
 
     #[inline]
-    fn probe_device(instance: &&'static Instance, dev: &device::Device) -> Result<Arc<Endpoint>> {
+    fn probe_device(instance: &&'static Instance, device: &Probing<'_>) -> Result<Arc<Endpoint>> {
         let ats = instance.offer().ats();
-        arrival::enter(dev, instance.devices(), instance.domains(), ats)
+        arrival::enter(device, instance.devices(), instance.domains(), ats)
     }
 
     #[inline]

@@ -11,9 +11,9 @@ use super::{
     }, //
 };
 use kernel::{
-    device::Device,
     iommu::{
         domain::Prot,
+        probed::Probing,
         resv::{
             ReservedKind,
             ReservedRegions, //
@@ -77,7 +77,7 @@ pub(crate) struct Endpoint {
 }
 
 impl Endpoint {
-    /// The device `dev`, with the endpoints that firmware describes. `ask` reads the properties of
+    /// The device, with the endpoints that firmware describes. `ask` reads the properties of
     /// the first endpoint; the others are assumed to have the same.
     ///
     /// Context: may sleep.
@@ -86,15 +86,15 @@ impl Endpoint {
     ///
     /// [`ENODEV`]: firmware describes no endpoint. [`ENOMEM`].
     pub(crate) fn new(
-        dev: &Device,
+        device: &Probing<'_>,
         ask: impl FnOnce(EndpointId) -> Result<KVec<Property>>,
     ) -> Result<Arc<Endpoint>> {
-        let ids = Arc::new(EndpointIds::of(dev)?, GFP_KERNEL)?;
+        let ids = Arc::new(EndpointIds::of(device)?, GFP_KERNEL)?;
         let properties = match ask(ids.first()) {
             Ok(properties) => Properties::Known(properties),
             Err(error) => {
                 dev_err!(
-                    dev,
+                    device.dev(),
                     "IOMMU: not used, its properties are not known: errno {}\n",
                     error.to_errno()
                 );

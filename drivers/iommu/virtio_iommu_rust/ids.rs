@@ -5,8 +5,7 @@
 use super::protocol::EndpointId;
 use core::iter;
 use kernel::{
-    device::Device,
-    iommu::fwspec,
+    iommu::probed::Probing,
     prelude::*, //
 };
 
@@ -22,8 +21,8 @@ impl EndpointIds {
     /// # Errors
     ///
     /// [`ENODEV`]: firmware describes none. [`ENOMEM`].
-    pub(super) fn of(dev: &Device) -> Result<EndpointIds> {
-        let (first, rest) = fwspec::ids(dev).split_first().ok_or(ENODEV)?;
+    pub(super) fn of(device: &Probing<'_>) -> Result<EndpointIds> {
+        let (first, rest) = device.ids().split_first().ok_or(ENODEV)?;
         let mut others = KVec::with_capacity(rest.len(), GFP_KERNEL)?;
         for id in rest {
             others.push(EndpointId(*id), GFP_KERNEL)?;

@@ -17,7 +17,6 @@ use super::{
     }, //
 };
 use kernel::{
-    device::Device,
     iommu::{
         self,
         domain::NewDomain,
@@ -28,13 +27,14 @@ use kernel::{
             Grouping, //
         },
         fwspec::{
-            self,
+            Description,
             PhandleArgs, //
         },
         ops::Ops,
         probed::{
             AttachTarget,
-            Probed, //
+            Probed,
+            Probing, //
         },
         resv::ReservedRegions, //
     },
@@ -61,8 +61,8 @@ impl Driver for VirtioIommu {
         )
     }
 
-    fn probe_device(instance: &Arc<Iommu>, dev: &Device) -> Result<Arc<Endpoint>> {
-        Endpoint::new(dev, |endpoint| instance.properties(endpoint))
+    fn probe_device(instance: &Arc<Iommu>, device: &Probing<'_>) -> Result<Arc<Endpoint>> {
+        Endpoint::new(device, |endpoint| instance.properties(endpoint))
     }
 
     fn release_device(target: &AttachTarget<'_, VirtioIommu>) {
@@ -88,8 +88,7 @@ impl Driver for VirtioIommu {
         device.endpoint().reserve(regions)
     }
 
-    fn of_xlate(dev: &Device, args: &PhandleArgs) -> Result {
-        let ids = args.args().get(..1).ok_or(EINVAL)?;
-        fwspec::add_ids(dev, ids)
+    fn of_xlate(description: &mut Description<'_>, args: &PhandleArgs) -> Result {
+        description.add_ids(args.args().get(..1).ok_or(EINVAL)?)
     }
 }

@@ -12,7 +12,10 @@ use crate::{
     device,
     error::to_result,
     fmt,
-    pci,
+    pci::{
+        self,
+        present::Present, //
+    },
     prelude::*, //
 };
 
@@ -36,13 +39,23 @@ impl LogicalDeviceId {
     /// # Errors
     ///
     /// [`ENODEV`]: the function is not behind `pci-hyperv`, or its bus is gone.
-    pub fn of(pdev: &pci::Device) -> Result<LogicalDeviceId> {
+    #[inline]
+    pub fn of(pdev: &impl Present) -> Result<LogicalDeviceId> {
+        // SAFETY: The function is on its bus.
+        unsafe { Self::of_function(pdev.function()) }
+    }
+
+    /// # Safety
+    ///
+    /// The function must be on its bus.
+    #[inline(never)]
+    unsafe fn of_function(pdev: &pci::Device) -> Result<LogicalDeviceId> {
         let dev: &device::Device = pdev.as_ref();
         // SAFETY: A `pci::Device` wraps a `struct pci_dev`, and `dev` is its `struct device`.
         let raw = unsafe { container_of!(dev.as_raw(), bindings::pci_dev, dev) };
         let mut prefix = 0;
-        // SAFETY: `raw` is a valid device. It keeps its bus alive and, while it is registered, the
-        // bus's host bridge. `prefix` is valid for a write.
+        // SAFETY: The caller promises that the function is on its bus, so the bus and its host
+        // bridge are there. `prefix` is valid for a write.
         let devfn = unsafe {
             let domain_nr = bindings::pci_domain_nr((*raw).bus);
             to_result(bindings::hv_pci_lookup_dev_id(domain_nr, &mut prefix))?;

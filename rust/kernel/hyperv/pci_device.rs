@@ -17,8 +17,8 @@ use super::pci_requester::{
 use crate::{
     fmt,
     pci::{
-        self,
-        dma_alias, //
+        dma_alias,
+        present::Present, //
     },
     prelude::*, //
 };
@@ -44,7 +44,7 @@ impl PciDeviceId {
     ///
     /// [`ENOMEM`]; [`EINVAL`] if the PCI domain of an id has a number of more than 16 bits, or
     /// there is no id.
-    pub fn all_of(pdev: &pci::Device) -> Result<KVec<PciDeviceId>> {
+    pub fn all_of(pdev: &impl Present) -> Result<KVec<PciDeviceId>> {
         let mut path = Path::new();
         let mut ids = KVec::new();
         dma_alias::for_each(pdev, |reporter, requester| {
@@ -78,10 +78,10 @@ impl PciDeviceId {
 }
 
 /// The bus that a function is on.
-fn bus_of(pdev: &pci::Device) -> Result<BusAddress> {
+fn bus_of(pdev: &impl Present) -> Result<BusAddress> {
     Ok(BusAddress {
         segment: u16::try_from(dma_alias::segment(pdev)).map_err(|_| EINVAL)?,
-        number: (pdev.dev_id() >> 8) as u8,
+        number: (pdev.function().dev_id() >> 8) as u8,
     })
 }
 
@@ -94,7 +94,11 @@ impl fmt::Display for PciDeviceId {
 #[macros::kunit_tests(rust_kernel_hyperv_pci_device)]
 mod tests {
     use super::*;
-    use crate::bindings;
+    use crate::{
+        bindings,
+        device::Bound,
+        pci, //
+    };
     use core::ptr;
 
     /// A bus with one function, as the PCI core has them.
@@ -125,9 +129,10 @@ mod tests {
         }
 
         fn ids(&self) -> Result<KVec<PciDeviceId>> {
-            // SAFETY: A `Device` is a transparent wrapper. The code under test reads only what is
-            // set above.
-            PciDeviceId::all_of(unsafe { &*(&raw const self.function).cast::<pci::Device>() })
+            // SAFETY: Both types are transparent wrappers, and the wrapped type has no values of
+            // its own. The code under test reads only what is set above.
+            let device = unsafe { &*(&raw const self.function).cast::<pci::Device<Bound>>() };
+            PciDeviceId::all_of(device)
         }
     }
 

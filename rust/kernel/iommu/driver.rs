@@ -25,20 +25,23 @@
 use super::{
     domain::NewDomain,
     fault::PageResponse,
-    fwspec::PhandleArgs,
+    fwspec::{
+        Description,
+        PhandleArgs, //
+    },
     hw_info::{
         HwInfo,
         HwInfoKind, //
     },
     probed::{
         AttachTarget,
-        Probed, //
+        Probed,
+        Probing, //
     },
     resv::ReservedRegions, //
 };
 use crate::{
     bindings,
-    device,
     error::VTABLE_DEFAULT_ERROR,
     prelude::*,
     sync::Arc, //
@@ -163,7 +166,7 @@ pub trait Driver: Sized + 'static {
     /// it cannot serve the device. Such a driver answers [`DefaultDomain::Translating`], and fails
     /// [`Driver::alloc_domain`]: the core then puts the device into the blocking domain and lets go
     /// of it. A failing attach does the same, with a warning.
-    fn probe_device(instance: &Self::Instance, dev: &device::Device)
+    fn probe_device(instance: &Self::Instance, device: &Probing<'_>)
         -> Result<Arc<Self::Endpoint>>;
 
     /// Allocates a domain that the device could be attached to.
@@ -261,14 +264,14 @@ pub trait Driver: Sized + 'static {
     }
 
     /// Called when the firmware's description of a device names this driver's IOMMU, with these
-    /// arguments. The driver adds the ids in them to the device's [`fwspec`](super::fwspec).
+    /// arguments. The driver adds the ids in them to the description.
     ///
     /// Context: may sleep; the device is not probed yet.
     ///
     /// # Errors
     ///
     /// [`EINVAL`]: the arguments make no sense.
-    fn of_xlate(_dev: &device::Device, _args: &PhandleArgs) -> Result {
+    fn of_xlate(_description: &mut Description<'_>, _args: &PhandleArgs) -> Result {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 
@@ -303,4 +306,6 @@ pub trait Driver: Sized + 'static {
 ///   range held before. This includes entries that point at tables.
 /// - A domain that maps by itself lets a device reach what is mapped, and nothing else. What was
 ///   unmapped is out of reach when the flush of its gather, or of the whole domain, returns.
+/// - When `release_device` returns, or `probe_device` fails, the driver no longer uses the PCI
+///   function that it has from [`Probing`].
 pub unsafe trait SoundDriver: Driver {}

@@ -10,16 +10,19 @@ use crate::{
     device,
     error::to_result,
     ffi::c_int,
+    platform::owned::NewDevice,
     prelude::*,
-    types::Opaque, //
+    types::{
+        NotThreadSafe,
+        Opaque, //
+    }, //
 };
 use core::slice;
 
-/// Notes that a device is behind the IOMMU whose parent is `iommu`. This is for code that describes
-/// devices, such as a reader of firmware tables or a test. It must be called before the device is
-/// added to the system.
+/// Notes that a device is behind the IOMMU whose parent is `iommu`, and that the IOMMU knows it by
+/// `ids`. This is for code that describes devices, such as a reader of firmware tables or a test.
 ///
-/// Context: may sleep.
+/// Context: may sleep. Not for a driver's callbacks.
 ///
 /// # Errors
 ///
@@ -28,48 +31,95 @@ use core::slice;
 /// - [`EINVAL`]: the device is behind another IOMMU.
 /// - [`ENOMEM`].
 #[inline(never)]
-pub fn init(dev: &device::Device, iommu: &device::Device) -> Result {
+pub fn describe(device: &mut NewDevice<'_>, iommu: &device::Device, ids: &[u32]) -> Result {
+    let dev = device.dev().as_raw();
     // SAFETY: The borrowed device is valid.
     let fwnode = unsafe { bindings::__dev_fwnode(iommu.as_raw()) };
     if fwnode.is_null() {
         return Err(ENODEV);
     }
-    // SAFETY: The device and the node are valid, and the function takes a reference to the node.
-    // `locked` holds the core's lock.
-    registry::locked(|| to_result(unsafe { bindings::iommu_fwspec_init(dev.as_raw(), fwnode) }))
+    registry::locked(|| {
+        // SAFETY: The device and the node are valid, and the function takes a reference to the
+        // node. `locked` holds the core's lock.
+        to_result(unsafe { bindings::iommu_fwspec_init(dev, fwnode) })?;
+        // SAFETY: The device is valid. It was not added, so no driver has probed it, and nobody
+        // else changes its description.
+        unsafe { add_ids(dev, ids) }
+    })
 }
 
-/// Adds ids by which the IOMMU knows the device.
+/// Adds ids to a device's description.
 ///
-/// Context: may sleep.
+/// # Safety
 ///
-/// # Errors
-///
-/// [`EINVAL`]: [`init`] was not called for the device. [`ENOMEM`].
-#[inline(never)]
-pub fn add_ids(dev: &device::Device, ids: &[u32]) -> Result {
+/// `dev` must be valid. Nobody else may use its description meanwhile.
+unsafe fn add_ids(dev: *mut bindings::device, ids: &[u32]) -> Result {
     let count = c_int::try_from(ids.len()).map_err(|_| EINVAL)?;
-    // SAFETY: The device is valid. The function copies `count` ids, which the slice has.
-    to_result(unsafe { bindings::iommu_fwspec_add_ids(dev.as_raw(), ids.as_ptr(), count) })
+    // SAFETY: The device is valid. The function copies `count` ids, which the slice has. It may
+    // move the description, which nobody else uses.
+    to_result(unsafe { bindings::iommu_fwspec_add_ids(dev, ids.as_ptr(), count) })
 }
 
-/// The ids by which the IOMMU knows the device.
+/// The ids of a device's description.
 ///
-/// Only for callbacks of a driver that probes the device, or has probed it. The ids do not change
-/// then.
-pub fn ids(dev: &device::Device) -> &[u32] {
-    // SAFETY: The device is valid. Its fwspec, if it has one, was made before the device was
-    // probed, lives until after it is released, and has `num_ids` ids.
+/// # Safety
+///
+/// `dev` must be a device that the core probes, and be so for `'a`.
+pub(super) unsafe fn ids_of<'a>(dev: *mut bindings::device) -> &'a [u32] {
+    // SAFETY: The core has set `iommu` before it probes the device. Devices are described before
+    // they are probed, so the description does not change. It has `num_ids` ids.
     unsafe {
-        let iommu = (*dev.as_raw()).iommu;
-        if iommu.is_null() || (*iommu).fwspec.is_null() {
+        let fwspec = (*(*dev).iommu).fwspec;
+        if fwspec.is_null() {
             return &[];
         }
-        let fwspec = (*iommu).fwspec;
         slice::from_raw_parts(
             (&raw const (*fwspec).ids).cast(),
             (*fwspec).num_ids as usize,
         )
+    }
+}
+
+/// What firmware says about a device, while it is being read. It is borrowed for the length of a
+/// callback.
+///
+/// # Invariants
+///
+/// The device is valid, and nobody else uses its description.
+pub struct Description<'a> {
+    dev: &'a device::Device,
+    _not_sync: NotThreadSafe,
+}
+
+impl<'a> Description<'a> {
+    /// # Safety
+    ///
+    /// `dev` must be valid for `'a`. Nobody else may use its description for `'a`.
+    pub(super) unsafe fn from_raw(dev: *mut bindings::device) -> Description<'a> {
+        // INVARIANT: The caller promises this.
+        Description {
+            // SAFETY: The caller promises that the device is valid for `'a`.
+            dev: unsafe { device::Device::from_raw(dev) },
+            _not_sync: NotThreadSafe,
+        }
+    }
+
+    /// The device.
+    pub fn dev(&self) -> &device::Device {
+        self.dev
+    }
+
+    /// Adds ids by which the IOMMU knows the device.
+    ///
+    /// Context: may sleep.
+    ///
+    /// # Errors
+    ///
+    /// [`ENOMEM`].
+    #[inline(never)]
+    pub fn add_ids(&mut self, ids: &[u32]) -> Result {
+        // SAFETY: By the type invariant.
+        unsafe { add_ids(self.dev.as_raw(), ids) }
     }
 }
 

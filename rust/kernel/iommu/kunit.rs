@@ -5,7 +5,7 @@
 #[macros::kunit_tests(rust_kernel_iommu)]
 mod tests {
     use crate::{
-        bindings, device,
+        bindings,
         ffi::c_int,
         iommu::{
             domain::{
@@ -28,7 +28,8 @@ mod tests {
             ops::Ops,
             probed::{
                 AttachTarget,
-                Probed, //
+                Probed,
+                Probing, //
             },
             pt::{
                 self,
@@ -90,7 +91,7 @@ mod tests {
 
         const GROUPING: Grouping = Grouping::PerDevice;
 
-        fn probe_device(_instance: &(), _dev: &device::Device) -> Result<Arc<()>> {
+        fn probe_device(_instance: &(), _device: &Probing<'_>) -> Result<Arc<()>> {
             Err(ENODEV)
         }
 

@@ -21,17 +21,20 @@ use super::{
         Grouping, //
     },
     fault::PageResponse,
-    fwspec::PhandleArgs,
+    fwspec::{
+        Description,
+        PhandleArgs, //
+    },
     hw_info::HwInfoKind,
     probed::{
         AttachTarget,
-        Probed, //
+        Probed,
+        Probing, //
     },
     resv::ReservedRegions, //
 };
 use crate::{
     bindings,
-    device::Device,
     error::{
         from_result,
         Error, //
@@ -198,11 +201,11 @@ impl<D: Driver> Ops<D> {
         let Some(iommu) = (unsafe { device::find::<D>(dev) }) else {
             return ENODEV.to_ptr();
         };
-        // SAFETY: The core passes a valid device. `find` has found the instance, which stays
-        // registered while the core holds its probe lock.
+        // SAFETY: The core passes a valid device, and holds its probe lock. `find` has found the
+        // instance, which stays registered while the core holds that lock.
         let (device, instance) =
-            unsafe { (Device::from_raw(dev), device::instance_of::<D>(iommu)) };
-        match D::probe_device(instance, device) {
+            unsafe { (Probing::from_raw(dev), device::instance_of::<D>(iommu)) };
+        match D::probe_device(instance, &device) {
             Ok(endpoint) => {
                 let endpoint = Arc::into_raw(endpoint);
                 // SAFETY: The device is valid. The core holds its probe lock, and lets the driver
@@ -306,9 +309,11 @@ impl<D: Driver> Ops<D> {
         args: *const bindings::of_phandle_args,
     ) -> c_int {
         from_result(|| {
-            // SAFETY: The core passes a valid device and valid arguments.
-            let (dev, args) = unsafe { (Device::from_raw(dev), PhandleArgs::from_raw(args)) };
-            D::of_xlate(dev, args)?;
+            // SAFETY: The core passes valid arguments, and a valid device, whose description it
+            // has begun and which was not probed yet.
+            let (mut description, args) =
+                unsafe { (Description::from_raw(dev), PhandleArgs::from_raw(args)) };
+            D::of_xlate(&mut description, args)?;
             Ok(0)
         })
     }

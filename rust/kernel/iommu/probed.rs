@@ -5,14 +5,64 @@
 use super::{
     device,
     domain::DomainRef,
-    driver::Driver, //
+    driver::Driver,
+    fwspec, //
 };
+#[cfg(CONFIG_PCI)]
+use crate::pci::present::PresentDevice;
 use crate::{
     bindings,
     device::Device,
     types::NotThreadSafe, //
 };
 use core::ops::Deref;
+
+/// A device that the core asks a driver about. It is borrowed for the length of the callback.
+///
+/// # Invariants
+///
+/// The core probes the device, with its lock held.
+pub struct Probing<'a> {
+    dev: &'a Device,
+    _not_sync: NotThreadSafe,
+}
+
+impl<'a> Probing<'a> {
+    /// # Safety
+    ///
+    /// `dev` must be a valid device that the core probes, with its lock held, for `'a`.
+    pub(super) unsafe fn from_raw(dev: *mut bindings::device) -> Probing<'a> {
+        // INVARIANT: The caller promises this.
+        Probing {
+            // SAFETY: The caller promises that the device is valid for `'a`.
+            dev: unsafe { Device::from_raw(dev) },
+            _not_sync: NotThreadSafe,
+        }
+    }
+
+    /// The device.
+    pub fn dev(&self) -> &'a Device {
+        self.dev
+    }
+
+    /// The PCI function that the device is; [`None`] if it is none. The driver may use it until it
+    /// has released the device, or has refused it.
+    #[cfg(CONFIG_PCI)]
+    pub fn pci(&self) -> Option<PresentDevice> {
+        let function = <&crate::pci::Device>::try_from(self.dev).ok()?;
+        // SAFETY: Only drivers that implement `SoundDriver` are asked about devices. They have
+        // promised to use this no longer than that. A device is released before it is taken from
+        // its bus.
+        Some(unsafe { PresentDevice::new(function) })
+    }
+
+    /// The ids by which the IOMMU knows the device, as firmware says; none if it says nothing.
+    pub fn ids(&self) -> &[u32] {
+        // SAFETY: By the type invariant, the core probes the device for `'a`, which includes the
+        // borrow of `self`.
+        unsafe { fwspec::ids_of(self.dev.as_raw()) }
+    }
+}
 
 /// A device that the driver has probed. It is borrowed for the length of a callback.
 pub struct Probed<'a, D: Driver> {

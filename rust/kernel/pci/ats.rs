@@ -9,13 +9,15 @@
 //!
 //! C header: [`include/linux/pci-ats.h`](srctree/include/linux/pci-ats.h)
 
-use super::Device;
+use super::present::{
+    Present,
+    PresentDevice, //
+};
 use crate::{
     bindings,
     error::to_result,
     ffi::c_int,
-    prelude::*,
-    sync::aref::ARef, //
+    prelude::*, //
 };
 use core::mem;
 
@@ -39,15 +41,15 @@ pub enum TranslationUnit {
 ///
 /// ```
 /// use kernel::pci::{
-///     self,
 ///     ats::{
 ///         Ats,
 ///         TranslationUnit, //
 ///     },
+///     present::PresentDevice, //
 /// };
 ///
 /// /// What an IOMMU's driver does before it has probed a device.
-/// fn prepare(dev: &pci::Device) -> Result<Option<Ats>> {
+/// fn prepare(dev: &PresentDevice) -> Result<Option<Ats>> {
 ///     let Some(mut ats) = Ats::of(dev) else {
 ///         return Ok(None);
 ///     };
@@ -56,7 +58,7 @@ pub enum TranslationUnit {
 /// }
 /// ```
 pub struct Ats {
-    dev: ARef<Device>,
+    dev: PresentDevice,
     /// The device's register says that ATS is off, but its `struct pci_dev` still says that it is
     /// on.
     silenced: bool,
@@ -67,22 +69,23 @@ impl Ats {
     /// translations of addresses that are not page-aligned, which some IOMMUs do not understand.
     ///
     /// Context: any.
-    pub fn of(dev: &Device) -> Option<Ats> {
-        // SAFETY: The device is valid. The second function reads a register of the capability that
-        // the first one has found.
+    pub fn of(dev: &PresentDevice) -> Option<Ats> {
+        let function = dev.function();
+        // SAFETY: The function is on its bus. The second call reads a register of the capability
+        // that the first one has found.
         let usable = unsafe {
-            bindings::pci_ats_supported(dev.as_raw())
-                && bindings::pci_ats_page_aligned(dev.as_raw()) != 0
+            bindings::pci_ats_supported(function.as_raw())
+                && bindings::pci_ats_page_aligned(function.as_raw()) != 0
         };
         // INVARIANT: `pci_ats_supported` has found the capability, and lets the function use it.
         usable.then(|| Ats {
-            dev: dev.into(),
+            dev: dev.clone(),
             silenced: false,
         })
     }
 
     fn pdev(&self) -> *mut bindings::pci_dev {
-        self.dev.as_raw()
+        self.dev.function().as_raw()
     }
 
     /// Whether the device's `struct pci_dev` says that ATS is on.

@@ -5,7 +5,10 @@
 //!
 //! C header: [`include/linux/pci.h`](srctree/include/linux/pci.h)
 
-use super::Device;
+use super::{
+    present::Present,
+    Device, //
+};
 use crate::{
     bindings,
     ffi::c_int, //
@@ -23,44 +26,59 @@ const MASTER: u16 = bindings::PCI_COMMAND_MASTER as u16;
 ///
 /// ```
 /// use kernel::pci::{
-///     self,
-///     bus_master, //
+///     bus_master,
+///     present::Present, //
 /// };
 ///
 /// /// Stops a function that an IOMMU could not be made to block.
-/// fn stop(dev: &pci::Device) {
+/// fn stop(dev: &impl Present) {
 ///     if bus_master::is_on(dev) {
 ///         bus_master::stop(dev);
 ///     }
 /// }
 /// ```
-pub fn is_on(dev: &Device) -> bool {
-    command(dev) & MASTER != 0
+#[inline]
+pub fn is_on(dev: &impl Present) -> bool {
+    // SAFETY: The function is on its bus.
+    unsafe { command(dev.function()) & MASTER != 0 }
 }
 
 /// Keeps a function from mastering the bus. The function's driver can allow it again at any time.
 ///
+/// The note of this is a bit of `struct pci_dev`, which shares its word with other bits. The kernel
+/// has no lock for that word: the PCI core and drivers write to it while they probe, reset and
+/// remove the device. So a caller that is none of them holds the device's lock. A driver that writes
+/// such a bit without the lock, as in work that resets the device, can still lose this note or its
+/// own.
+///
 /// Context: process, does not sleep. The changes of the device's translation must be serialised, or
 /// the device's lock be held.
-pub fn stop(dev: &Device) {
-    // SAFETY: The device is valid. The function only writes its command register, and notes that in
-    // the `struct pci_dev`.
-    unsafe { bindings::pci_clear_master(dev.as_raw()) };
+#[inline]
+pub fn stop(dev: &impl Present) {
+    // SAFETY: The function is on its bus. The call only writes the command register, and notes that
+    // in the `struct pci_dev`.
+    unsafe { bindings::pci_clear_master(dev.function().as_raw()) };
 }
 
 /// As [`stop`], but by the command register alone. The bits of `struct pci_dev` stay as they are,
 /// because they share words with other bits, which a driver may be writing. [`stop`] corrects them.
 ///
 /// Context: any.
-pub fn stop_at_once(dev: &Device) {
-    // SAFETY: The device is valid, and every PCI function has the register.
+#[inline]
+pub fn stop_at_once(dev: &impl Present) {
+    let dev = dev.function();
+    // SAFETY: The function is on its bus, and has the register, as every function does.
     unsafe { bindings::pci_write_config_word(dev.as_raw(), REGISTER, command(dev) & !MASTER) };
 }
 
 /// Reads the command register.
-fn command(dev: &Device) -> u16 {
+///
+/// # Safety
+///
+/// The function must be on its bus.
+unsafe fn command(dev: &Device) -> u16 {
     let mut command = 0;
-    // SAFETY: The device is valid, and every PCI function has the register.
+    // SAFETY: The caller promises that the function is on its bus. Every function has the register.
     unsafe { bindings::pci_read_config_word(dev.as_raw(), REGISTER, &mut command) };
     command
 }

@@ -5,7 +5,10 @@
 //!
 //! C header: [`include/linux/pci.h`](srctree/include/linux/pci.h)
 
-use super::Device;
+use super::{
+    present::Present,
+    Device, //
+};
 use crate::{
     bindings,
     error::{
@@ -19,6 +22,18 @@ use crate::{
     prelude::*, //
 };
 
+/// A function or bridge that gives an id.
+#[repr(transparent)]
+pub struct Reporter(Device);
+
+// SAFETY: `visit` alone makes these, of a function that is on its bus, or of a bridge above such a
+// function, for the length of a call.
+unsafe impl Present for Reporter {
+    fn function(&self) -> &Device {
+        &self.0
+    }
+}
+
 /// The closure that is called for each id.
 struct Visitor<F>(F);
 
@@ -27,18 +42,18 @@ struct Visitor<F>(F);
 /// bridge that gives the id, and the id. For a function behind VMD, the first id is that of VMD's
 /// endpoint. Stops when `f` fails.
 ///
-/// Context: as `f` needs. The device must not be unplugged meanwhile.
+/// Context: as `f` needs.
 ///
 /// # Errors
 ///
 /// The error of `f`.
-pub fn for_each<F: FnMut(&Device, u16) -> Result>(pdev: &Device, f: F) -> Result {
+pub fn for_each<F: FnMut(&Reporter, u16) -> Result>(pdev: &impl Present, f: F) -> Result {
     let mut visitor = Visitor(f);
-    // SAFETY: The device is valid, and so are the bridges above it as long as it is plugged in. The
-    // callback expects the visitor's type, and the visitor outlives the call.
+    // SAFETY: The function is on its bus, and so are the bridges above it. The callback expects the
+    // visitor's type, and the visitor outlives the call.
     to_result(unsafe {
         bindings::pci_for_each_dma_alias(
-            pdev.as_raw(),
+            pdev.function().as_raw(),
             Some(visit::<F>),
             (&raw mut visitor).cast::<c_void>(),
         )
@@ -47,16 +62,16 @@ pub fn for_each<F: FnMut(&Device, u16) -> Result>(pdev: &Device, f: F) -> Result
 
 /// # Safety
 ///
-/// `pdev` must be valid, and `visitor` must be a [`Visitor<F>`] that nobody else uses.
-unsafe extern "C" fn visit<F: FnMut(&Device, u16) -> Result>(
+/// `pdev` must be on its bus, and `visitor` must be a [`Visitor<F>`] that nobody else uses.
+unsafe extern "C" fn visit<F: FnMut(&Reporter, u16) -> Result>(
     pdev: *mut bindings::pci_dev,
     alias: u16,
     visitor: *mut c_void,
 ) -> c_int {
-    // SAFETY: The caller promises both. A `Device` is a transparent wrapper.
+    // SAFETY: The caller promises both. A `Reporter` is a transparent wrapper.
     let (pdev, visitor) = unsafe {
         (
-            &*pdev.cast_const().cast::<Device>(),
+            &*pdev.cast_const().cast::<Reporter>(),
             &mut *visitor.cast::<Visitor<F>>(),
         )
     };
@@ -68,21 +83,21 @@ unsafe extern "C" fn visit<F: FnMut(&Device, u16) -> Result>(
 /// endpoint.
 ///
 /// Context: any.
-pub fn segment(pdev: &Device) -> i32 {
-    // SAFETY: The device is valid, and keeps its bus alive.
-    unsafe { bindings::pci_domain_nr((*pdev.as_raw()).bus) }
+pub fn segment(pdev: &impl Present) -> i32 {
+    // SAFETY: The function is on its bus, and so is the data of the bus's host bridge there.
+    unsafe { bindings::pci_domain_nr((*pdev.function().as_raw()).bus) }
 }
 
 /// The secondary and the subordinate bus of a bridge whose secondary bus runs in PCI-X mode.
 /// [`None`] for any other bridge or function.
 ///
 /// Context: any.
-pub fn pcix_buses(bridge: &Device) -> Option<(u8, u8)> {
+pub fn pcix_buses(bridge: &impl Present) -> Option<(u8, u8)> {
     // Bits 8:6 of the secondary status register are 0 in conventional PCI mode (PCI Express to
     // PCI/PCI-X Bridge Specification, 5.2.2.1.3).
     const FREQUENCY: u16 = bindings::PCI_X_SSTATUS_FREQ as u16;
-    let raw = bridge.as_raw();
-    // SAFETY: The device is valid. The functions only read its configuration space.
+    let raw = bridge.function().as_raw();
+    // SAFETY: The bridge is on its bus. The calls only read its configuration space.
     unsafe {
         // Bits 6:0 say which layout the header has.
         if (*raw).hdr_type & 0x7f != bindings::PCI_HEADER_TYPE_BRIDGE as u8 {

@@ -9,7 +9,8 @@ use crate::{
     device,
     error::to_result,
     ffi::c_int,
-    prelude::*, //
+    prelude::*,
+    types::NotThreadSafe, //
 };
 use core::ptr::{
     self,
@@ -41,6 +42,24 @@ pub struct Property<'a> {
     pub name: &'a CStr,
     /// The property's value.
     pub value: u32,
+}
+
+/// A device that was not added to the system yet, so that nobody else has it. It is borrowed while
+/// it is set up.
+///
+/// # Invariants
+///
+/// The device is valid, and was not added.
+pub struct NewDevice<'a> {
+    dev: &'a device::Device,
+    _not_sync: NotThreadSafe,
+}
+
+impl NewDevice<'_> {
+    /// The device.
+    pub fn dev(&self) -> &device::Device {
+        self.dev
+    }
 }
 
 /// A platform device with a firmware node of its own. Dropping it removes the device.
@@ -88,15 +107,19 @@ impl OwnedDevice {
         name: &CStr,
         id: Id,
         properties: &[Property<'_>],
-        prepare: impl FnOnce(&device::Device) -> Result,
+        prepare: impl FnOnce(&mut NewDevice<'_>) -> Result,
     ) -> Result<OwnedDevice> {
         // SAFETY: The name is a C string, which the function copies.
         let pdev = unsafe { bindings::platform_device_alloc(name.as_char_ptr(), id.as_raw()?) };
         let pdev = NonNull::new(pdev).ok_or(ENOMEM)?;
         let add = || -> Result {
             Self::describe(pdev, properties)?;
-            // SAFETY: The device is initialised, and lives longer than the call.
-            prepare(unsafe { device::Device::from_raw(&raw mut (*pdev.as_ptr()).dev) })?;
+            // INVARIANT: The device was allocated above, and is added below.
+            prepare(&mut NewDevice {
+                // SAFETY: The device is initialised, and lives longer than the call.
+                dev: unsafe { device::Device::from_raw(&raw mut (*pdev.as_ptr()).dev) },
+                _not_sync: NotThreadSafe,
+            })?;
             // SAFETY: The device was allocated above, and was not added yet.
             to_result(unsafe { bindings::platform_device_add(pdev.as_ptr()) })
         };

@@ -53,9 +53,8 @@ impl Devices {
             name: c"pasid-num-bits",
             value: 4,
         };
-        OwnedDevice::new(&name, Id::Number(number), &[pasid_bits], |dev| {
-            fwspec::init(dev, parent.dev())?;
-            fwspec::add_ids(dev, &[number])
+        OwnedDevice::new(&name, Id::Number(number), &[pasid_bits], |device| {
+            fwspec::describe(device, parent.dev(), &[number])
         })
     }
 

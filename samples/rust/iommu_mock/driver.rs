@@ -12,7 +12,6 @@ use super::{
     table::TableDomain, //
 };
 use kernel::{
-    device::Device,
     iommu::{
         domain::{
             NewDomain,
@@ -25,7 +24,6 @@ use kernel::{
             Grouping,
             SoundDriver, //
         },
-        fwspec,
         hw_info::{
             HwInfo,
             HwInfoKind, //
@@ -33,7 +31,8 @@ use kernel::{
         ops::Ops,
         probed::{
             AttachTarget,
-            Probed, //
+            Probed,
+            Probing, //
         },
         resv::{
             ReservedKind,
@@ -89,8 +88,8 @@ impl Driver for Mock {
 
     const GROUPING: Grouping = Grouping::PerDevice;
 
-    fn probe_device(instance: &Instance, dev: &Device) -> Result<Arc<Endpoint>> {
-        let id = *fwspec::ids(dev).first().ok_or(ENODEV)?;
+    fn probe_device(instance: &Instance, device: &Probing<'_>) -> Result<Arc<Endpoint>> {
+        let id = *device.ids().first().ok_or(ENODEV)?;
         let endpoint = Arc::new(Endpoint { id }, GFP_KERNEL)?;
         instance.counters.devices.count();
         Ok(endpoint)

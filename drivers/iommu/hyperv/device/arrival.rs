@@ -34,16 +34,13 @@ use crate::{
     known::domains::Domains, //
 };
 use kernel::{
-    device,
     hyperv::{
         hypercall::Call,
         logical_device::LogicalDeviceId,
         status::HypercallError, //
     },
-    pci::{
-        self,
-        bus_master, //
-    },
+    iommu::probed::Probing,
+    pci::bus_master,
     prelude::*,
     sync::Arc,
     time::{
@@ -68,12 +65,13 @@ const PAUSES: [i64; 3] = [1, 10, 100];
 /// has this id.
 /// [`ENOMEM`]: the device is behind the IOMMU, and was blocked, with a message.
 pub(crate) fn enter(
-    dev: &device::Device,
+    device: &Probing<'_>,
     devices: &Devices,
     domains: &Domains,
     ats: AtsSupport,
 ) -> Result<Arc<Endpoint>> {
-    let pdev = <&pci::Device>::try_from(dev).map_err(|_| ENODEV)?;
+    let dev = device.dev();
+    let pdev = &device.pci().ok_or(ENODEV)?;
     let id = LogicalDeviceId::of(pdev)?;
     if retried(|| devices.claim(id), |_| true).is_err() {
         // A call that names the id would act on the other device.

@@ -57,12 +57,14 @@ use kernel::{
         ListLinks, //
     },
     pci::{
-        self,
-        bus_master, //
+        bus_master,
+        present::{
+            Present,
+            PresentDevice, //
+        }, //
     },
     prelude::*,
     sync::{
-        aref::ARef,
         atomic::AtomicFlag,
         new_spinlock_irq,
         Arc,
@@ -99,7 +101,7 @@ pub(crate) enum TranslatedRequests {
 /// A device.
 #[pin_data]
 pub(crate) struct Endpoint {
-    pdev: ARef<pci::Device>,
+    pdev: PresentDevice,
     id: LogicalDeviceId,
     serial: Serial,
     admission: Admission,
@@ -132,7 +134,7 @@ impl Endpoint {
     ///
     /// [`ENOMEM`].
     pub(super) fn new(
-        pdev: &pci::Device,
+        pdev: &PresentDevice,
         id: LogicalDeviceId,
         serial: Serial,
         admission: Admission,
@@ -140,7 +142,7 @@ impl Endpoint {
     ) -> Result<ListArc<Endpoint>> {
         ListArc::pin_init(
             try_pin_init!(Endpoint {
-                pdev: pdev.into(),
+                pdev: pdev.clone(),
                 id,
                 serial,
                 admission,
@@ -154,11 +156,11 @@ impl Endpoint {
 
     /// The device.
     pub(crate) fn dev(&self) -> &device::Device {
-        self.pdev.as_ref()
+        self.pdev.function().as_ref()
     }
 
     /// The PCI function that it is.
-    pub(crate) fn pdev(&self) -> &pci::Device {
+    pub(crate) fn pdev(&self) -> &PresentDevice {
         &self.pdev
     }
 

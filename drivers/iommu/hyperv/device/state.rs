@@ -19,12 +19,15 @@ use crate::host::{
 use core::mem;
 use kernel::{
     pci::{
-        self,
         ats::{
             Ats,
             TranslationUnit, //
         },
-        bus_master, //
+        bus_master,
+        present::{
+            Present,
+            PresentDevice, //
+        }, //
     },
     prelude::*, //
 };
@@ -62,7 +65,7 @@ impl State {
     /// The state of a new device. Prepares the device's ATS.
     ///
     /// Context: may sleep.
-    pub(super) fn new(pdev: &pci::Device, ats: AtsSupport) -> State {
+    pub(super) fn new(pdev: &PresentDevice, ats: AtsSupport) -> State {
         State {
             place: Place::Initial,
             chosen: None,
@@ -147,7 +150,7 @@ impl State {
     }
 
     /// Does what a failed flush has left to process context, as far as it still applies.
-    pub(super) fn settle(&mut self, pdev: &pci::Device) {
+    pub(super) fn settle(&mut self, pdev: &PresentDevice) {
         let left = mem::replace(&mut self.unsettled, Unsettled::Nothing);
         if left == Unsettled::Nothing {
             return;
@@ -164,7 +167,7 @@ impl State {
 
 /// The function's ATS, if it has it, ready to be switched on. After a crash ATS is not made ready:
 /// that would switch it off, and the device may be using it.
-fn usable_ats(pdev: &pci::Device) -> Option<Ats> {
+fn usable_ats(pdev: &PresentDevice) -> Option<Ats> {
     let mut ats = Ats::of(pdev)?;
     if readings::follows_a_crash() {
         return Some(ats);
@@ -172,7 +175,7 @@ fn usable_ats(pdev: &pci::Device) -> Option<Ats> {
     match ats.prepare(TranslationUnit::Size4K) {
         Ok(()) => Some(ats),
         Err(error) => {
-            let dev = Some(pdev.as_ref());
+            let dev = Some(pdev.function().as_ref());
             say(Level::Warn, dev, "no ATS: errno %", &[Word::Errno(error)]);
             None
         }

@@ -22,8 +22,8 @@ use kernel::{
         Iova, //
     },
     pci::{
-        self,
-        bus_master, //
+        bus_master,
+        present::PresentDevice, //
     },
     prelude::*, //
 };
@@ -181,7 +181,7 @@ pub(crate) fn follows_a_crash() -> bool {
 /// domains would abort that, and some devices do not survive it. A device that does not master the
 /// bus has no transfer under way. It was reset, or is new, and may be in no domain at all; such a
 /// device does not stay.
-pub(crate) fn stays_until_used(pdev: &pci::Device) -> bool {
+pub(crate) fn stays_until_used(pdev: &PresentDevice) -> bool {
     follows_a_crash() && bus_master::is_on(pdev)
 }
 

@@ -16,16 +16,19 @@ use kernel::{
         pci_device::PciDeviceId,
         status::HypercallError, //
     },
-    iommu::probed::Demand,
+    iommu::probed::{
+        Demand,
+        Probing, //
+    },
     pci::{
-        self,
-        bus_master, //
+        bus_master,
+        present::{
+            Present,
+            PresentDevice, //
+        }, //
     },
     prelude::*,
-    sync::{
-        aref::ARef,
-        Arc, //
-    },
+    sync::Arc,
 };
 
 /// Who uses a device that the core moves. Drivers of the kernel use the group's default domain.
@@ -38,7 +41,7 @@ fn holder(demand: Demand) -> Holder {
 
 /// A device.
 pub(crate) struct Endpoint {
-    pdev: ARef<pci::Device>,
+    pdev: PresentDevice,
     /// The ids with which its DMA reaches the IOMMU, at least one.
     ids: KVec<PciDeviceId>,
 }
@@ -50,24 +53,30 @@ impl Endpoint {
     ///
     /// # Errors
     ///
-    /// [`ENODEV`]: it is no PCI device. [`ENOMEM`]. [`EINVAL`]: the hypervisor has no name for it.
-    /// The latter two are reported by a message.
-    pub(crate) fn new(instance: &Instance, dev: &device::Device) -> Result<Arc<Endpoint>> {
-        let pdev = <&pci::Device>::try_from(dev).map_err(|_| ENODEV)?;
-        Endpoint::enter(instance, pdev).inspect_err(|error| {
+    /// [`ENODEV`]: it is no PCI device (silently), or cannot be taken into service (with a message).
+    /// The core passes over such a device, whose DMA is not translated. Any other error would keep
+    /// all devices from being translated. If memory ran out, the device's bus mastering is off until
+    /// its driver switches it on, which needs memory, too.
+    pub(crate) fn new(instance: &Instance, device: &Probing<'_>) -> Result<Arc<Endpoint>> {
+        let pdev = &device.pci().ok_or(ENODEV)?;
+        Endpoint::enter(instance, pdev).map_err(|error| {
+            if error == ENOMEM {
+                bus_master::stop(pdev);
+            }
             dev_err!(
-                dev,
+                device.dev(),
                 "IOMMU: not used: errno {}; DMA is not translated\n",
                 error.to_errno()
             );
+            ENODEV
         })
     }
 
-    fn enter(instance: &Instance, pdev: &pci::Device) -> Result<Arc<Endpoint>> {
+    fn enter(instance: &Instance, pdev: &PresentDevice) -> Result<Arc<Endpoint>> {
         let ids = PciDeviceId::all_of(pdev)?;
         let endpoint = Arc::new(
             Endpoint {
-                pdev: pdev.into(),
+                pdev: pdev.clone(),
                 ids,
             },
             GFP_KERNEL,
@@ -77,12 +86,12 @@ impl Endpoint {
     }
 
     /// The PCI function that it is.
-    pub(crate) fn pdev(&self) -> &pci::Device {
+    pub(crate) fn pdev(&self) -> &PresentDevice {
         &self.pdev
     }
 
     fn dev(&self) -> &device::Device {
-        self.pdev.as_ref()
+        self.pdev.function().as_ref()
     }
 
     /// Puts the device into a domain, in place of the one it is in, unless `may_enter` says that

@@ -14,7 +14,6 @@ use super::{
     },
 };
 use kernel::{
-    device,
     iommu::{
         domain::NewDomain,
         driver::{
@@ -27,7 +26,8 @@ use kernel::{
         ops::Ops,
         probed::{
             AttachTarget,
-            Probed, //
+            Probed,
+            Probing, //
         },
         resv::ReservedRegions, //
     },
@@ -57,8 +57,8 @@ impl Driver for RootIommu {
         )
     }
 
-    fn probe_device(instance: &&'static Instance, dev: &device::Device) -> Result<Arc<Endpoint>> {
-        Endpoint::new(instance, dev)
+    fn probe_device(instance: &&'static Instance, device: &Probing<'_>) -> Result<Arc<Endpoint>> {
+        Endpoint::new(instance, device)
     }
 
     fn release_device(target: &AttachTarget<'_, RootIommu>) {

@@ -6,12 +6,11 @@
 
 pub use kernel::LocalModule;
 
-use kernel::device::Device;
 use kernel::iommu::domain::{Domain, NewDomain, StaticDomain, StaticDomainOps, StaticKind};
 use kernel::iommu::driver::{Driver, Grouping, SoundDriver};
 use kernel::iommu::gather::{FlushOutcome, Gather};
 use kernel::iommu::ops::Ops;
-use kernel::iommu::probed::{AttachTarget, Probed};
+use kernel::iommu::probed::{AttachTarget, Probed, Probing};
 use kernel::iommu::pt::{
     Config, Features, Levels, Node, Paging, TableDomain, TableFate, X86_64Info, X86_64Shape, X86_64,
 };
@@ -40,7 +39,7 @@ impl Driver for Sound {
 
     const GROUPING: Grouping = Grouping::PerDevice;
 
-    fn probe_device(_instance: &Instance, _dev: &Device) -> Result<Arc<Endpoint>> {
+    fn probe_device(_instance: &Instance, _device: &Probing<'_>) -> Result<Arc<Endpoint>> {
         Ok(Arc::new(Endpoint { id: 1 }, GFP_KERNEL)?)
     }
 

@@ -14,10 +14,9 @@ pub use other::Other as Served;
 pub use sound::Sound as Served;
 
 pub mod other {
-    use kernel::device::Device;
     use kernel::iommu::domain::NewDomain;
     use kernel::iommu::driver::{Driver, Grouping};
-    use kernel::iommu::probed::Probed;
+    use kernel::iommu::probed::{Probed, Probing};
     use kernel::prelude::*;
     use kernel::sync::Arc;
 
@@ -30,7 +29,7 @@ pub mod other {
 
         const GROUPING: Grouping = Grouping::PerDevice;
 
-        fn probe_device(_instance: &(), _dev: &Device) -> Result<Arc<u64>> {
+        fn probe_device(_instance: &(), _device: &Probing<'_>) -> Result<Arc<u64>> {
             Err(ENODEV)
         }
 

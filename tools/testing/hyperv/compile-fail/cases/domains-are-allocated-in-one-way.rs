@@ -1,11 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 //! A driver that allocates domains in two ways would have one of them passed over.
 
-use kernel::device::Device;
 use kernel::iommu::domain::NewDomain;
 use kernel::iommu::driver::{AllocFlags, Driver, Grouping};
 use kernel::iommu::ops::Ops;
-use kernel::iommu::probed::Probed;
+use kernel::iommu::probed::{Probed, Probing};
 use kernel::prelude::*;
 use kernel::sync::Arc;
 use kernel::LocalModule;
@@ -19,7 +18,7 @@ impl Driver for Mine {
 
     const GROUPING: Grouping = Grouping::PerDevice;
 
-    fn probe_device(_instance: &(), _dev: &Device) -> Result<Arc<()>> {
+    fn probe_device(_instance: &(), _device: &Probing<'_>) -> Result<Arc<()>> {
         Err(ENODEV)
     }
 

@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 //! What a driver keeps for a device is seen by all its callbacks, several at a time: it must be made for that.
 
-use kernel::device::Device;
 use kernel::iommu::domain::NewDomain;
 use kernel::iommu::driver::{Driver, Grouping};
-use kernel::iommu::probed::Probed;
+use kernel::iommu::probed::{Probed, Probing};
 use kernel::prelude::*;
 use kernel::sync::Arc;
 use kernel::LocalModule;
@@ -23,7 +22,7 @@ impl Driver for Mine {
 
     const GROUPING: Grouping = Grouping::PerDevice;
 
-    fn probe_device(_instance: &(), _dev: &Device) -> Result<Arc<Endpoint>> {
+    fn probe_device(_instance: &(), _device: &Probing<'_>) -> Result<Arc<Endpoint>> {
         Err(ENODEV)
     }
 

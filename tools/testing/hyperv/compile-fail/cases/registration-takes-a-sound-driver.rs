@@ -1,11 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 //! An IOMMU of a driver that nobody vouches for cannot be given to the core.
 
-use kernel::device::Device;
 use kernel::iommu::device::Registration;
 use kernel::iommu::domain::NewDomain;
 use kernel::iommu::driver::{Driver, Grouping};
-use kernel::iommu::probed::Probed;
+use kernel::iommu::probed::{Probed, Probing};
 use kernel::prelude::*;
 use kernel::sync::Arc;
 use kernel::LocalModule;
@@ -19,7 +18,7 @@ impl Driver for Unsound {
 
     const GROUPING: Grouping = Grouping::PerDevice;
 
-    fn probe_device(_instance: &(), _dev: &Device) -> Result<Arc<()>> {
+    fn probe_device(_instance: &(), _device: &Probing<'_>) -> Result<Arc<()>> {
         Err(ENODEV)
     }
 

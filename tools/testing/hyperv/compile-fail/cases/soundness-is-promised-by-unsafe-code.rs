@@ -3,7 +3,7 @@
 
 use kernel::iommu::domain::NewDomain;
 use kernel::iommu::driver::{Driver, Grouping, SoundDriver};
-use kernel::iommu::probed::Probed;
+use kernel::iommu::probed::{Probed, Probing};
 use kernel::prelude::*;
 use kernel::sync::Arc;
 use kernel::LocalModule;
@@ -25,7 +25,7 @@ impl Driver for Mine {
 
     const GROUPING: Grouping = Grouping::PerDevice;
 
-    fn probe_device(_instance: &(), _dev: &kernel::device::Device) -> Result<Arc<()>> {
+    fn probe_device(_instance: &(), _device: &Probing<'_>) -> Result<Arc<()>> {
         Err(ENODEV)
     }
 

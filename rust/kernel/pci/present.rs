@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Functions that are on their bus.
+//!
+//! A reference to a [`Device`] keeps its memory, also after the function was removed from its bus.
+//! It does not keep what the bus's registers are reached by: the data of the host bridge's driver,
+//! and that driver's module. So code that reads or writes registers outside of a driver's callbacks
+//! needs more than a reference.
+
+use super::Device;
+use crate::{
+    device::Bound,
+    sync::aref::ARef, //
+};
+use core::ops::Deref;
+
+/// A function that is on its bus, for as long as this is borrowed.
+///
+/// # Safety
+///
+/// As long as a value is borrowed, the function that [`Self::function`] returns must be on its bus.
+pub unsafe trait Present {
+    /// The function.
+    fn function(&self) -> &Device;
+}
+
+// SAFETY: A function is removed from its bus after its driver was unbound, for which the removal
+// waits. The type says that a driver is bound.
+unsafe impl Present for Device<Bound> {
+    #[inline]
+    fn function(&self) -> &Device {
+        self
+    }
+}
+
+/// A function that is kept by somebody who learns of its removal, and does nothing with it after
+/// that. This is for drivers of IOMMUs, whose work on a device is not bound to callbacks.
+///
+/// # Invariants
+///
+/// Nobody borrows this when the function is not on its bus.
+///
+/// # Examples
+///
+/// ```
+/// use kernel::pci::{
+///     bus_master,
+///     present::PresentDevice, //
+/// };
+///
+/// /// A function that an IOMMU could not be made to block.
+/// struct Loose {
+///     function: PresentDevice,
+/// }
+///
+/// impl Loose {
+///     fn stop(&self) {
+///         bus_master::stop(&self.function);
+///     }
+/// }
+/// ```
+#[derive(Clone)]
+pub struct PresentDevice(ARef<Device>);
+
+impl PresentDevice {
+    /// # Safety
+    ///
+    /// Whoever gets the result must not use it when the function is not on its bus.
+    pub(crate) unsafe fn new(function: &Device) -> PresentDevice {
+        // INVARIANT: The caller promises this.
+        PresentDevice(function.into())
+    }
+}
+
+// SAFETY: By the type invariant.
+unsafe impl Present for PresentDevice {
+    #[inline]
+    fn function(&self) -> &Device {
+        &self.0
+    }
+}
+
+impl Deref for PresentDevice {
+    type Target = Device;
+
+    #[inline]
+    fn deref(&self) -> &Device {
+        &self.0
+    }
+}
