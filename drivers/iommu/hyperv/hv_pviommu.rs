@@ -154,7 +154,8 @@ const __LOG_PREFIX: &[u8] = driver::NAME.to_bytes_with_nul();
 //   domain, or was in it already; two calls say that the device is gone (`call_attach`); or the
 //   device stays blocked (`Endpoint::attach`). The hypervisor takes the device out of its former
 //   domain in the call that attaches it. When that call fails, the hypervisor leaves the device
-//   where it was. `Devices::release` blocks a device before it returns.
+//   where it was; if it may carry the call out later, the driver blocks the device
+//   (`protocol::attach`). `Devices::release` blocks a device before it returns.
 // - There are no PASIDs: the driver offers none.
 // - The blocking domain lets no DMA through, nor does the hypervisor for a device that is detached
 //   (`block`).
@@ -168,6 +169,8 @@ const __LOG_PREFIX: &[u8] = driver::NAME.to_bytes_with_nul();
 //   blocks that cover the range (`flush_range`). Documentation/virt/hyperv/pviommu-assumptions.rst
 //   has the assumption that a list flush drops entries that point at tables, too.
 // - No domain maps by itself.
+// - `Devices::release` takes the device out of the list, through which alone a failed flush finds
+//   it. `Endpoint::release` leaves nothing for the work item to do, and drops the device's ATS.
 unsafe impl kernel::iommu::driver::SoundDriver for driver::PvIommu {}
 
 /// Looks for the IOMMU and, when the host has one, takes it into service.

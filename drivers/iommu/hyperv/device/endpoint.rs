@@ -219,27 +219,31 @@ impl Endpoint {
         self.admission
     }
 
-    /// Puts the device into a domain, in place of the one it is in, unless one of the flags closes
-    /// the domain. Failures are reported by messages.
+    /// Puts the device into a domain, in place of the one it is in, unless the domain or all domains
+    /// are closed. Failures are reported by messages.
     ///
     /// Context: may sleep; the core serialises this for one device.
     ///
     /// # Errors
     ///
-    /// [`ENODEV`], [`ENOMEM`]. The device then is where it was.
+    /// [`ENODEV`], [`ENOMEM`]. The device then is where it was. If it is not clear where it is, it
+    /// is blocked.
     #[inline(never)]
     pub(crate) fn attach(
         &self,
         id: DomainId,
         requests: TranslatedRequests,
         demand: Demand,
-        closed_by: &[&AtomicFlag],
+        stale: Option<&AtomicFlag>,
+        domains: &Domains,
     ) -> Result {
         if self.admission == Admission::Unknown {
             return Err(ENODEV);
         }
         let was_gone = self.is_gone();
-        match protocol::attach(self, id, requests, closed_by) {
+        let blocking = domains.want_blocking();
+        let closed_by = [domains.closed(), stale.unwrap_or(domains.closed())];
+        match protocol::attach(self, id, requests, &closed_by, blocking) {
             Attached::Yes(Ok(())) => Ok(()),
             Attached::Yes(Err(error)) => {
                 let words = [Word::Errno(error)];
@@ -272,18 +276,28 @@ impl Endpoint {
                 }
                 Ok(())
             }
-            Attached::Failed(failure) => {
-                let words = [
-                    Word::Text(&AttachDeviceDomain::NAME),
-                    Word::Domain(id),
-                    Word::Failure(failure),
-                ];
-                say(Level::Err, Some(self.dev()), "% to domain %: %", &words);
-                Err(match Error::from(failure) {
-                    ENOMEM => ENOMEM,
-                    _ => ENODEV,
-                })
+            Attached::Failed(failure) => Err(self.report_failure(id, failure, "")),
+            Attached::Unclear(failure, blocked) => {
+                // `report` wrote a message of its own if the device could not be blocked.
+                let end = report(self.dev(), blocked).map_or("", |()| "; DMA is blocked");
+                Err(self.report_failure(id, failure, end))
             }
+        }
+    }
+
+    /// Writes a message about an attach that has failed. Returns the errno for the core.
+    #[cold]
+    fn report_failure(&self, id: DomainId, failure: HypercallError, end: &'static str) -> Error {
+        let words = [
+            Word::Text(&AttachDeviceDomain::NAME),
+            Word::Domain(id),
+            Word::Failure(failure),
+            Word::Text(&end),
+        ];
+        say(Level::Err, Some(self.dev()), "% to domain %: %%", &words);
+        match Error::from(failure) {
+            ENOMEM => ENOMEM,
+            _ => ENODEV,
         }
     }
 
@@ -375,6 +389,8 @@ impl protocol::Device for Endpoint {
                 trace::block(self.dev(), self.id, || trace::Block::Gone);
                 return Answer::Gone(Blocked::Gone);
             }
+            // It may be carried out later.
+            Err(failure) if !readings::has_no_effect(failure) => return Answer::Unclear(failure),
             Err(failure) => {
                 if had_ats {
                     // ATS was on before, so this cannot fail.

@@ -44,6 +44,8 @@ pub(crate) enum Answer<B, T, E> {
     Gone(B),
     /// The device is where it was.
     Failed(E),
+    /// The device is where it was, or is in the domain, or will be.
+    Unclear(E),
 }
 
 /// Who wants a device to be blocked. This decides what may be done to the device.
@@ -111,7 +113,7 @@ pub(crate) trait Devices {
 }
 
 /// What became of an attach.
-pub(crate) enum Attached<T, E> {
+pub(crate) enum Attached<T, E, R> {
     /// The device is in the domain.
     Yes(T),
     /// The domain is closed, and the device is where it was.
@@ -122,6 +124,8 @@ pub(crate) enum Attached<T, E> {
     Gone,
     /// The hypervisor refused, and the device is where it was.
     Failed(E),
+    /// The hypervisor did not say what it did. The device was blocked, with this result.
+    Unclear(E, R),
 }
 
 /// How many devices were blocked, and how many were not.
@@ -150,13 +154,23 @@ pub(crate) enum GivenUp {
     Before,
 }
 
+/// What became of the attach of a `D`.
+pub(crate) type AttachedDevice<D> = Attached<
+    <D as Device>::Entered,
+    <D as Device>::Failure,
+    Result<<D as Device>::Blocked, <D as Device>::NotBlocked>,
+>;
+
 /// Puts a device into a domain, in place of the one it is in, unless a flag closes the domain.
+/// `blocking` is asked for when it is not clear where the device is: a device in a domain that it
+/// is not known to be in would be missed by whoever closes that domain.
 pub(crate) fn attach<D: Device, F: Flag>(
     device: &D,
     domain: D::Domain,
     requests: D::Requests,
     closed_by: &[&F],
-) -> Attached<D::Entered, D::Failure> {
+    blocking: Option<D::Domain>,
+) -> AttachedDevice<D> {
     device.locked(|state| {
         if closed_by.iter().any(|flag| flag.is_raised()) {
             return match *D::place(state) {
@@ -174,6 +188,10 @@ pub(crate) fn attach<D: Device, F: Flag>(
                 Attached::Gone
             }
             Answer::Failed(failure) => Attached::Failed(failure),
+            Answer::Unclear(failure) => {
+                let blocked = block_locked(device, state, blocking, Caller::Core);
+                Attached::Unclear(failure, blocked)
+            }
         }
     })
 }

@@ -146,12 +146,12 @@ impl iommu::domain::Domain for Domain {
         if endpoint.has_ats() {
             self.has_device_tlbs.store(true, Relaxed);
         }
-        let closed_by = [self.listed.stale(), self.instance.domains().closed()];
         endpoint.attach(
             self.id,
             TranslatedRequests::Allowed,
             target.demand(),
-            &closed_by,
+            Some(self.listed.stale()),
+            self.instance.domains(),
         )
     }
 

@@ -32,13 +32,12 @@ impl StaticDomainOps for Identity {
         let domains = target.instance().domains();
         // When it could not be made at first, there was a message.
         let identity = domains.want_identity().ok_or(ENODEV)?;
-        let endpoint = target.endpoint();
-        let closed_by = [domains.closed()];
-        endpoint.attach(
+        target.endpoint().attach(
             identity,
             TranslatedRequests::Forbidden,
             target.demand(),
-            &closed_by,
+            None,
+            domains,
         )
     }
 }

@@ -88,21 +88,21 @@ impl Endpoint {
     /// Puts the device back into a domain.
     fn enter_again(&self, instance: &Instance, domain: DomainId) -> Result {
         if instance.domains().identity() == Some(domain) {
-            let closed_by = [instance.domains().closed()];
             return self.attach(
                 domain,
                 TranslatedRequests::Forbidden,
                 Demand::Optional,
-                &closed_by,
+                None,
+                instance.domains(),
             );
         }
         let record = instance.list().find(domain).ok_or(ENODEV)?;
-        let closed_by = [&record.stale, instance.domains().closed()];
         self.attach(
             domain,
             TranslatedRequests::Allowed,
             Demand::Optional,
-            &closed_by,
+            Some(&record.stale),
+            instance.domains(),
         )
     }
 }

@@ -31,6 +31,8 @@ struct World {
     stubborn: Option<usize>,
     /// The hypervisor fails all attaches.
     failing: bool,
+    /// The hypervisor carries out attaches, and says that it may do so.
+    unclear: bool,
     /// The host took this device away.
     gone: Option<usize>,
     /// Who had devices blocked.
@@ -82,6 +84,9 @@ impl Device for Endpoint {
         }
         world.place[self.number] = Some(domain);
         world.check();
+        if world.unclear {
+            return Answer::Unclear(());
+        }
         Answer::Entered(())
     }
 
@@ -169,11 +174,11 @@ impl Guest {
         endpoint
     }
 
-    fn attach(&self, endpoint: &Endpoint, domain: u32) -> Attached<(), ()> {
+    fn attach(&self, endpoint: &Endpoint, domain: u32) -> AttachedDevice<Endpoint> {
         let attached = if domain == STALE {
-            attach(endpoint, domain, (), &[&self.stale, &self.shut_down])
+            attach(endpoint, domain, (), &[&self.stale, &self.shut_down], Some(BLOCKING))
         } else {
-            attach(endpoint, domain, (), &[&self.shut_down])
+            attach(endpoint, domain, (), &[&self.shut_down], Some(BLOCKING))
         };
         if matches!(attached, Attached::StaysBlocked) {
             assert!(endpoint.locked(|place| *place == Place::Blocked(())));
@@ -409,6 +414,24 @@ fn a_blocked_device_stays_blocked() {
         flusher.join().unwrap();
         assert!(matches!(guest.attach(&device, STALE), Attached::StaysBlocked));
         assert!(matches!(guest.attach(&device, OTHER), Attached::Yes(())), "another domain brings it back");
+        guest.settle();
+    });
+}
+
+#[test]
+fn a_device_that_may_be_in_the_domain_is_blocked() {
+    explore(|| {
+        let guest = Guest::new();
+        let device = guest.probe(0);
+        guest.world.lock().unwrap().unclear = true;
+        let flusher = beside(&guest, move |guest| {
+            let _ = guest.flush_fails();
+        });
+        match guest.attach(&device, STALE) {
+            Attached::Unclear((), blocked) => assert!(blocked.is_ok()),
+            other => assert!(matches!(other, Attached::Refused)),
+        }
+        flusher.join().unwrap();
         guest.settle();
     });
 }
