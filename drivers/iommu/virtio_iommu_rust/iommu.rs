@@ -314,16 +314,17 @@ impl Iommu {
         Ok(list)
     }
 
-    /// Puts endpoints into the blocking domain.
+    /// Puts endpoints into the blocking domain. Tries each of them, even if the device refuses
+    /// another one.
     ///
     /// Context: any.
     ///
     /// # Errors
     ///
-    /// The endpoints may do DMA still, and nothing else can be done. There is a message.
+    /// Some of the endpoints may do DMA still, and nothing else can be done. There is a message.
     pub(crate) fn block(&self, endpoints: &EndpointIds) -> Result {
         self.requests
-            .attach(endpoints, self.blocking(), Translation::Mapped)
+            .attach_each(endpoints, self.blocking(), Translation::Mapped)
             .inspect_err(|error| {
                 dev_err!(
                     self.dev,

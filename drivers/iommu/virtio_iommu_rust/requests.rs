@@ -158,7 +158,7 @@ impl Requests {
         drain(queue)?.ok_or(EIO)
     }
 
-    /// Puts all endpoints of a device into a domain.
+    /// Puts all endpoints of a device into a domain. Stops at the first one that the device refuses.
     ///
     /// Context: any.
     ///
@@ -174,14 +174,44 @@ impl Requests {
     ) -> Result {
         let mut queue = self.0.lock();
         for endpoint in endpoints.iter() {
-            let request = prepare(&mut queue, &Attach::new(domain, translation, endpoint))?;
-            let mut answer = self.ask(request, &mut queue)?;
-            let outcome = protocol::outcome(answer.written(), TAIL_BYTES);
-            answer.buffer.context = Asker::Nobody;
-            put_back(queue.state(), answer.buffer);
-            outcome?;
+            self.attach_one(&mut queue, &Attach::new(domain, translation, endpoint))?;
         }
         Ok(())
+    }
+
+    /// Puts each of some endpoints into a domain, even if the device refuses another one of them.
+    ///
+    /// Context: any.
+    ///
+    /// # Errors
+    ///
+    /// The device's error for the last endpoint that it refused. All endpoints that it did not
+    /// refuse are in the domain.
+    pub(crate) fn attach_each(
+        &self,
+        endpoints: &EndpointIds,
+        domain: DomainId,
+        translation: Translation,
+    ) -> Result {
+        let mut queue = self.0.lock();
+        let mut result = Ok(());
+        for endpoint in endpoints.iter() {
+            let attach = Attach::new(domain, translation, endpoint);
+            if let Err(error) = self.attach_one(&mut queue, &attach) {
+                result = Err(error);
+            }
+        }
+        result
+    }
+
+    /// Puts an endpoint into a domain.
+    fn attach_one(&self, queue: &mut Locked<'_, Pool>, attach: &Attach) -> Result {
+        let request = prepare(queue, attach)?;
+        let mut answer = self.ask(request, queue)?;
+        let outcome = protocol::outcome(answer.written(), TAIL_BYTES);
+        answer.buffer.context = Asker::Nobody;
+        put_back(queue.state(), answer.buffer);
+        outcome
     }
 
     /// Asks for an endpoint's properties, of `bytes` bytes at most, and passes them to `read`.

@@ -56,8 +56,8 @@ mod statics;
 // SAFETY: All of this assumes that the device has done what it answers with "OK".
 // - An attach succeeds when the device has answered each ATTACH with success (`Requests::attach`).
 //   The device then takes the endpoint out of its former domain. If an attach fails after a request
-//   was sent, `attach::change` blocks the endpoints, so that they do not use the new domain;
-//   `attach::put` then tries to put them back. `release_device` puts the endpoints into the
+//   was sent, `attach::change` blocks each of the endpoints, so that they do not use the new
+//   domain; `attach::put` then tries to put them back. `release_device` puts the endpoints into the
 //   blocking domain.
 // - There are no PASIDs: the driver offers none.
 // - The blocking domain has a number of its own (`Iommu::settle_numbers`), and no MAP is ever sent
