@@ -3,7 +3,7 @@
 //! Puts devices into domains.
 
 use super::{
-    domain::Left,
+    domain::Whereabouts,
     endpoint::{
         Endpoint,
         Place, //
@@ -106,22 +106,17 @@ fn change(
 ) -> Result {
     let attach = || {
         let result = iommu.requests.attach(ids, goal.number, goal.translation);
-        let is_out = result.is_ok() || iommu.block(ids).is_ok();
-        let left = if is_out {
-            Left::Certainly
-        } else {
-            Left::PerhapsNot
-        };
-        (result, left)
+        Whereabouts::after(result, iommu, ids)
     };
-    let left = match &*place {
+    let whereabouts = match &*place {
         Place::Mapped(domain) => domain.leave(moving, ids, attach),
-        _ => attach().0,
+        _ => attach(),
     };
-    let entered = left.and_then(|()| match &to {
-        Place::Mapped(domain) => domain.enter(moving, ids),
-        _ => Ok(()),
-    });
+    let entered = match (&to, whereabouts) {
+        (Place::Mapped(domain), _) => domain.enter(moving, ids, whereabouts),
+        (_, Whereabouts::Arrived) => Ok(()),
+        (_, Whereabouts::Blocked(error) | Whereabouts::Unknown(error)) => Err(error),
+    };
     *place = if entered.is_ok() { to } else { Place::Blocking };
     entered
 }

@@ -42,13 +42,29 @@ use kernel::{
     }, //
 };
 
-/// Whether endpoints have left a domain.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Left {
-    /// They have: the IOMMU has put them elsewhere, or has blocked them.
-    Certainly,
-    /// Perhaps not: the IOMMU has neither put them elsewhere nor blocked them.
-    PerhapsNot,
+/// Where endpoints are that the IOMMU was told to put into a domain.
+#[derive(Clone, Copy)]
+pub(super) enum Whereabouts {
+    /// In that domain.
+    Arrived,
+    /// In the blocking domain, because of this error.
+    Blocked(Error),
+    /// Not known: after this error the IOMMU has not blocked all of them either. Each may be in its
+    /// former domain or in the new one, for ever.
+    Unknown(Error),
+}
+
+impl Whereabouts {
+    /// Where endpoints are after `result`. If it is an error, blocks them.
+    ///
+    /// Context: any.
+    pub(super) fn after(result: Result, iommu: &Iommu, ids: &EndpointIds) -> Whereabouts {
+        match result {
+            Ok(()) => Whereabouts::Arrived,
+            Err(error) if iommu.block(ids).is_ok() => Whereabouts::Blocked(error),
+            Err(error) => Whereabouts::Unknown(error),
+        }
+    }
 }
 
 /// The part of a domain that changes.
@@ -56,8 +72,8 @@ struct State {
     mappings: Mappings,
     /// The endpoints in the domain. While there are none, the device does not know the domain.
     endpoints: KVec<Arc<EndpointIds>>,
-    /// The device may still map what it should have unmapped. All endpoints are blocked, and none
-    /// may enter.
+    /// The device has failed to unmap, or to take endpoints out of the domain. Nothing is mapped any
+    /// more, and no endpoint may enter.
     is_closed: bool,
 }
 
@@ -131,43 +147,74 @@ impl Shared {
     /// mapped or unmapped meanwhile. Until the device has taken them out, they reach what is
     /// mapped. After that, the device may have forgotten the domain.
     ///
-    /// Endpoints that `attach` could not take out may be in the domain for ever. The domain then
-    /// stays closed: nothing is mapped any more, but the device is still told of unmaps, and no
-    /// other domain gets the number.
+    /// Endpoints that `attach` could not take out may be in the domain for ever, see
+    /// [`Self::strand`].
     pub(super) fn leave(
         self: &Arc<Self>,
         _: &Moving<'_>,
         ids: &Arc<EndpointIds>,
-        attach: impl FnOnce() -> (Result, Left),
-    ) -> Result {
+        attach: impl FnOnce() -> Whereabouts,
+    ) -> Whereabouts {
         let mut state = self.state.lock();
         // If this fails, the device is broken, and `attach` will fail, too.
         let _ = self.iommu.requests.sync();
-        let (result, left) = attach();
-        match left {
-            Left::Certainly => state.endpoints.retain(|other| !Arc::ptr_eq(other, ids)),
-            Left::PerhapsNot => {
-                state.is_closed = true;
-                // The number must never be given back, which dropping the last reference would do.
-                core::mem::forget(self.clone());
+        let whereabouts = attach();
+        match whereabouts {
+            Whereabouts::Arrived | Whereabouts::Blocked(_) => {
+                state.endpoints.retain(|other| !Arc::ptr_eq(other, ids));
             }
+            Whereabouts::Unknown(_) => self.strand(&mut state, ids),
         }
-        result
+        whereabouts
     }
 
-    /// Notes endpoints that the device has put into the domain. If the device did not know the
-    /// domain before, tells it what is mapped.
+    /// Notes endpoints that the device was told to put into the domain, and says where they are.
+    /// If the device did not know the domain before, tells it what is mapped. [`Self::make_room`]
+    /// must have made room for them.
+    ///
+    /// Endpoints of which nobody knows where they are may be in the domain for ever, see
+    /// [`Self::strand`].
     ///
     /// # Errors
     ///
-    /// The endpoints are blocked then, or the device is broken.
-    pub(super) fn enter(&self, _: &Moving<'_>, ids: &Arc<EndpointIds>) -> Result {
+    /// That of `whereabouts`, or the device has not taken the mappings. The endpoints are blocked
+    /// then, or the domain is closed.
+    pub(super) fn enter(
+        self: &Arc<Self>,
+        _: &Moving<'_>,
+        ids: &Arc<EndpointIds>,
+        whereabouts: Whereabouts,
+    ) -> Result {
         let mut state = self.state.lock();
-        let result = self.admit(&mut state, ids);
-        if result.is_err() {
-            let _ = self.iommu.block(ids);
+        let whereabouts = match whereabouts {
+            Whereabouts::Arrived => {
+                Whereabouts::after(self.admit(&mut state, ids), &self.iommu, ids)
+            }
+            elsewhere => elsewhere,
+        };
+        match whereabouts {
+            Whereabouts::Arrived => Ok(()),
+            Whereabouts::Blocked(error) => Err(error),
+            Whereabouts::Unknown(error) => {
+                self.strand(&mut state, ids);
+                Err(error)
+            }
         }
-        result
+    }
+
+    /// Closes the domain because these endpoints may be in it for ever, though the IOMMU core takes
+    /// them for blocked. Nothing is mapped any more. The device is still told of unmaps, and no
+    /// other domain gets the number.
+    #[cold]
+    fn strand(self: &Arc<Self>, state: &mut State, ids: &Arc<EndpointIds>) {
+        state.is_closed = true;
+        let is_noted = state.endpoints.iter().any(|other| Arc::ptr_eq(other, ids));
+        if !is_noted {
+            // Endpoints that leave are noted. For those that enter, `make_room` has made room.
+            let _ = state.endpoints.push_within_capacity(ids.clone());
+        }
+        // The number must never be given back, which dropping the last reference would do.
+        core::mem::forget(self.clone());
     }
 
     fn admit(&self, state: &mut State, ids: &Arc<EndpointIds>) -> Result {

@@ -58,13 +58,16 @@ mod statics;
 //   The device then takes the endpoint out of its former domain. If an attach fails after a request
 //   was sent, `attach::change` blocks each of the endpoints, so that they do not use the new
 //   domain; `attach::put` then tries to put them back. `release_device` puts the endpoints into the
-//   blocking domain.
+//   blocking domain. If the device refuses to block an endpoint, nothing can keep it from the
+//   former or the new domain. `Shared::strand` then closes the domain: nothing else gets in reach,
+//   and what is unmapped gets out of reach.
 // - There are no PASIDs: the driver offers none.
 // - The blocking domain has a number of its own (`Iommu::settle_numbers`), and no MAP is ever sent
 //   for it. Its endpoints reach only what the device itself answers, the doorbells of interrupts.
 // - There are no tables. The driver tells the device only of memory that it is asked to map, for a
 //   domain that is alive. A domain is released when no endpoint is in it, and the device keeps no
-//   mappings of such a domain.
+//   mappings of such a domain. If an endpoint may still be in it, the device was told of every
+//   unmap, and no other domain gets the number (`Shared::strand`).
 // - `flush_all` and `flush` wait until the device has answered all requests that were sent before.
 //   If it has refused an UNMAP, or does not answer, `Shared::close` blocks the domain's endpoints
 //   before the flush returns, and lets no other in.
