@@ -36,9 +36,9 @@ struct Goal {
 ///
 /// # Errors
 ///
-/// [`ENODEV`]: the IOMMU has no such domain. [`EIO`]: the domain is closed. [`ENOMEM`], or the
-/// IOMMU's error. The device then is in its former domain. If the IOMMU does not take it back
-/// there, it is blocked, and there is a message.
+/// [`ENODEV`]: the IOMMU has no such domain. [`EIO`]: the domain cannot be used any more.
+/// [`ENOMEM`], or the IOMMU's error. The device then is in its former domain. If the IOMMU does not
+/// take it back there, it is blocked, and there is a message.
 pub(super) fn put(iommu: &Iommu, endpoint: &Endpoint, to: Place) -> Result {
     // A device with unknown reserved IOVAs is blocked, whatever the core asks for. Refusing it
     // instead would make the registration fail, and no device would be translated.

@@ -67,14 +67,25 @@ impl Whereabouts {
     }
 }
 
+/// Whether a domain can be used.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Condition {
+    /// It can.
+    Open,
+    /// The device has failed to take endpoints out of the domain. Nothing is mapped any more, and
+    /// no endpoint may enter. Other endpoints stay in the domain.
+    Stranded,
+    /// The device has failed to unmap. Nothing is mapped any more, and no endpoint may enter. All
+    /// endpoints that the device could block are blocked.
+    Closed,
+}
+
 /// The part of a domain that changes.
 struct State {
     mappings: Mappings,
     /// The endpoints in the domain. While there are none, the device does not know the domain.
     endpoints: KVec<Arc<EndpointIds>>,
-    /// The device has failed to unmap, or to take endpoints out of the domain. Nothing is mapped any
-    /// more, and no endpoint may enter.
-    is_closed: bool,
+    condition: Condition,
 }
 
 /// A domain with mappings, which the IOMMU core and the endpoints in the domain share.
@@ -114,7 +125,7 @@ impl Shared {
                 state <- new_spinlock_irq!(State {
                     mappings: Mappings::new(),
                     endpoints: KVec::new(),
-                    is_closed: false,
+                    condition: Condition::Open,
                 }),
             }),
             GFP_KERNEL,
@@ -134,10 +145,10 @@ impl Shared {
     ///
     /// # Errors
     ///
-    /// [`EIO`]: the domain is closed. [`ENOMEM`].
+    /// [`EIO`]: the domain cannot be used any more. [`ENOMEM`].
     pub(super) fn make_room(&self, _: &Moving<'_>) -> Result {
         let mut state = self.state.lock();
-        if state.is_closed {
+        if state.condition != Condition::Open {
             return Err(EIO);
         }
         Ok(state.endpoints.reserve(1, GFP_ATOMIC)?)
@@ -178,7 +189,7 @@ impl Shared {
     /// # Errors
     ///
     /// That of `whereabouts`, or the device has not taken the mappings. The endpoints are blocked
-    /// then, or the domain is closed.
+    /// then, or the domain cannot be used any more.
     pub(super) fn enter(
         self: &Arc<Self>,
         _: &Moving<'_>,
@@ -202,12 +213,14 @@ impl Shared {
         }
     }
 
-    /// Closes the domain because these endpoints may be in it for ever, though the IOMMU core takes
-    /// them for blocked. Nothing is mapped any more. The device is still told of unmaps, and no
-    /// other domain gets the number.
+    /// Notes that these endpoints may be in the domain for ever, though the IOMMU core takes them
+    /// for blocked. Nothing is mapped any more. The device is still told of unmaps, and no other
+    /// domain gets the number.
     #[cold]
     fn strand(self: &Arc<Self>, state: &mut State, ids: &Arc<EndpointIds>) {
-        state.is_closed = true;
+        if state.condition == Condition::Open {
+            state.condition = Condition::Stranded;
+        }
         let is_noted = state.endpoints.iter().any(|other| Arc::ptr_eq(other, ids));
         if !is_noted {
             // Endpoints that leave are noted. For those that enter, `make_room` has made room.
@@ -218,7 +231,7 @@ impl Shared {
     }
 
     fn admit(&self, state: &mut State, ids: &Arc<EndpointIds>) -> Result {
-        if state.is_closed {
+        if state.condition != Condition::Open {
             return Err(EIO);
         }
         if state.endpoints.is_empty() {
@@ -258,7 +271,8 @@ impl Shared {
     /// # Errors
     ///
     /// Nothing is mapped then. [`EINVAL`]: the pages do not fit, or the device has no such
-    /// mappings. [`EIO`]: the domain is closed. [`ENOMEM`], or the request was not sent.
+    /// mappings. [`EIO`]: the domain cannot be used any more. [`ENOMEM`], or the request was not
+    /// sent.
     #[inline]
     pub(super) fn map(&self, mapping: &Mapping, flags: Flags) -> Result<usize> {
         let (first, last) = range(mapping.iova, mapping.page_bytes, mapping.pages).ok_or(EINVAL)?;
@@ -271,7 +285,7 @@ impl Shared {
         // Allocated before the lock is taken, and dropped after it, if the mapping is not made.
         let new = NewMapping::new(last, new, flags)?;
         let mut state = self.state.lock();
-        if state.is_closed {
+        if state.condition != Condition::Open {
             return Err(EIO);
         }
         if !state.endpoints.is_empty() {
@@ -351,10 +365,10 @@ impl Shared {
     #[cold]
     fn close(&self) {
         let mut state = self.state.lock();
-        if state.is_closed {
+        if state.condition == Condition::Closed {
             return;
         }
-        state.is_closed = true;
+        state.condition = Condition::Closed;
         let number = self.number().0;
         dev_err!(
             self.iommu.dev(),

@@ -59,8 +59,8 @@ mod statics;
 //   was sent, `attach::change` blocks each of the endpoints, so that they do not use the new
 //   domain; `attach::put` then tries to put them back. `release_device` puts the endpoints into the
 //   blocking domain. If the device refuses to block an endpoint, nothing can keep it from the
-//   former or the new domain. `Shared::strand` then closes the domain: nothing else gets in reach,
-//   and what is unmapped gets out of reach.
+//   former or the new domain. After `Shared::strand` nothing else is mapped there, and what is
+//   unmapped gets out of the endpoint's reach.
 // - There are no PASIDs: the driver offers none.
 // - The blocking domain has a number of its own (`Iommu::settle_numbers`), and no MAP is ever sent
 //   for it. Its endpoints reach only what the device itself answers, the doorbells of interrupts.
