@@ -15,19 +15,19 @@ use super::{
     },
     protocol::{
         DomainId,
+        EndpointId,
         Translation, //
     }, //
 };
-use kernel::{
-    prelude::*,
-    sync::Arc, //
-};
+use kernel::prelude::*;
 
-/// What an ATTACH request says besides the endpoint.
-#[derive(Clone, Copy)]
+/// What the ATTACH requests for a device say.
 struct Goal {
     number: DomainId,
     translation: Translation,
+    /// The endpoints for which none is sent, because they are there already. A device might take it
+    /// as a detach and an attach, and forget the domain between the two.
+    present: KVec<EndpointId>,
 }
 
 /// Puts a device into a domain, in place of the one it is in.
@@ -49,11 +49,11 @@ pub(super) fn put(iommu: &Iommu, endpoint: &Endpoint, to: Place) -> Result {
     };
     let moving = iommu.start_moving();
     let mut place = endpoint.place().lock();
-    let to_goal = goal(iommu, &moving, &to)?;
+    let ids = endpoint.ids();
+    let to_goal = goal(iommu, &moving, ids, &to)?;
     if place.is_same_domain(&to) {
         return Ok(());
     }
-    let ids = endpoint.ids();
     let back = match to {
         // If a device cannot be blocked, it is not put anywhere else.
         Place::Blocking => Place::Nowhere,
@@ -61,7 +61,7 @@ pub(super) fn put(iommu: &Iommu, endpoint: &Endpoint, to: Place) -> Result {
     };
     let put = change(iommu, &moving, &mut place, ids, to, to_goal);
     if put.is_err() {
-        let tried = goal(iommu, &moving, &back)
+        let tried = goal(iommu, &moving, ids, &back)
             .and_then(|back_goal| change(iommu, &moving, &mut place, ids, back, back_goal));
         if tried.is_err() {
             let first = ids.first().0;
@@ -74,20 +74,22 @@ pub(super) fn put(iommu: &Iommu, endpoint: &Endpoint, to: Place) -> Result {
     put
 }
 
-/// What an ATTACH request must say to put an endpoint into a domain. Makes room for it there.
-fn goal(iommu: &Iommu, moving: &Moving<'_>, place: &Place) -> Result<Goal> {
+/// What the ATTACH requests must say to put a device into a domain. Makes room for it there.
+fn goal(iommu: &Iommu, moving: &Moving<'_>, ids: &EndpointIds, place: &Place) -> Result<Goal> {
+    let mut present = KVec::new();
     let (number, translation) = match place {
         Place::Nowhere => return Err(EINVAL),
         Place::Blocking => (iommu.blocking(), Translation::Mapped),
         Place::Identity => (iommu.identity().ok_or(ENODEV)?, Translation::Bypass),
         Place::Mapped(domain) => {
-            domain.make_room(moving)?;
+            present = domain.make_room(moving, ids)?;
             (domain.number(), Translation::Mapped)
         }
     };
     Ok(Goal {
         number,
         translation,
+        present,
     })
 }
 
@@ -100,16 +102,17 @@ fn change(
     iommu: &Iommu,
     moving: &Moving<'_>,
     place: &mut Place,
-    ids: &Arc<EndpointIds>,
+    ids: &EndpointIds,
     to: Place,
     goal: Goal,
 ) -> Result {
     let attach = || {
-        let result = iommu.requests.attach(ids, goal.number, goal.translation);
+        let absent = ids.iter().filter(|id| !goal.present.contains(id));
+        let result = iommu.requests.attach(absent, goal.number, goal.translation);
         Whereabouts::after(result, iommu, ids)
     };
     let whereabouts = match &*place {
-        Place::Mapped(domain) => domain.leave(moving, ids, attach),
+        Place::Mapped(domain) => domain.leave(moving, |id| ids.contains(id), attach),
         _ => attach(),
     };
     let entered = match (&to, whereabouts) {

@@ -16,6 +16,7 @@ use super::{
     },
     protocol::{
         DomainId,
+        EndpointId,
         Map,
         Unmap, //
     },
@@ -24,6 +25,7 @@ use super::{
         Refusals, //
     }, //
 };
+use core::iter;
 use kernel::{
     alloc::Flags,
     io::PhysAddr,
@@ -61,7 +63,7 @@ impl Whereabouts {
     pub(super) fn after(result: Result, iommu: &Iommu, ids: &EndpointIds) -> Whereabouts {
         match result {
             Ok(()) => Whereabouts::Arrived,
-            Err(error) if iommu.block(ids).is_ok() => Whereabouts::Blocked(error),
+            Err(error) if iommu.block(ids.iter()).is_ok() => Whereabouts::Blocked(error),
             Err(error) => Whereabouts::Unknown(error),
         }
     }
@@ -83,9 +85,28 @@ enum Condition {
 /// The part of a domain that changes.
 struct State {
     mappings: Mappings,
-    /// The endpoints in the domain. While there are none, the device does not know the domain.
-    endpoints: KVec<Arc<EndpointIds>>,
+    /// The endpoints in the domain, each of them once, whether one device has it or several. While
+    /// there are none, the device does not know the domain.
+    endpoints: KVec<EndpointId>,
     condition: Condition,
+}
+
+impl State {
+    /// Notes that a device's endpoints are in the domain.
+    ///
+    /// # Errors
+    ///
+    /// [`ENOMEM`]: there is no room, see [`Shared::make_room`]. Some of them may be noted.
+    fn note(&mut self, ids: &EndpointIds) -> Result {
+        for id in ids.iter() {
+            if !self.endpoints.contains(&id) {
+                self.endpoints
+                    .push_within_capacity(id)
+                    .map_err(|_| ENOMEM)?;
+            }
+        }
+        Ok(())
+    }
 }
 
 /// A domain with mappings, which the IOMMU core and the endpoints in the domain share.
@@ -141,29 +162,36 @@ impl Shared {
         self.number.id()
     }
 
-    /// Makes room for one more endpoint. The room is there until the move is over.
+    /// Makes room for the endpoints of a device. The room is there until the move is over. Returns
+    /// those of the endpoints that are in the domain already, because another device has them, too.
     ///
     /// # Errors
     ///
     /// [`EIO`]: the domain cannot be used any more. [`ENOMEM`].
-    pub(super) fn make_room(&self, _: &Moving<'_>) -> Result {
+    pub(super) fn make_room(&self, _: &Moving<'_>, ids: &EndpointIds) -> Result<KVec<EndpointId>> {
+        let mut present = KVec::new();
         let mut state = self.state.lock();
         if state.condition != Condition::Open {
             return Err(EIO);
         }
-        Ok(state.endpoints.reserve(1, GFP_ATOMIC)?)
+        state.endpoints.reserve(ids.iter().count(), GFP_ATOMIC)?;
+        for id in ids.iter().filter(|id| state.endpoints.contains(id)) {
+            present.push(id, GFP_ATOMIC)?;
+        }
+        Ok(present)
     }
 
     /// Lets `attach` take endpoints out of the domain, with the domain locked, so that nothing is
-    /// mapped or unmapped meanwhile. Until the device has taken them out, they reach what is
-    /// mapped. After that, the device may have forgotten the domain.
+    /// mapped or unmapped meanwhile. `leaves` says which endpoints these are. Until the device has
+    /// taken them out, they reach what is mapped. After that, the device may have forgotten the
+    /// domain.
     ///
     /// Endpoints that `attach` could not take out may be in the domain for ever, see
     /// [`Self::strand`].
     pub(super) fn leave(
         self: &Arc<Self>,
         _: &Moving<'_>,
-        ids: &Arc<EndpointIds>,
+        leaves: impl Fn(EndpointId) -> bool,
         attach: impl FnOnce() -> Whereabouts,
     ) -> Whereabouts {
         let mut state = self.state.lock();
@@ -172,9 +200,9 @@ impl Shared {
         let whereabouts = attach();
         match whereabouts {
             Whereabouts::Arrived | Whereabouts::Blocked(_) => {
-                state.endpoints.retain(|other| !Arc::ptr_eq(other, ids));
+                state.endpoints.retain(|id| !leaves(*id));
             }
-            Whereabouts::Unknown(_) => self.strand(&mut state, ids),
+            Whereabouts::Unknown(_) => self.strand(&mut state),
         }
         whereabouts
     }
@@ -193,7 +221,7 @@ impl Shared {
     pub(super) fn enter(
         self: &Arc<Self>,
         _: &Moving<'_>,
-        ids: &Arc<EndpointIds>,
+        ids: &EndpointIds,
         whereabouts: Whereabouts,
     ) -> Result {
         let mut state = self.state.lock();
@@ -205,43 +233,40 @@ impl Shared {
         };
         match whereabouts {
             Whereabouts::Arrived => Ok(()),
-            Whereabouts::Blocked(error) => Err(error),
+            Whereabouts::Blocked(error) => {
+                // Another device may have had some of them here.
+                state.endpoints.retain(|id| !ids.contains(*id));
+                Err(error)
+            }
             Whereabouts::Unknown(error) => {
-                self.strand(&mut state, ids);
+                // `make_room` has made room for them.
+                let _ = state.note(ids);
+                self.strand(&mut state);
                 Err(error)
             }
         }
     }
 
-    /// Notes that these endpoints may be in the domain for ever, though the IOMMU core takes them
-    /// for blocked. Nothing is mapped any more. The device is still told of unmaps, and no other
-    /// domain gets the number.
+    /// Notes that some of the endpoints may be in the domain for ever, though the IOMMU core takes
+    /// them for blocked. Nothing is mapped any more. The device is still told of unmaps, and no
+    /// other domain gets the number.
     #[cold]
-    fn strand(self: &Arc<Self>, state: &mut State, ids: &Arc<EndpointIds>) {
+    fn strand(self: &Arc<Self>, state: &mut State) {
         if state.condition == Condition::Open {
             state.condition = Condition::Stranded;
-        }
-        let is_noted = state.endpoints.iter().any(|other| Arc::ptr_eq(other, ids));
-        if !is_noted {
-            // Endpoints that leave are noted. For those that enter, `make_room` has made room.
-            let _ = state.endpoints.push_within_capacity(ids.clone());
         }
         // The number must never be given back, which dropping the last reference would do.
         core::mem::forget(self.clone());
     }
 
-    fn admit(&self, state: &mut State, ids: &Arc<EndpointIds>) -> Result {
+    fn admit(&self, state: &mut State, ids: &EndpointIds) -> Result {
         if state.condition != Condition::Open {
             return Err(EIO);
         }
         if state.endpoints.is_empty() {
             self.send_all(&state.mappings)?;
         }
-        // `make_room` has made room for one more.
-        state
-            .endpoints
-            .push_within_capacity(ids.clone())
-            .map_err(|_| ENOMEM)
+        state.note(ids)
     }
 
     /// Tells the device of all mappings, and waits until it has taken them.
@@ -372,10 +397,12 @@ impl Shared {
         let number = self.number().0;
         dev_err!(
             self.iommu.dev(),
-            "domain {number}: the device did not unmap; {} devices are blocked\n",
+            "domain {number}: the device did not unmap; {} endpoints are blocked\n",
             state.endpoints.len()
         );
         // Only endpoints that could not be blocked may still be in the domain.
-        state.endpoints.retain(|ids| self.iommu.block(ids).is_err());
+        state
+            .endpoints
+            .retain(|id| self.iommu.block(iter::once(*id)).is_err());
     }
 }

@@ -33,6 +33,11 @@ impl EndpointIds {
         })
     }
 
+    /// Whether the device has an endpoint.
+    pub(crate) fn contains(&self, id: EndpointId) -> bool {
+        self.iter().any(|own| own == id)
+    }
+
     /// The number that stands for the device in messages.
     pub(crate) fn first(&self) -> EndpointId {
         self.first

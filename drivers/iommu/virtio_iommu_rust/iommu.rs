@@ -3,7 +3,6 @@
 //! An IOMMU.
 
 use super::{
-    ids::EndpointIds,
     protocol::{
         DomainId,
         EndpointId,
@@ -322,7 +321,7 @@ impl Iommu {
     /// # Errors
     ///
     /// Some of the endpoints may do DMA still, and nothing else can be done. There is a message.
-    pub(crate) fn block(&self, endpoints: &EndpointIds) -> Result {
+    pub(crate) fn block(&self, endpoints: impl Iterator<Item = EndpointId>) -> Result {
         self.requests
             .attach_each(endpoints, self.blocking(), Translation::Mapped)
             .inspect_err(|error| {

@@ -7,11 +7,11 @@
 //! such requests are allocated once, and used again and again.
 
 use super::{
-    ids::EndpointIds,
     protocol::{
         self,
         Attach,
         DomainId,
+        EndpointId,
         Probe,
         Translation,
         REQUEST_BYTES,
@@ -158,7 +158,7 @@ impl Requests {
         drain(queue)?.ok_or(EIO)
     }
 
-    /// Puts all endpoints of a device into a domain. Stops at the first one that the device refuses.
+    /// Puts endpoints into a domain. Stops at the first one that the device refuses.
     ///
     /// Context: any.
     ///
@@ -168,12 +168,12 @@ impl Requests {
     /// they were.
     pub(crate) fn attach(
         &self,
-        endpoints: &EndpointIds,
+        endpoints: impl Iterator<Item = EndpointId>,
         domain: DomainId,
         translation: Translation,
     ) -> Result {
         let mut queue = self.0.lock();
-        for endpoint in endpoints.iter() {
+        for endpoint in endpoints {
             self.attach_one(&mut queue, &Attach::new(domain, translation, endpoint))?;
         }
         Ok(())
@@ -189,13 +189,13 @@ impl Requests {
     /// refuse are in the domain.
     pub(crate) fn attach_each(
         &self,
-        endpoints: &EndpointIds,
+        endpoints: impl Iterator<Item = EndpointId>,
         domain: DomainId,
         translation: Translation,
     ) -> Result {
         let mut queue = self.0.lock();
         let mut result = Ok(());
-        for endpoint in endpoints.iter() {
+        for endpoint in endpoints {
             let attach = Attach::new(domain, translation, endpoint);
             if let Err(error) = self.attach_one(&mut queue, &attach) {
                 result = Err(error);
