@@ -74,6 +74,28 @@ pub(super) fn put(iommu: &Iommu, endpoint: &Endpoint, to: Place) -> Result {
     put
 }
 
+/// Blocks a device that goes away. An endpoint that another device has, too, stays in its domain,
+/// because it carries the DMA of that device. If the IOMMU does not block the device, there is a
+/// message.
+///
+/// Context: may sleep.
+pub(super) fn release(iommu: &Iommu, endpoint: &Endpoint) {
+    let mut moving = iommu.start_moving();
+    let mut place = endpoint.place().lock();
+    let ids = endpoint.ids();
+    moving.note_released(ids);
+    let is_leaving = |id: EndpointId| ids.contains(id) && !moving.is_used(id);
+    let block = || match iommu.block(ids.iter().filter(|id| is_leaving(*id))) {
+        Ok(()) => Whereabouts::Arrived,
+        Err(error) => Whereabouts::Unknown(error),
+    };
+    match &*place {
+        Place::Mapped(domain) => domain.leave(&moving, is_leaving, block),
+        _ => block(),
+    };
+    *place = Place::Blocking;
+}
+
 /// What the ATTACH requests must say to put a device into a domain. Makes room for it there.
 fn goal(iommu: &Iommu, moving: &Moving<'_>, ids: &EndpointIds, place: &Place) -> Result<Goal> {
     let mut present = KVec::new();

@@ -386,6 +386,27 @@ impl Shared {
         }
     }
 
+    /// Blocks endpoints that no device has taken out of the domain. This happens when a device is
+    /// released while another one with the same endpoint was not put into the domain yet. If the
+    /// IOMMU does not block them, no other domain gets the number.
+    ///
+    /// Called before the domain is freed.
+    ///
+    /// Context: any.
+    pub(super) fn evict(self: &Arc<Self>) {
+        let mut state = self.state.lock();
+        // A stranded domain keeps its number. Its endpoints may be in another domain by now.
+        if state.condition == Condition::Stranded {
+            return;
+        }
+        state
+            .endpoints
+            .retain(|id| self.iommu.block(iter::once(*id)).is_err());
+        if !state.endpoints.is_empty() {
+            self.strand(&mut state);
+        }
+    }
+
     /// Blocks all endpoints, and lets no other in.
     #[cold]
     fn close(&self) {

@@ -18,11 +18,24 @@ pub(crate) struct EndpointIds {
 impl EndpointIds {
     /// The numbers that firmware describes.
     ///
+    /// Context: may sleep.
+    ///
     /// # Errors
     ///
     /// [`ENODEV`]: firmware describes none. [`ENOMEM`].
     pub(super) fn of(device: &Probing<'_>) -> Result<EndpointIds> {
-        let (first, rest) = device.ids().split_first().ok_or(ENODEV)?;
+        EndpointIds::new(device.ids())
+    }
+
+    /// These numbers. One of them may be there twice.
+    ///
+    /// Context: may sleep.
+    ///
+    /// # Errors
+    ///
+    /// [`ENODEV`]: there are none. [`ENOMEM`].
+    pub(super) fn new(ids: &[u32]) -> Result<EndpointIds> {
+        let (first, rest) = ids.split_first().ok_or(ENODEV)?;
         let mut others = KVec::with_capacity(rest.len(), GFP_KERNEL)?;
         for id in rest {
             others.push(EndpointId(*id), GFP_KERNEL)?;

@@ -3,6 +3,8 @@
 //! An IOMMU.
 
 use super::{
+    devices::Devices,
+    ids::EndpointIds,
     protocol::{
         DomainId,
         EndpointId,
@@ -169,7 +171,19 @@ impl Drop for TakenNumber {
 /// Says that its holder moves an endpoint, and that nobody else moves an endpoint of the same IOMMU
 /// meanwhile.
 pub(super) struct Moving<'a> {
-    _held: MutexGuard<'a, ()>,
+    devices: MutexGuard<'a, Devices>,
+}
+
+impl Moving<'_> {
+    /// Notes that a device is no longer behind the IOMMU.
+    pub(super) fn note_released(&mut self, ids: &Arc<EndpointIds>) {
+        self.devices.remove(ids);
+    }
+
+    /// Whether a device that is behind the IOMMU has an endpoint.
+    pub(super) fn is_used(&self, id: EndpointId) -> bool {
+        self.devices.has(id)
+    }
 }
 
 /// An IOMMU.
@@ -182,9 +196,9 @@ pub(crate) struct Iommu {
     taken: Ida,
     pub(crate) requests: Requests,
     /// Held while an endpoint is moved, so that endpoints enter and leave domains one after the
-    /// other. [`Moving`] is the proof.
+    /// other. [`Moving`] is the proof. The devices are those that were probed and not released.
     #[pin]
-    moving: Mutex<()>,
+    moving: Mutex<Devices>,
 }
 
 impl Iommu {
@@ -207,7 +221,7 @@ impl Iommu {
                 numbers,
                 taken <- Ida::new(),
                 requests,
-                moving <- new_mutex!(()),
+                moving <- new_mutex!(Devices::new()),
             }),
             GFP_KERNEL,
         )
@@ -252,8 +266,19 @@ impl Iommu {
     /// Context: may sleep.
     pub(super) fn start_moving(&self) -> Moving<'_> {
         Moving {
-            _held: self.moving.lock(),
+            devices: self.moving.lock(),
         }
+    }
+
+    /// Notes that a device is behind the IOMMU, until [`Moving::note_released`].
+    ///
+    /// Context: may sleep.
+    ///
+    /// # Errors
+    ///
+    /// [`ENOMEM`]. The device is not noted then.
+    pub(super) fn note_probed(&self, ids: &Arc<EndpointIds>) -> Result {
+        self.moving.lock().add(ids)
     }
 
     /// The flags for a mapping that allows `prot`.

@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! KUnit tests of how the driver reads the device's answers, and of its copy of the mappings.
+//! KUnit tests of how the driver reads the device's answers, of its copy of the mappings, and of
+//! which endpoints its devices have.
 
 use super::{
+    devices::Devices,
+    ids::EndpointIds,
     mappings::{
         Mapping,
         Mappings,
@@ -21,6 +24,7 @@ use super::{
 use kernel::{
     iommu::Iova,
     prelude::*,
+    sync::Arc,
     uapi, //
 };
 
@@ -76,6 +80,11 @@ fn mappings(ranges: &[(u64, u64)]) -> Result<Mappings> {
         mappings.insert(NewMapping::new(Iova::new(*last), mapping, GFP_KERNEL)?);
     }
     Ok(mappings)
+}
+
+/// A device with some endpoints.
+fn device(ids: &[u32]) -> Result<Arc<EndpointIds>> {
+    Ok(Arc::new(EndpointIds::new(ids)?, GFP_KERNEL)?)
 }
 
 #[kunit_tests(virtio_iommu_rust)]
@@ -212,6 +221,43 @@ mod tests {
         // The last byte of the address space.
         let mut mapped = mappings(&[(u64::MAX - 0xfff, u64::MAX)])?;
         assert!(removed(&mut mapped, u64::MAX - 0xfff, u64::MAX) == Some(u64::MAX));
+        Ok(())
+    }
+
+    #[test]
+    fn an_endpoint_is_used_until_its_last_device_is_removed() -> Result {
+        let (shared, own) = (EndpointId(7), EndpointId(8));
+        let (first, second) = (device(&[7, 8])?, device(&[7])?);
+        let mut devices = Devices::new();
+        assert!(!devices.has(shared));
+        devices.add(&first)?;
+        devices.add(&second)?;
+        assert!(devices.has(shared));
+        assert!(devices.has(own));
+        devices.remove(&first);
+        assert!(devices.has(shared));
+        assert!(!devices.has(own));
+        devices.remove(&second);
+        assert!(!devices.has(shared));
+        // A device that is not there.
+        devices.remove(&second);
+        assert!(!devices.has(shared));
+        Ok(())
+    }
+
+    #[test]
+    fn a_device_that_has_an_endpoint_twice_is_one_device() -> Result {
+        let (twice, other) = (device(&[7, 7])?, device(&[7, 7])?);
+        let mut devices = Devices::new();
+        devices.add(&twice)?;
+        devices.remove(&twice);
+        assert!(!devices.has(EndpointId(7)));
+        devices.add(&twice)?;
+        devices.add(&other)?;
+        devices.remove(&twice);
+        assert!(devices.has(EndpointId(7)));
+        devices.remove(&other);
+        assert!(!devices.has(EndpointId(7)));
         Ok(())
     }
 }

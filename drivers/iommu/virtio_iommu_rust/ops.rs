@@ -5,10 +5,7 @@
 use super::{
     attach,
     driver::VirtioIommu,
-    endpoint::{
-        Endpoint,
-        Place, //
-    },
+    endpoint::Endpoint,
     iommu::Iommu,
     paging::Domain,
     statics::{
@@ -43,8 +40,9 @@ use kernel::{
 };
 
 /// The driver's operations.
-pub(crate) static OPS: Ops<VirtioIommu> =
-    Ops::new().with_identity(&IDENTITY).with_blocking(&BLOCKING);
+pub(crate) static OPS: Ops<VirtioIommu> = Ops::new()
+    .with_identity(&IDENTITY)
+    .with_blocking_unless_released(&BLOCKING);
 
 #[vtable]
 impl Driver for VirtioIommu {
@@ -62,12 +60,14 @@ impl Driver for VirtioIommu {
     }
 
     fn probe_device(instance: &Arc<Iommu>, device: &Probing<'_>) -> Result<Arc<Endpoint>> {
-        Endpoint::new(device, |endpoint| instance.properties(endpoint))
+        let endpoint = Endpoint::new(device, |id| instance.properties(id))?;
+        // The last step that can fail. After an error, nobody would note that the device is gone.
+        instance.note_probed(endpoint.ids())?;
+        Ok(endpoint)
     }
 
     fn release_device(target: &AttachTarget<'_, VirtioIommu>) {
-        // If this fails, there was a message.
-        let _ = attach::put(target.instance(), target.endpoint(), Place::Blocking);
+        attach::release(target.instance(), target.endpoint());
     }
 
     fn default_domain(device: &Probed<'_, VirtioIommu>) -> DefaultDomain {

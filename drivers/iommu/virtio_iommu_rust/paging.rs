@@ -103,8 +103,9 @@ impl PagingDomain for Domain {
     }
 
     fn release(&self) {
-        // No endpoint is in the domain, so the device has forgotten it. All requests about it must
-        // be answered before another domain gets its number.
+        self.0.evict();
+        // Unless the domain keeps its number, no endpoint is in it now, so the device has forgotten
+        // it. All requests about it must be answered before another domain gets its number.
         self.0.settle();
     }
 }

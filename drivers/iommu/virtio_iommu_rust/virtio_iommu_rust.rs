@@ -14,6 +14,7 @@
 //! - [`driver`]: the driver as a type;
 //! - [`protocol`]: the layouts of requests and events;
 //! - [`ids`]: the numbers by which the IOMMU knows a device;
+//! - [`devices`]: the devices behind an IOMMU, and which endpoints they have;
 //! - [`refusals`]: the requests about a domain that the device has refused;
 //! - [`requests`]: the queue of requests;
 //! - [`events`]: the queue of faults;
@@ -30,11 +31,13 @@
 //! # The words
 //!
 //! An *endpoint* is a number by which the IOMMU knows a source of DMA. A PCI device has an endpoint
-//! for each requester id that its DMA may carry.
+//! for each requester id that its DMA may carry. Devices behind one PCI bridge can share an
+//! endpoint.
 
 #![deny(unsafe_code)]
 
 mod attach;
+mod devices;
 mod domain;
 mod driver;
 mod endpoint;
@@ -57,17 +60,21 @@ mod statics;
 // - An attach succeeds when the device has answered each ATTACH with success (`Requests::attach`).
 //   The device then takes the endpoint out of its former domain. If an attach fails after a request
 //   was sent, `attach::change` blocks each of the endpoints, so that they do not use the new
-//   domain; `attach::put` then tries to put them back. `release_device` puts the endpoints into the
-//   blocking domain. If the device refuses to block an endpoint, nothing can keep it from the
-//   former or the new domain. After `Shared::strand` nothing else is mapped there, and what is
-//   unmapped gets out of the endpoint's reach.
+//   domain; `attach::put` then tries to put them back. No ATTACH is sent for an endpoint that is in
+//   the new domain already, because of another device (`Goal::present`).
+// - `attach::release` blocks the endpoints of a released device that no other device has. A shared
+//   endpoint is blocked when the last of its devices is released.
+// - If the device refuses to block an endpoint, nothing can keep it from the former or the new
+//   domain. After `Shared::strand` nothing else is mapped there, and what is unmapped gets out of
+//   the endpoint's reach.
 // - There are no PASIDs: the driver offers none.
 // - The blocking domain has a number of its own (`Iommu::settle_numbers`), and no MAP is ever sent
 //   for it. Its endpoints reach only what the device itself answers, the doorbells of interrupts.
 // - There are no tables. The driver tells the device only of memory that it is asked to map, for a
-//   domain that is alive. A domain is released when no endpoint is in it, and the device keeps no
-//   mappings of such a domain. If an endpoint may still be in it, the device was told of every
-//   unmap, and no other domain gets the number (`Shared::strand`).
+//   domain that is alive. When a domain is released, `Shared::evict` blocks the endpoints that are
+//   still in it, and the device keeps no mappings of a domain without endpoints. If an endpoint may
+//   be in it nevertheless, the device was told of every unmap, and no other domain gets the number
+//   (`Shared::strand`).
 // - `flush_all` and `flush` wait until the device has answered all requests that were sent before.
 //   If it has refused an UNMAP, or does not answer, `Shared::close` blocks the domain's endpoints
 //   before the flush returns, and lets no other in.
