@@ -5,7 +5,8 @@
 //! in such a domain and still does DMA is what must never be.
 
 use crate::protocol::{
-    attach, block, give_up, release, shut_down, Answer, Attached, Caller, Device, Devices, Flag, GivenUp, Place,
+    attach, block, give_up, release, shut_down, Answer, Attached, AttachedDevice, Caller, Device, Devices, Flag,
+    GivenUp, Place,
 };
 use loom::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use loom::sync::{Arc, Mutex};

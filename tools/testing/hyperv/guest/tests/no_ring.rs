@@ -157,7 +157,7 @@ enum Look {
 }
 
 /// Methods of the drivers that types from elsewhere have as well.
-const COMMON: [&str; 10] = ["add", "each", "enter", "find", "finish", "map", "new", "reserve", "start", "take"];
+const COMMON: [&str; 11] = ["add", "each", "enter", "find", "finish", "ids", "map", "new", "reserve", "start", "take"];
 
 /// What the driver of the root partition takes from that of guests: files that use no other one.
 const SHARED: [&str; 3] = ["blocks", "readings", "simple_calls"];
