@@ -132,6 +132,15 @@ pub fn never_detached() -> Expectation {
     }
 }
 
+/// So many attaches may be carried out later, and the devices are blocked.
+pub fn unclear_attach(count: usize) -> Expectation {
+    Expectation {
+        meaning: "a device is blocked when it may still be attached".to_owned(),
+        pattern: r": IOMMU: HVCALL_ATTACH_DEVICE_DOMAIN to domain \d+: 0x78 TIME_OUT; DMA is blocked$".to_owned(),
+        times: Times::Exactly(count),
+    }
+}
+
 /// The host took no 5-level table.
 pub fn five_levels_refused() -> Expectation {
     once("the fallback to 4 levels is logged once", r"^hv_pviommu: .*5-level.*4 levels".to_owned())

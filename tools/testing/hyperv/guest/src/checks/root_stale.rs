@@ -75,6 +75,37 @@ fn failed_unmap(context: &mut Context<'_>, done: u16) -> Result<Outcome> {
 const NOTHING_UNMAPPED: Check = Check::new("root-failed-unmap-leaves-pages", |c| failed_unmap(c, 0));
 const PART_UNMAPPED: Check = Check::new("root-partial-unmap-leaves-rest", |c| failed_unmap(c, DONE));
 
+/// An unmap fails, and the hypervisor blocks the device by neither of the calls for that. The next unmap that fails blocks
+/// it: its memory is used for something else as well.
+fn stubborn_device(context: &mut Context<'_>) -> Result<Outcome> {
+    let minihv = context.minihv()?;
+    let mut witness = Witness::with_buffer(context, BackEnd::Type1, DmaBuffer::huge(HugePage::TwoMiB)?)?;
+    let id = witness.function.logical_id().context("edu has no id")?;
+    for page in 0..2 {
+        witness.session.map(at(page), &witness.buffer, page as usize, 1)?;
+    }
+    let domain = minihv.device_domain(id)?.context("edu is in no domain")?;
+    let unmaps_fail =
+        || minihv.inject_effect(Injection::every(CallCode::UNMAP_DEVICE_GPA_PAGES), Effect::Answered, Some(domain));
+    unmaps_fail()?;
+    minihv.inject(Injection::every(CallCode::ATTACH_DEVICE_DOMAIN))?;
+    minihv.inject(Injection::every(CallCode::DETACH_DEVICE_DOMAIN))?;
+    let _ = witness.session.unmap(at(0), 1);
+    ensure!(minihv.device_domain(id)? == Some(domain), "edu is out of its domain, though it cannot be blocked");
+    minihv.clear_injections()?;
+    unmaps_fail()?;
+    let _ = witness.session.unmap(at(1), 1);
+    let translation = minihv.device_translation(id)?;
+    ensure!(translation == DeviceTranslation::Blocked, "edu is {translation:?} after an unmap that failed");
+    witness.blocked_write(at(1), 1, "STALE TRANSLATION: a page whose unmap failed")?;
+    minihv.clear_injections()?;
+    witness.faults.expect_none()?;
+    drop(witness);
+    Ok(Outcome::Pass(format!("domain {}", domain.0)))
+}
+
+const STUBBORN: Check = Check::new("root-stubborn-device-is-tried-again", stubborn_device);
+
 /// The scenarios.
 #[distributed_slice(SCENARIOS)]
 static OURS: &[Scenario] = &[Scenario {
@@ -86,6 +117,7 @@ static OURS: &[Scenario] = &[Scenario {
         NO_FAULTS,
         NOTHING_UNMAPPED,
         PART_UNMAPPED,
+        STUBBORN,
         VFIO_MAPPED,
         VFIO_STALE,
         RECORDS,

@@ -65,6 +65,10 @@ pub fn cases() -> Vec<Case> {
         fault("device-cannot-be-asked", "refused-device")
             .expect(expect::taken_away(1))
             .expect(expect::device_refused()),
+        fault("attach-times-out", "unclear-attach")
+            .devices(&["edu"])
+            .expect(expect::driver_up())
+            .expect(expect::unclear_attach(2)),
         fault("odd-answers", "odd-answers")
             .devices(&["edu"])
             .expect(expect::driver_up())
