@@ -307,6 +307,22 @@ mod tests {
     }
 
     #[test]
+    fn the_parts_of_a_large_page_allow_what_it_allowed() {
+        for access in [Access::Read, Access::ReadWrite] {
+            let (mut platform, mut pool, table) = start(4);
+            table.map(&mut platform, &mut pool, Iova(0), Gpa(3 * LARGE_BYTES), Size::Large, access).unwrap();
+            assert_eq!(table.unmap(&mut platform, &mut pool, Iova(0x3000), 1), Ok(1));
+            for number in [0, 2, 4, 511] {
+                assert_eq!(
+                    page(&platform, &table, number << 12),
+                    Some((3 * LARGE_BYTES + (number << 12), access)),
+                    "{number}"
+                );
+            }
+        }
+    }
+
+    #[test]
     fn a_large_page_goes_at_once_or_into_the_table_that_is_left() {
         let (mut platform, mut pool, table) = start(4);
         let map = |platform: &mut MockPlatform, pool: &mut Pool| {
