@@ -382,6 +382,14 @@ mod tests {
     }
 
     #[test]
+    fn a_domain_without_an_id_keeps_no_page() {
+        let mut world = World::new(2);
+        while world.domains.dids.allocate().is_some() {}
+        assert_eq!(world.create(OWN), 0x38);
+        assert_eq!((world.pool.free(), world.domains.count()), (2, 0));
+    }
+
+    #[test]
     fn special_domains_are_never_changed() {
         let mut world = World::new(4);
         for name in [Name::Identity, Name::Blocked] {
@@ -432,7 +440,10 @@ mod tests {
         for rid in 0..64 {
             assert_eq!(status(world.domains.attach(&mut world.platform, Name::Blocked, Rid(rid))), 0);
         }
+        world.platform.take_events();
         assert_eq!(status(world.domains.attach(&mut world.platform, Name::Blocked, Rid(64))), 0x1d);
+        assert_eq!(status(world.domains.detach(&mut world.platform, Rid(64))), 0x1d);
+        assert!(world.platform.take_events().is_empty(), "what is refused stays where it is");
         assert_eq!(status(world.domains.attach(&mut world.platform, Name::Identity, Rid(63))), 0);
         assert_eq!(world.domains.whereabouts(Rid(64)), DomainId(0));
     }
