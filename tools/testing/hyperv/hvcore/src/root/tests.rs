@@ -189,6 +189,25 @@ fn another_kernel_finds_the_processors_and_no_interrupts() {
     assert!(root.violations().is_empty(), "{:?}", root.violations());
 }
 
+/// Processor 1 runs, and has no virtual processor; 2 does not run.
+#[test]
+fn what_is_for_a_processor_needs_it() {
+    let mut root = Root::started();
+    root.call(0x76, &[1 | 1 << 32, 0]);
+    root.call(reps(0x48, 1), &[1, 0x80]);
+    let mut map = [0; 11];
+    (map[0], map[1], map[6], map[7], map[9]) = (1, 1 << 62 | 0x20, 1, 0x31 | 2 << 32, 1);
+    for (processor, status) in [(1, 0x0e), (2, 0x0e), (63, 0x0e), (0, 0)] {
+        map[10] = 1 << processor;
+        assert_eq!(root.call(0x7c | 2 << 17, &map), status, "{processor}");
+    }
+    assert_eq!(root.platform.requester_remap.len(), 1);
+    assert_eq!(root.call(0x6c, &[2, 2, 0]), 0x41);
+    assert_eq!(root.call(0x6c, &[0x1_0002, u64::MAX, 1]), 0x0e);
+    assert_eq!(root.call(0x6c, &[0x1_0002, u64::MAX, 0]), 0);
+    assert_eq!(root.violations().len(), 4, "{:?}", root.violations());
+}
+
 const DOMAIN: [u64; 3] = [u64::MAX, 0, 7 << 32];
 const DEVICE: u64 = 1 << 62 | 0x28;
 
