@@ -176,6 +176,22 @@ mod tests {
     }
 
     #[test]
+    fn behind_a_second_stage_nothing_is_answered() {
+        let second = |root, did| Expected::SecondStage { root, did };
+        let entry = pasid::Entry::second_stage(IDENTITY, Did(5));
+        let refused = memory(TranslationRequests::Refused, entry);
+        assert_eq!(judge(&refused, second(IDENTITY, Did(5))), Ok(()));
+        assert_eq!(judge(&refused, second(PhysAddr(0x8000), Did(5))), Err(Mismatch::Root(IDENTITY)));
+        assert_eq!(judge(&refused, second(IDENTITY, Did(6))), Err(Mismatch::Did(Did(5))));
+        let answered = memory(TranslationRequests::Answered, entry);
+        assert_eq!(judge(&answered, second(IDENTITY, Did(5))), Err(Mismatch::Answered));
+        // Neither stage takes the place of the other.
+        assert_eq!(judge(&answered, TABLE), Err(Mismatch::NoTable));
+        let first = memory(TranslationRequests::Refused, pasid::Entry::first_stage(IDENTITY, Did(5)));
+        assert_eq!(judge(&first, second(IDENTITY, Did(5))), Err(Mismatch::NoTable));
+    }
+
+    #[test]
     fn a_pass_through_entry_is_no_table() {
         const PASS_THROUGH: u64 = 4 << 6;
         let mut entry = pasid::Entry::first_stage(IDENTITY, Did(5));

@@ -211,15 +211,17 @@ mod tests {
         #[test]
         fn a_split_block_is_covered_exactly(page in 0u64..1 << 36, shift in 0u8..=26, max_am in 9u8..=18) {
             let base = (page << 12) & (u64::MAX << (12 + shift));
-            let mut next = base;
-            for words in iotlb_block(Stage::First, DID, Iova(base), shift, max_am) {
-                prop_assert_eq!(words[0], 0x1234_0036);
-                let am = words[1] & 0x3f;
-                prop_assert!(am <= u64::from(max_am));
-                prop_assert_eq!(words[1] & !0xfff, next);
-                next += 1 << (12 + am);
+            for (stage, kind) in [(Stage::First, 0x1234_0036), (Stage::Second, 0x1234_0032)] {
+                let mut next = base;
+                for words in iotlb_block(stage, DID, Iova(base), shift, max_am) {
+                    prop_assert_eq!(words[0], kind);
+                    let am = words[1] & 0x3f;
+                    prop_assert!(am <= u64::from(max_am));
+                    prop_assert_eq!(words[1] & !0xfff, next);
+                    next += 1 << (12 + am);
+                }
+                prop_assert_eq!(next, base + (1 << (12 + shift)));
             }
-            prop_assert_eq!(next, base + (1 << (12 + shift)));
         }
 
         #[test]
