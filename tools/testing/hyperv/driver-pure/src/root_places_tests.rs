@@ -306,6 +306,33 @@ fn what_a_program_has_is_not_handed_over() {
 }
 
 #[test]
+fn a_holder_does_not_depend_on_what_the_hypervisor_does() {
+    let machine = Machine::default();
+    let mut all = requesters(&[1, 2]);
+    assert_eq!(put(&machine, &mut all, &[1, 2], 6), Ok(()));
+    // A program takes a device that cannot be kept from doing DMA; the core gives another one back in vain.
+    machine.fates.borrow_mut().extend([Fate::Refused; 2]);
+    assert!(places::block(&machine, &mut all, &[1], Holder::Other).is_err());
+    assert_eq!(all[0].handover(), Handover::Blocked);
+    assert_eq!(places::put(&machine, &mut all, &[2], 7, Holder::Other), Ok(()));
+    machine.fates.borrow_mut().extend([Fate::Refused; 2]);
+    assert!(block(&machine, &mut all, &[2]).is_err());
+    assert_eq!(all[1].handover(), Handover::ToIdentity);
+}
+
+#[test]
+fn what_a_late_call_may_have_moved_is_handed_over() {
+    let machine = Machine::with(&[Fate::LateDone, Fate::Refused, Fate::Refused]);
+    let mut all = requesters(&[1]);
+    assert!(put(&machine, &mut all, &[1], 7).is_err());
+    assert_eq!((all[0].place, all[0].doubt, machine.place(1)), (Place::Initial, Doubt::In(7), Some(7)));
+    assert_eq!(all[0].handover(), Handover::ToIdentity);
+    assert_eq!(survey::<Machine>(&all), Survey { held: 0, astray: 1 });
+    assert_eq!(put(&machine, &mut all, &[1], IDENTITY), Ok(()));
+    assert_eq!((machine.place(1), survey::<Machine>(&all)), (Some(IDENTITY), Survey::default()));
+}
+
+#[test]
 fn what_is_not_where_the_next_kernel_expects_it_is_counted() {
     let machine = Machine::default();
     let mut all = requesters(&[1, 2, 3, 4]);
@@ -320,6 +347,10 @@ fn what_is_not_where_the_next_kernel_expects_it_is_counted() {
     assert_eq!(survey::<Machine>(&all), Survey { held: 2, astray: 0 });
     assert_eq!(block(&machine, &mut all, &[1]), Ok(()));
     assert_eq!(survey::<Machine>(&all), Survey { held: 2, astray: 1 });
+    // What is gone is nowhere that the next kernel could mind.
+    machine.fates.borrow_mut().extend([Fate::Gone, Fate::Gone]);
+    assert!(put(&machine, &mut all, &[1], 6).is_err());
+    assert_eq!((all[0].place, survey::<Machine>(&all)), (Place::Gone, Survey { held: 2, astray: 0 }));
 }
 
 fn fate() -> impl Strategy<Value = Fate> {
