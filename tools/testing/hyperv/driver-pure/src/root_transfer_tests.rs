@@ -282,6 +282,16 @@ fn memory_is_given_until_it_is_of_no_use() {
 }
 
 #[test]
+fn memory_that_is_of_use_is_given_for_as_long_as_it_takes() {
+    const TABLES: u64 = 2 * FRUITLESS_DEPOSITS_MAX as u64;
+    let model = Model::new(0, 1);
+    let mut record = Record::default();
+    let outcome = record.map(&model, range(0, TABLES * LARGE_PAGES), 0, Unit::Small);
+    assert_eq!((outcome.pages, outcome.result), (TABLES * LARGE_PAGES, Ok(())));
+    assert_eq!(u64::from(model.deposits.get()), TABLES);
+}
+
+#[test]
 fn what_a_failed_call_did_is_known() {
     let model = Model::new(100, 0);
     let mut record = Record::default();
