@@ -46,3 +46,38 @@ impl Switch for HypervisorSwitch {
         read(calls::detach(id))
     }
 }
+
+#[allow(unsafe_code)]
+#[kernel::prelude::kunit_tests(hv_root_iommu_switch)]
+mod tests {
+    use super::*;
+    use kernel::hyperv::status::Status;
+
+    #[test]
+    fn answers_are_told_apart() {
+        let after = |status| {
+            let failure = HypercallError::Status(status);
+            (read(Err(failure)), failure)
+        };
+        assert!(read(Ok(())) == Answer::Done);
+        let (already, _) = after(Status::DEVICE_ALREADY_IN_DOMAIN);
+        assert!(already == Answer::Done);
+        let (gone, failure) = after(Status::INVALID_DEVICE_ID);
+        assert!(gone == Answer::Gone(failure));
+        for status in [
+            Status::OPERATION_FAILED,
+            Status::INSUFFICIENT_MEMORY,
+            Status::INVALID_PARAMETER,
+        ] {
+            let (refused, failure) = after(status);
+            assert!(refused == Answer::Refused(failure));
+        }
+        // The hypervisor may still do what it was asked for.
+        for status in [Status::TIME_OUT, Status::CALL_PENDING] {
+            let (late, failure) = after(status);
+            assert!(late == Answer::Unclear(failure));
+        }
+        let unavailable = HypercallError::Unavailable;
+        assert!(read(Err(unavailable)) == Answer::Refused(unavailable));
+    }
+}

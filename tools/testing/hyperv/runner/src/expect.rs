@@ -262,10 +262,11 @@ pub struct KunitSuite {
 }
 
 /// Suites that the kernel's own tests must contain. Fewer tests than here mean that some were lost.
-pub const KUNIT_SUITES: [KunitSuite; 13] = [
+pub const KUNIT_SUITES: [KunitSuite; 14] = [
     KunitSuite { name: "hv_pviommu", tests: 12 },
     KunitSuite { name: "hv_pviommu_domain_list", tests: 3 },
     KunitSuite { name: "hv_pviommu_readings", tests: 3 },
+    KunitSuite { name: "hv_root_iommu_switch", tests: 1 },
     KunitSuite { name: "hv_pci_dev_id", tests: 5 },
     KunitSuite { name: "virtio_iommu_rust", tests: 8 },
     KunitSuite { name: "rust_kernel_iommu", tests: 7 },
