@@ -83,6 +83,27 @@ mod tests {
         Ok(())
     }
 
+    #[cfg(CONFIG_HIBERNATION)]
+    #[test]
+    fn a_retired_domain_is_not_made_again() -> Result {
+        let ids = KBox::pin_init(DomainIds::new(Base::Low), GFP_KERNEL)?;
+        let list = KBox::pin_init(DomainList::new(), GFP_KERNEL)?;
+        let (retired, other) = (ids.take()?, ids.take()?);
+        Unlisted::new(0x1000, Levels::Four)?
+            .enter(&list, retired)
+            .retire();
+        let _kept = Unlisted::new(0x2000, Levels::Four)?.enter(&list, other);
+        let (mut count, mut root) = (0, 0);
+        list.at_rest()?.each(|id, table| {
+            if id == other {
+                root = table.root;
+            }
+            count += 1;
+        });
+        assert_eq!((count, root), (1, 0x2000));
+        Ok(())
+    }
+
     #[test]
     fn hypercalls_are_counted_and_retired_domains_stay() -> Result {
         let ids = KBox::pin_init(DomainIds::new(Base::Low), GFP_KERNEL)?;
