@@ -219,6 +219,18 @@ mod tests {
     }
 
     #[test]
+    fn memory_is_wanted_where_single_pages_help() {
+        let wants = |status| HypercallError::Status(status).wants_memory();
+        assert!(wants(Status::INSUFFICIENT_MEMORY));
+        assert!(wants(Status::INSUFFICIENT_ROOT_MEMORY));
+        assert!(!wants(Status::INSUFFICIENT_CONTIGUOUS_MEMORY));
+        assert!(!wants(Status::INSUFFICIENT_CONTIGUOUS_ROOT_MEMORY));
+        assert!(!wants(Status::NO_RESOURCES));
+        assert!(!HypercallError::Unavailable.wants_memory());
+        assert!(!HypercallError::NoProgress.wants_memory());
+    }
+
+    #[test]
     fn the_end_is_told_from_a_failure() {
         let failed = |status| rest_after(Err(HypercallError::Status(status)));
         assert!(rest_after(Ok(())) == Rest::More);

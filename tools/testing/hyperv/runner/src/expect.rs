@@ -273,7 +273,7 @@ pub const KUNIT_SUITES: [KunitSuite; 14] = [
     KunitSuite { name: "rust_kernel_ida", tests: 2 },
     KunitSuite { name: "rust_kernel_hyperv_per_cpu_counters", tests: 1 },
     KunitSuite { name: "rust_kernel_hyperv_list_call", tests: 4 },
-    KunitSuite { name: "rust_kernel_hyperv_memory", tests: 1 },
+    KunitSuite { name: "rust_kernel_hyperv_memory", tests: 2 },
     KunitSuite { name: "rust_kernel_hyperv_logical_device", tests: 1 },
     KunitSuite { name: "rust_kernel_hyperv_pci_device", tests: 3 },
     KunitSuite { name: "rust_kernel_hyperv_status", tests: 3 },
