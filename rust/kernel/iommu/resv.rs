@@ -102,3 +102,52 @@ fn add_described(head: *mut bindings::list_head, dev: &Device) {
         }
     }
 }
+
+#[macros::kunit_tests(rust_kernel_iommu_resv)]
+mod tests {
+    use super::*;
+    use crate::container_of;
+
+    #[test]
+    fn a_region_is_what_was_asked_for() -> Result {
+        let mut head = bindings::list_head::default();
+        let list = &raw mut head;
+        for (kind, expected) in [
+            (
+                ReservedKind::Direct,
+                bindings::iommu_resv_type_IOMMU_RESV_DIRECT,
+            ),
+            (
+                ReservedKind::DirectRelaxable,
+                bindings::iommu_resv_type_IOMMU_RESV_DIRECT_RELAXABLE,
+            ),
+            (
+                ReservedKind::Reserved,
+                bindings::iommu_resv_type_IOMMU_RESV_RESERVED,
+            ),
+            (ReservedKind::Msi, bindings::iommu_resv_type_IOMMU_RESV_MSI),
+            (
+                ReservedKind::SoftwareMsi,
+                bindings::iommu_resv_type_IOMMU_RESV_SW_MSI,
+            ),
+        ] {
+            // SAFETY: The list does not move, and nobody else accesses it. It is empty.
+            let mut regions = unsafe {
+                (*list).next = list;
+                (*list).prev = list;
+                ReservedRegions::from_raw(list)
+            };
+            regions.add(Iova::new(0x1_2345_6000), 0x7000, Prot::READ, kind)?;
+            // SAFETY: The list has one region, which `kzalloc` has made, and which nobody uses when
+            // the list is gone.
+            let region = unsafe {
+                let region = container_of!((*list).next, bindings::iommu_resv_region, list);
+                KBox::<bindings::iommu_resv_region>::from_raw(region)
+            };
+            assert_eq!((region.start, region.length), (0x1_2345_6000, 0x7000));
+            assert_eq!(region.prot, Prot::READ.as_raw());
+            assert_eq!(region.type_, expected);
+        }
+        Ok(())
+    }
+}

@@ -355,3 +355,93 @@ unsafe impl<T: PagingDomain> Container for SelfMapped<T> {
         unsafe { &(*domain.cast::<Self>()).data }
     }
 }
+
+#[macros::kunit_tests(rust_kernel_iommu_self_mapped)]
+mod tests {
+    use super::*;
+    use crate::{
+        iommu::{
+            driver::{
+                Driver,
+                Grouping, //
+            },
+            probed::{
+                AttachTarget,
+                Probed,
+                Probing, //
+            }, //
+        },
+        sync::Arc, //
+    };
+
+    struct TestDriver;
+
+    struct TestDomain;
+
+    #[vtable]
+    impl Driver for TestDriver {
+        type Instance = ();
+        type Endpoint = ();
+
+        const GROUPING: Grouping = Grouping::PerDevice;
+
+        fn probe_device(_instance: &(), _device: &Probing<'_>) -> Result<Arc<()>> {
+            Err(ENODEV)
+        }
+
+        fn alloc_domain(_device: &Probed<'_, Self>) -> Result<NewDomain<Self>> {
+            Err(ENODEV)
+        }
+    }
+
+    #[vtable]
+    impl Domain for TestDomain {
+        type Driver = TestDriver;
+
+        fn attach(&self, _target: &AttachTarget<'_, TestDriver>) -> Result {
+            Err(ENODEV)
+        }
+
+        fn flush_all(&self) {}
+    }
+
+    #[vtable]
+    impl PagingDomain for TestDomain {
+        fn map(&self, _mapping: &Mapping, _flags: Flags) -> Mapped {
+            Mapped {
+                bytes: 0,
+                result: Err(ENOMEM),
+            }
+        }
+
+        fn unmap(&self, _unmapping: &Unmapping<'_>, _gather: &mut Gather) -> usize {
+            0
+        }
+
+        fn iova_to_phys(&self, _iova: Iova) -> Option<PhysAddr> {
+            None
+        }
+    }
+
+    #[test]
+    fn the_core_is_told_what_is_configured() -> Result {
+        let config = Config {
+            aperture: Iova::new(0x1000)..=Iova::new(0x7fff_ffff),
+            page_sizes: 0x20_1000,
+        };
+        let new = SelfMapped::allocate(config.clone(), TestDomain)?;
+        // SAFETY: The domain is valid until it is dropped.
+        let (sizes, geometry) =
+            unsafe { ((*new.as_raw()).pgsize_bitmap, &(*new.as_raw()).geometry) };
+        assert_eq!(sizes, 0x20_1000);
+        assert_eq!(geometry.aperture_start, 0x1000);
+        assert_eq!(geometry.aperture_end, 0x7fff_ffff);
+        assert!(geometry.force_aperture);
+        let no_size = Config {
+            page_sizes: 0,
+            ..config
+        };
+        assert!(SelfMapped::allocate(no_size, TestDomain).err() == Some(EINVAL));
+        Ok(())
+    }
+}

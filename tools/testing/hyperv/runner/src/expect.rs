@@ -262,7 +262,7 @@ pub struct KunitSuite {
 }
 
 /// Suites that the kernel's own tests must contain. Fewer tests than here mean that some were lost.
-pub const KUNIT_SUITES: [KunitSuite; 14] = [
+pub const KUNIT_SUITES: [KunitSuite; 16] = [
     KunitSuite { name: "hv_pviommu", tests: 12 },
     KunitSuite { name: "hv_pviommu_domain_list", tests: 4 },
     KunitSuite { name: "hv_pviommu_readings", tests: 3 },
@@ -270,6 +270,8 @@ pub const KUNIT_SUITES: [KunitSuite; 14] = [
     KunitSuite { name: "hv_pci_dev_id", tests: 5 },
     KunitSuite { name: "virtio_iommu_rust", tests: 8 },
     KunitSuite { name: "rust_kernel_iommu", tests: 7 },
+    KunitSuite { name: "rust_kernel_iommu_resv", tests: 1 },
+    KunitSuite { name: "rust_kernel_iommu_self_mapped", tests: 1 },
     KunitSuite { name: "rust_kernel_ida", tests: 2 },
     KunitSuite { name: "rust_kernel_hyperv_per_cpu_counters", tests: 1 },
     KunitSuite { name: "rust_kernel_hyperv_list_call", tests: 4 },
