@@ -141,6 +141,14 @@ pub fn unclear_attach(count: usize) -> Expectation {
     }
 }
 
+/// The host refused to attach a device once, for no reason that says more.
+pub fn attach_refused() -> Expectation {
+    once(
+        "a refused attach is one error",
+        r": IOMMU: HVCALL_ATTACH_DEVICE_DOMAIN to domain \d+: 0x71 OPERATION_FAILED$".to_owned(),
+    )
+}
+
 /// The host took no 5-level table.
 pub fn five_levels_refused() -> Expectation {
     once("the fallback to 4 levels is logged once", r"^hv_pviommu: .*5-level.*4 levels".to_owned())

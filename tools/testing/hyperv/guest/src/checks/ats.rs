@@ -239,6 +239,23 @@ fn default_domain_changes(context: &mut Context<'_>) -> Result<Outcome> {
 
 const ATS_TYPES: Check = Check::new("ats-follows-default-domain", default_domain_changes);
 
+/// The hypervisor refuses the move to the identity domain: the device stays where it was, with ATS.
+fn identity_is_refused(context: &mut Context<'_>) -> Result<Outcome> {
+    let (function, minihv) = subject(context)?;
+    function.unbind()?;
+    minihv.inject(Injection::next(CallCode::ATTACH_DEVICE_DOMAIN))?;
+    let moved = write_sysfs(&function.file("iommu_group/type"), "identity");
+    minihv.clear_injections()?;
+    if moved.is_ok() {
+        bail!("the group is in identity, though the hypervisor has refused that");
+    }
+    expect(&function, minihv, DeviceTlb::Enabled, "in the domain that it could not leave")?;
+    function.bind("virtio-pci")?;
+    Ok(Outcome::Pass(String::new()))
+}
+
+const ATS_REFUSED: Check = Check::new("ats-stays-on-when-identity-is-refused", identity_is_refused);
+
 /// The host withdraws the device while it uses ATS, and offers it again.
 fn comes_back(context: &mut Context<'_>) -> Result<Outcome> {
     let (function, minihv) = subject(context)?;
@@ -305,6 +322,7 @@ static OURS: &[Scenario] = &[
             ATS_USER,
             ATS_TOLD,
             ATS_TYPES,
+            ATS_REFUSED,
             ATS_RETURN,
             VIRTIO,
             NO_FAULTS,

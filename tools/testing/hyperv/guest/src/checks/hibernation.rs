@@ -13,6 +13,7 @@ use super::noiommu::expect_translation;
 use super::nvme;
 use super::sleep::{expect_kept, transition, KEPT, STATE};
 use crate::check::{Check, Context, Scenario, SCENARIOS};
+use crate::checks::ats::ATS_ON;
 use crate::checks::counters::{NO_FAULTS, VIOLATIONS};
 use crate::checks::groups::{DEVICES, GROUPS};
 use crate::checks::identity::IDENTITY_EDU;
@@ -202,6 +203,16 @@ static OURS: &[Scenario] = &[
         name: "hibernation-core",
         summary: "hibernation without an image",
         checks: &[DEVICES, GROUPS, HIBERNATION_CORE, NVME_IOVA, NO_FAULTS, VFIO_STALE, VIOLATIONS],
+    },
+    Scenario {
+        name: "hibernation-identity",
+        summary: "hibernation without an image, of a guest whose devices are not translated",
+        checks: &[DEVICES, GROUPS, HIBERNATION_CORE, NO_FAULTS, VFIO_STALE, VIOLATIONS],
+    },
+    Scenario {
+        name: "hibernation-ats",
+        summary: "hibernation without an image, of a guest with a device that uses ATS",
+        checks: &[DEVICES, GROUPS, HIBERNATION_CORE, ATS_ON, VIRTIO, NO_FAULTS, VIOLATIONS],
     },
     Scenario {
         name: "hibernation-refused",

@@ -23,6 +23,11 @@ fn ats(name: &'static str, scenario: &'static str, words: &[&str]) -> Case {
         .expect(quiet())
 }
 
+/// Once the device goes away, and once it cannot be attached.
+fn refused(case: Case) -> Case {
+    case.expect(expect::taken_away(1)).expect(expect::attach_refused())
+}
+
 /// Locks of the kernel whose order is wrong, without the driver: a page fault in a program's view of a device waits for
 /// its reset (vfio-pci), which takes the group's lock (the IOMMU core); that is held while a new device's cache of
 /// addresses is registered for when processors go; and counters are read into a program's memory under a lock that a
@@ -41,8 +46,8 @@ fn core_order() -> Expectation {
 /// The cases.
 pub fn cases() -> Vec<Case> {
     vec![
-        ats("strict", "ats", &mode::STRICT).expect(expect::taken_away(1)),
-        ats("deferred", "ats", &mode::DEFERRED).expect(expect::taken_away(1)).thorough(),
+        refused(ats("strict", "ats", &mode::STRICT)),
+        refused(ats("deferred", "ats", &mode::DEFERRED)).thorough(),
         ats("identity", "ats-identity", &mode::IDENTITY),
         ats("not-offered", "ats-not-offered", &mode::STRICT).hypervisor("ats=off").thorough(),
         ats("failed-flush", "ats-failed-flush", &mode::STRICT)

@@ -182,6 +182,16 @@ fn sleep() -> Vec<Case> {
     vec![
         with(power("sleep-and-cpu-hotplug", "sleep"), &mode::STRICT).append(SHORT_PAUSES).cpus(4),
         sleeps(with(power("hibernation-core", "hibernation-core"), &mode::STRICT)).append(SHORT_PAUSES).memory("640M"),
+        sleeps(with(power("hibernation-identity", "hibernation-identity"), &mode::IDENTITY))
+            .append(SHORT_PAUSES)
+            .memory("640M")
+            .thorough(),
+        sleeps(with(power("hibernation-ats", "hibernation-ats"), &mode::STRICT))
+            .devices(&["nvme", "edu", "virtio-blk,ats=on"])
+            .hypervisor("ats=on")
+            .append(SHORT_PAUSES)
+            .memory("640M")
+            .thorough(),
         sleeps(with(power("hibernation-refused", "hibernation-refused"), &mode::STRICT))
             .append(SHORT_PAUSES)
             .expect(not_hibernated("HVCALL_DETACH_DEVICE_DOMAIN of 0x[0-9a-f]+"))
