@@ -35,7 +35,7 @@ fn line_of(domain: DomainId) -> Result<Option<DomainLine>> {
 fn failed_unmap(context: &mut Context<'_>, done: u16) -> Result<Outcome> {
     let minihv = context.minihv()?;
     // Side by side: one call unmaps them. What VFIO could not unmap stays pinned: each check takes a page of its own.
-    write_sysfs(Path::new("/sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages"), "2")?;
+    write_sysfs(Path::new("/sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages"), "3")?;
     let mut witness = Witness::with_buffer(context, BackEnd::Type1, DmaBuffer::huge(HugePage::TwoMiB)?)?;
     let id = witness.function.logical_id().context("edu has no id")?;
     witness.session.map(at(0), &witness.buffer, 0, PAGES)?;

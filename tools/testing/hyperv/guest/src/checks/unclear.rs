@@ -26,7 +26,7 @@ fn unclear_attach(context: &mut Context<'_>) -> Result<Outcome> {
             bail!("{back_end:?}: an attach that may still be carried out is a success");
         }
         minihv.clear_injections()?;
-        let mut witness = Witness::open_by(context, back_end, 1)?;
+        let witness = Witness::open_by(context, back_end, 1)?;
         witness.session.map(at(1), &witness.buffer, 0, 1)?;
         witness.round_trip(at(1), 0, FROM_DEVICE, "the page of the next program")?;
     }
