@@ -10,6 +10,7 @@
 //! - [`fixed`]: the identity and the blocking domain;
 //! - [`mapped`], [`table`]: the domains of one and of the other IOMMU;
 //! - [`counters`]: what the core has asked for;
+//! - [`iommus`]: makes the IOMMUs;
 //! - [`devices`]: makes devices behind the IOMMUs, by a file in debugfs.
 //!
 //! In `/sys/kernel/debug/rust_iommu_mock`:
@@ -17,25 +18,25 @@
 //! - `devices` shows how many devices are behind each IOMMU. Writing a number creates or removes
 //!   devices, until there are so many. The module cannot be unloaded while there is a device.
 //! - `mapped` and `table` show what the core has asked of each IOMMU.
+//! - `iommus` shows how many IOMMUs there are. Writing to it withdraws them, as if they were
+//!   unplugged. If there is a device behind one of them, it stays known to the kernel, and the module
+//!   stays for ever.
 
 mod counters;
 mod devices;
 mod driver;
 mod fixed;
+mod iommus;
 mod mapped;
 mod table;
 
 use crate::{
-    counters::{
-        Counters,
-        Shown, //
-    },
+    counters::Shown,
     devices::Devices,
-    driver::{
-        Instance,
-        Kind,
-        Mock,
-        OPS, //
+    driver::Kind,
+    iommus::{
+        Iommu,
+        Iommus, //
     },
 };
 use kernel::{
@@ -43,17 +44,7 @@ use kernel::{
         Dir,
         File, //
     },
-    iommu::device::{
-        Registration,
-        Settings, //
-    },
-    platform::owned::{
-        Id,
-        OwnedDevice, //
-    },
     prelude::*,
-    str::CString,
-    sync::Arc,
     InPlaceModule, //
 };
 
@@ -64,40 +55,6 @@ module! {
     description: "Mock IOMMU driver in Rust",
     license: "GPL",
     imports_ns: ["GENERIC_PT_IOMMU"],
-}
-
-/// The name of the platform devices that are the IOMMUs.
-const NAME: &CStr = c"iommu-mock";
-
-/// One IOMMU. The fields are dropped in this order.
-struct Iommu {
-    _registration: Registration<Mock>,
-    parent: Arc<OwnedDevice>,
-    counters: Arc<Counters>,
-}
-
-impl Iommu {
-    fn new(kind: Kind) -> Result<Iommu> {
-        let number = kind as u32;
-        let parent = OwnedDevice::new(NAME, Id::Number(number), &[], |_| Ok(()))?;
-        let parent = Arc::new(parent, GFP_KERNEL)?;
-        let counters = Arc::new(Counters::new(), GFP_KERNEL)?;
-        let settings = Settings {
-            name: &CString::try_from_fmt(fmt!("mock{number}"))?,
-            parent: Some(parent.dev()),
-            attributes: None,
-            max_pasids: 16,
-        };
-        let instance = Instance {
-            kind,
-            counters: counters.clone(),
-        };
-        Ok(Iommu {
-            _registration: Registration::new(&OPS, settings, instance)?,
-            parent,
-            counters,
-        })
-    }
 }
 
 /// The module. The fields are dropped in this order: first the files, then the devices, then the
@@ -111,15 +68,16 @@ struct Module {
     mapped: File<Shown>,
     #[pin]
     table: File<Shown>,
-    iommus: [Iommu; 2],
+    #[pin]
+    iommus: File<Iommus>,
 }
 
 impl InPlaceModule for Module {
     fn init(_module: &'static ThisModule) -> impl PinInit<Self, Error> {
         let make = || -> Result<_> {
             let iommus = [Iommu::new(Kind::Mapped)?, Iommu::new(Kind::Table)?];
-            let parents = iommus.each_ref().map(|iommu| iommu.parent.clone());
-            let counters = iommus.each_ref().map(|iommu| iommu.counters.clone());
+            let parents = iommus.each_ref().map(Iommu::parent);
+            let counters = iommus.each_ref().map(Iommu::counters);
             Ok((iommus, parents, counters))
         };
         pin_init::pin_init_scope(move || {
@@ -129,7 +87,7 @@ impl InPlaceModule for Module {
                 devices <- root.read_write_file(c"devices", Devices::new(parents)),
                 mapped <- root.read_only_file(c"mapped", Shown(mapped)),
                 table <- root.read_only_file(c"table", Shown(table)),
-                iommus,
+                iommus <- root.read_write_file(c"iommus", Iommus::new(iommus)),
                 _root: root,
             }? Error))
         })

@@ -120,10 +120,27 @@ fn rounds(context: &mut Context<'_>) -> Result<Outcome> {
 
 const MOCK_ROUNDS: Check = Check::new("mock-driver-comes-and-goes", rounds);
 
+/// The IOMMUs are withdrawn while a device is behind each. The core still knows them when the devices are gone, and would
+/// call them for the next device: so the module stays.
+fn withdrawn(_: &mut Context<'_>) -> Result<Outcome> {
+    modules::modprobe(MODULE)?;
+    make_devices(1)?;
+    fs::write(Path::new(DEBUGFS).join("iommus"), "withdrawn").context("withdrawing the IOMMUs")?;
+    make_devices(0)?;
+    expect("devices", "0")?;
+    ensure!(modules::rmmod(MODULE).is_err(), "the module was unloaded, and the core still calls it");
+    make_devices(1)?;
+    expect("devices", "1")?;
+    make_devices(0)?;
+    Ok(Outcome::Pass("2 IOMMUs stay".to_owned()))
+}
+
+const MOCK_WITHDRAWN: Check = Check::new("mock-driver-stays-with-its-iommus", withdrawn);
+
 /// The scenarios.
 #[distributed_slice(SCENARIOS)]
 static OURS: &[Scenario] = &[Scenario {
     name: "mock",
     summary: "the mock IOMMU driver of the kernel's Rust samples",
-    checks: &[MOCK_DEVICES, MOCK_TESTS, MOCK_HELD, MOCK_ROUNDS, KMEMLEAK, VIOLATIONS],
+    checks: &[MOCK_DEVICES, MOCK_TESTS, MOCK_HELD, MOCK_ROUNDS, MOCK_WITHDRAWN, KMEMLEAK, VIOLATIONS],
 }];

@@ -3,7 +3,7 @@
 
 use super::common::with;
 use crate::case::Case;
-use crate::expect::{self, KunitSuite};
+use crate::expect::{self, Expectation, KunitSuite, Times};
 use crate::mode;
 
 /// The tests that the module of tests has.
@@ -23,6 +23,11 @@ fn module(name: &'static str, rounds: u32) -> Case {
         .append("kunit.filter_glob=rust_iommu_mock")
         .append("kmemleak=on")
         .kunit_suites(&[SUITE])
+        .expect(Expectation {
+            meaning: "each IOMMU that cannot be taken back says so".to_owned(),
+            pattern: "^rust_kernel: IOMMU: devices are behind it; it stays registered$".to_owned(),
+            times: Times::Exactly(2),
+        })
 }
 
 /// A device's driver that uses the DMA API.
