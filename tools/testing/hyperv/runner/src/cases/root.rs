@@ -212,6 +212,10 @@ pub fn cases() -> Vec<Case> {
         managed("strict", "root-dma", &mode::STRICT),
         batches(),
         managed("deferred", "root-dma", &mode::DEFERRED).thorough(),
+        // Disks unmap in interrupts, where nothing sleeps for memory.
+        managed("unmap-wants-memory", "root-dma", &mode::STRICT)
+            .hypervisor("partition=root inject=b4:b:100:2 inject=b4:b:200:2 inject=b4:b:300:2")
+            .thorough(),
         managed("identity", "root-identity", &mode::IDENTITY).thorough(),
         managed("passthrough", "root-passthrough", &mode::STRICT).devices(&["edu", "edu", "nvme"]).thorough(),
         managed("devices", "root-devices", &mode::STRICT).devices(&["edu+edu"]).thorough(),
