@@ -170,7 +170,9 @@ const __LOG_PREFIX: &[u8] = driver::NAME.to_bytes_with_nul();
 //   has the assumption that a list flush drops entries that point at tables, too.
 // - No domain maps by itself.
 // - `Devices::release` takes the device out of the list, through which alone a failed flush finds
-//   it. `Endpoint::release` leaves nothing for the work item to do, and drops the device's ATS.
+//   it. `Endpoint::release` leaves nothing for the work item to do to the device, and drops the
+//   device's ATS.
+// - There is no module: the driver is built in.
 unsafe impl kernel::iommu::driver::SoundDriver for driver::PvIommu {}
 
 /// Looks for the IOMMU and, when the host has one, takes it into service.

@@ -306,6 +306,8 @@ pub trait Driver: Sized + 'static {
 ///   range held before. This includes entries that point at tables.
 /// - A domain that maps by itself lets a device reach what is mapped, and nothing else. What was
 ///   unmapped is out of reach when the flush of its gather, or of the whole domain, returns.
-/// - When `release_device` returns, or `probe_device` fails, the driver no longer uses the PCI
-///   function that it has from [`Probing`].
+/// - If the `init` of the driver's module fails, no device is behind an IOMMU that `init` has
+///   registered.
+/// - When `release_device` returns, or `probe_device` fails, the driver no longer reaches the
+///   registers or the bus of the PCI function that it has from [`Probing`].
 pub unsafe trait SoundDriver: Driver {}

@@ -140,7 +140,8 @@ impl<D: Driver> Ops<D> {
 
     /// Adds a blocking domain, but the core does not put a device there before it is released. This
     /// is for an IOMMU that may know several devices by one id: only [`Driver::release_device`]
-    /// knows whether other devices still need that id.
+    /// knows whether other devices still need that id. The core also leaves it to that callback to
+    /// spare devices for which firmware demands mappings, and which must not be blocked.
     pub const fn with_blocking_unless_released<S>(
         mut self,
         domain: &'static StaticDomain<S>,

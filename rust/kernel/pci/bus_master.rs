@@ -45,11 +45,11 @@ pub fn is_on(dev: &impl Present) -> bool {
 
 /// Keeps a function from mastering the bus. The function's driver can allow it again at any time.
 ///
-/// The note of this is a bit of `struct pci_dev`, which shares its word with other bits. The kernel
-/// has no lock for that word: the PCI core and drivers write to it while they probe, reset and
-/// remove the device. So a caller that is none of them holds the device's lock. A driver that writes
-/// such a bit without the lock, as in work that resets the device, can still lose this note or its
-/// own.
+/// The note of this is a bit of `struct pci_dev`, which shares its word with other bits. The PCI core
+/// and drivers write to that word while they probe, reset and remove the device, mostly with the
+/// device's lock held. A caller that holds that lock is safe from these. Against a driver that
+/// writes without the lock, as in work that resets the device, nobody is safe: one of the two bits
+/// may be lost. So may it be for a caller that only has the translation serialised.
 ///
 /// Context: process, does not sleep. The changes of the device's translation must be serialised, or
 /// the device's lock be held.

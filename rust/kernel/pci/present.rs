@@ -14,11 +14,12 @@ use crate::{
 };
 use core::ops::Deref;
 
-/// A function that is on its bus, for as long as this is borrowed.
+/// A function whose registers and bus may be used, for as long as this is borrowed.
 ///
 /// # Safety
 ///
-/// As long as a value is borrowed, the function that [`Self::function`] returns must be on its bus.
+/// Whoever reaches the function's registers or its bus by a value must do so while the function is
+/// on its bus.
 pub unsafe trait Present {
     /// The function.
     fn function(&self) -> &Device;
@@ -38,7 +39,7 @@ unsafe impl Present for Device<Bound> {
 ///
 /// # Invariants
 ///
-/// Nobody borrows this when the function is not on its bus.
+/// Nobody reaches the function's registers or its bus by this when the function is not on its bus.
 ///
 /// # Examples
 ///
@@ -65,7 +66,8 @@ pub struct PresentDevice(ARef<Device>);
 impl PresentDevice {
     /// # Safety
     ///
-    /// Whoever gets the result must not use it when the function is not on its bus.
+    /// Whoever gets the result must not reach the function's registers or its bus by it when the
+    /// function is not on its bus.
     pub(crate) unsafe fn new(function: &Device) -> PresentDevice {
         // INVARIANT: The caller promises this.
         PresentDevice(function.into())

@@ -241,7 +241,7 @@ impl Endpoint {
             return Err(ENODEV);
         }
         let was_gone = self.is_gone();
-        let blocking = domains.want_blocking();
+        let blocking = domains.blocking();
         let closed_by = [domains.closed(), stale.unwrap_or(domains.closed())];
         match protocol::attach(self, id, requests, &closed_by, blocking) {
             Attached::Yes(Ok(())) => Ok(()),

@@ -95,6 +95,7 @@ const __LOG_PREFIX: &[u8] = driver::NAME.to_bytes_with_nul();
 //   other in. If the hypervisor refuses to block a device, too, nothing else can be done. There is
 //   an emergency message then, and each further unmap that fails tries again.
 // - Only the core's callbacks about a device use its endpoint.
+// - There is no module: the driver is built in.
 unsafe impl kernel::iommu::driver::SoundDriver for driver::RootIommu {}
 
 /// Looks for the IOMMU and, when the partition has one, takes it into service.

@@ -115,8 +115,7 @@ pub trait Domain: Sized + Send + Sync + 'static {
 /// # Safety
 ///
 /// [`Self::data`] must return the driver's part for every domain whose ops are those in
-/// [`Self::OPS`]. They must be those of
-/// [`ops_of`] this container.
+/// [`Self::OPS`]. These must be made by `ops_of` for this very container.
 pub unsafe trait Container: Sized + 'static {
     /// The driver's part.
     type Data: Domain;
