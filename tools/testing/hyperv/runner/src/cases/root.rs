@@ -156,6 +156,19 @@ fn stale() -> Case {
         .expect(says("a device is left in its domain", "1 devices could not be blocked", 1))
 }
 
+/// A device that is neither blocked nor detached when a program takes it out of its address space. iommufd warns.
+fn unblocked() -> Case {
+    managed("unblocked", "root-unblocked", &mode::STRICT)
+        .devices(&["edu"])
+        .known_warning("drivers/iommu/iommu.c", "iommu_detach_group_handle", "iommufd_device_detach")
+        .expect(Expectation {
+            meaning: "a device that is not blocked is kept off the bus".to_owned(),
+            pattern: r" IOMMU: HVCALL_ATTACH_DEVICE_DOMAIN to \w+: 0x71 .*; not blocked, bus mastering is off$"
+                .to_owned(),
+            times: Times::Once,
+        })
+}
+
 /// A crash with devices in paging domains, under I/O. The kernel after it has one processor, the one that crashed, and
 /// finds the domains of the crashed one at the hypervisor.
 fn crash() -> Case {
@@ -212,6 +225,7 @@ pub fn cases() -> Vec<Case> {
         managed("strict", "root-dma", &mode::STRICT),
         batches(),
         managed("deferred", "root-dma", &mode::DEFERRED).thorough(),
+        unblocked().thorough(),
         // Disks unmap in interrupts, where nothing sleeps for memory.
         managed("unmap-wants-memory", "root-dma", &mode::STRICT)
             .hypervisor("partition=root inject=b4:b:100:2 inject=b4:b:200:2 inject=b4:b:300:2")
