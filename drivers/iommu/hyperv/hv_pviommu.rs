@@ -154,8 +154,9 @@ const __LOG_PREFIX: &[u8] = driver::NAME.to_bytes_with_nul();
 //   domain, or was in it already; two calls say that the device is gone (`call_attach`); or the
 //   device stays blocked (`Endpoint::attach`). The hypervisor takes the device out of its former
 //   domain in the call that attaches it. When that call fails, the hypervisor leaves the device
-//   where it was; if it may carry the call out later, the driver blocks the device
-//   (`protocol::attach`). `Devices::release` blocks a device before it returns.
+//   where it was; if it may carry the call out later, the driver puts the device back
+//   (`call_attach`) or blocks it (`protocol::attach`). `Devices::release` blocks a device before it
+//   returns.
 // - There are no PASIDs: the driver offers none.
 // - The blocking domain lets no DMA through, nor does the hypervisor for a device that is detached
 //   (`block`).

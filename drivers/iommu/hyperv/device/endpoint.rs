@@ -226,8 +226,8 @@ impl Endpoint {
     ///
     /// # Errors
     ///
-    /// [`ENODEV`], [`ENOMEM`]. The device then is where it was. If it is not clear where it is, it
-    /// is blocked.
+    /// [`ENODEV`], [`ENOMEM`]. The device then is where it was. If it may be elsewhere, and cannot be
+    /// put back, it is blocked.
     #[inline(never)]
     pub(crate) fn attach(
         &self,
@@ -282,6 +282,19 @@ impl Endpoint {
                 let end = report(self.dev(), blocked).map_or("", |()| "; DMA is blocked");
                 Err(self.report_failure(id, failure, end))
             }
+        }
+    }
+
+    /// Attaches the device once more to the domain that it is in, because a call that should have put
+    /// it elsewhere did not say what it did. Returns whether the device is there.
+    #[cold]
+    fn is_put_back(&self, state: &State) -> bool {
+        let Place::In(domain) = state.place else {
+            return false;
+        };
+        match calls::attach(domain, self.id) {
+            Ok(()) => true,
+            Err(failure) => readings::is_attached_already(failure),
         }
     }
 
@@ -390,7 +403,9 @@ impl protocol::Device for Endpoint {
                 return Answer::Gone(Blocked::Gone);
             }
             // It may be carried out later.
-            Err(failure) if !readings::has_no_effect(failure) => return Answer::Unclear(failure),
+            Err(failure) if !readings::has_no_effect(failure) && !self.is_put_back(state) => {
+                return Answer::Unclear(failure);
+            }
             Err(failure) => {
                 if had_ats {
                     // ATS was on before, so this cannot fail.

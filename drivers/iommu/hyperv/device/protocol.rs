@@ -44,7 +44,7 @@ pub(crate) enum Answer<B, T, E> {
     Gone(B),
     /// The device is where it was.
     Failed(E),
-    /// The device is where it was, or is in the domain, or will be.
+    /// The device is where it was, or is in the domain, or will be. It could not be put back.
     Unclear(E),
 }
 
