@@ -74,6 +74,8 @@ pub fn cases() -> Vec<Case> {
         turmoil("four-processors", 4, &mode::STRICT),
         turmoil("four-processors-long", 30, &mode::STRICT).thorough(),
         turmoil("four-processors-deferred", 10, &mode::DEFERRED).thorough(),
+        // Some 1600 flushes: one of them that is left out is noticed.
+        turmoil("four-processors-deferred-long", 40, &mode::DEFERRED).thorough(),
         // Otherwise the processors take turns in one thread. The emulator breaks such a boot now and then: it is
         // repeated, and that is shown.
         turmoil("four-processors-parallel", 10, &mode::STRICT).threads(Threads::Multi).thorough(),
