@@ -1,147 +1,314 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! Puts devices into domains.
+//!
+//! Endpoints are moved one by one, each out of the place where the record has it. Where the core
+//! has the device that is moved does not matter, because a shared endpoint may have moved with
+//! another device.
+//!
+//! The IOMMU can fail to move an endpoint, and then fail to block it, too. Nobody knows then where
+//! it is. The domains with mappings where it may be take no new mappings. They keep their numbers
+//! until the IOMMU has moved or blocked the endpoint.
+//!
+//! The record is locked before the state of a domain, and the state of one domain at most is locked
+//! at a time. The queue of requests is locked last.
 
 use super::{
-    domain::Whereabouts,
-    endpoint::{
-        Endpoint,
-        Place, //
+    domain::{
+        Shared,
+        Whereabouts, //
+    },
+    endpoint::Endpoint,
+    homes::{
+        Admission,
+        Homes, //
     },
     ids::EndpointIds,
-    iommu::{
-        Iommu,
-        Moving, //
-    },
+    iommu::Iommu,
     protocol::{
-        DomainId,
         EndpointId,
         Translation, //
     }, //
 };
-use kernel::prelude::*;
+use kernel::{
+    new_mutex,
+    prelude::*,
+    sync::{
+        Arc,
+        Mutex, //
+    }, //
+};
 
-/// What the ATTACH requests for a device say.
-struct Goal {
-    number: DomainId,
-    translation: Translation,
-    /// The endpoints for which none is sent, because they are there already. A device might take it
-    /// as a detach and an attach, and forget the domain between the two.
-    present: KVec<EndpointId>,
+/// A place where an endpoint can be.
+#[derive(Clone, Default)]
+pub(crate) enum Place {
+    /// No domain. The machine's policy says what the endpoint may do.
+    #[default]
+    Nowhere,
+    /// The blocking domain.
+    Blocking,
+    /// The identity domain.
+    Identity,
+    /// A domain with mappings.
+    Mapped(Arc<Shared>),
 }
 
-/// Puts a device into a domain, in place of the one it is in.
-///
-/// Context: may sleep.
-///
-/// # Errors
-///
-/// [`ENODEV`]: the IOMMU has no such domain. [`EIO`]: the domain cannot be used any more.
-/// [`ENOMEM`], or the IOMMU's error. The device then is in its former domain. If the IOMMU does not
-/// take it back there, it is blocked, and there is a message.
-pub(super) fn put(iommu: &Iommu, endpoint: &Endpoint, to: Place) -> Result {
-    // A device with unknown reserved IOVAs is blocked, whatever the core asks for. Refusing it
-    // instead would make the registration fail, and no device would be translated.
-    let to = if endpoint.is_admitted() {
-        to
-    } else {
-        Place::Blocking
-    };
-    let moving = iommu.start_moving();
-    let mut place = endpoint.place().lock();
-    let ids = endpoint.ids();
-    let to_goal = goal(iommu, &moving, ids, &to)?;
-    if place.is_same_domain(&to) {
-        return Ok(());
-    }
-    let back = match to {
-        // If a device cannot be blocked, it is not put anywhere else.
-        Place::Blocking => Place::Nowhere,
-        _ => place.clone(),
-    };
-    let put = change(iommu, &moving, &mut place, ids, to, to_goal);
-    if put.is_err() {
-        let tried = goal(iommu, &moving, ids, &back)
-            .and_then(|back_goal| change(iommu, &moving, &mut place, ids, back, back_goal));
-        if tried.is_err() {
-            let first = ids.first().0;
-            dev_err!(
-                iommu.dev(),
-                "endpoint {first:#x} cannot be attached to anything\n"
-            );
+impl PartialEq for Place {
+    fn eq(&self, other: &Place) -> bool {
+        match (self, other) {
+            (Place::Nowhere, Place::Nowhere)
+            | (Place::Blocking, Place::Blocking)
+            | (Place::Identity, Place::Identity) => true,
+            (Place::Mapped(own), Place::Mapped(other)) => Arc::ptr_eq(own, other),
+            _ => false,
         }
     }
-    put
 }
 
-/// Blocks a device that goes away. An endpoint that another device has, too, stays in its domain,
-/// because it carries the DMA of that device. If the IOMMU does not block the device, there is a
-/// message.
-///
-/// Context: may sleep.
-pub(super) fn release(iommu: &Iommu, endpoint: &Endpoint) {
-    let mut moving = iommu.start_moving();
-    let mut place = endpoint.place().lock();
-    let ids = endpoint.ids();
-    moving.note_released(ids);
-    let is_leaving = |id: EndpointId| ids.contains(id) && !moving.is_used(id);
-    let block = || match iommu.block(ids.iter().filter(|id| is_leaving(*id))) {
-        Ok(()) => Whereabouts::Arrived,
-        Err(error) => Whereabouts::Unknown(error),
-    };
-    match &*place {
-        Place::Mapped(domain) => domain.leave(&moving, is_leaving, block),
-        _ => block(),
-    };
-    *place = Place::Blocking;
-}
-
-/// What the ATTACH requests must say to put a device into a domain. Makes room for it there.
-fn goal(iommu: &Iommu, moving: &Moving<'_>, ids: &EndpointIds, place: &Place) -> Result<Goal> {
-    let mut present = KVec::new();
-    let (number, translation) = match place {
-        Place::Nowhere => return Err(EINVAL),
-        Place::Blocking => (iommu.blocking(), Translation::Mapped),
-        Place::Identity => (iommu.identity().ok_or(ENODEV)?, Translation::Bypass),
-        Place::Mapped(domain) => {
-            present = domain.make_room(moving, ids)?;
-            (domain.number(), Translation::Mapped)
+impl Place {
+    /// The domain, if it is one with mappings.
+    fn domain(&self) -> Option<&Arc<Shared>> {
+        match self {
+            Place::Mapped(domain) => Some(domain),
+            _ => None,
         }
-    };
-    Ok(Goal {
-        number,
-        translation,
-        present,
-    })
+    }
 }
 
-/// Lets the IOMMU move a device.
-///
-/// # Errors
-///
-/// The device is blocked then, or a message says that it is not.
-fn change(
-    iommu: &Iommu,
-    moving: &Moving<'_>,
-    place: &mut Place,
-    ids: &EndpointIds,
-    to: Place,
-    goal: Goal,
-) -> Result {
-    let attach = || {
-        let absent = ids.iter().filter(|id| !goal.present.contains(id));
-        let result = iommu.requests.attach(absent, goal.number, goal.translation);
-        Whereabouts::after(result, iommu, ids)
-    };
-    let whereabouts = match &*place {
-        Place::Mapped(domain) => domain.leave(moving, |id| ids.contains(id), attach),
-        _ => attach(),
-    };
-    let entered = match (&to, whereabouts) {
-        (Place::Mapped(domain), _) => domain.enter(moving, ids, whereabouts),
-        (_, Whereabouts::Arrived) => Ok(()),
-        (_, Whereabouts::Blocked(error) | Whereabouts::Unknown(error)) => Err(error),
-    };
-    *place = if entered.is_ok() { to } else { Place::Blocking };
-    entered
+/// An IOMMU, and where its endpoints are.
+#[pin_data]
+pub(crate) struct Attachments {
+    iommu: Arc<Iommu>,
+    /// Locked while an endpoint is moved, so that endpoints enter and leave domains one after the
+    /// other. While an endpoint may be in a domain, the record keeps the domain, and so its number.
+    #[pin]
+    homes: Mutex<Homes<Place>>,
+}
+
+impl Attachments {
+    /// An IOMMU without devices.
+    ///
+    /// Context: may sleep.
+    ///
+    /// # Errors
+    ///
+    /// [`ENOMEM`].
+    pub(crate) fn new(iommu: Arc<Iommu>) -> Result<Arc<Attachments>> {
+        Arc::pin_init(
+            pin_init!(Attachments {
+                iommu,
+                homes <- new_mutex!(Homes::new()),
+            }),
+            GFP_KERNEL,
+        )
+    }
+
+    pub(crate) fn iommu(&self) -> &Arc<Iommu> {
+        &self.iommu
+    }
+
+    /// Notes that a device is behind the IOMMU, until [`Self::release`].
+    ///
+    /// Context: may sleep.
+    ///
+    /// # Errors
+    ///
+    /// [`ENOMEM`]. The device is not noted then.
+    pub(crate) fn note_probed(&self, endpoint: &Endpoint) -> Result {
+        self.homes.lock().add(endpoint.ids(), endpoint.admission())
+    }
+
+    /// Puts a device into a domain, in place of the one it is in. Endpoints that are there already,
+    /// because another device has them, too, are left alone.
+    ///
+    /// Context: may sleep.
+    ///
+    /// # Errors
+    ///
+    /// [`ENODEV`]: the IOMMU has no such domain. [`EIO`]: the domain cannot be used now.
+    /// [`ENOMEM`], or the IOMMU's error. Each endpoint then is where it was. If nobody knew where,
+    /// it is blocked. If the IOMMU does not take it back, it is blocked, and there is a message.
+    pub(super) fn put(&self, endpoint: &Endpoint, to: Place) -> Result {
+        let homes = &mut *self.homes.lock();
+        let ids = endpoint.ids();
+        match (endpoint.admission(), &to) {
+            (Admission::Admitted, Place::Blocking) => self.block(homes, ids, |_, _| true),
+            (Admission::Admitted, _) => self.shift(homes, ids, &to),
+            // A device with unknown reserved IOVAs is blocked, whatever the core asks for. Refusing
+            // it instead would make the registration fail, and no device would be translated.
+            (Admission::BlockedOnly, _) => self.block_unshared(homes, ids),
+        }
+    }
+
+    /// Blocks a device that goes away. An endpoint that another device has, too, stays in its
+    /// domain, because it carries the DMA of that device. If the IOMMU does not block the device,
+    /// there is a message.
+    ///
+    /// Context: may sleep.
+    pub(super) fn release(&self, endpoint: &Endpoint) {
+        let homes = &mut *self.homes.lock();
+        // The caller cannot handle an error. An endpoint that is not blocked stays in the record,
+        // and so does the domain that it may be in.
+        let _ = self.block_unshared(homes, endpoint.ids());
+        homes.remove(endpoint.ids());
+        homes.forget_unused();
+    }
+
+    /// Blocks the endpoints that no device has taken out of a domain. This happens when a device is
+    /// released while another one with the same endpoint was not put into the domain yet. While the
+    /// IOMMU does not block them, no other domain gets the number.
+    ///
+    /// Called before the domain is freed.
+    ///
+    /// Context: may sleep.
+    pub(super) fn evict(&self, domain: &Arc<Shared>) {
+        let homes = &mut *self.homes.lock();
+        let place = Place::Mapped(domain.clone());
+        let mut position = 0;
+        while let Some(id) = homes.endpoint(position) {
+            if homes.may_be_at(id, &place) {
+                let _ = self.move_one(homes, id, &Place::Blocking);
+            }
+            position = position.wrapping_add(1);
+        }
+        homes.forget_unused();
+    }
+
+    /// Blocks the endpoints of a device, except those that another admitted device has.
+    fn block_unshared(&self, homes: &mut Homes<Place>, ids: &Arc<EndpointIds>) -> Result {
+        self.block(homes, ids, |homes, id| !homes.has_other_user(id, ids))
+    }
+
+    /// Blocks some of a device's endpoints. Tries each of them, even if the IOMMU does not block
+    /// another one.
+    fn block(
+        &self,
+        homes: &mut Homes<Place>,
+        ids: &EndpointIds,
+        is_meant: impl Fn(&Homes<Place>, EndpointId) -> bool,
+    ) -> Result {
+        let mut result = Ok(());
+        for id in ids.iter() {
+            if is_meant(homes, id) {
+                result = result.and(self.move_one(homes, id, &Place::Blocking));
+            }
+        }
+        result
+    }
+
+    /// Moves the endpoints of a device. If the IOMMU refuses one, takes back those that it has
+    /// moved.
+    fn shift(&self, homes: &mut Homes<Place>, ids: &EndpointIds, to: &Place) -> Result {
+        let mut moved = KVec::with_capacity(ids.iter().count(), GFP_KERNEL)?;
+        // The target may be unusable because of these very endpoints.
+        for id in ids.iter() {
+            self.make_known(homes, id)?;
+        }
+        if let Place::Mapped(domain) = to {
+            domain.make_room()?;
+        }
+        for id in ids.iter() {
+            // No ATTACH is sent for an endpoint that is there already. The IOMMU might take it as a
+            // detach and an attach, and forget the domain between the two.
+            if homes.is_at(id, to) {
+                continue;
+            }
+            let former = homes.known(id).ok_or(EIO)?;
+            // The vector has room for all of the device's endpoints.
+            let _ = moved.push_within_capacity((id, former));
+            if let Err(error) = self.move_one(homes, id, to) {
+                self.take_back(homes, &moved);
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+
+    /// Puts endpoints back to where they were. Blocks those that the IOMMU does not take back.
+    fn take_back(&self, homes: &mut Homes<Place>, moved: &[(EndpointId, Place)]) {
+        for (id, former) in moved {
+            if self.move_one(homes, *id, former).is_err() {
+                // A second failure has its own message, and is in the record.
+                let _ = self.move_one(homes, *id, &Place::Blocking);
+                dev_err!(
+                    self.iommu.dev(),
+                    "endpoint {:#x} cannot be attached to anything\n",
+                    id.0
+                );
+            }
+        }
+    }
+
+    /// Blocks an endpoint if nobody knows where it is.
+    fn make_known(&self, homes: &mut Homes<Place>, id: EndpointId) -> Result {
+        match homes.known(id) {
+            Some(_) => Ok(()),
+            None => self.attach(homes, id, &Place::Blocking),
+        }
+    }
+
+    /// Moves an endpoint, and notes where it is then.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Self::put`], but the endpoint may be blocked then, or its home unknown.
+    fn move_one(&self, homes: &mut Homes<Place>, id: EndpointId, to: &Place) -> Result {
+        self.make_known(homes, id)?;
+        self.attach(homes, id, to)
+    }
+
+    /// As [`Self::move_one`], for an endpoint with a known home, or one that is to be blocked.
+    fn attach(&self, homes: &mut Homes<Place>, id: EndpointId, to: &Place) -> Result {
+        let iommu = &*self.iommu;
+        let target = match to {
+            Place::Nowhere => return Err(EINVAL),
+            Place::Blocking => None,
+            Place::Identity => Some((iommu.identity().ok_or(ENODEV)?, Translation::Bypass)),
+            Place::Mapped(domain) => {
+                domain.make_room()?;
+                Some((domain.number(), Translation::Mapped))
+            }
+        };
+        let send = || match target {
+            Some((number, translation)) => {
+                let result = iommu.requests.attach(id, number, translation);
+                Whereabouts::after(result, iommu, id)
+            }
+            None => match iommu.block(id) {
+                Ok(()) => Whereabouts::Arrived,
+                Err(error) => Whereabouts::Unknown(error),
+            },
+        };
+        let places = homes.places(id);
+        let mut domains = places.iter().filter_map(Place::domain);
+        let left = match domains.next() {
+            Some(domain) => domain.leave(id, send),
+            None => send(),
+        };
+        if left.is_certain() {
+            domains.for_each(|domain| domain.expel(id));
+        }
+        let entered = match to {
+            Place::Mapped(domain) => domain.enter(id, left),
+            _ => left,
+        };
+        match entered {
+            Whereabouts::Arrived => {
+                homes.note_arrived(id, to.clone());
+                Ok(())
+            }
+            Whereabouts::Blocked(error) => {
+                homes.note_arrived(id, Place::Blocking);
+                Err(error)
+            }
+            Whereabouts::Unknown(error) => {
+                if left.is_certain() {
+                    // It has left its former home, but could not stay in the new one.
+                    homes.note_arrived(id, to.clone());
+                }
+                homes.note_lost(id, to.clone());
+                Err(error)
+            }
+        }
+    }
 }

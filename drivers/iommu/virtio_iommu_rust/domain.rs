@@ -3,10 +3,8 @@
 //! Domains with mappings, as the IOMMU knows them.
 
 use super::{
-    ids::EndpointIds,
     iommu::{
         Iommu,
-        Moving,
         TakenNumber, //
     },
     mappings::{
@@ -25,7 +23,7 @@ use super::{
         Refusals, //
     }, //
 };
-use core::iter;
+use core::mem;
 use kernel::{
     alloc::Flags,
     io::PhysAddr,
@@ -44,28 +42,33 @@ use kernel::{
     }, //
 };
 
-/// Where endpoints are that the IOMMU was told to put into a domain.
+/// Where an endpoint is that the IOMMU was told to move.
 #[derive(Clone, Copy)]
 pub(super) enum Whereabouts {
-    /// In that domain.
+    /// Where it was to go.
     Arrived,
     /// In the blocking domain, because of this error.
     Blocked(Error),
-    /// Not known: after this error the IOMMU has not blocked all of them either. Each may be in its
-    /// former domain or in the new one, for ever.
+    /// Not known: after this error the IOMMU has not blocked it either. It may be where it was, or
+    /// where it was to go.
     Unknown(Error),
 }
 
 impl Whereabouts {
-    /// Where endpoints are after `result`. If it is an error, blocks them.
+    /// Where an endpoint is after `result`. If that is an error, blocks the endpoint.
     ///
     /// Context: any.
-    pub(super) fn after(result: Result, iommu: &Iommu, ids: &EndpointIds) -> Whereabouts {
+    pub(super) fn after(result: Result, iommu: &Iommu, id: EndpointId) -> Whereabouts {
         match result {
             Ok(()) => Whereabouts::Arrived,
-            Err(error) if iommu.block(ids.iter()).is_ok() => Whereabouts::Blocked(error),
+            Err(error) if iommu.block(id).is_ok() => Whereabouts::Blocked(error),
             Err(error) => Whereabouts::Unknown(error),
         }
+    }
+
+    /// Whether the endpoint has left its former place for certain.
+    pub(super) fn is_certain(self) -> bool {
+        !matches!(self, Whereabouts::Unknown(_))
     }
 }
 
@@ -74,38 +77,82 @@ impl Whereabouts {
 enum Condition {
     /// It can.
     Open,
-    /// The device has failed to take endpoints out of the domain. Nothing is mapped any more, and
-    /// no endpoint may enter. Other endpoints stay in the domain.
+    /// An endpoint may be in the domain, though the IOMMU core takes it for blocked. Nothing is
+    /// mapped, and no endpoint may enter, until all such endpoints are elsewhere for certain. Other
+    /// endpoints stay in the domain.
     Stranded,
     /// The device has failed to unmap. Nothing is mapped any more, and no endpoint may enter. All
     /// endpoints that the device could block are blocked.
     Closed,
 }
 
+/// Whether an endpoint is in a domain.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Presence {
+    /// It is.
+    Certain,
+    /// It may be.
+    Possible,
+}
+
+/// An endpoint of a domain.
+struct Member {
+    id: EndpointId,
+    presence: Presence,
+}
+
 /// The part of a domain that changes.
 struct State {
     mappings: Mappings,
-    /// The endpoints in the domain, each of them once, whether one device has it or several. While
-    /// there are none, the device does not know the domain.
-    endpoints: KVec<EndpointId>,
+    /// The endpoints that are or may be in the domain, each of them once. While there are none, the
+    /// device does not know the domain.
+    endpoints: KVec<Member>,
     condition: Condition,
 }
 
 impl State {
-    /// Notes that a device's endpoints are in the domain.
+    /// Notes that an endpoint is or may be in the domain.
     ///
     /// # Errors
     ///
-    /// [`ENOMEM`]: there is no room, see [`Shared::make_room`]. Some of them may be noted.
-    fn note(&mut self, ids: &EndpointIds) -> Result {
-        for id in ids.iter() {
-            if !self.endpoints.contains(&id) {
-                self.endpoints
-                    .push_within_capacity(id)
-                    .map_err(|_| ENOMEM)?;
-            }
+    /// [`ENOMEM`]: there is no room, see [`Shared::make_room`].
+    fn note(&mut self, id: EndpointId, presence: Presence) -> Result {
+        let member = Member { id, presence };
+        match self.endpoints.iter_mut().find(|member| member.id == id) {
+            Some(noted) => *noted = member,
+            None => self
+                .endpoints
+                .push_within_capacity(member)
+                .map_err(|_| ENOMEM)?,
         }
+        self.assess();
         Ok(())
+    }
+
+    /// Notes that an endpoint is elsewhere.
+    fn remove(&mut self, id: EndpointId) {
+        self.endpoints.retain(|member| member.id != id);
+        self.assess();
+    }
+
+    /// Notes that an endpoint may have left the domain, unless it was not there anyway.
+    fn doubt(&mut self, id: EndpointId) {
+        if let Some(member) = self.endpoints.iter_mut().find(|member| member.id == id) {
+            member.presence = Presence::Possible;
+        }
+        self.assess();
+    }
+
+    /// Decides whether the domain can be used. A closed one stays closed.
+    fn assess(&mut self) {
+        let mut endpoints = self.endpoints.iter();
+        if self.condition != Condition::Closed {
+            self.condition = if endpoints.any(|member| member.presence == Presence::Possible) {
+                Condition::Stranded
+            } else {
+                Condition::Open
+            };
+        }
     }
 }
 
@@ -153,120 +200,101 @@ impl Shared {
         )
     }
 
-    /// Whether this is a domain of `iommu`.
-    pub(super) fn is_of(&self, iommu: &Arc<Iommu>) -> bool {
-        Arc::ptr_eq(&self.iommu, iommu)
-    }
-
     pub(super) fn number(&self) -> DomainId {
         self.number.id()
     }
 
-    /// Makes room for the endpoints of a device. The room is there until the move is over. Returns
-    /// those of the endpoints that are in the domain already, because another device has them, too.
+    /// Makes room for one more endpoint. The caller has locked the record of all endpoints. The
+    /// room is there until the caller unlocks it, or lets an endpoint in.
+    ///
+    /// Context: may sleep.
     ///
     /// # Errors
     ///
-    /// [`EIO`]: the domain cannot be used any more. [`ENOMEM`].
-    pub(super) fn make_room(&self, _: &Moving<'_>, ids: &EndpointIds) -> Result<KVec<EndpointId>> {
-        let mut present = KVec::new();
+    /// [`EIO`]: the domain cannot be used now. [`ENOMEM`].
+    pub(super) fn make_room(&self) -> Result {
+        let count = {
+            let state = self.state.lock();
+            if state.condition != Condition::Open {
+                return Err(EIO);
+            }
+            if state.endpoints.len() < state.endpoints.capacity() {
+                return Ok(());
+            }
+            state.endpoints.len()
+        };
+        // Allocated while the domain is not locked. No endpoint enters meanwhile.
+        let room = count.checked_mul(2).and_then(|room| room.checked_add(1));
+        let mut endpoints = KVec::with_capacity(room.ok_or(ENOMEM)?, GFP_KERNEL)?;
         let mut state = self.state.lock();
-        if state.condition != Condition::Open {
-            return Err(EIO);
+        while let Some(member) = state.endpoints.pop() {
+            endpoints.push_within_capacity(member).map_err(|_| ENOMEM)?;
         }
-        state.endpoints.reserve(ids.iter().count(), GFP_ATOMIC)?;
-        for id in ids.iter().filter(|id| state.endpoints.contains(id)) {
-            present.push(id, GFP_ATOMIC)?;
-        }
-        Ok(present)
+        mem::swap(&mut state.endpoints, &mut endpoints);
+        // The former vector is freed after the domain is unlocked.
+        drop(state);
+        Ok(())
     }
 
-    /// Lets `attach` take endpoints out of the domain, with the domain locked, so that nothing is
-    /// mapped or unmapped meanwhile. `leaves` says which endpoints these are. Until the device has
-    /// taken them out, they reach what is mapped. After that, the device may have forgotten the
-    /// domain.
+    /// Lets `attach` take an endpoint out of the domain, with the domain locked, so that nothing is
+    /// mapped or unmapped meanwhile. Until the device has taken the endpoint out, it reaches what
+    /// is mapped. After that, the device may have forgotten the domain.
     ///
-    /// Endpoints that `attach` could not take out may be in the domain for ever, see
-    /// [`Self::strand`].
+    /// If nobody knows then where the endpoint is, the domain cannot be used until
+    /// [`Self::leave`] or [`Self::expel`] takes the endpoint out.
     pub(super) fn leave(
-        self: &Arc<Self>,
-        _: &Moving<'_>,
-        leaves: impl Fn(EndpointId) -> bool,
+        &self,
+        id: EndpointId,
         attach: impl FnOnce() -> Whereabouts,
     ) -> Whereabouts {
         let mut state = self.state.lock();
         // If this fails, the device is broken, and `attach` will fail, too.
         let _ = self.iommu.requests.sync();
         let whereabouts = attach();
-        match whereabouts {
-            Whereabouts::Arrived | Whereabouts::Blocked(_) => {
-                state.endpoints.retain(|id| !leaves(*id));
-            }
-            Whereabouts::Unknown(_) => self.strand(&mut state),
+        if whereabouts.is_certain() {
+            state.remove(id);
+        } else {
+            state.doubt(id);
         }
         whereabouts
     }
 
-    /// Notes endpoints that the device was told to put into the domain, and says where they are.
-    /// If the device did not know the domain before, tells it what is mapped. [`Self::make_room`]
-    /// must have made room for them.
+    /// Notes that an endpoint that may have been in the domain is elsewhere for certain.
     ///
-    /// Endpoints of which nobody knows where they are may be in the domain for ever, see
-    /// [`Self::strand`].
+    /// If the endpoint was there and was the last one, the device has forgotten the domain already.
+    /// It then refuses what was unmapped since, and the next flush closes the domain.
+    pub(super) fn expel(&self, id: EndpointId) {
+        self.state.lock().remove(id);
+    }
+
+    /// Notes an endpoint that the device was told to put into the domain, and says where it is. If
+    /// the device did not know the domain before, tells it what is mapped. [`Self::make_room`] must
+    /// have made room.
     ///
-    /// # Errors
-    ///
-    /// That of `whereabouts`, or the device has not taken the mappings. The endpoints are blocked
-    /// then, or the domain cannot be used any more.
-    pub(super) fn enter(
-        self: &Arc<Self>,
-        _: &Moving<'_>,
-        ids: &EndpointIds,
-        whereabouts: Whereabouts,
-    ) -> Result {
+    /// If the domain cannot be used, or the device does not take the mappings, blocks the endpoint.
+    /// If nobody knows where the endpoint is, the domain cannot be used until [`Self::leave`] or
+    /// [`Self::expel`] takes the endpoint out.
+    pub(super) fn enter(&self, id: EndpointId, whereabouts: Whereabouts) -> Whereabouts {
         let mut state = self.state.lock();
         let whereabouts = match whereabouts {
-            Whereabouts::Arrived => {
-                Whereabouts::after(self.admit(&mut state, ids), &self.iommu, ids)
-            }
+            Whereabouts::Arrived => Whereabouts::after(self.admit(&mut state, id), &self.iommu, id),
             elsewhere => elsewhere,
         };
-        match whereabouts {
-            Whereabouts::Arrived => Ok(()),
-            Whereabouts::Blocked(error) => {
-                // Another device may have had some of them here.
-                state.endpoints.retain(|id| !ids.contains(*id));
-                Err(error)
-            }
-            Whereabouts::Unknown(error) => {
-                // `make_room` has made room for them.
-                let _ = state.note(ids);
-                self.strand(&mut state);
-                Err(error)
-            }
+        if !whereabouts.is_certain() {
+            // `make_room` has made room for it.
+            let _ = state.note(id, Presence::Possible);
         }
+        whereabouts
     }
 
-    /// Notes that some of the endpoints may be in the domain for ever, though the IOMMU core takes
-    /// them for blocked. Nothing is mapped any more. The device is still told of unmaps, and no
-    /// other domain gets the number.
-    #[cold]
-    fn strand(self: &Arc<Self>, state: &mut State) {
-        if state.condition == Condition::Open {
-            state.condition = Condition::Stranded;
-        }
-        // The number must never be given back, which dropping the last reference would do.
-        core::mem::forget(self.clone());
-    }
-
-    fn admit(&self, state: &mut State, ids: &EndpointIds) -> Result {
+    fn admit(&self, state: &mut State, id: EndpointId) -> Result {
         if state.condition != Condition::Open {
             return Err(EIO);
         }
         if state.endpoints.is_empty() {
             self.send_all(&state.mappings)?;
         }
-        state.note(ids)
+        state.note(id, Presence::Certain)
     }
 
     /// Tells the device of all mappings, and waits until it has taken them.
@@ -386,27 +414,6 @@ impl Shared {
         }
     }
 
-    /// Blocks endpoints that no device has taken out of the domain. This happens when a device is
-    /// released while another one with the same endpoint was not put into the domain yet. If the
-    /// IOMMU does not block them, no other domain gets the number.
-    ///
-    /// Called before the domain is freed.
-    ///
-    /// Context: any.
-    pub(super) fn evict(self: &Arc<Self>) {
-        let mut state = self.state.lock();
-        // A stranded domain keeps its number. Its endpoints may be in another domain by now.
-        if state.condition == Condition::Stranded {
-            return;
-        }
-        state
-            .endpoints
-            .retain(|id| self.iommu.block(iter::once(*id)).is_err());
-        if !state.endpoints.is_empty() {
-            self.strand(&mut state);
-        }
-    }
-
     /// Blocks all endpoints, and lets no other in.
     #[cold]
     fn close(&self) {
@@ -424,6 +431,6 @@ impl Shared {
         // Only endpoints that could not be blocked may still be in the domain.
         state
             .endpoints
-            .retain(|id| self.iommu.block(iter::once(*id)).is_err());
+            .retain(|member| self.iommu.block(member.id).is_err());
     }
 }

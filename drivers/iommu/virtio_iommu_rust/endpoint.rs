@@ -3,7 +3,7 @@
 //! A device behind the IOMMU.
 
 use super::{
-    domain::Shared,
+    homes::Admission,
     ids::EndpointIds,
     protocol::{
         EndpointId,
@@ -20,12 +20,8 @@ use kernel::{
         },
         Iova,
     },
-    new_mutex,
     prelude::*,
-    sync::{
-        Arc,
-        Mutex, //
-    }, //
+    sync::Arc, //
 };
 
 /// Where software maps the doorbells of interrupts, if the IOMMU does not handle interrupts itself.
@@ -36,29 +32,6 @@ const DOORBELLS_BYTES: usize = 0x10_0000;
 /// What a device may do at a doorbell.
 const DOORBELL: Prot = Prot::WRITE.with(Prot::NOEXEC).with(Prot::MMIO);
 
-/// The domain that a device is in.
-#[derive(Clone)]
-pub(crate) enum Place {
-    /// None. The machine's policy says what the device may do.
-    Nowhere,
-    /// The blocking domain.
-    Blocking,
-    /// The identity domain.
-    Identity,
-    /// A domain with mappings.
-    Mapped(Arc<Shared>),
-}
-
-impl Place {
-    /// Whether both are the same domain with mappings.
-    pub(super) fn is_same_domain(&self, other: &Place) -> bool {
-        matches!(
-            (self, other),
-            (Place::Mapped(own), Place::Mapped(other)) if Arc::ptr_eq(own, other)
-        )
-    }
-}
-
 /// What the IOMMU says about a device's IOVAs.
 pub(crate) enum Properties {
     /// All that it says.
@@ -68,12 +41,9 @@ pub(crate) enum Properties {
 }
 
 /// A device behind the IOMMU.
-#[pin_data]
 pub(crate) struct Endpoint {
     ids: Arc<EndpointIds>,
     properties: Properties,
-    #[pin]
-    place: Mutex<Place>,
 }
 
 impl Endpoint {
@@ -101,28 +71,20 @@ impl Endpoint {
                 Properties::Unknown
             }
         };
-        Arc::pin_init(
-            pin_init!(Endpoint {
-                ids,
-                properties,
-                place <- new_mutex!(Place::Nowhere),
-            }),
-            GFP_KERNEL,
-        )
+        Ok(Arc::new(Endpoint { ids, properties }, GFP_KERNEL)?)
     }
 
     pub(crate) fn ids(&self) -> &Arc<EndpointIds> {
         &self.ids
     }
 
-    /// The domain that the device is in.
-    pub(super) fn place(&self) -> &Mutex<Place> {
-        &self.place
-    }
-
-    /// Whether the device may be put into a domain that lets DMA through.
-    pub(crate) fn is_admitted(&self) -> bool {
-        matches!(self.properties, Properties::Known(_))
+    /// Whether the device may be put into a domain that lets DMA through. If its reserved IOVAs are
+    /// not known, it may not.
+    pub(crate) fn admission(&self) -> Admission {
+        match self.properties {
+            Properties::Known(_) => Admission::Admitted,
+            Properties::Unknown => Admission::BlockedOnly,
+        }
     }
 
     /// Adds the IOVAs that must not be mapped.

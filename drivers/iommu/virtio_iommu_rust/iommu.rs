@@ -3,8 +3,6 @@
 //! An IOMMU.
 
 use super::{
-    devices::Devices,
-    ids::EndpointIds,
     protocol::{
         DomainId,
         EndpointId,
@@ -30,14 +28,11 @@ use kernel::{
         domain::Prot,
         Iova, //
     },
-    new_mutex,
     page::PAGE_SHIFT,
     prelude::*,
     sync::{
         aref::ARef,
-        Arc,
-        Mutex,
-        MutexGuard, //
+        Arc, //
     },
     uapi::virtio_iommu_config as Layout,
     virtio::{
@@ -168,24 +163,6 @@ impl Drop for TakenNumber {
     }
 }
 
-/// Says that its holder moves an endpoint, and that nobody else moves an endpoint of the same IOMMU
-/// meanwhile.
-pub(super) struct Moving<'a> {
-    devices: MutexGuard<'a, Devices>,
-}
-
-impl Moving<'_> {
-    /// Notes that a device is no longer behind the IOMMU.
-    pub(super) fn note_released(&mut self, ids: &Arc<EndpointIds>) {
-        self.devices.remove(ids);
-    }
-
-    /// Whether a device that is behind the IOMMU has an endpoint.
-    pub(super) fn is_used(&self, id: EndpointId) -> bool {
-        self.devices.has(id)
-    }
-}
-
 /// An IOMMU.
 #[pin_data]
 pub(crate) struct Iommu {
@@ -195,10 +172,6 @@ pub(crate) struct Iommu {
     #[pin]
     taken: Ida,
     pub(crate) requests: Requests,
-    /// Held while an endpoint is moved, so that endpoints enter and leave domains one after the
-    /// other. [`Moving`] is the proof. The devices are those that were probed and not released.
-    #[pin]
-    moving: Mutex<Devices>,
 }
 
 impl Iommu {
@@ -221,7 +194,6 @@ impl Iommu {
                 numbers,
                 taken <- Ida::new(),
                 requests,
-                moving <- new_mutex!(Devices::new()),
             }),
             GFP_KERNEL,
         )
@@ -251,34 +223,9 @@ impl Iommu {
         &self.dev
     }
 
-    /// The number of the blocking domain.
-    pub(super) fn blocking(&self) -> DomainId {
-        self.numbers.blocking
-    }
-
     /// The number of the identity domain; [`None`] if the device has no such domain.
     pub(super) fn identity(&self) -> Option<DomainId> {
         self.numbers.identity
-    }
-
-    /// Lets nobody else move an endpoint until the result is dropped.
-    ///
-    /// Context: may sleep.
-    pub(super) fn start_moving(&self) -> Moving<'_> {
-        Moving {
-            devices: self.moving.lock(),
-        }
-    }
-
-    /// Notes that a device is behind the IOMMU, until [`Moving::note_released`].
-    ///
-    /// Context: may sleep.
-    ///
-    /// # Errors
-    ///
-    /// [`ENOMEM`]. The device is not noted then.
-    pub(super) fn note_probed(&self, ids: &Arc<EndpointIds>) -> Result {
-        self.moving.lock().add(ids)
     }
 
     /// The flags for a mapping that allows `prot`.
@@ -338,23 +285,29 @@ impl Iommu {
         Ok(list)
     }
 
-    /// Puts endpoints into the blocking domain. Tries each of them, even if the device refuses
-    /// another one.
+    /// Puts an endpoint into the blocking domain. An endpoint that the device does not know does no
+    /// DMA, so it counts as blocked.
     ///
     /// Context: any.
     ///
     /// # Errors
     ///
-    /// Some of the endpoints may do DMA still, and nothing else can be done. There is a message.
-    pub(crate) fn block(&self, endpoints: impl Iterator<Item = EndpointId>) -> Result {
-        self.requests
-            .attach_each(endpoints, self.blocking(), Translation::Mapped)
-            .inspect_err(|error| {
+    /// The endpoint may do DMA still, and nothing else can be done. There is a message.
+    pub(crate) fn block(&self, id: EndpointId) -> Result {
+        let attached = self
+            .requests
+            .attach(id, self.numbers.blocking, Translation::Mapped);
+        match attached {
+            Ok(()) | Err(ENOENT) => Ok(()),
+            Err(error) => {
                 dev_err!(
                     self.dev,
-                    "an endpoint cannot be blocked: errno {}\n",
+                    "endpoint {:#x} cannot be blocked: errno {}\n",
+                    id.0,
                     error.to_errno()
                 );
-            })
+                Err(error)
+            }
+        }
     }
 }

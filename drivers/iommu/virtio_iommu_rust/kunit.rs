@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! KUnit tests of how the driver reads the device's answers, of its copy of the mappings, and of
-//! which endpoints its devices have.
+//! where the endpoints of its devices are.
 
 use super::{
-    devices::Devices,
+    homes::{
+        Admission,
+        Homes, //
+    },
     ids::EndpointIds,
     mappings::{
         Mapping,
@@ -86,6 +89,17 @@ fn mappings(ranges: &[(u64, u64)]) -> Result<Mappings> {
 fn device(ids: &[u32]) -> Result<Arc<EndpointIds>> {
     Ok(Arc::new(EndpointIds::new(ids)?, GFP_KERNEL)?)
 }
+
+/// Places where endpoints can be: three domains with mappings, and the blocking domain.
+const U: &str = "U";
+const V: &str = "V";
+const W: &str = "W";
+const BLOCKED: &str = "blocked";
+
+/// An endpoint that two devices have.
+const SHARED: EndpointId = EndpointId(7);
+/// An endpoint that one device has.
+const OWN: EndpointId = EndpointId(8);
 
 #[kunit_tests(virtio_iommu_rust)]
 mod tests {
@@ -225,39 +239,123 @@ mod tests {
     }
 
     #[test]
-    fn an_endpoint_is_used_until_its_last_device_is_removed() -> Result {
-        let (shared, own) = (EndpointId(7), EndpointId(8));
+    fn an_endpoint_is_kept_until_its_last_device_is_removed() -> Result {
         let (first, second) = (device(&[7, 8])?, device(&[7])?);
-        let mut devices = Devices::new();
-        assert!(!devices.has(shared));
-        devices.add(&first)?;
-        devices.add(&second)?;
-        assert!(devices.has(shared));
-        assert!(devices.has(own));
-        devices.remove(&first);
-        assert!(devices.has(shared));
-        assert!(!devices.has(own));
-        devices.remove(&second);
-        assert!(!devices.has(shared));
+        let mut homes = Homes::new();
+        homes.add(&first, Admission::Admitted)?;
+        homes.note_arrived(SHARED, U);
+        homes.note_arrived(OWN, U);
+        // A device that is probed later leaves the endpoint where it is.
+        homes.add(&second, Admission::Admitted)?;
+        assert!(homes.is_at(SHARED, &U));
+        // The first device is released: its own endpoint is blocked, the shared one is not.
+        assert!(homes.has_other_user(SHARED, &first));
+        assert!(!homes.has_other_user(OWN, &first));
+        homes.remove(&first);
+        homes.note_arrived(OWN, BLOCKED);
+        homes.forget_unused();
+        assert!(homes.is_at(SHARED, &U));
+        assert!(homes.endpoint(0) == Some(SHARED));
+        assert!(homes.endpoint(1).is_none());
         // A device that is not there.
-        devices.remove(&second);
-        assert!(!devices.has(shared));
+        homes.remove(&first);
+        assert!(!homes.has_other_user(SHARED, &second));
+        homes.remove(&second);
+        homes.forget_unused();
+        assert!(homes.endpoint(0).is_none());
         Ok(())
     }
 
     #[test]
     fn a_device_that_has_an_endpoint_twice_is_one_device() -> Result {
         let (twice, other) = (device(&[7, 7])?, device(&[7, 7])?);
-        let mut devices = Devices::new();
-        devices.add(&twice)?;
-        devices.remove(&twice);
-        assert!(!devices.has(EndpointId(7)));
-        devices.add(&twice)?;
-        devices.add(&other)?;
-        devices.remove(&twice);
-        assert!(devices.has(EndpointId(7)));
-        devices.remove(&other);
-        assert!(!devices.has(EndpointId(7)));
+        let mut homes = Homes::<&str>::new();
+        homes.add(&twice, Admission::Admitted)?;
+        assert!(homes.endpoint(0) == Some(SHARED));
+        assert!(homes.endpoint(1).is_none());
+        assert!(!homes.has_other_user(SHARED, &twice));
+        homes.add(&other, Admission::Admitted)?;
+        assert!(homes.has_other_user(SHARED, &twice));
+        homes.remove(&other);
+        assert!(!homes.has_other_user(SHARED, &twice));
+        homes.remove(&twice);
+        homes.forget_unused();
+        assert!(homes.endpoint(0).is_none());
+        Ok(())
+    }
+
+    #[test]
+    fn an_endpoint_that_is_there_already_is_not_attached_again() -> Result {
+        let mut homes = Homes::new();
+        homes.add(&device(&[7])?, Admission::Admitted)?;
+        homes.add(&device(&[7, 8])?, Admission::Admitted)?;
+        // An endpoint that the IOMMU was never told of is nowhere.
+        assert!(homes.known(SHARED) == Some(""));
+        assert!(!homes.is_at(SHARED, &U));
+        // The first device has moved, the second one has not.
+        homes.note_arrived(SHARED, U);
+        assert!(homes.is_at(SHARED, &U));
+        assert!(!homes.is_at(OWN, &U));
+        Ok(())
+    }
+
+    #[test]
+    fn an_endpoint_leaves_the_home_to_which_another_device_took_it() -> Result {
+        let mut homes = Homes::new();
+        homes.add(&device(&[7])?, Admission::Admitted)?;
+        homes.add(&device(&[7, 8])?, Admission::Admitted)?;
+        homes.note_arrived(SHARED, U);
+        homes.note_arrived(OWN, U);
+        // The first device moves to V. The core still has the second one in U.
+        homes.note_arrived(SHARED, V);
+        assert!(!homes.may_be_at(SHARED, &U));
+        assert!(homes.is_at(OWN, &U));
+        // When the second device moves, its endpoints leave different domains.
+        assert!(homes.places(SHARED) == [V, V]);
+        assert!(homes.places(OWN) == [U, U]);
+        homes.note_arrived(SHARED, W);
+        homes.note_arrived(OWN, W);
+        // Nothing says any more that V has the endpoint, so an ATTACH would be sent.
+        assert!(!homes.is_at(SHARED, &V));
+        assert!(!homes.may_be_at(SHARED, &V));
+        Ok(())
+    }
+
+    #[test]
+    fn a_device_that_may_only_be_blocked_leaves_shared_endpoints_alone() -> Result {
+        let (admitted, unknown) = (device(&[7])?, device(&[7, 8])?);
+        let mut homes = Homes::<&str>::new();
+        homes.add(&unknown, Admission::BlockedOnly)?;
+        assert!(!homes.has_other_user(SHARED, &unknown));
+        homes.add(&admitted, Admission::Admitted)?;
+        assert!(homes.has_other_user(SHARED, &unknown));
+        assert!(!homes.has_other_user(OWN, &unknown));
+        // When the admitted device is released, nobody else may use the endpoint.
+        assert!(!homes.has_other_user(SHARED, &admitted));
+        Ok(())
+    }
+
+    #[test]
+    fn an_endpoint_may_be_in_two_places_until_it_moves_for_certain() -> Result {
+        let owner = device(&[7])?;
+        let mut homes = Homes::new();
+        homes.add(&owner, Admission::Admitted)?;
+        homes.note_arrived(SHARED, U);
+        homes.note_lost(SHARED, V);
+        assert!(homes.known(SHARED).is_none());
+        assert!(homes.may_be_at(SHARED, &U) && homes.may_be_at(SHARED, &V));
+        // An ATTACH to either place would be sent.
+        assert!(!homes.is_at(SHARED, &U) && !homes.is_at(SHARED, &V));
+        // It cannot be blocked, either, and its device is released. It stays in the record.
+        homes.note_lost(SHARED, BLOCKED);
+        homes.remove(&owner);
+        homes.forget_unused();
+        assert!(homes.places(SHARED) == [U, V]);
+        // At last it can be blocked.
+        homes.note_arrived(SHARED, BLOCKED);
+        assert!(!homes.may_be_at(SHARED, &U) && !homes.may_be_at(SHARED, &V));
+        homes.forget_unused();
+        assert!(homes.endpoint(0).is_none());
         Ok(())
     }
 }

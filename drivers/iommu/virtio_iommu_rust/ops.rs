@@ -3,10 +3,9 @@
 //! What the IOMMU core calls.
 
 use super::{
-    attach,
+    attach::Attachments,
     driver::VirtioIommu,
     endpoint::Endpoint,
-    iommu::Iommu,
     paging::Domain,
     statics::{
         BLOCKING,
@@ -46,7 +45,7 @@ pub(crate) static OPS: Ops<VirtioIommu> = Ops::new()
 
 #[vtable]
 impl Driver for VirtioIommu {
-    type Instance = Arc<Iommu>;
+    type Instance = Arc<Attachments>;
     type Endpoint = Endpoint;
 
     const GROUPING: Grouping = Grouping::ByBus;
@@ -59,19 +58,20 @@ impl Driver for VirtioIommu {
         )
     }
 
-    fn probe_device(instance: &Arc<Iommu>, device: &Probing<'_>) -> Result<Arc<Endpoint>> {
-        let endpoint = Endpoint::new(device, |id| instance.properties(id))?;
+    fn probe_device(instance: &Arc<Attachments>, device: &Probing<'_>) -> Result<Arc<Endpoint>> {
+        let endpoint = Endpoint::new(device, |id| instance.iommu().properties(id))?;
         // The last step that can fail. After an error, nobody would note that the device is gone.
-        instance.note_probed(endpoint.ids())?;
+        instance.note_probed(&endpoint)?;
         Ok(endpoint)
     }
 
     fn release_device(target: &AttachTarget<'_, VirtioIommu>) {
-        attach::release(target.instance(), target.endpoint());
+        target.instance().release(target.endpoint());
     }
 
     fn default_domain(device: &Probed<'_, VirtioIommu>) -> DefaultDomain {
-        let lacks_identity = iommu::default_is_identity() && device.instance().identity().is_none();
+        let lacks_identity =
+            iommu::default_is_identity() && device.instance().iommu().identity().is_none();
         if lacks_identity {
             DefaultDomain::Translating
         } else {

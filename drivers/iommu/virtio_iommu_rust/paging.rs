@@ -3,11 +3,12 @@
 //! Domains with mappings, as the IOMMU core knows them.
 
 use super::{
-    attach,
+    attach::{
+        Attachments,
+        Place, //
+    },
     domain::Shared,
-    driver::VirtioIommu,
-    endpoint::Place,
-    iommu::Iommu, //
+    driver::VirtioIommu, //
 };
 use kernel::{
     alloc::Flags,
@@ -32,7 +33,10 @@ use kernel::{
 };
 
 /// A domain with mappings, as the IOMMU core holds it.
-pub(super) struct Domain(Arc<Shared>);
+pub(super) struct Domain {
+    shared: Arc<Shared>,
+    attachments: Arc<Attachments>,
+}
 
 impl Domain {
     /// Allocates a domain.
@@ -42,12 +46,17 @@ impl Domain {
     /// # Errors
     ///
     /// [`ENOMEM`]; [`ENOSPC`]: the device has no more domains.
-    pub(super) fn allocate(iommu: &Arc<Iommu>) -> Result<NewDomain<VirtioIommu>> {
+    pub(super) fn allocate(attachments: &Arc<Attachments>) -> Result<NewDomain<VirtioIommu>> {
+        let iommu = attachments.iommu();
         let config = Config {
             aperture: iommu.report.aperture.clone(),
             page_sizes: iommu.report.page_sizes as usize,
         };
-        SelfMapped::allocate(config, Domain(Shared::new(iommu)?))
+        let domain = Domain {
+            shared: Shared::new(iommu)?,
+            attachments: attachments.clone(),
+        };
+        SelfMapped::allocate(config, domain)
     }
 }
 
@@ -56,25 +65,22 @@ impl iommu::domain::Domain for Domain {
     type Driver = VirtioIommu;
 
     fn attach(&self, target: &AttachTarget<'_, VirtioIommu>) -> Result {
-        if !self.0.is_of(target.instance()) {
+        if !Arc::ptr_eq(&self.attachments, target.instance()) {
             return Err(EINVAL);
         }
-        attach::put(
-            target.instance(),
-            target.endpoint(),
-            Place::Mapped(self.0.clone()),
-        )
+        self.attachments
+            .put(target.endpoint(), Place::Mapped(self.shared.clone()))
     }
 
     fn flush_all(&self) {
-        self.0.settle();
+        self.shared.settle();
     }
 }
 
 #[vtable]
 impl PagingDomain for Domain {
     fn map(&self, mapping: &Mapping, flags: Flags) -> Mapped {
-        match self.0.map(mapping, flags) {
+        match self.shared.map(mapping, flags) {
             Ok(bytes) => Mapped {
                 bytes,
                 result: Ok(()),
@@ -87,25 +93,25 @@ impl PagingDomain for Domain {
     }
 
     fn sync_map(&self, first: Iova, bytes: usize) -> Result {
-        self.0.sync_map(first, bytes)
+        self.shared.sync_map(first, bytes)
     }
 
     fn unmap(&self, unmapping: &Unmapping<'_>, _gather: &mut Gather) -> usize {
-        self.0.unmap(unmapping).unwrap_or(0)
+        self.shared.unmap(unmapping).unwrap_or(0)
     }
 
     fn flush(&self, _gather: &Gather) {
-        self.0.settle();
+        self.shared.settle();
     }
 
     fn iova_to_phys(&self, iova: Iova) -> Option<PhysAddr> {
-        self.0.find(iova)
+        self.shared.find(iova)
     }
 
     fn release(&self) {
-        self.0.evict();
+        self.attachments.evict(&self.shared);
         // Unless the domain keeps its number, no endpoint is in it now, so the device has forgotten
         // it. All requests about it must be answered before another domain gets its number.
-        self.0.settle();
+        self.shared.settle();
     }
 }

@@ -3,6 +3,7 @@
 //! What the virtio bus calls.
 
 use super::{
+    attach::Attachments,
     driver::VirtioIommu,
     events::Events,
     iommu::{
@@ -98,7 +99,7 @@ impl Instance {
             max_pasids: 0,
         };
         Ok(Instance {
-            _registration: Registration::new(&OPS, settings, iommu)?,
+            _registration: Registration::new(&OPS, settings, Attachments::new(iommu)?)?,
         })
     }
 }

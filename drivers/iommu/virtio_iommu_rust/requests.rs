@@ -158,56 +158,23 @@ impl Requests {
         drain(queue)?.ok_or(EIO)
     }
 
-    /// Puts endpoints into a domain. Stops at the first one that the device refuses.
+    /// Puts an endpoint into a domain.
     ///
     /// Context: any.
     ///
     /// # Errors
     ///
-    /// The device's error. Some endpoints may be in the domain then, some in none, and some where
-    /// they were.
+    /// The device's error. [`ENOENT`]: the device does not know the endpoint. After any other
+    /// error, the endpoint may be in the domain, in none, or where it was.
     pub(crate) fn attach(
         &self,
-        endpoints: impl Iterator<Item = EndpointId>,
+        endpoint: EndpointId,
         domain: DomainId,
         translation: Translation,
     ) -> Result {
         let mut queue = self.0.lock();
-        for endpoint in endpoints {
-            self.attach_one(&mut queue, &Attach::new(domain, translation, endpoint))?;
-        }
-        Ok(())
-    }
-
-    /// Puts each of some endpoints into a domain, even if the device refuses another one of them.
-    ///
-    /// Context: any.
-    ///
-    /// # Errors
-    ///
-    /// The device's error for the last endpoint that it refused. All endpoints that it did not
-    /// refuse are in the domain.
-    pub(crate) fn attach_each(
-        &self,
-        endpoints: impl Iterator<Item = EndpointId>,
-        domain: DomainId,
-        translation: Translation,
-    ) -> Result {
-        let mut queue = self.0.lock();
-        let mut result = Ok(());
-        for endpoint in endpoints {
-            let attach = Attach::new(domain, translation, endpoint);
-            if let Err(error) = self.attach_one(&mut queue, &attach) {
-                result = Err(error);
-            }
-        }
-        result
-    }
-
-    /// Puts an endpoint into a domain.
-    fn attach_one(&self, queue: &mut Locked<'_, Pool>, attach: &Attach) -> Result {
-        let request = prepare(queue, attach)?;
-        let mut answer = self.ask(request, queue)?;
+        let request = prepare(&mut queue, &Attach::new(domain, translation, endpoint))?;
+        let mut answer = self.ask(request, &mut queue)?;
         let outcome = protocol::outcome(answer.written(), TAIL_BYTES);
         answer.buffer.context = Asker::Nobody;
         put_back(queue.state(), answer.buffer);

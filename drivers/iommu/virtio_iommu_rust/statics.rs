@@ -3,9 +3,8 @@
 //! The identity and the blocking domain.
 
 use super::{
-    attach,
-    driver::VirtioIommu,
-    endpoint::Place, //
+    attach::Place,
+    driver::VirtioIommu, //
 };
 use kernel::{
     iommu::{
@@ -29,7 +28,7 @@ impl StaticDomainOps for Identity {
     const KIND: StaticKind = StaticKind::Identity;
 
     fn attach(target: &AttachTarget<'_, VirtioIommu>) -> Result {
-        attach::put(target.instance(), target.endpoint(), Place::Identity)
+        target.instance().put(target.endpoint(), Place::Identity)
     }
 }
 
@@ -43,7 +42,7 @@ impl StaticDomainOps for Blocking {
     const KIND: StaticKind = StaticKind::Blocking;
 
     fn attach(target: &AttachTarget<'_, VirtioIommu>) -> Result {
-        attach::put(target.instance(), target.endpoint(), Place::Blocking)
+        target.instance().put(target.endpoint(), Place::Blocking)
     }
 }
 

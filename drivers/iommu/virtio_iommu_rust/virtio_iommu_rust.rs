@@ -14,15 +14,15 @@
 //! - [`driver`]: the driver as a type;
 //! - [`protocol`]: the layouts of requests and events;
 //! - [`ids`]: the numbers by which the IOMMU knows a device;
-//! - [`devices`]: the devices behind an IOMMU, and which endpoints they have;
+//! - [`homes`]: the record of where each endpoint is, and which devices have it;
 //! - [`refusals`]: the requests about a domain that the device has refused;
 //! - [`requests`]: the queue of requests;
 //! - [`events`]: the queue of faults;
 //! - [`mappings`]: the copy of a domain's mappings;
 //! - [`iommu`]: an IOMMU, what it says about itself, and which domains get which numbers;
 //! - [`domain`]: a domain with mappings, and the endpoints in it;
-//! - [`endpoint`]: a device behind the IOMMU, and the domain that it is in;
-//! - [`attach`]: puts devices into domains;
+//! - [`endpoint`]: a device behind the IOMMU, and its reserved IOVAs;
+//! - [`attach`]: puts devices into domains, endpoint by endpoint;
 //! - [`paging`], [`statics`]: the domains, as the IOMMU core knows them;
 //! - [`ops`]: what the IOMMU core calls;
 //! - [`probe`]: what the virtio bus calls;
@@ -37,11 +37,11 @@
 #![deny(unsafe_code)]
 
 mod attach;
-mod devices;
 mod domain;
 mod driver;
 mod endpoint;
 mod events;
+mod homes;
 mod ids;
 mod iommu;
 #[cfg(CONFIG_VIRTIO_IOMMU_RUST_KUNIT_TEST)]
@@ -57,24 +57,27 @@ mod statics;
 
 #[allow(unsafe_code)]
 // SAFETY: All of this assumes that the device has done what it answers with "OK".
-// - An attach succeeds when the device has answered each ATTACH with success (`Requests::attach`).
-//   The device then takes the endpoint out of its former domain. If an attach fails after a request
-//   was sent, `attach::change` blocks each of the endpoints, so that they do not use the new
-//   domain; `attach::put` then tries to put them back. No ATTACH is sent for an endpoint that is in
-//   the new domain already, because of another device (`Goal::present`).
-// - `attach::release` blocks the endpoints of a released device that no other device has. A shared
-//   endpoint is blocked when the last of its devices is released.
-// - If the device refuses to block an endpoint, nothing can keep it from the former or the new
-//   domain. After `Shared::strand` nothing else is mapped there, and what is unmapped gets out of
-//   the endpoint's reach.
+// - `Homes` says where each endpoint is, whichever device has moved it. An attach succeeds when
+//   the device has answered each ATTACH with success (`Attachments::put`). The device then takes
+//   the endpoint out of the domain where `Homes` had it. If an ATTACH fails, `Whereabouts::after`
+//   blocks the endpoint, so that it does not use the new domain; `Attachments::take_back` then puts
+//   it, and those that were moved before it, back. No ATTACH is sent for an endpoint that is in the
+//   new domain already, because of another device (`Homes::is_at`). After a failed attach it stays
+//   there. Such devices are in one group.
+// - `Attachments::release` blocks the endpoints of a released device that no other admitted device
+//   has. A shared endpoint is blocked when the last of its admitted devices is released.
+// - An endpoint that the device does not know does no DMA (`Iommu::block`). If the device refuses
+//   to block another one, nothing can keep that endpoint from the former or the new domain. Nothing
+//   else is mapped in either (`Condition::Stranded`), and what is unmapped gets out of the
+//   endpoint's reach. This ends when the device has moved or blocked the endpoint.
 // - There are no PASIDs: the driver offers none.
 // - The blocking domain has a number of its own (`Iommu::settle_numbers`), and no MAP is ever sent
 //   for it. Its endpoints reach only what the device itself answers, the doorbells of interrupts.
 // - There are no tables. The driver tells the device only of memory that it is asked to map, for a
-//   domain that is alive. When a domain is released, `Shared::evict` blocks the endpoints that are
-//   still in it, and the device keeps no mappings of a domain without endpoints. If an endpoint may
-//   be in it nevertheless, the device was told of every unmap, and no other domain gets the number
-//   (`Shared::strand`).
+//   domain that is alive. When a domain is released, `Attachments::evict` blocks the endpoints that
+//   are still in it, and the device keeps no mappings of a domain without endpoints. If an endpoint
+//   may be in it nevertheless, the device was told of every unmap. `Homes` then keeps the `Shared`,
+//   so no other domain gets the number.
 // - `flush_all` and `flush` wait until the device has answered all requests that were sent before.
 //   If it has refused an UNMAP, or does not answer, `Shared::close` blocks the domain's endpoints
 //   before the flush returns, and lets no other in.

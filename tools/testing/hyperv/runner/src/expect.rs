@@ -276,7 +276,7 @@ pub const KUNIT_SUITES: [KunitSuite; 16] = [
     KunitSuite { name: "hv_pviommu_readings", tests: 3 },
     KunitSuite { name: "hv_root_iommu_switch", tests: 1 },
     KunitSuite { name: "hv_pci_dev_id", tests: 5 },
-    KunitSuite { name: "virtio_iommu_rust", tests: 8 },
+    KunitSuite { name: "virtio_iommu_rust", tests: 12 },
     KunitSuite { name: "rust_kernel_iommu", tests: 7 },
     KunitSuite { name: "rust_kernel_iommu_resv", tests: 1 },
     KunitSuite { name: "rust_kernel_iommu_self_mapped", tests: 1 },
