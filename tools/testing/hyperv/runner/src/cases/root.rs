@@ -156,17 +156,20 @@ fn stale() -> Case {
         .expect(says("a device is left in its domain", "1 devices could not be blocked", 1))
 }
 
-/// A device that is neither blocked nor detached when a program takes it out of its address space. iommufd warns.
+/// A device that is neither blocked nor detached when a program takes it out of its address space, whose domain goes then.
+/// iommufd warns.
 fn unblocked() -> Case {
+    let says = |meaning: &str, pattern: &str| Expectation {
+        meaning: meaning.to_owned(),
+        pattern: pattern.to_owned(),
+        times: Times::Once,
+    };
+    let off = r" IOMMU: HVCALL_ATTACH_DEVICE_DOMAIN to \w+: 0x71 .*; not blocked, bus mastering is off$";
     managed("unblocked", "root-unblocked", &mode::STRICT)
         .devices(&["edu"])
         .known_warning("drivers/iommu/iommu.c", "iommu_detach_group_handle", "iommufd_device_detach")
-        .expect(Expectation {
-            meaning: "a device that is not blocked is kept off the bus".to_owned(),
-            pattern: r" IOMMU: HVCALL_ATTACH_DEVICE_DOMAIN to \w+: 0x71 .*; not blocked, bus mastering is off$"
-                .to_owned(),
-            times: Times::Once,
-        })
+        .expect(says("a device that is not blocked is kept off the bus", off))
+        .expect(says("its domain stays", r"^hv_root_iommu: domain \d+ stays: 1 devices may be in it$"))
 }
 
 /// A crash with devices in paging domains, under I/O. The kernel after it has one processor, the one that crashed, and
