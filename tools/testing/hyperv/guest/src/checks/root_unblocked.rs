@@ -17,7 +17,7 @@ use crate::witness::{at, Witness, FROM_DEVICE, OTHER};
 /// has to allow it the bus again.
 fn off_the_bus(context: &mut Context<'_>) -> Result<Outcome> {
     let minihv = context.minihv()?;
-    let mut witness = Witness::open_by(context, BackEnd::Iommufd, 1)?;
+    let witness = Witness::open_by(context, BackEnd::Iommufd, 1)?;
     witness.session.map(at(0), &witness.buffer, 0, 1)?;
     witness.round_trip(at(0), 0, FROM_DEVICE, "the page that is mapped")?;
     ensure!(witness.function.masters_bus()?, "edu does DMA without mastering the bus");
