@@ -68,7 +68,7 @@ impl PresentDevice {
     ///
     /// Whoever gets the result must not reach the function's registers or its bus by it when the
     /// function is not on its bus.
-    pub(crate) unsafe fn new(function: &Device) -> PresentDevice {
+    pub unsafe fn new(function: &Device) -> PresentDevice {
         // INVARIANT: The caller promises this.
         PresentDevice(function.into())
     }
