@@ -64,6 +64,8 @@ unsafe impl Present for Device<Bound> {
 pub struct PresentDevice(ARef<Device>);
 
 impl PresentDevice {
+    /// Vouches for a function.
+    ///
     /// # Safety
     ///
     /// Whoever gets the result must not reach the function's registers or its bus by it when the
