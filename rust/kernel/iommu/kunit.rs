@@ -5,17 +5,25 @@
 #[macros::kunit_tests(rust_kernel_iommu)]
 mod tests {
     use crate::{
+        alloc::Flags,
         bindings,
         ffi::c_int,
+        io::PhysAddr,
         iommu::{
             domain::{
+                self,
                 Domain,
                 DomainKind,
                 DomainRef,
+                Mapped,
+                Mapping,
                 NewDomain,
+                PagingDomain,
+                SelfMapped,
                 StaticDomain,
                 StaticDomainOps,
-                StaticKind, //
+                StaticKind,
+                Unmapping, //
             },
             driver::{
                 Driver,
@@ -131,6 +139,38 @@ mod tests {
         fn release(&self) -> TableFate {
             self.0.released.fetch_add(1, Relaxed);
             TableFate::Free
+        }
+    }
+
+    /// A domain in which nothing can be mapped.
+    struct EmptyDomain;
+
+    #[vtable]
+    impl Domain for EmptyDomain {
+        type Driver = TestDriver;
+
+        fn attach(&self, _target: &AttachTarget<'_, TestDriver>) -> Result {
+            Err(ENODEV)
+        }
+
+        fn flush_all(&self) {}
+    }
+
+    #[vtable]
+    impl PagingDomain for EmptyDomain {
+        fn map(&self, _mapping: &Mapping, _flags: Flags) -> Mapped {
+            Mapped {
+                bytes: 0,
+                result: Err(ENOMEM),
+            }
+        }
+
+        fn unmap(&self, _unmapping: &Unmapping<'_>, _gather: &mut Gather) -> usize {
+            0
+        }
+
+        fn iova_to_phys(&self, _iova: Iova) -> Option<PhysAddr> {
+            None
         }
     }
 
@@ -250,6 +290,28 @@ mod tests {
         assert!(fixed.is_some_and(|fixed| fixed.data::<Paging<TestDomain>>().is_none()));
         let data = paging.and_then(|paging| paging.data::<Paging<TestDomain>>());
         assert!(data.is_some_and(|data| data.0.failing.load(Relaxed) == 7));
+        Ok(())
+    }
+
+    #[test]
+    fn the_core_is_told_what_a_self_mapped_domain_is_configured_for() -> Result {
+        let config = domain::Config {
+            aperture: Iova::new(0x1000)..=Iova::new(0x7fff_ffff),
+            page_sizes: 0x20_1000,
+        };
+        let new = SelfMapped::allocate(config.clone(), EmptyDomain)?;
+        // SAFETY: The domain is valid until it is dropped.
+        let (sizes, geometry) =
+            unsafe { ((*new.as_raw()).pgsize_bitmap, &(*new.as_raw()).geometry) };
+        assert_eq!(sizes, 0x20_1000);
+        assert_eq!(geometry.aperture_start, 0x1000);
+        assert_eq!(geometry.aperture_end, 0x7fff_ffff);
+        assert!(geometry.force_aperture);
+        let no_size = domain::Config {
+            page_sizes: 0,
+            ..config
+        };
+        assert!(SelfMapped::allocate(no_size, EmptyDomain).err() == Some(EINVAL));
         Ok(())
     }
 
