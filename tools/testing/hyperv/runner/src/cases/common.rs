@@ -11,6 +11,11 @@ pub const NUMBER_TAKEN: &str = "^0xb1 CREATE_DEVICE_DOMAIN: 0x65 HV_STATUS_KEY_A
 /// To minihv, and to the devices, the driver looks as if it made no flushes.
 pub const OMITTED: &str = "inject=d0:0:1:all:omitted inject=d1:0:1:all:omitted";
 
+/// A line of the kernel log, and how often it is there.
+pub fn says(meaning: &str, pattern: &str, times: Times) -> Expectation {
+    Expectation { meaning: meaning.to_owned(), pattern: pattern.to_owned(), times }
+}
+
 /// Adds words to a case's kernel command line.
 pub fn with(case: Case, words: &[&str]) -> Case {
     words.iter().fold(case, |case, word| case.append(word))

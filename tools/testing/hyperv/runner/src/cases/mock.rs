@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 //! The kernel's Rust samples: a second IOMMU driver on the abstractions, without hardware, and a driver of edu.
 
-use super::common::with;
+use super::common::{says, with};
 use crate::case::Case;
-use crate::expect::{self, Expectation, KunitSuite, Times};
+use crate::expect::{self, KunitSuite, Times};
 use crate::mode;
 
 /// The tests that the module of tests has.
@@ -23,11 +23,11 @@ fn module(name: &'static str, rounds: u32) -> Case {
         .append("kunit.filter_glob=rust_iommu_mock")
         .append("kmemleak=on")
         .kunit_suites(&[SUITE])
-        .expect(Expectation {
-            meaning: "each IOMMU that cannot be taken back says so".to_owned(),
-            pattern: "^rust_kernel: IOMMU: devices are behind it; it stays registered$".to_owned(),
-            times: Times::Exactly(2),
-        })
+        .expect(says(
+            "each IOMMU that cannot be taken back says so",
+            "^rust_kernel: IOMMU: devices are behind it; it stays registered$",
+            Times::Exactly(2),
+        ))
 }
 
 /// A device's driver that uses the DMA API.

@@ -62,6 +62,11 @@ fn hibernation(name: &'static str, scenario: &'static str, hypervisor: &'static 
     IMAGE.iter().fold(case, |case, word| case.append(word)).switched_on_again(hypervisor)
 }
 
+/// A guest that goes to sleep as for hibernation, and makes no image: a scenario of the case's name.
+fn without_image(name: &'static str, words: &[&str]) -> Case {
+    sleeps(with(power(name, name), words)).append(SHORT_PAUSES).memory("640M")
+}
+
 /// The IOMMU is left alone, and that is said.
 fn confidential() -> Expectation {
     let pattern = r"^hv_pviommu: not used: .*confidential".to_owned();
@@ -181,16 +186,11 @@ fn successors() -> Vec<Case> {
 fn sleep() -> Vec<Case> {
     vec![
         with(power("sleep-and-cpu-hotplug", "sleep"), &mode::STRICT).append(SHORT_PAUSES).cpus(4),
-        sleeps(with(power("hibernation-core", "hibernation-core"), &mode::STRICT)).append(SHORT_PAUSES).memory("640M"),
-        sleeps(with(power("hibernation-identity", "hibernation-identity"), &mode::IDENTITY))
-            .append(SHORT_PAUSES)
-            .memory("640M")
-            .thorough(),
-        sleeps(with(power("hibernation-ats", "hibernation-ats"), &mode::STRICT))
+        without_image("hibernation-core", &mode::STRICT),
+        without_image("hibernation-identity", &mode::IDENTITY).thorough(),
+        without_image("hibernation-ats", &mode::STRICT)
             .devices(&["nvme", "edu", "virtio-blk,ats=on"])
             .hypervisor("ats=on")
-            .append(SHORT_PAUSES)
-            .memory("640M")
             .thorough(),
         sleeps(with(power("hibernation-refused", "hibernation-refused"), &mode::STRICT))
             .append(SHORT_PAUSES)
@@ -237,10 +237,8 @@ fn sleep() -> Vec<Case> {
             }),
         with(hibernation("hibernation-deferred", "hibernation", ""), &mode::DEFERRED).cpus(4),
         with(power("cpu-hotplug-long", "cpu-hotplug"), &mode::DEFERRED).append("hvtest.rounds=20").cpus(4).thorough(),
-        sleeps(with(power("switched-off", "switched-off"), &mode::UNMANAGED))
+        without_image("switched-off", &mode::UNMANAGED)
             .append("hv_pviommu=off")
-            .append(SHORT_PAUSES)
-            .memory("640M")
             .expect(veto(Times::Never))
             .expect(expect::driver_silent())
             .thorough(),

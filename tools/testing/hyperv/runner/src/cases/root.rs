@@ -3,7 +3,7 @@
 //! its driver of the IOMMU, and with that.
 
 use super::attack::{two_edu, with_arena, with_bounces};
-use super::common::{runs_as, with};
+use super::common::{runs_as, says, with};
 use super::kselftest::{vfio_on_edu, vfio_on_nvme};
 use crate::case::Case;
 use crate::demands::Reporter;
@@ -14,28 +14,24 @@ use crate::mode;
 /// The processors that the partition brings up: by hypercall first, then by start-up IPIs.
 fn processors(count: u32) -> Expectation {
     let pattern = format!("^smp: Brought up 1 node, {count} CPUs?$");
-    Expectation { meaning: format!("{count} processors are up"), pattern, times: Times::Once }
+    says(&format!("{count} processors are up"), &pattern, Times::Once)
 }
 
 /// The driver that manages other partitions finds all that it needs of the hypervisor.
 fn manager() -> Expectation {
-    let pattern = "^misc mshv: Hypervisor using classic scheduler without SMT$".to_owned();
-    Expectation { meaning: "mshv_root knows the scheduler".to_owned(), pattern, times: Times::Once }
+    let pattern = "^misc mshv: Hypervisor using classic scheduler without SMT$";
+    says("mshv_root knows the scheduler", pattern, Times::Once)
 }
 
 /// A crash of the partition leaves the hypervisor where it is.
 fn hypervisor_stays() -> Expectation {
-    let pattern = "^Hyper-V: hypervisor crash dump area pfn is 0$".to_owned();
-    Expectation { meaning: "a crash does not take the hypervisor away".to_owned(), pattern, times: Times::Once }
+    let pattern = "^Hyper-V: hypervisor crash dump area pfn is 0$";
+    says("a crash does not take the hypervisor away", pattern, Times::Once)
 }
 
 /// The driver of the IOMMU says nothing.
 fn iommu_silent() -> Expectation {
-    Expectation {
-        meaning: "the root partition's IOMMU is not used".to_owned(),
-        pattern: "hv_root_iommu".to_owned(),
-        times: Times::Never,
-    }
+    says("the root partition's IOMMU is not used", "hv_root_iommu", Times::Never)
 }
 
 /// Boots of so many kernels, one after the other, all on the same processors.
@@ -87,26 +83,20 @@ fn managed(name: &'static str, scenario: &'static str, words: &[&str]) -> Case {
 /// A kernel leaves for another one while programs have two edu, one of which they attach and detach all the time: both are
 /// blocked, and all else is given back.
 fn kexec() -> Case {
-    let blocked = Expectation {
-        meaning: "the devices that programs have stay blocked".to_owned(),
-        pattern: "^hv_root_iommu: 2 devices that programs have stay blocked$".to_owned(),
-        times: Times::Once,
-    };
-    let late = Expectation {
-        meaning: "attaches that come too late".to_owned(),
-        pattern: r" IOMMU: not put into \d+: the next kernel takes over$".to_owned(),
-        times: Times::AtMost(usize::MAX),
-    };
-    let astray = Expectation {
-        meaning: "no device is elsewhere".to_owned(),
-        pattern: "^hv_root_iommu: .* are not where the next kernel expects them$".to_owned(),
-        times: Times::Never,
-    };
-    let taken_back = Expectation {
-        meaning: "the hypervisor gives back its memory".to_owned(),
-        pattern: "^hv_root_iommu: the hypervisor keeps ".to_owned(),
-        times: Times::Never,
-    };
+    let blocked = says(
+        "the devices that programs have stay blocked",
+        "^hv_root_iommu: 2 devices that programs have stay blocked$",
+        Times::Once,
+    );
+    let late = says(
+        "attaches that come too late",
+        r" IOMMU: not put into \d+: the next kernel takes over$",
+        Times::AtMost(usize::MAX),
+    );
+    let astray =
+        says("no device is elsewhere", "^hv_root_iommu: .* are not where the next kernel expects them$", Times::Never);
+    let taken_back =
+        says("the hypervisor gives back its memory", "^hv_root_iommu: the hypervisor keeps ", Times::Never);
     managed_by("kexec", "root-kexec", &mode::STRICT, 2)
         .devices(&["nvme", "edu", "edu", "virtio-blk"])
         .pack(Pack::Kernel)
@@ -119,11 +109,7 @@ fn kexec() -> Case {
 
 /// Calls that go wrong, and what the driver says of them.
 fn matrix() -> Case {
-    let says = |meaning: &str, pattern: &str, most: usize| Expectation {
-        meaning: meaning.to_owned(),
-        pattern: pattern.to_owned(),
-        times: Times::AtMost(most),
-    };
+    let says = |meaning, pattern, most| says(meaning, pattern, Times::AtMost(most));
     managed("matrix", "root-matrix", &mode::STRICT)
         .devices(&["edu"])
         .expect(says("refused domains", r"^hv_root_iommu: HVCALL_CREATE_DEVICE_DOMAIN of \d+: 0x", 4))
@@ -139,37 +125,29 @@ fn batches() -> Case {
 
 /// Unmaps that fail. Type 1 warns of each, as there is nobody whom it could tell. Once the device cannot be blocked at first.
 fn stale() -> Case {
-    let says = |meaning: &str, pattern: &str, times: usize| Expectation {
-        meaning: meaning.to_owned(),
-        pattern: format!(r"^hv_root_iommu: domain \d+: {pattern}$"),
-        times: Times::Exactly(times),
-    };
     let closed = |blocked: u32, times: usize| {
-        let pattern = format!("HVCALL_UNMAP_DEVICE_GPA_PAGES: 0x71 .*; {blocked} devices are blocked");
-        says("a failed unmap closes its domain", &pattern, times)
+        let call = "HVCALL_UNMAP_DEVICE_GPA_PAGES: 0x71 ";
+        let pattern = format!(r"^hv_root_iommu: domain \d+: {call}.*; {blocked} devices are blocked$");
+        says("a failed unmap closes its domain", &pattern, Times::Exactly(times))
     };
+    let left = r"^hv_root_iommu: domain \d+: 1 devices could not be blocked$";
     managed("stale", "root-stale", &mode::STRICT)
         .devices(&["edu"])
         .known_warning("drivers/vfio/vfio_iommu_type1.c", "vfio_unmap_unpin", "vfio_remove_dma")
         .expect(closed(1, 3))
         .expect(closed(0, 1))
-        .expect(says("a device is left in its domain", "1 devices could not be blocked", 1))
+        .expect(says("a device is left in its domain", left, Times::Exactly(1)))
 }
 
 /// A device that is neither blocked nor detached when a program takes it out of its address space, whose domain goes then.
 /// iommufd warns.
 fn unblocked() -> Case {
-    let says = |meaning: &str, pattern: &str| Expectation {
-        meaning: meaning.to_owned(),
-        pattern: pattern.to_owned(),
-        times: Times::Once,
-    };
     let off = r" IOMMU: HVCALL_ATTACH_DEVICE_DOMAIN to \w+: 0x71 .*; not blocked, bus mastering is off$";
     managed("unblocked", "root-unblocked", &mode::STRICT)
         .devices(&["edu"])
         .known_warning("drivers/iommu/iommu.c", "iommu_detach_group_handle", "iommufd_device_detach")
-        .expect(says("a device that is not blocked is kept off the bus", off))
-        .expect(says("its domain stays", r"^hv_root_iommu: domain \d+ stays: 1 devices may be in it$"))
+        .expect(says("a device that is not blocked is kept off the bus", off, Times::Once))
+        .expect(says("its domain stays", r"^hv_root_iommu: domain \d+ stays: 1 devices may be in it$", Times::Once))
 }
 
 /// A crash with devices in paging domains, under I/O. The kernel after it has one processor, the one that crashed, and
@@ -187,12 +165,11 @@ fn crash() -> Case {
         .splat(r"^Kernel panic - not syncing: sysrq triggered crash$")
         .splat(r"^Call Trace:$")
         .devices(&["nvme", "edu", "edu", "virtio-blk"])
-        .expect(Expectation {
-            meaning: "a mapping in doubt closes its domain".to_owned(),
-            pattern: r"^hv_root_iommu: domain \d+: HVCALL_MAP_DEVICE_GPA_PAGES: 0x.*; 1 devices are blocked$"
-                .to_owned(),
-            times: Times::Once,
-        })
+        .expect(says(
+            "a mapping in doubt closes its domain",
+            r"^hv_root_iommu: domain \d+: HVCALL_MAP_DEVICE_GPA_PAGES: 0x.*; 1 devices are blocked$",
+            Times::Once,
+        ))
         .pack(Pack::Kernel)
         .followed_by(&["root-crashed"])
 }
