@@ -30,13 +30,18 @@ fn line_of(domain: DomainId) -> Result<Option<DomainLine>> {
     Ok(root_debugfs::domains()?.into_iter().find(|line| line.id == domain.0))
 }
 
+/// edu in the hands of a program, and memory whose pages lie side by side, so that one call unmaps them. What VFIO could not
+/// unmap stays pinned: each check takes a huge page of its own.
+fn open(context: &Context<'_>) -> Result<Witness> {
+    write_sysfs(Path::new("/sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages"), "3")?;
+    Witness::with_buffer(context, BackEnd::Type1, DmaBuffer::huge(HugePage::TwoMiB)?)
+}
+
 /// An unmap that does nothing, or only a part, leaves the rest: in the hypervisor's table, in the driver's record, and out of
 /// the kernel's hands. The device is blocked before anybody could use that memory for something else.
 fn failed_unmap(context: &mut Context<'_>, done: u16) -> Result<Outcome> {
     let minihv = context.minihv()?;
-    // Side by side: one call unmaps them. What VFIO could not unmap stays pinned: each check takes a page of its own.
-    write_sysfs(Path::new("/sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages"), "3")?;
-    let mut witness = Witness::with_buffer(context, BackEnd::Type1, DmaBuffer::huge(HugePage::TwoMiB)?)?;
+    let mut witness = open(context)?;
     let id = witness.function.logical_id().context("edu has no id")?;
     witness.session.map(at(0), &witness.buffer, 0, PAGES)?;
     witness.round_trip(at(0), 0, FROM_DEVICE, "a page that is mapped")?;
@@ -79,7 +84,7 @@ const PART_UNMAPPED: Check = Check::new("root-partial-unmap-leaves-rest", |c| fa
 /// it: its memory is used for something else as well.
 fn stubborn_device(context: &mut Context<'_>) -> Result<Outcome> {
     let minihv = context.minihv()?;
-    let mut witness = Witness::with_buffer(context, BackEnd::Type1, DmaBuffer::huge(HugePage::TwoMiB)?)?;
+    let mut witness = open(context)?;
     let id = witness.function.logical_id().context("edu has no id")?;
     for page in 0..2 {
         witness.session.map(at(page), &witness.buffer, page as usize, 1)?;

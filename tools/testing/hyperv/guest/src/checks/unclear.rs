@@ -19,7 +19,7 @@ use crate::witness::{at, Witness, FROM_DEVICE};
 /// first attach of a program puts the device into the blocking domain, the second into the program's.
 fn unclear_attach(context: &mut Context<'_>) -> Result<Outcome> {
     let minihv = context.minihv()?;
-    for back_end in [BackEnd::Type1, BackEnd::Iommufd] {
+    for back_end in BackEnd::ALL {
         let second = Injection { first: 2, ..Injection::next(CallCode::ATTACH_DEVICE_DOMAIN) };
         minihv.inject_effect(second, Effect::Marked(Status::TIME_OUT.0.into()), None)?;
         if Session::open_by(&pci::find(pci::EDU)?, back_end).is_ok() {

@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 //! The host withdraws the device and offers it again: the kernel asks about it and makes its default domain.
 
-use std::time::Duration;
-
 use anyhow::{bail, Context as _, Result};
 use hvcore::ids::{BusIndex, DomainId, LogicalDeviceId};
 
@@ -12,9 +10,6 @@ use crate::check::Context;
 use crate::hotplug;
 use crate::minihv::{DeviceTranslation, Minihv};
 use crate::pci;
-
-/// How long a device that does not change its place is left alone before that is believed.
-const SETTLED: Duration = Duration::from_millis(100);
 
 /// edu, offered or not.
 pub struct Offer {
@@ -49,21 +44,16 @@ impl Offer {
         }
     }
 
-    /// Offers the device, and waits until the kernel has made up its mind about it.
+    /// Offers the device, and says what the kernel has made of it.
     fn offer(&self, operation: Operation) -> Result<Place> {
         let calls = |this: &Offer| this.minihv.calls(Operation::Property.call());
         let asked = calls(self)?;
-        hotplug::offer(self.minihv, self.bus, 1)?;
-        // The device is in sysfs before the IOMMU core looks at it.
-        hotplug::wait_until("the kernel asks about edu", || Ok(calls(self)? > asked))?;
-        let mut last = None;
-        hotplug::wait_until("edu stays where it is", || {
-            std::thread::sleep(SETTLED);
-            let place = self.place()?;
-            Ok(last.replace(place) == Some(place))
-        })?;
+        let back = hotplug::offer(self.minihv, self.bus, 1)?;
+        if calls(self)? == asked {
+            bail!("the kernel has not asked about edu");
+        }
         let place = self.place()?;
-        let grouped = hotplug::functions(self.bus)?.first().context("edu")?.group().is_some();
+        let grouped = back.first().context("edu")?.group().is_some();
         match (place, grouped) {
             // That it was attached is what the hypervisor said.
             (Place::Untranslated, true) if operation == Operation::ProbeAttach => Ok(place),
