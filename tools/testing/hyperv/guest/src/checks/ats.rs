@@ -8,7 +8,7 @@
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
 
-use anyhow::{bail, Context as _, Result};
+use anyhow::{bail, ensure, Context as _, Result};
 use hvcore::hypercall::codes::CallCode;
 use hvcore::platform::DeviceTlb;
 use hvcore::test_interface::Counter;
@@ -98,6 +98,18 @@ fn on(context: &mut Context<'_>) -> Result<Outcome> {
 }
 
 pub const ATS_ON: Check = Check::new("ats-on-behind-table", on);
+
+/// After a crash nobody has used the device yet: it may still translate by what the crashed kernel has told it.
+fn left_on(context: &mut Context<'_>) -> Result<Outcome> {
+    let (function, minihv) = subject(context)?;
+    ensure!(function.driver().is_none(), "{} has a driver", function.address);
+    let domain = minihv.device_domain(function.logical_id().context("no logical id")?)?.context("in no domain")?;
+    ensure!(context.options.domains.contains(&domain), "domain {} is none of the crashed kernel's", domain.0);
+    expect(&function, minihv, DeviceTlb::Enabled, "before anybody uses it")?;
+    Ok(Outcome::Pass(format!("{} in domain {}", function.address, domain.0)))
+}
+
+pub const ATS_LEFT_ON: Check = Check::new("ats-stays-on-until-used", left_on);
 
 /// In an identity domain, or on a host that does not offer ATS, it does not.
 fn off(context: &mut Context<'_>) -> Result<Outcome> {

@@ -11,6 +11,7 @@ use hvcore::ids::DomainId;
 use linkme::distributed_slice;
 
 use crate::check::{Check, Context, Scenario, SCENARIOS};
+use crate::checks::ats::{ATS_LEFT_ON, ATS_ON};
 use crate::checks::attack::module::reserved;
 use crate::checks::attack::window::Arena;
 use crate::checks::counters::{NO_FAULTS, VIOLATIONS};
@@ -251,6 +252,16 @@ static OURS: &[Scenario] = &[
         STAYS_UNTIL_USED
     ),
     after_storing!("crashed-reset", "the same on a host that resets them", ENDED_RESET, IDLE_ATTACHED),
+    Scenario {
+        name: "crash-ats",
+        summary: "crashes while a device uses ATS",
+        checks: &[DEVICES, GROUPS, ATS_ON, VIOLATIONS, NO_FAULTS, CRASH_KERNEL_LOADED],
+    },
+    Scenario {
+        name: "crashed-ats",
+        summary: "the kernel after that, which has no driver for the device",
+        checks: &[CRASH_KERNEL, DEVICES, GROUPS, ATS_LEFT_ON, NO_FAULTS, VIOLATIONS],
+    },
     Scenario {
         name: "crash-identity",
         summary: "crashes with its devices in identity",

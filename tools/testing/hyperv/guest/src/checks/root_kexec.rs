@@ -3,7 +3,7 @@
 
 use std::thread;
 
-use anyhow::{Context as _, Result};
+use anyhow::{ensure, Context as _, Result};
 use linkme::distributed_slice;
 
 use crate::check::{Check, Context, Scenario, SCENARIOS};
@@ -11,7 +11,8 @@ use crate::checks::counters::{NO_FAULTS, VIOLATIONS};
 use crate::checks::groups::{DEVICES, GROUPS};
 use crate::checks::kexec::{IN_USE, SUCCESSOR_LOADED};
 use crate::checks::nvme::NVME_QUICK;
-use crate::pci;
+use crate::minihv::DeviceTranslation;
+use crate::pci::{self, write_sysfs};
 use crate::report::Outcome;
 use crate::session::{BackEnd, Session};
 
@@ -37,10 +38,30 @@ fn attach_to_the_end(context: &mut Context<'_>) -> Result<Outcome> {
 
 const ATTACHED_TO_THE_END: Check = Check::new("root-attached-to-the-end", attach_to_the_end);
 
+/// The kernel lets go of edu, which is blocked from then on. The next kernel finds edu on its bus, and knows nothing of that.
+fn released(context: &mut Context<'_>) -> Result<Outcome> {
+    let function = pci::find(pci::EDU)?;
+    let id = function.logical_id().context("edu has no id")?;
+    function.unbind()?;
+    write_sysfs(&function.file("remove"), "1")?;
+    let translation = context.minihv()?.device_translation(id)?;
+    ensure!(translation == DeviceTranslation::Blocked, "{} is gone, and is {translation:?}", function.address);
+    Ok(Outcome::Pass(function.address))
+}
+
+const RELEASED: Check = Check::new("root-device-is-released", released);
+
 /// The scenarios.
 #[distributed_slice(SCENARIOS)]
-static OURS: &[Scenario] = &[Scenario {
-    name: "root-kexec",
-    summary: "leaves for the next kernel with all devices in use, one of them attached and detached to the end",
-    checks: &[DEVICES, GROUPS, NVME_QUICK, VIOLATIONS, NO_FAULTS, IN_USE, ATTACHED_TO_THE_END, SUCCESSOR_LOADED],
-}];
+static OURS: &[Scenario] = &[
+    Scenario {
+        name: "root-kexec",
+        summary: "leaves for the next kernel with all devices in use, one of them attached and detached to the end",
+        checks: &[DEVICES, GROUPS, NVME_QUICK, VIOLATIONS, NO_FAULTS, IN_USE, ATTACHED_TO_THE_END, SUCCESSOR_LOADED],
+    },
+    Scenario {
+        name: "root-kexec-released",
+        summary: "lets go of edu, and leaves for a kernel that does not use the IOMMU",
+        checks: &[DEVICES, GROUPS, VIOLATIONS, NO_FAULTS, RELEASED, SUCCESSOR_LOADED],
+    },
+];

@@ -2,7 +2,7 @@
 //! Each call of the root partition's IOMMU goes wrong while a program has a device: what the program is told, where the
 //! device is then, and that the next program finds all in order.
 
-use anyhow::{bail, Context as _, Result};
+use anyhow::{bail, ensure, Context as _, Result};
 use hvcore::hypercall::codes::CallCode;
 use hvcore::status::Status;
 use linkme::distributed_slice;
@@ -10,6 +10,8 @@ use linkme::distributed_slice;
 use crate::check::{Check, Context, Scenario, SCENARIOS};
 use crate::checks::counters::{NO_FAULTS, VIOLATIONS};
 use crate::checks::groups::{DEVICES, GROUPS};
+use crate::checks::leaks::memory_info;
+use crate::memory::PAGE;
 use crate::minihv::{DeviceTranslation, Effect, Injection, Minihv};
 use crate::report::Outcome;
 use crate::root_debugfs;
@@ -144,6 +146,36 @@ fn matrix(context: &mut Context<'_>) -> Result<Outcome> {
 
 const MATRIX: Check = Check::new("root-matrix", matrix);
 
+/// The hypervisor takes none of the pages that it is offered: the kernel still has them all.
+fn refused_deposits(context: &mut Context<'_>) -> Result<Outcome> {
+    const TIMES: u64 = 256;
+    /// What the driver offers at a time.
+    const OFFERED: u64 = 32 * PAGE as u64;
+    let minihv = context.minihv()?;
+    let witness = Witness::open(context, 1)?;
+    let refuse = || -> Result<()> {
+        for (injection, effect) in [fails(MAP, NO_MEMORY, 1, Some(1)), fails(DEPOSIT, REFUSED, 1, Some(1))] {
+            minihv.inject_effect(injection, effect, None)?;
+        }
+        let mapped = witness.session.map(at(0), &witness.buffer, 0, 1);
+        minihv.clear_injections()?;
+        ensure!(mapped.is_err(), "a page is mapped without the memory that the hypervisor wants");
+        Ok(())
+    };
+    refuse()?;
+    let (calls, free) = (minihv.calls(DEPOSIT)?, memory_info("MemFree")?);
+    for _ in 0..TIMES {
+        refuse()?;
+    }
+    let (calls, lost) = (minihv.calls(DEPOSIT)? - calls, free.saturating_sub(memory_info("MemFree")?));
+    ensure!(calls == TIMES, "{calls} deposits instead of {TIMES}");
+    // The kernel uses some memory of its own meanwhile.
+    ensure!(lost < TIMES * OFFERED / 4, "{lost} bytes are lost by {TIMES} deposits that were refused");
+    Ok(Outcome::Pass(format!("{TIMES} times, free memory -{lost} bytes")))
+}
+
+const REFUSED_DEPOSITS: Check = Check::new("root-refused-pages-are-kept", refused_deposits);
+
 /// One domain could not be deleted: it is still there to be seen, and its number is no other's.
 fn left_behind(context: &mut Context<'_>) -> Result<Outcome> {
     let retired: Vec<_> = root_debugfs::domains()?.into_iter().filter(|line| line.state == "retired").collect();
@@ -163,5 +195,5 @@ const LEFT_BEHIND: Check = Check::new("root-retired-domain-is-shown", left_behin
 static OURS: &[Scenario] = &[Scenario {
     name: "root-matrix",
     summary: "each call goes wrong while a program has a device",
-    checks: &[DEVICES, GROUPS, NO_FAULTS, MATRIX, LEFT_BEHIND, VIOLATIONS],
+    checks: &[DEVICES, GROUPS, NO_FAULTS, REFUSED_DEPOSITS, MATRIX, LEFT_BEHIND, VIOLATIONS],
 }];

@@ -1,18 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0
 //! ATS: a virtio disk that has it, behind an IOMMU that answers its requests.
 
-use super::common::with;
+use super::common::{says, with};
 use crate::case::Case;
 use crate::expect::{self, Expectation, Times};
 use crate::mode;
 
 /// Switching ATS on and off is no news.
 fn quiet() -> Expectation {
-    Expectation {
-        meaning: "nothing is said about ATS".to_owned(),
-        pattern: r"IOMMU: .*\bATS\b".to_owned(),
-        times: Times::Never,
-    }
+    says("nothing is said about ATS", r"IOMMU: .*\bATS\b", Times::Never)
 }
 
 fn ats(name: &'static str, scenario: &'static str, words: &[&str]) -> Case {
@@ -36,11 +32,11 @@ const CORE_LOCKS: [&str; 4] = ["&mm->mmap_lock", "&vdev->memory_lock", "&group->
 
 /// lockdep reports that, once; a kernel that has it right is to be noticed.
 fn core_order() -> Expectation {
-    Expectation {
-        meaning: "lockdep reports the core's order of locks".to_owned(),
-        pattern: "^WARNING: possible circular locking dependency detected$".to_owned(),
-        times: Times::Once,
-    }
+    says(
+        "lockdep reports the core's order of locks",
+        "^WARNING: possible circular locking dependency detected$",
+        Times::Once,
+    )
 }
 
 /// The cases.

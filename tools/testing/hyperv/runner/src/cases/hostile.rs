@@ -4,7 +4,7 @@
 //! The sequences of a case have seeds that follow each other, from the case's own on. A failing one prints its seed,
 //! and `hvtest.seed=SEED hvtest.rounds=1` in place of the case's words runs it alone.
 
-use super::common::{core_warns, with, NUMBER_TAKEN};
+use super::common::{core_warns, says, with, NUMBER_TAKEN};
 use crate::case::Case;
 use crate::expect::{Expectation, Times};
 use crate::mode;
@@ -47,11 +47,7 @@ fn sequences(name: &'static str, scenario: &'static str, seed: u64, rounds: u32)
 
 /// A boot under one seed. Devices without drivers: what the host does to those of the kernel is the matrix's business.
 fn boot(name: &'static str, hypervisor: &'static str) -> Case {
-    let served = Expectation {
-        meaning: "the driver comes up or not".to_owned(),
-        pattern: r"^hv_pviommu: aperture 0x0-".to_owned(),
-        times: Times::AtMost(1),
-    };
+    let served = says("the driver comes up or not", r"^hv_pviommu: aperture 0x0-", Times::AtMost(1));
     core_warns(hostile(name, "hostile-boot")).devices(&["edu", "edu+edu"]).hypervisor(hypervisor).expect(served)
 }
 

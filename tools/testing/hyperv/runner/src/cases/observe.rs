@@ -1,27 +1,27 @@
 // SPDX-License-Identifier: GPL-2.0
 //! Tracepoints and debugfs.
 
-use super::common::{with, OMITTED};
+use super::common::{says, with, OMITTED};
 use crate::case::Case;
 use crate::expect::{self, Expectation, Times};
 use crate::mode;
 
 /// The attach that fails on purpose leaves the device blocked by other means.
 fn detached_instead() -> Expectation {
-    Expectation {
-        meaning: "the failing attach to the blocking domain is said".to_owned(),
-        pattern: r"^vfio-pci [0-9a-f:.]+: IOMMU: not in the blocking domain, detached instead".to_owned(),
-        times: Times::Once,
-    }
+    says(
+        "the failing attach to the blocking domain is said",
+        r"^vfio-pci [0-9a-f:.]+: IOMMU: not in the blocking domain, detached instead",
+        Times::Once,
+    )
 }
 
 /// The flush that fails on purpose is made up for.
 fn flushed_instead() -> Expectation {
-    Expectation {
-        meaning: "the failing list flush is said".to_owned(),
-        pattern: r"^hv_pviommu: HVCALL_FLUSH_DEVICE_DOMAIN_LIST: 0x71 .*whole domain".to_owned(),
-        times: Times::Once,
-    }
+    says(
+        "the failing list flush is said",
+        r"^hv_pviommu: HVCALL_FLUSH_DEVICE_DOMAIN_LIST: 0x71 .*whole domain",
+        Times::Once,
+    )
 }
 
 /// A host width that is not the usual one, and not the aperture's, shows that nothing is made up or mixed up.

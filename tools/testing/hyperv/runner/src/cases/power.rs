@@ -4,7 +4,7 @@
 use hvcore::ids::Iova;
 use hvprotocol::faults::Provoked;
 
-use super::common::{runs_as, with};
+use super::common::{runs_as, says, with};
 use crate::case::Case;
 use crate::expect::{self, Expectation, Times};
 use crate::faults::on_bus;
@@ -154,6 +154,12 @@ fn crashes() -> Vec<Case> {
         .append("hvtest.tell=hvtest.mode=strict,hvtest.devices=2"),
         strict(crash_on("kdump-by-old-call", 2, "hvtest.load-by=segments"), &["crashed"]).pack(Pack::Kdump),
         dump_to_disk(),
+        // The crash kernel has no driver for the device with ATS.
+        strict(crash("kdump-ats", "crash-ats"), &["crashed-ats"])
+            .devices(&["edu", "virtio-blk,ats=on"])
+            .hypervisor("ats=on unload=keep")
+            .append("hvtest.tell=initcall_blacklist=virtio_pci_driver_init")
+            .thorough(),
         kernels(with(crash("kdump-identity", "crash-identity"), &mode::IDENTITY), &["crashed-identity"])
             .hypervisor("unload=keep")
             .append("hvtest.tell=hvtest.mode=strict")
@@ -203,11 +209,16 @@ fn sleep() -> Vec<Case> {
             .thorough(),
         with(hibernation("hibernation", "hibernation", ""), &mode::STRICT),
         with(hibernation("hibernation-on-another-host", "hibernation-on-another-host", "iova-width=39"), &mode::STRICT)
-            .expect(Expectation {
-                meaning: "that the IOMMU is another one is one error".to_owned(),
-                pattern: "^hv_pviommu: the host's IOMMU is not what it was; the devices stay blocked$".to_owned(),
-                times: Times::Once,
-            })
+            .expect(says(
+                "that the IOMMU is another one is one error",
+                "^hv_pviommu: the host's IOMMU is not what it was; the devices stay blocked$",
+                Times::Once,
+            ))
+            .expect(says(
+                "it does not hibernate again",
+                "^hv_pviommu: no hibernation: the devices are blocked since the last one$",
+                Times::Once,
+            ))
             .expect_faults(any_fault_of(0))
             .expect_faults(any_fault_of(2))
             .violation("^0xd1 FLUSH_DEVICE_DOMAIN_LIST: 0x05")
@@ -220,21 +231,20 @@ fn sleep() -> Vec<Case> {
         .append("hvtest.rounds=2")
         .switched_on_again("iova-width=47")
         .expect(expect::driver_up().times(Times::Exactly(2)))
-        .expect(Expectation {
-            meaning: "that there is an IOMMU now is one line".to_owned(),
-            pattern: "^hv_pviommu: the host offers an IOMMU now; it is used after the next boot$".to_owned(),
-            times: Times::Once,
-        }),
+        .expect(says(
+            "that there is an IOMMU now is one line",
+            "^hv_pviommu: the host offers an IOMMU now; it is used after the next boot$",
+            Times::Once,
+        )),
         with(hibernation("hibernation-with-a-newcomer", "hibernation-newcomer", ""), &mode::STRICT)
             .hypervisor("unmanaged=1")
             // Its bus does not come back. The PCI core restores its registers all the same.
             .violation("^MMIO outside of all windows at 0xd000[0-9a-f]{4}$")
-            .expect(Expectation {
-                meaning: "that a device is behind the IOMMU now is one error".to_owned(),
-                pattern: "^hv_pviommu: 0x[0-9a-f]+ is behind the IOMMU since the guest woke up; it stays blocked$"
-                    .to_owned(),
-                times: Times::Once,
-            }),
+            .expect(says(
+                "that a device is behind the IOMMU now is one error",
+                "^hv_pviommu: 0x[0-9a-f]+ is behind the IOMMU since the guest woke up; it stays blocked$",
+                Times::Once,
+            )),
         with(hibernation("hibernation-deferred", "hibernation", ""), &mode::DEFERRED).cpus(4),
         with(power("cpu-hotplug-long", "cpu-hotplug"), &mode::DEFERRED).append("hvtest.rounds=20").cpus(4).thorough(),
         without_image("switched-off", &mode::UNMANAGED)

@@ -107,6 +107,17 @@ fn kexec() -> Case {
         .expect(late)
 }
 
+/// A kernel lets go of a device, and leaves for one without the driver, which finds all devices in identity.
+fn kexec_released() -> Case {
+    let case = with(Case::new("root", "kexec-released", "root-kexec-released"), &mode::STRICT);
+    kernels(case, 2, 2)
+        .expect(expect::root_driver_up())
+        .devices(&["edu"])
+        .append("hvtest.tell=hv_root_iommu=off,hvtest.mode=unmanaged")
+        .pack(Pack::Kernel)
+        .followed_by(&["unmanaged"])
+}
+
 /// Calls that go wrong, and what the driver says of them.
 fn matrix() -> Case {
     let says = |meaning, pattern, most| says(meaning, pattern, Times::AtMost(most));
@@ -201,6 +212,7 @@ pub fn cases() -> Vec<Case> {
         boot("boot-4", 4).thorough(),
         // The second kernel finds the processors started, and the devices in the domains of the first.
         kexec().thorough(),
+        kexec_released().thorough(),
         crash().thorough(),
         managed("strict", "root-dma", &mode::STRICT),
         batches(),

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 //! Many domains, several processors, a fully preemptible kernel.
 
-use super::common::with;
+use super::common::{says, with};
 use crate::case::{Case, Variant};
 use crate::expect::{self, Expectation, Times};
 use crate::initramfs::Pack;
@@ -22,12 +22,11 @@ fn kcsan(case: Case) -> Case {
 
 /// The host gives no domain; said for each one that was asked for.
 fn no_new_domain() -> Expectation {
-    Expectation {
-        meaning: "the refused domain is an error".to_owned(),
-        pattern: r"^vfio-pci [0-9a-f:.]+: IOMMU: no new domain: HVCALL_CREATE_DEVICE_DOMAIN: 0x38 INSUFFICIENT_DEVICE_DOMAINS"
-            .to_owned(),
-        times: Times::Once,
-    }
+    says(
+        "the refused domain is an error",
+        r"^vfio-pci [0-9a-f:.]+: IOMMU: no new domain: HVCALL_CREATE_DEVICE_DOMAIN: 0x38 INSUFFICIENT_DEVICE_DOMAINS",
+        Times::Once,
+    )
 }
 
 fn stress(name: &'static str, scenario: &'static str, rounds: u32, words: &[&str]) -> Case {

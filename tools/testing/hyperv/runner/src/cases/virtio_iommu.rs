@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 //! virtio-iommu's driver in Rust, on QEMU's model of the device, without minihv.
 
-use super::common::with;
+use super::common::{says, with};
 use crate::bench::Host;
 use crate::case::Case;
 use crate::expect::{Expectation, Times};
@@ -10,20 +10,16 @@ use crate::qemu::Iommu;
 
 /// The driver came up.
 fn driver_up() -> Expectation {
-    Expectation {
-        meaning: "the boot line of virtio-iommu's driver".to_owned(),
-        pattern: r"^virtio_iommu_rust virtio\d+: aperture 0x0-0xffffffffffff, page sizes 0x".to_owned(),
-        times: Times::Once,
-    }
+    says(
+        "the boot line of virtio-iommu's driver",
+        r"^virtio_iommu_rust virtio\d+: aperture 0x0-0xffffffffffff, page sizes 0x",
+        Times::Once,
+    )
 }
 
 /// No device is blocked for a request that was refused.
 fn nothing_refused() -> Expectation {
-    Expectation {
-        meaning: "the device refuses nothing".to_owned(),
-        pattern: r"^virtio_iommu_rust .*(did not unmap|cannot be|not used)".to_owned(),
-        times: Times::Never,
-    }
+    says("the device refuses nothing", r"^virtio_iommu_rust .*(did not unmap|cannot be|not used)", Times::Never)
 }
 
 fn on_virtio_iommu(name: &'static str, scenario: &'static str, words: &[&str]) -> Case {
