@@ -94,6 +94,7 @@ mod device {
     pub(crate) mod arrival;
     pub(crate) mod block;
     pub(crate) mod endpoint;
+    pub(crate) mod let_go;
     pub(crate) mod list;
     pub(crate) mod protocol;
     pub(crate) mod serial;
@@ -172,7 +173,9 @@ const __LOG_PREFIX: &[u8] = driver::NAME.to_bytes_with_nul();
 // - No domain maps by itself.
 // - `Devices::release` takes the device out of the list, through which alone a failed flush finds
 //   it. `Endpoint::release` leaves nothing for the work item to do to the device, and drops the
-//   device's ATS.
+//   device's ATS. `State::new` makes the one `Ats` of a device.
+// - `bus_master::stop` is called in callbacks of the core that change the device's translation, or
+//   with the device's lock held (`Endpoint::run`).
 // - There is no module: the driver is built in.
 unsafe impl kernel::iommu::driver::SoundDriver for driver::PvIommu {}
 

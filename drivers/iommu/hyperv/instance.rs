@@ -163,6 +163,7 @@ impl Instance {
         let were_closed = self.domains.is_closed();
         let Tally { lost, .. } =
             protocol::shut_down(&self.devices, self.domains.closed(), blocking);
+        let lost = lost.saturating_add(self.devices.let_go().block_loose(blocking));
         if lost != 0 {
             let text = "% devices are not blocked at shutdown";
             say(Level::Err, None, text, &[Word::Number(lost as u64)]);

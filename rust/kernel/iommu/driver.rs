@@ -309,5 +309,7 @@ pub trait Driver: Sized + 'static {
 /// - If the `init` of the driver's module fails, no device is behind an IOMMU that `init` has
 ///   registered.
 /// - When `release_device` returns, or `probe_device` fails, the driver no longer reaches the
-///   registers or the bus of the PCI function that it has from [`Probing`].
+///   registers or the bus of the PCI function that it has from [`Probing`], and its `Ats` of the
+///   function is gone. Until then it makes one `Ats` at most, and calls `bus_master::stop` only in
+///   callbacks that change the device's translation, or with the device's lock held.
 pub unsafe trait SoundDriver: Driver {}

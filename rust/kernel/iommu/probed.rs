@@ -51,8 +51,8 @@ impl<'a> Probing<'a> {
     pub fn pci(&self) -> Option<PresentDevice> {
         let function = <&crate::pci::Device>::try_from(self.dev).ok()?;
         // SAFETY: Only drivers that implement `SoundDriver` are asked about devices. They have
-        // promised to use this no longer than that. A device is released before it is taken from
-        // its bus.
+        // promised to use this no longer than that, and what is asked for `Ats` and
+        // `bus_master::stop`. A device is released before it is taken from its bus.
         Some(unsafe { PresentDevice::new(function) })
     }
 

@@ -30,12 +30,13 @@ pub enum TranslationUnit {
 
 /// Control of a device's ATS, which is off at first.
 ///
-/// This is for the driver of the IOMMU that the device is behind. There must be only one for each
-/// device, from the time the driver probes the device until it releases the device.
+/// This is for the driver of the IOMMU that the device is behind. It makes one for each device when
+/// it probes the device, and drops it before it has released the device.
 ///
 /// # Invariants
 ///
-/// The function has the ATS capability, and the kernel lets it use that.
+/// The function has the ATS capability, and the kernel lets it use that. There is no other `Ats` of
+/// the function.
 ///
 /// # Examples
 ///
@@ -62,6 +63,9 @@ pub struct Ats {
     /// The device's register says that ATS is off, but its `struct pci_dev` still says that it is
     /// on.
     silenced: bool,
+    /// The device's register may say that ATS is on, but its `struct pci_dev` says that it is off:
+    /// another kernel has switched it on.
+    inherited: bool,
 }
 
 impl Ats {
@@ -78,10 +82,21 @@ impl Ats {
                 && bindings::pci_ats_page_aligned(function.as_raw()) != 0
         };
         // INVARIANT: `pci_ats_supported` has found the capability, and lets the function use it.
+        // Whoever made the `PresentDevice` promised that there is no other `Ats` of the function.
         usable.then(|| Ats {
             dev: dev.clone(),
             silenced: false,
+            inherited: false,
         })
+    }
+
+    /// Leaves ATS as a kernel before this one has left it, until one of the functions below changes
+    /// it. This is for a kernel that runs after a crash, in place of [`Self::prepare`], which would
+    /// switch it off.
+    ///
+    /// Context: any.
+    pub fn inherit(&mut self) {
+        self.inherited = true;
     }
 
     fn pdev(&self) -> *mut bindings::pci_dev {
@@ -90,7 +105,7 @@ impl Ats {
 
     /// Whether the device's `struct pci_dev` says that ATS is on.
     fn is_marked(&self) -> bool {
-        // SAFETY: The device is valid. Only its one `Ats` changes the bit.
+        // SAFETY: The device is valid. By the type invariant, nobody else changes the bit.
         unsafe { (*self.pdev()).ats_enabled() != 0 }
     }
 
@@ -125,14 +140,20 @@ impl Ats {
         } else if self.is_marked() {
             return Ok(());
         }
-        // SAFETY: By the type invariant, the device has the capability. ATS is off.
-        to_result(unsafe { bindings::pci_enable_ats(self.pdev(), unit as c_int) })
+        // SAFETY: By the type invariant, the device has the capability. Its `struct pci_dev` says
+        // that ATS is off, as the function expects.
+        to_result(unsafe { bindings::pci_enable_ats(self.pdev(), unit as c_int) })?;
+        self.inherited = false;
+        Ok(())
     }
 
     /// Switches ATS off. Returns whether the device could use it before.
     ///
     /// Context: as for [`Self::switch_on`].
     pub fn switch_off(&mut self) -> bool {
+        if mem::take(&mut self.inherited) {
+            return self.clear_enable();
+        }
         let was_silenced = mem::take(&mut self.silenced);
         let was_marked = self.is_marked();
         if was_marked {
@@ -157,23 +178,28 @@ impl Ats {
     ///
     /// Context: any.
     pub fn silence(&mut self) -> bool {
-        if self.is_marked() && !self.silenced {
+        if mem::take(&mut self.inherited) {
+            self.clear_enable();
+        } else if self.is_marked() && !self.silenced {
             self.silenced = true;
-            let mut control = 0;
-            // SAFETY: By the type invariant, the device is valid and has the capability. Nobody but
-            // the one `Ats` of a device writes the register. Only a reset does, too, and that
-            // restores the register.
-            unsafe {
-                let register =
-                    c_int::from((*self.pdev()).ats_cap) + bindings::PCI_ATS_CTRL as c_int;
-                bindings::pci_read_config_word(self.pdev(), register, &mut control);
-                bindings::pci_write_config_word(
-                    self.pdev(),
-                    register,
-                    control & !(bindings::PCI_ATS_CTRL_ENABLE as u16),
-                );
-            }
+            self.clear_enable();
         }
         self.silenced
+    }
+
+    /// Clears the enable bit of the device's register. Returns whether it was set.
+    ///
+    /// Context: any.
+    fn clear_enable(&mut self) -> bool {
+        const ENABLE: u16 = bindings::PCI_ATS_CTRL_ENABLE as u16;
+        let mut control = 0;
+        // SAFETY: By the type invariant, the device is valid and has the capability, and nobody
+        // else writes the register. Only a reset does, too, and that restores the register.
+        unsafe {
+            let register = c_int::from((*self.pdev()).ats_cap) + bindings::PCI_ATS_CTRL as c_int;
+            bindings::pci_read_config_word(self.pdev(), register, &mut control);
+            bindings::pci_write_config_word(self.pdev(), register, control & !ENABLE);
+        }
+        control & ENABLE != 0
     }
 }

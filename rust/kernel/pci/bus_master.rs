@@ -6,7 +6,10 @@
 //! C header: [`include/linux/pci.h`](srctree/include/linux/pci.h)
 
 use super::{
-    present::Present,
+    present::{
+        Present,
+        PresentDevice, //
+    },
     Device, //
 };
 use crate::{
@@ -27,11 +30,11 @@ const MASTER: u16 = bindings::PCI_COMMAND_MASTER as u16;
 /// ```
 /// use kernel::pci::{
 ///     bus_master,
-///     present::Present, //
+///     present::PresentDevice, //
 /// };
 ///
 /// /// Stops a function that an IOMMU could not be made to block.
-/// fn stop(dev: &impl Present) {
+/// fn stop(dev: &PresentDevice) {
 ///     if bus_master::is_on(dev) {
 ///         bus_master::stop(dev);
 ///     }
@@ -54,9 +57,9 @@ pub fn is_on(dev: &impl Present) -> bool {
 /// Context: process, does not sleep. The changes of the device's translation must be serialised, or
 /// the device's lock be held.
 #[inline]
-pub fn stop(dev: &impl Present) {
+pub fn stop(dev: &PresentDevice) {
     // SAFETY: The function is on its bus. The call only writes the command register, and notes that
-    // in the `struct pci_dev`.
+    // in the `struct pci_dev`. Whoever made the `PresentDevice` promised the context.
     unsafe { bindings::pci_clear_master(dev.function().as_raw()) };
 }
 

@@ -40,6 +40,8 @@ unsafe impl Present for Device<Bound> {
 /// # Invariants
 ///
 /// Nobody reaches the function's registers or its bus by this when the function is not on its bus.
+/// At any time there is at most one [`Ats`](super::ats::Ats) that was made of this or of another
+/// value for the same function.
 ///
 /// # Examples
 ///
@@ -69,7 +71,9 @@ impl PresentDevice {
     /// # Safety
     ///
     /// Whoever gets the result must not reach the function's registers or its bus by it when the
-    /// function is not on its bus.
+    /// function is not on its bus. He must not make an [`Ats`](super::ats::Ats) of it while there is
+    /// one of the same function, and must call [`bus_master::stop`](super::bus_master::stop) with
+    /// the changes of the function's translation serialised, or with its device lock held.
     pub unsafe fn new(function: &Device) -> PresentDevice {
         // INVARIANT: The caller promises this.
         PresentDevice(function.into())

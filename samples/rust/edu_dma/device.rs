@@ -140,7 +140,7 @@ impl<'a> Edu<'a> {
             PAUSE,
             PATIENCE,
         )
-        .inspect_err(|_| bus_master::stop(self.pdev))?;
+        .inspect_err(|_| bus_master::stop_at_once(self.pdev))?;
         Ok(())
     }
 }

@@ -103,6 +103,7 @@ pub(crate) fn enter(
             if result.is_err() {
                 bus_master::stop(pdev);
             }
+            devices.let_go().add_blocked(id, result);
             // `report` wrote a message of its own if the device could not be blocked.
             let end = report(dev, result).map_or("", |()| "; DMA is blocked");
             let text = "no memory for the device%";

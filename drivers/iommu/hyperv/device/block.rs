@@ -56,17 +56,37 @@ pub(crate) fn is_gone(id: LogicalDeviceId, failure: HypercallError) -> bool {
     says_no_such_device(failure) && calls::get_device_iommu(id).is_err_and(says_no_such_device)
 }
 
+/// Attaches a device to the blocking domain.
+///
+/// # Errors
+///
+/// What the hypervisor answered. [`None`]: there is no blocking domain.
+fn enter(
+    id: LogicalDeviceId,
+    blocking: Option<DomainId>,
+) -> Result<Blocked, Option<HypercallError>> {
+    match calls::attach(blocking.ok_or(None)?, id) {
+        Ok(()) => Ok(Blocked::Attached),
+        Err(failure) if is_attached_already(failure) => Ok(Blocked::Attached),
+        Err(failure) if is_gone(id, failure) => Ok(Blocked::Gone),
+        Err(failure) => Err(Some(failure)),
+    }
+}
+
+/// Attaches a device to the blocking domain, if possible, that was detached to block it. The
+/// hypervisor refuses to detach such a device once more.
+pub(super) fn block_detached(id: LogicalDeviceId, blocking: Option<DomainId>) -> Blocked {
+    enter(id, blocking).unwrap_or(Blocked::Detached)
+}
+
 /// Attaches a device to the blocking domain; if that is not possible, detaches it.
 pub(crate) fn block(
     id: LogicalDeviceId,
     blocking: Option<DomainId>,
 ) -> Result<Blocked, NotBlocked> {
-    let attach = match blocking.map(|domain| calls::attach(domain, id)) {
-        None => None,
-        Some(Ok(())) => return Ok(Blocked::Attached),
-        Some(Err(failure)) if is_attached_already(failure) => return Ok(Blocked::Attached),
-        Some(Err(failure)) if is_gone(id, failure) => return Ok(Blocked::Gone),
-        Some(Err(failure)) => Some(failure),
+    let attach = match enter(id, blocking) {
+        Ok(how) => return Ok(how),
+        Err(failure) => failure,
     };
     match calls::detach(id) {
         Ok(()) => Ok(Blocked::Detached),

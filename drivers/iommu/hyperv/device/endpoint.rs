@@ -5,12 +5,14 @@
 use super::{
     block::{
         block,
+        block_detached,
         is_gone,
         report,
         report_gone,
         Blocked,
         NotBlocked, //
     },
+    let_go::Left,
     protocol::{
         self,
         Answer,
@@ -186,6 +188,27 @@ impl Endpoint {
     #[cfg(CONFIG_HIBERNATION)]
     pub(crate) fn with_state<R>(&self, f: impl FnOnce(&mut State) -> R) -> R {
         f(&mut self.state.lock())
+    }
+
+    /// As [`Self::with_state`], but waits for no lock: nothing else runs.
+    ///
+    /// # Errors
+    ///
+    /// [`EBUSY`]: a task was stopped while it changed the state.
+    #[cfg(CONFIG_HIBERNATION)]
+    pub(crate) fn with_state_at_rest<R>(&self, f: impl FnOnce(&mut State) -> R) -> Result<R> {
+        let mut state = self.state.try_lock().ok_or(EBUSY)?;
+        Ok(f(&mut state))
+    }
+
+    /// Where the device is left if the kernel lets go of it now. [`None`] if it needs no care: it is
+    /// gone, or in no domain.
+    pub(super) fn left(&self) -> Option<Left> {
+        match self.state.lock().place {
+            Place::Blocked(Blocked::Attached) => Some(Left::Blocked),
+            Place::Blocked(_) => None,
+            Place::Initial | Place::In(_) => Some(Left::Loose),
+        }
     }
 
     /// Whether the host was seen to have taken the device away. There was a message about that
@@ -442,7 +465,10 @@ impl protocol::Device for Endpoint {
             }
             Caller::Flush => state.silence_ats(),
         }
-        let result = block(self.id, blocking);
+        let result = match state.place {
+            Place::Blocked(Blocked::Detached) => Ok(block_detached(self.id, blocking)),
+            _ => block(self.id, blocking),
+        };
         // When the IOMMU could not block the device, only the device itself is left to be told.
         match caller {
             _ if result.is_ok() => state.forget_bus_master(),

@@ -4,6 +4,7 @@
 
 use super::{
     endpoint::Endpoint,
+    let_go::LetGo,
     protocol::{
         self,
         Flag, //
@@ -52,6 +53,8 @@ pub(crate) struct Devices {
     serials: Serials,
     /// How many searches of the list are under way.
     searches: Atomic<usize>,
+    #[pin]
+    let_go: LetGo,
 }
 
 impl Devices {
@@ -61,7 +64,13 @@ impl Devices {
             endpoints <- new_spinlock_irq!(List::new()),
             serials: Serials::new(),
             searches: Atomic::new(0),
+            let_go <- LetGo::new(),
         })
+    }
+
+    /// Devices that were released while the host still had them.
+    pub(crate) fn let_go(&self) -> &LetGo {
+        &self.let_go
     }
 
     /// Calls `f` for each device, until `f` fails.
@@ -88,6 +97,7 @@ impl Devices {
     /// [`EBUSY`]: a device that is still there, or was not seen to be gone, has the id.
     #[inline(never)]
     pub(crate) fn claim(&self, id: LogicalDeviceId) -> Result {
+        self.let_go.remove(id);
         let endpoints = self.endpoints.lock();
         let mut others = endpoints.iter().filter(|endpoint| endpoint.id() == id);
         if others.any(|other| !other.make_way()) {
@@ -108,6 +118,21 @@ impl Devices {
             .iter()
             .filter(|endpoint| endpoint.serial() > after);
         later.next().map(Arc::from)
+    }
+
+    /// Calls `f` for each device, until `f` fails. Waits for no lock: nothing else runs.
+    ///
+    /// # Errors
+    ///
+    /// [`EBUSY`]: a task was stopped while it changed the list.
+    #[cfg(CONFIG_HIBERNATION)]
+    pub(crate) fn each_at_rest<E>(
+        &self,
+        mut f: impl FnMut(&Endpoint) -> Result<(), E>,
+    ) -> Result<Result<(), E>> {
+        let endpoints = self.endpoints.try_lock().ok_or(EBUSY)?;
+        let mut endpoints = endpoints.iter();
+        Ok(endpoints.try_for_each(|endpoint| f(&endpoint)))
     }
 
     /// Enters a device at the end of the list.
@@ -182,6 +207,10 @@ impl protocol::Devices for Devices {
 
     #[inline]
     fn remove(&self, endpoint: &Endpoint) {
+        // Before that, so that a shutdown finds the device in one of the two lists.
+        if let Some(left) = endpoint.left() {
+            self.let_go.add(endpoint.id(), left);
+        }
         let mut removed = None;
         {
             let mut endpoints = self.endpoints.lock();

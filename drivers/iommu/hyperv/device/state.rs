@@ -170,6 +170,7 @@ impl State {
 fn usable_ats(pdev: &PresentDevice) -> Option<Ats> {
     let mut ats = Ats::of(pdev)?;
     if readings::follows_a_crash() {
+        ats.inherit();
         return Some(ats);
     }
     match ats.prepare(TranslationUnit::Size4K) {

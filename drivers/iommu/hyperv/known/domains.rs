@@ -64,6 +64,8 @@ pub(crate) struct Domains {
     making: Mutex<()>,
     /// Raised while the system shuts down or sleeps: devices may only be blocked then.
     closed: AtomicFlag,
+    /// The blocking domain could not be made again when the system woke up.
+    blocking_lost: AtomicFlag,
 }
 
 impl Domains {
@@ -75,6 +77,7 @@ impl Domains {
             identity: SetOnce::new(),
             making <- new_mutex!(()),
             closed: AtomicFlag::new(false),
+            blocking_lost: AtomicFlag::new(false),
         })
     }
 
@@ -121,13 +124,25 @@ impl Domains {
     /// Context: may sleep.
     pub(crate) fn want_blocking(&self) -> Option<DomainId> {
         self.want(&self.blocking, Translation::Blocking)
+            .filter(|_| !self.blocking_lost.load(Relaxed))
     }
 
     /// Returns the blocking domain, if it was made.
     ///
     /// Context: any.
     pub(crate) fn blocking(&self) -> Option<DomainId> {
-        self.blocking.copy()
+        self.blocking
+            .copy()
+            .filter(|_| !self.blocking_lost.load(Relaxed))
+    }
+
+    /// Notes that the hypervisor no longer knows the blocking domain. From now on devices are
+    /// detached to block them.
+    ///
+    /// Context: as [`Self::close`].
+    #[cfg(CONFIG_HIBERNATION)]
+    pub(crate) fn lose_blocking(&self) {
+        self.blocking_lost.store(true, Relaxed);
     }
 
     /// Returns the identity domain, and tries to make it if that has failed so far.

@@ -16,27 +16,67 @@ use crate::{
     },
     host::{
         calls,
-        domain_ids::DomainId, //
+        domain_ids::DomainId,
+        layouts::DetachDeviceDomain,
+        message::{
+            say,
+            Level,
+            Word, //
+        }, //
     },
     instance::Instance, //
 };
 use kernel::{
-    hyperv::status::HypercallError,
+    hyperv::{
+        hypercall::Call,
+        logical_device::LogicalDeviceId,
+        status::HypercallError, //
+    },
     iommu::probed::Demand,
     prelude::*, //
 };
+
+/// Why a device is not detached.
+pub(super) enum Stays {
+    /// A task was stopped while it changed what is known about the devices.
+    Busy,
+    /// The hypervisor refused.
+    Refused(LogicalDeviceId, HypercallError),
+}
+
+impl Stays {
+    /// Says why, and returns the errno for it.
+    #[inline(never)]
+    pub(super) fn report(self) -> Error {
+        match self {
+            Stays::Busy => {
+                let text = "no hibernation: devices are being changed";
+                say(Level::Err, None, text, &[]);
+            }
+            Stays::Refused(id, failure) => {
+                let words = [
+                    Word::Text(&DetachDeviceDomain::NAME),
+                    Word::Device(id),
+                    Word::Failure(failure),
+                ];
+                say(Level::Err, None, "no hibernation: % of %: %", &words);
+            }
+        }
+        EBUSY
+    }
+}
 
 impl Endpoint {
     /// Detaches the device from its domain, which keeps it from doing DMA, and notes where it was.
     /// Leaves the device's registers alone: its bus is closed, and the PCI core has saved them.
     ///
-    /// Context: interrupts off.
+    /// Context: interrupts off, one CPU; nothing else runs.
     ///
     /// # Errors
     ///
-    /// What the hypervisor answered. The device then is where it was.
-    pub(crate) fn put_to_sleep(&self) -> Result<(), HypercallError> {
-        self.with_state(|state| {
+    /// The device is where it was.
+    pub(super) fn put_to_sleep(&self) -> Result<(), Stays> {
+        let result = self.with_state_at_rest(|state| {
             state.slept = Some(state.place);
             if !matches!(
                 state.place,
@@ -47,11 +87,12 @@ impl Endpoint {
             let how = match calls::detach(self.id()) {
                 Ok(()) => Blocked::Detached,
                 Err(failure) if is_gone(self.id(), failure) => Blocked::Gone,
-                Err(failure) => return Err(failure),
+                Err(failure) => return Err(Stays::Refused(self.id(), failure)),
             };
             state.place = Place::Blocked(how);
             Ok(())
-        })
+        });
+        result.unwrap_or(Err(Stays::Busy))
     }
 
     /// Puts the device back where it was; if that fails, blocks it. Messages report failures.

@@ -18,18 +18,20 @@ use super::{
         make_again,
         Different, //
     },
+    endpoint::Stays,
     passage, //
 };
 use crate::{
-    device::protocol::Devices,
+    device::{
+        block::block,
+        endpoint::Endpoint,
+        protocol::Devices, //
+    },
     host::{
         calls,
         capabilities::Capabilities,
         domain_ids::DomainId,
-        layouts::{
-            DeleteDeviceDomain,
-            DetachDeviceDomain, //
-        },
+        layouts::DeleteDeviceDomain,
         message::{
             say,
             Level,
@@ -67,23 +69,27 @@ fn suspend(instance: &Instance) -> Result {
         return Err(EBUSY);
     }
     instance.domains().close();
-    let mut stays = None;
-    instance.devices().each(|endpoint| {
-        if let Err(failure) = endpoint.put_to_sleep() {
-            stays = Some((endpoint.id(), failure));
-        }
-    });
-    if let Some((id, failure)) = stays {
-        let words = [
-            Word::Text(&DetachDeviceDomain::NAME),
-            Word::Device(id),
-            Word::Failure(failure),
-        ];
-        say(Level::Err, None, "no hibernation: % of %: %", &words);
-        instance.domains().open();
-        return Err(EBUSY);
-    }
-    delete_all(instance).inspect_err(|_| instance.domains().open())
+    let detached = detach_all(instance).map_err(Stays::report);
+    detached
+        .and_then(|()| delete_all(instance))
+        .inspect_err(|_| {
+            // `wake_device` puts the other devices back.
+            if let Ok(mut let_go) = instance.devices().let_go().at_rest() {
+                let_go.block(instance.domains().blocking());
+            }
+            instance.domains().open();
+        })
+}
+
+/// Detaches all devices, also those that the kernel has let go of.
+fn detach_all(instance: &Instance) -> Result<(), Stays> {
+    let devices = instance.devices();
+    let detached = devices.each_at_rest(Endpoint::put_to_sleep);
+    detached.map_err(|_| Stays::Busy)??;
+    let let_go = devices.let_go().at_rest().map_err(|_| Stays::Busy)?;
+    let_go
+        .detach()
+        .map_err(|(id, failure)| Stays::Refused(id, failure))
 }
 
 /// Deletes all domains. If one cannot be deleted, makes those that were deleted again.
@@ -112,19 +118,27 @@ fn delete_all(instance: &Instance) -> Result {
     ];
     say(Level::Err, None, "no hibernation: % of domain %: %", &words);
     // The domains come in the same order as before, so the first ones are those that were deleted.
-    let mut lost = None;
     each_domain(instance, &mut |id: DomainId, translation: Translation| {
         if deleted != 0 {
             deleted = deleted.saturating_sub(1);
-            lost = make_again(id, translation).err().or(lost.take());
+            if make_again(id, translation).is_err() {
+                lose(instance, id, translation);
+                // Attaching to this domain will fail, and so will flushing it; then its devices
+                // are blocked.
+                let text = "domain % is lost; its devices will be blocked";
+                say(Level::Err, None, text, &[Word::Domain(id)]);
+            }
         }
     })?;
-    if let Some(difference) = lost {
-        // Attaching to this domain will fail, and so will flushing it; then its devices are
-        // blocked.
-        difference.report();
-    }
     Err(EBUSY)
+}
+
+/// Notes that a domain could not be made again. The hypervisor may know another domain by the
+/// number, which is nothing to block devices by.
+fn lose(instance: &Instance, id: DomainId, translation: Translation) {
+    if translation == Translation::Blocking && instance.domains().blocking() == Some(id) {
+        instance.domains().lose_blocking();
+    }
 }
 
 /// Makes the domains again, and opens them. Makes the blocking domain even if the others cannot be
@@ -133,7 +147,12 @@ fn delete_all(instance: &Instance) -> Result {
 /// Context: syscore resume: one CPU, interrupts off.
 fn resume(instance: &Instance) {
     let [(blocking, translation), _] = instance.domains().statics();
-    let blocking = blocking.map_or(Ok(()), |id| make_again(id, translation));
+    let blocking = blocking.map_or(Ok(()), |id| {
+        make_again(id, translation).inspect_err(|_| lose(instance, id, translation))
+    });
+    if let Ok(mut let_go) = instance.devices().let_go().at_rest() {
+        let_go.block(instance.domains().blocking());
+    }
     let mut result = blocking.and_then(|()| check_host(instance.offer().capabilities()));
     let all = each_domain(instance, &mut |id: DomainId, translation: Translation| {
         if result.is_ok() && translation != Translation::Blocking {
@@ -199,15 +218,31 @@ fn wake_device(instance: &Instance, id: LogicalDeviceId) -> Result {
             result = Some(endpoint.wake(instance));
         }
     });
-    result.unwrap_or_else(|| {
-        // The IOMMU core does not know the device, so its driver does untranslated DMA.
-        if !passage::is_behind_iommu(id) {
-            return Ok(());
-        }
-        let text = "% is behind the IOMMU since the guest woke up; it stays blocked";
-        say(Level::Err, None, text, &[Word::Device(id)]);
-        Err(EIO)
-    })
+    result.unwrap_or_else(|| block_unknown(instance, id))
+}
+
+/// Blocks a device that the IOMMU core does not know, if it is behind the IOMMU. Either the kernel
+/// has let go of the device, or the device was not behind the IOMMU before, and its driver does
+/// untranslated DMA.
+///
+/// # Errors
+///
+/// [`EIO`]: the device could not be blocked.
+#[inline(never)]
+fn block_unknown(instance: &Instance, id: LogicalDeviceId) -> Result {
+    if !passage::is_behind_iommu(id) {
+        return Ok(());
+    }
+    let let_go = instance.devices().let_go();
+    let result = block(id, instance.domains().blocking());
+    let text = match result {
+        Ok(_) if let_go.has(id) => return Ok(()),
+        Ok(_) => "% is behind the IOMMU since the guest woke up; it stays blocked",
+        Err(_) => "% could not be blocked when the guest woke up; its bus stays closed",
+    };
+    say(Level::Err, None, text, &[Word::Device(id)]);
+    let_go.add_blocked(id, result);
+    result.map(|_| ()).map_err(|_| EIO)
 }
 
 /// Called before an image is made, and before an image replaces this kernel.

@@ -111,6 +111,19 @@ fn left_on(context: &mut Context<'_>) -> Result<Outcome> {
 
 pub const ATS_LEFT_ON: Check = Check::new("ats-stays-on-until-used", left_on);
 
+/// The first that this kernel does with the device is to block it: ATS, which the crashed kernel has left on, is off then.
+fn off_when_taken(context: &mut Context<'_>) -> Result<Outcome> {
+    let (function, minihv) = subject(context)?;
+    function.bind("vfio-pci")?;
+    BackEnd::Iommufd.set_unsafe_interrupts(UnsafeInterrupts::Allowed)?;
+    let (iommufd, cdev) = (Iommufd::open()?, Cdev::open(&function)?);
+    cdev.bind(&iommufd).context("binding the device to iommufd")?;
+    expect(&function, minihv, DeviceTlb::Disabled, "blocked, taken by user space")?;
+    Ok(Outcome::Pass(function.address))
+}
+
+pub const ATS_OFF_WHEN_TAKEN: Check = Check::new("ats-goes-off-when-blocked", off_when_taken);
+
 /// In an identity domain, or on a host that does not offer ATS, it does not.
 fn off(context: &mut Context<'_>) -> Result<Outcome> {
     let (function, minihv) = subject(context)?;

@@ -11,7 +11,7 @@ use hvcore::ids::DomainId;
 use linkme::distributed_slice;
 
 use crate::check::{Check, Context, Scenario, SCENARIOS};
-use crate::checks::ats::{ATS_LEFT_ON, ATS_ON};
+use crate::checks::ats::{ATS_LEFT_ON, ATS_OFF_WHEN_TAKEN, ATS_ON};
 use crate::checks::attack::module::reserved;
 use crate::checks::attack::window::Arena;
 use crate::checks::counters::{NO_FAULTS, VIOLATIONS};
@@ -260,7 +260,7 @@ static OURS: &[Scenario] = &[
     Scenario {
         name: "crashed-ats",
         summary: "the kernel after that, which has no driver for the device",
-        checks: &[CRASH_KERNEL, DEVICES, GROUPS, ATS_LEFT_ON, NO_FAULTS, VIOLATIONS],
+        checks: &[CRASH_KERNEL, DEVICES, GROUPS, ATS_LEFT_ON, ATS_OFF_WHEN_TAKEN, NO_FAULTS, VIOLATIONS],
     },
     Scenario {
         name: "crash-identity",

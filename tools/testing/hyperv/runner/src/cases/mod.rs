@@ -13,6 +13,7 @@ mod hostile;
 mod hyperv;
 mod kselftest;
 mod kunit;
+mod let_go;
 mod lifecycle;
 mod matrix;
 mod minihv;
@@ -70,6 +71,7 @@ pub fn all() -> Vec<Case> {
         passthrough::cases(),
         negative::cases(),
         power::cases(),
+        let_go::cases(),
         root::cases(),
         stress::cases(),
         ats::cases(),

@@ -12,7 +12,7 @@ use crate::initramfs::Pack;
 use crate::mode;
 
 /// Makes the pauses of the kernel's own tests of sleep short.
-const SHORT_PAUSES: &str = "suspend.pm_test_delay=1";
+pub const SHORT_PAUSES: &str = "suspend.pm_test_delay=1";
 
 /// Where the image of a hibernated guest is.
 const IMAGE: [&str; 2] = ["resume=/dev/nvme0n1", "resumewait"];
@@ -34,7 +34,7 @@ fn veto(times: Times) -> Expectation {
 }
 
 /// The kernel patches code with interrupts off when hypercalls stop working, and complains about it itself.
-fn sleeps(case: Case) -> Case {
+pub fn sleeps(case: Case) -> Case {
     case.known_warning("kernel/smp.c", "smp_call_function_many_cond", "hv_suspend").known_warning(
         "kernel/smp.c",
         "smp_call_function_many_cond",
@@ -74,7 +74,7 @@ fn confidential() -> Expectation {
 }
 
 /// A boot of several kernels, one after the other; each announces the IOMMU.
-fn kernels(case: Case, scenarios: &[&'static str]) -> Case {
+pub fn kernels(case: Case, scenarios: &[&'static str]) -> Case {
     let up = expect::driver_up().times(Times::Exactly(1 + scenarios.len()));
     let case = scenarios.iter().fold(case, |case, _| case.pack(Pack::Kernel));
     case.followed_by(scenarios).expect(up).expect(silent_about_taken_numbers())
