@@ -141,7 +141,7 @@ const HIBERNATION_GIVEN_UP: Check = Check::new("hibernation-refused-by-host", gi
 
 /// Writes the image, switches the machine off, and returns in the one that was switched on again. What is on the disk is
 /// lost.
-fn hibernate() -> Result<()> {
+pub(super) fn hibernate() -> Result<()> {
     busybox(&["mkswap", SWAP])?;
     busybox(&["swapon", SWAP])?;
     write_sysfs(Path::new(DISK), "shutdown")?;

@@ -117,7 +117,7 @@ fn devices_were_blocked(context: &mut Context<'_>) -> Result<Outcome> {
     }
 }
 
-const DEVICES_WERE_BLOCKED: Check = Check::new("previous-kernel-blocked-devices", devices_were_blocked);
+pub const DEVICES_WERE_BLOCKED: Check = Check::new("previous-kernel-blocked-devices", devices_were_blocked);
 
 /// The numbers of the previous kernels' domains were found to be taken.
 fn numbers_were_taken(context: &mut Context<'_>) -> Result<Outcome> {

@@ -12,7 +12,7 @@ use super::sleep::transition;
 use crate::check::{Check, Context, Scenario, SCENARIOS};
 use crate::checks::counters::{NO_FAULTS, VIOLATIONS};
 use crate::checks::groups::{DEVICES, GROUPS};
-use crate::checks::kexec::SUCCESSOR_LOADED;
+use crate::checks::kexec::{DEVICES_WERE_BLOCKED, SUCCESSOR_LOADED};
 use crate::checks::nvme::{self, NVME_QUICK};
 use crate::checks::protection::{VFIO_MAPPED, VFIO_STALE};
 use crate::checks::refusal::REFUSED;
@@ -128,6 +128,11 @@ static OURS: &[Scenario] = &[
     Scenario {
         name: "kexec-loose",
         summary: "leaves for the next kernel with a device that could not be blocked when it was removed",
-        checks: &[DEVICES, GROUPS, LOOSE, VIOLATIONS, NO_FAULTS, SUCCESSOR_LOADED],
+        checks: &[DEVICES, GROUPS, VIOLATIONS, LOOSE, NO_FAULTS, SUCCESSOR_LOADED],
+    },
+    Scenario {
+        name: "kexec-arrived-loose",
+        summary: "the kernel after that: the device was blocked in the end",
+        checks: &[DEVICES, GROUPS, DEVICES_WERE_BLOCKED, NVME_QUICK, NO_FAULTS, VFIO_MAPPED, VFIO_STALE],
     },
 ];

@@ -238,13 +238,22 @@ fn sleep() -> Vec<Case> {
         )),
         with(hibernation("hibernation-with-a-newcomer", "hibernation-newcomer", ""), &mode::STRICT)
             .hypervisor("unmanaged=1")
-            // Its bus does not come back. The PCI core restores its registers all the same.
-            .violation("^MMIO outside of all windows at 0xd000[0-9a-f]{4}$")
             .expect(says(
                 "that a device is behind the IOMMU now is one error",
                 "^hv_pviommu: 0x[0-9a-f]+ is behind the IOMMU since the guest woke up; it stays blocked$",
                 Times::Once,
             )),
+        // The kernel that loads the image attaches and detaches three devices.
+        with(
+            hibernation("hibernation-in-vain", "hibernation-in-vain", "inject=b2:71:4:all inject=c4:71:4:all"),
+            &mode::STRICT,
+        )
+        .expect(says(
+            "no device is put back",
+            " IOMMU: HVCALL_ATTACH_DEVICE_DOMAIN to domain .*: 0x71 ",
+            Times::Exactly(3),
+        ))
+        .expect(says("none is blocked", " IOMMU: DMA is not blocked but by the device: ", Times::Exactly(3))),
         with(hibernation("hibernation-deferred", "hibernation", ""), &mode::DEFERRED).cpus(4),
         with(power("cpu-hotplug-long", "cpu-hotplug"), &mode::DEFERRED).append("hvtest.rounds=20").cpus(4).thorough(),
         without_image("switched-off", &mode::UNMANAGED)
