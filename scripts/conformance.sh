@@ -9,7 +9,8 @@ usage() {
 	cat <<-END
 	usage: scripts/conformance.sh [OPTION OF hvrun...]
 
-	In the environment: KERNEL (a bzImage; without it, the distribution's kernel is fetched), MODULES (directory with
+	In the environment: KERNEL (a bzImage; without it, the distribution's kernel is fetched; KERNEL=7.2 means its kernel of
+	that series), MODULES (directory with
 	its modules in lib/modules or usr/lib/modules; / for an installed kernel), CPUS, MEMORY, KEEP=1. The options of
 	hvrun: build/cargo/static/*/release/hvrun conformance --help
 
@@ -29,10 +30,12 @@ options=("$@")
 [[ -z ${CPUS:-} ]] || options+=(--cpus "$CPUS")
 [[ -z ${MEMORY:-} ]] || options+=(--memory "$MEMORY")
 [[ ${KEEP:-} != 1 ]] || options+=(--keep)
+kernel=${KERNEL:-} modules=${MODULES:-} parts=(tools)
+if [[ $kernel =~ ^[0-9]+\.[0-9]+$ && ! -e $kernel ]]; then kernel=; fi
+if [[ -z $kernel ]]; then parts+=(distribution); fi
 lock_build
-need_space_for tools
+need_space_for "${parts[@]}"
 "$HV_TOP/scripts/setup.sh"
-kernel=${KERNEL:-} modules=${MODULES:-}
 if [[ -z $kernel ]]; then
 	"$HV_TOP/scripts/fetch-kernel.sh"
 	kernel=$DISTRIBUTION/kernel modules=$DISTRIBUTION/modules

@@ -17,6 +17,14 @@ usage() {
 	END
 }
 
+# abi_of NAME: the number behind the name of a library's package, of which each release of the distribution has one.
+abi_of() {
+	local found
+	found=$(apt-cache pkgnames "$1" | sed -nE "s/^$1([0-9]+)\$/\1/p" | sort -n | tail -n 1)
+	[[ -n $found ]] || die "the machine's package lists have no $1; apt-get update fetches them"
+	printf '%s\n' "$found"
+}
+
 # choose SET: sets `packages`, and the files that are wanted of them.
 choose() {
 	case $1 in
@@ -25,9 +33,10 @@ choose() {
 		wanted=(sbin/kexec usr/bin/makedumpfile)
 		;;
 	dpdk)
-		packages=(dpdk-dev ibverbs-providers librte-net-virtio23 librte-mempool-ring23 librte-bus-pci23)
+		abi=$(abi_of librte-net-virtio)
+		packages=(dpdk-dev ibverbs-providers {librte-net-virtio,librte-mempool-ring,librte-bus-pci}"$abi")
 		# The C library loads the last one when a thread is to end.
-		wanted=(usr/bin/dpdk-testpmd usr/lib/x86_64-linux-gnu/librte_{net_virtio,mempool_ring,bus_pci}.so.23
+		wanted=(usr/bin/dpdk-testpmd usr/lib/x86_64-linux-gnu/librte_{net_virtio,mempool_ring,bus_pci}.so."$abi"
 			lib/x86_64-linux-gnu/libgcc_s.so.1)
 		;;
 	*)
@@ -45,10 +54,13 @@ libraries() {
 
 # collect ROOT PLACE: what is wanted of an unpacked tree with all that it loads, the loader included, in one directory.
 collect() {
-	local file path loaded lib=$1/usr/lib/x86_64-linux-gnu
+	local file path loaded lib=$1/usr/lib/x86_64-linux-gnu plugins
+	plugins=$(compgen -G "$lib/dpdk/pmds-*" | head -n 1) || true
 	for file in "${wanted[@]}"; do
+		# Newer releases have nothing outside of usr.
+		[[ -e $1/$file ]] || file=usr/$file
 		cp -L -- "$1/$file" "$2"
-		loaded=$(LD_LIBRARY_PATH=$lib:$1/lib/x86_64-linux-gnu:$lib/dpdk/pmds-23.0 ldd "$1/$file")
+		loaded=$(LD_LIBRARY_PATH=$lib:$1/lib/x86_64-linux-gnu${plugins:+:$plugins} ldd "$1/$file")
 		if [[ $loaded == *'not found'* ]]; then
 			echo "$file needs what none of the packages has:"
 			grep 'not found' <<<"$loaded"
@@ -80,12 +92,14 @@ case ${1:-} in
 	exit 0
 	;;
 esac
-choose "${1:-}"
-place=$FETCHED/$1
+place=$FETCHED/${1:-}
 lock_build
+abi=
 start=$(now_ms)
-if [[ -d $place ]]; then
+if [[ -n ${1:-} && -d $place ]]; then
 	elapsed_line "$start" "programs for $1: nothing changed"
 	exit
 fi
+if offline; then die "OFFLINE=1: the programs for ${1:-a guest} cannot be fetched"; fi
+choose "${1:-}"
 stage "programs for $1: fetch" "$HV_LOGS/programs-$1.log" fetch

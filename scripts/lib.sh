@@ -4,6 +4,10 @@
 
 # shellcheck source=scripts/env.sh
 . "${BASH_SOURCE[0]%/*}/env.sh"
+# shellcheck source=scripts/space.sh
+. "${BASH_SOURCE[0]%/*}/space.sh"
+# shellcheck source=scripts/versions.sh
+. "${BASH_SOURCE[0]%/*}/versions.sh"
 
 hv_stage_pid=
 hv_tmp=()
@@ -14,6 +18,14 @@ die() {
 	printf 'error: %s\n' "$*" >&2
 	exit 1
 }
+
+# Neither make, which the kernel is built by, nor the search paths of compilers can have these in a path.
+for hv_path in "$HV_TOP" "$HV_BUILD"; do
+	if [[ $hv_path == *[[:space:]:]* ]]; then
+		die "$hv_path: white space or a colon is in this path, which the kernel's make does not take; use another directory"
+	fi
+done
+unset hv_path
 
 note() {
 	printf '           %s\n' "$*"
@@ -57,6 +69,21 @@ scratch() {
 	made=$(mktemp -d "$2/.tmp.XXXXXX") || die "cannot create a temporary directory in $2"
 	hv_tmp+=("$made")
 	printf -v "$1" %s "$made"
+}
+
+# drop_old_scratch DIR: what scripts that were killed left there. Another one may be at work now: its directory is younger than
+# a day.
+drop_old_scratch() {
+	if [[ -d $1 ]]; then find "$1" -maxdepth 1 -name '.tmp.*' -mmin +1440 -exec rm -rf -- {} +; fi
+}
+
+# into_cache FRESH DIR: a directory of the cache becomes another one, though builds in other directories may do the same now.
+into_cache() {
+	(
+		flock 8
+		rm -rf -- "$2"
+		mv -T -- "$1" "$2"
+	) 8>"$HV_CACHE/.lock"
 }
 
 # explain_failure LOG: the lines of a log that most likely say why.
@@ -149,48 +176,6 @@ cargo_progress() {
 	grep -aE '^ +(Compiling|Checking|Downloading|Running) ' "$1" | tail -n 1 | awk '{ print "(" tolower($1), $2 ")" }' || true
 }
 
-# need_space DIR MEGABYTES WHAT_FOR
-need_space() {
-	local dir=$1 avail
-	mkdir -p -- "$dir" || die "cannot create $dir"
-	avail=$(df --output=avail -m -- "$dir" | tail -n 1)
-	if ((avail < $2)); then
-		die "not enough disk space for $3: $dir has $((avail)) MB left, $2 MB are needed"
-	fi
-}
-
-# What each part takes below build, in megabytes, with a tenth to spare.
-declare -rA HV_PART_MB=(
-	[source]=2100 [linux]=150 [tools]=1000 [kselftest]=100
-	[kernel/release]=350 [kernel/debug]=1000 [kernel/bench]=350 [kernel/bench-virtio-rust]=350 [kernel/bench-root]=350
-	[configs]=150 [deb]=6000 [deb-all]=25000 [deb-test]=3500
-	[kernel/module]=1000 [kernel/pviommu-off]=1000 [kernel/rust-off]=800 [kernel/rt]=1000
-	[kernel/strict]=1000 [kernel/compat]=1000 [kernel/kcsan]=1000
-)
-
-# part_is_there PART: it was built before, so that building it again takes little more.
-part_is_there() {
-	case $1 in
-	source) [[ -d $HV_SRC || -n ${KDIR:-} && -d $KDIR && -z ${KREF:-} ]] ;;
-	tools) [[ -d $HV_BUILD/cargo ]] ;;
-	*) [[ -d $HV_BUILD/$1 ]] ;;
-	esac
-}
-
-# need_space_for PART...: space for all that is going to be built, once. The scripts that are called on the way do not ask
-# again.
-need_space_for() {
-	local part sum=0 missing=()
-	[[ ${HV_SPACE_CHECKED:-} != "$HV_BUILD" ]] || return 0
-	for part; do
-		if part_is_there "$part"; then continue; fi
-		missing+=("$part")
-		sum=$((sum + HV_PART_MB[$part]))
-	done
-	if ((sum)); then need_space "$HV_BUILD" "$sum" "what is going to be built (${missing[*]})"; fi
-	export HV_SPACE_CHECKED=$HV_BUILD
-}
-
 # put_file DEST: standard input becomes DEST, wholly or not at all; untouched when it would not change.
 put_file() {
 	local tmp=$1.tmp.$$
@@ -230,23 +215,4 @@ project_files() {
 	(cd "$HV_TOP" && find "${roots[@]}" \
 		\( -path ./.git -o -path ./build -o -name target -o -name __pycache__ "${outputs[@]}" \) -prune -o \
 		-type f ! -name '*~' ! -name '*.orig' ! -name '*.rej' ! -name '.*.sw?' -print0 | sed -z 's|^\./||' | sort -z)
-}
-
-# kernel_version TREE: "7.3.4", or nothing when this is no kernel source.
-kernel_version() {
-	[[ -f $1/Makefile && -f $1/Kbuild && -d $1/drivers/iommu ]] || return 0
-	awk '$2 != "=" { next }
-		$1 == "VERSION" { v = $3 } $1 == "PATCHLEVEL" { p = $3 } $1 == "SUBLEVEL" { s = $3; print v "." p "." s; exit }' "$1/Makefile"
-}
-
-# check_kernel_version TREE: stops unless the patches are known for this version.
-check_kernel_version() {
-	local version
-	[[ -d $1 ]] || die "KDIR=$1: no such directory"
-	version=$(kernel_version "$1")
-	case $version in
-	7.[23].*) ;;
-	'') die "$1 is not a Linux source tree (no Makefile with a version, or no drivers/iommu)" ;;
-	*) die "$1 is Linux $version; this project is made for 7.3.x (7.2.x where it applies)" ;;
-	esac
 }

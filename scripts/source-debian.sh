@@ -64,8 +64,7 @@ download_debian() {
 	(cd "$fresh" && apt-get "${apt_opts[@]}" download "$package=$version")
 	mv -- "$fresh/${package}_"*.deb "$fresh/package.deb"
 	verify_debian "$fresh" "$package"
-	rm -rf -- "$PACKED"
-	mv -- "$fresh" "$PACKED"
+	into_cache "$fresh" "$PACKED"
 }
 
 download_progress() {
@@ -93,7 +92,7 @@ fetch_debian() {
 		refusal="apt-get, dpkg-deb or gpgv is missing here"
 		return
 	fi
-	need_space "$HV_CACHE" 600 "the kernel source package"
+	need_space "$HV_CACHE" "$HV_DOWNLOAD_MB" "the kernel source package"
 	try_stage "source: signed package lists of $suite" "$HV_LOGS/source-lists.log" fetch_lists "$suite"
 	if ((stage_rc != 0)); then
 		refusal="the signed package lists of $suite cannot be had; check the network, or give another archive with APT_MIRROR="
@@ -106,7 +105,7 @@ fetch_debian() {
 		refusal="$suite does not hold $package (it holds: ${others:-no kernel source})"
 		return
 	fi
-	rm -rf -- "$HV_CACHE"/.tmp.*
+	drop_old_scratch "$HV_CACHE"
 	scratch tmp "$HV_CACHE"
 	HV_PROGRESS=download_progress
 	try_stage "source: download and verify $package $version" "$HV_LOGS/source-download.log" \

@@ -69,8 +69,7 @@ download_tarball() {
 	import_keys "$fresh" "$keys"
 	echo "$version" >"$fresh/version"
 	verify_tarball "$fresh" "$keys"
-	rm -rf -- "$TARBALLS"
-	mv -- "$fresh" "$TARBALLS"
+	into_cache "$fresh" "$TARBALLS"
 }
 
 # cached_tarball SERIES ADDRESS KEYS: sets `cached` when the cache holds one of that series, verified now.
@@ -89,8 +88,8 @@ fetch_tarball() {
 		refusal="gpg, gpgv, or curl and wget are missing here"
 		return
 	fi
-	need_space "$HV_CACHE" 600 "the kernel's tarball"
-	rm -rf -- "$HV_CACHE"/.tmp.*
+	need_space "$HV_CACHE" "$HV_DOWNLOAD_MB" "the kernel's tarball"
+	drop_old_scratch "$HV_CACHE"
 	scratch tmp "$HV_CACHE"
 	try_stage "source: list of $address" "$HV_LOGS/source-lists.log" fetch_file "$address/sha256sums.asc" "$tmp/list"
 	if ((stage_rc != 0)); then

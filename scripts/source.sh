@@ -36,6 +36,18 @@ read_rows() {
 	done
 }
 
+# choose_rows: sets `series`, and leaves in `rows` those that are of it.
+choose_rows() {
+	local row all=("${rows[@]}")
+	series=$(wanted_series "${rows[0]:-}") || exit
+	rows=()
+	for row in "${all[@]}"; do
+		# shellcheck disable=SC2086 # words
+		if [[ $(series_of_row $row) == "$series" ]]; then rows+=("$row"); fi
+	done
+	((${#rows[@]})) || die "KERNEL=$series: no row of ${SOURCES#"$HV_TOP"/} is of that series; add one, or give a source with KDIR="
+}
+
 # unpack KIND DIR
 unpack() {
 	mkdir -- "$2/src"
@@ -45,15 +57,14 @@ unpack() {
 
 # provide_packed: sets `kind`; a source of the table is in the cache, verified now.
 provide_packed() {
-	local row rows=() refusals=()
-	read_rows
+	local row refusals=()
 	for row in "${rows[@]}"; do
 		kind=${row%% *}
 		# shellcheck disable=SC2086 # words
 		"cached_$kind" ${row#* }
 		if [[ -n $cached ]]; then return; fi
 	done
-	if offline; then die "OFFLINE=1, and no kernel source is in $HV_CACHE; run make vendor with a network, or give one with KDIR="; fi
+	if offline; then die "OFFLINE=1, and no source of Linux $series is in $HV_CACHE; run make vendor with a network, or give one with KDIR="; fi
 	for row in "${rows[@]}"; do
 		kind=${row%% *}
 		# shellcheck disable=SC2086 # words
@@ -63,13 +74,13 @@ provide_packed() {
 		refusals+=("$refusal")
 	done
 	printf '    %s\n' "${refusals[@]}" >&2
-	die "none of the kernel sources in ${SOURCES#"$HV_TOP"/} can be had; give a 7.3.x tree, tarball or git repository with KDIR="
+	die "no source of Linux $series in ${SOURCES#"$HV_TOP"/} can be had; give a tree, tarball or git repository with KDIR="
 }
 
 # The pristine source in build/src, from the table.
 provide_source() {
 	local tmp='' kind
-	if [[ -f $HV_BUILD/src.stamp && -d $HV_SRC ]]; then return; fi
+	if [[ -f $HV_BUILD/src.stamp && $(kernel_version "$HV_SRC") == "$series".* ]]; then return; fi
 	need_space_for source linux
 	provide_packed
 	scratch tmp "$HV_BUILD"
@@ -85,7 +96,7 @@ provide_source() {
 check_clean() {
 	local left
 	for left in .config include/config arch/x86/include/generated; do
-		[[ ! -e $1/$left ]] || die "$1 is not clean ($left exists); run make mrproper there, or give a clean copy (git worktree add)"
+		[[ ! -e $1/$left ]] || die "$1 is not clean ($left exists); give a clean copy: git worktree add, or cp -a, and make mrproper in the copy"
 	done
 }
 
@@ -154,6 +165,7 @@ provide_linux() {
 		"$HV_TOP/scripts/apply.sh" apply "$HV_LINUX"
 }
 
+rows=() series=
 only_fetch=
 case ${1:-} in
 '') ;;
@@ -165,6 +177,7 @@ case ${1:-} in
 	Provides build/linux, a kernel source with this project laid over it. With --fetch it only sees to it that a source is
 	in the cache. In the environment:
 
+	KERNEL=7.2            the newest of that series, in place of that of the table's first row
 	KDIR=TREE             a kernel tree; build/linux follows it
 	KDIR=FILE.tar.xz      a tarball of one
 	KDIR=REPO KREF=REF    a commit, tag or branch of a git repository: a directory or an address
@@ -179,6 +192,12 @@ case ${1:-} in
 *) die "unknown argument $1" ;;
 esac
 lock_build
+if [[ -z ${KDIR:-} || -n $only_fetch ]]; then
+	read_rows
+	choose_rows
+elif [[ -n ${KERNEL:-} ]]; then
+	note "KDIR=$KDIR says which kernel: KERNEL=$KERNEL is not looked at"
+fi
 if [[ -n $only_fetch ]]; then
 	provide_packed
 elif [[ -n ${KDIR:-} ]]; then

@@ -68,7 +68,7 @@ fresh() {
 	project=$work/project tree=$work/tree pristine=$work/pristine
 	rm -rf "$project" "$tree" "$pristine" "$work/reference"
 	mkdir -p "$project"/{scripts,patches,drivers/iommu/new/deep,include} "$pristine"/{drivers/iommu,include}
-	cp "$here"/{apply,apply-config,choices,lib,env,tools,variant}.sh "$project/scripts/"
+	cp "$here"/{apply,apply-config,choices,lib,env,space,tools,variant,versions}.sh "$project/scripts/"
 	printf 'VERSION = 7\nPATCHLEVEL = 3\nSUBLEVEL = 4\n' >"$pristine/Makefile"
 	: >"$pristine/Kbuild"
 	seq 1 60 >"$pristine/drivers/iommu/Kconfig"
@@ -159,6 +159,18 @@ check 'the identical foreign file stays' same "$work/include" "$tree/include"
 fresh
 sed -i 's/^PATCHLEVEL = 3/PATCHLEVEL = 1/' "$tree/Makefile"
 check 'another kernel version is refused' refuses 'is Linux 7.1.4' apply
+for version in 7.4 8.0; do
+	fresh
+	sed -i "s/^VERSION = 7/VERSION = ${version%.*}/; s/^PATCHLEVEL = 3/PATCHLEVEL = ${version#*.}/" "$tree/Makefile"
+	apply >"$work/said" 2>&1
+	check "Linux $version, which nobody tested, is taken when the patches fit" has fifty "$tree/drivers/iommu/Kconfig"
+	check "that it was not tested on Linux $version is said" has "^warning: .* is Linux $version.4: not tested on it" "$work/said"
+	check "unapply on Linux $version" unapply
+done
+fresh
+sed -i 's/^PATCHLEVEL = 3/PATCHLEVEL = 4/' "$tree/Makefile"
+sed -i 's/^11$/eleven/; s/^ 11$/ eleven/' "$project/patches/0001-first.patch"
+check 'a newer kernel that the patches do not fit is refused' refuses '0001-first.patch does not fit' apply
 tree=$work/nothing
 mkdir "$tree"
 check 'a directory without a kernel is refused' refuses 'not a Linux source tree' apply
@@ -302,6 +314,15 @@ check 'a configuration with the one in Rust' has '^HYPERV_PVIOMMU_RUST will be i
 rm "$tree/.config"
 check 'unapply' unapply
 check 'the tree is as it was' same "$work/theirs" "$tree"
+
+beside_c
+sed -i 's/^PATCHLEVEL = 3/PATCHLEVEL = 4/' "$tree/Makefile"
+their_tree
+apply >"$work/said" 2>&1
+check 'so is one of a kernel after 7.3' has "^$tree: there are two$" "$work/said"
+check 'with a warning' has 'is Linux 7.4.4: not tested on it' "$work/said"
+check 'unapply there' unapply
+check 'that tree is as it was' same "$work/theirs" "$tree"
 
 beside_c
 their_tree
