@@ -11,10 +11,13 @@ SERIES := $(OUT)
 override OUT := build
 endif
 
-# O or OUT: where everything that is generated goes.
+# O or OUT: where everything that is generated goes. The kernel's make takes no path with a space in it.
 OUT ?= build
 ifneq ($(O),)
 OUT := $(O)
+endif
+ifneq ($(word 2,$(OUT))$(word 2,$(SERIES)),)
+$(error "$(if $(word 2,$(SERIES)),$(SERIES),$(OUT))": a directory without white space in its path is expected)
 endif
 export HV_BUILD := $(abspath $(OUT))
 export KDIR APT_MIRROR JOBS CPUS MEMORY DEVICES APPEND VARIANT VARIANTS KEEP SUITE CASES LIST FORCE MUTANTS KIND SHARD SAMPLE
@@ -46,10 +49,11 @@ help:
 	@echo 'make menuconfig         choose by menus what make run and make test build, boot and test; make config asks line by line'
 	@echo 'make build              everything that make run needs, without running it'
 	@echo 'make clean              remove what was built, keep the kernel source'
-	@echo 'make distclean          remove all of $(OUT)'
+	@echo 'make distclean          remove all that was made in $(OUT)'
 	@echo
 	@echo 'KDIR=tree     use this kernel tree instead of the distribution'"'"'s; it is not written to, except by apply'
 	@echo 'KDIR=file.tar.xz, or KDIR=repository KREF=commit: the same from a tarball or from git'
+	@echo 'KERNEL=7.2    the newest kernel of that series, of scripts/kernel-sources'
 	@echo 'O=dir         where all output goes (build)'
 	@echo 'JOBS=n        parallel compilers (all processors)'
 	@echo 'CPUS=n        processors of the guest           MEMORY=1G  RAM of the guest'
