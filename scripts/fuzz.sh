@@ -47,6 +47,8 @@ case ${1:-} in
 esac
 say_chosen
 lock_build
+need_space_for tools
+"$HV_TOP/scripts/setup.sh"
 HV_PROGRESS=cargo_progress
 stage "fuzz: build with coverage instrumentation" "$HV_LOGS/fuzz-build.log" build
 "$PROGRAM" "${action[@]}"

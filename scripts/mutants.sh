@@ -455,6 +455,7 @@ fi
 passed=0 failed=0
 say_chosen
 lock_build
+"$HV_TOP/scripts/setup.sh"
 mkdir -p -- "$RESULTS/baseline" "$M/logs"
 lost=$(rows_without)
 if [[ -n $lost ]]; then

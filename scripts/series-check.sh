@@ -215,6 +215,7 @@ esac
 out=${1:-$SERIES/patches}
 [[ $out == /* ]] || out=$PWD/$out
 lock_build
+"$HV_TOP/scripts/setup.sh" --series
 if [[ -z ${1:-} ]]; then "$HV_TOP/scripts/series.sh" --write "$out"; fi
 "$HV_TOP/scripts/build-tools.sh"
 shopt -s nullglob

@@ -14,6 +14,7 @@ set -euo pipefail
 
 readonly COVER=$HV_TOP/scripts/series-cover
 readonly MAINTAINED='Hyper-V PARA-VIRTUALIZED IOMMU'	# the name of the entry in MAINTAINERS
+readonly MARK=.hv-series	# it is in a directory whose patches are of this script
 readonly NEXT='Hyper-V/Azure CORE AND DRIVERS'	# the entry that comes after it
 
 usage() {
@@ -24,7 +25,7 @@ usage() {
 	C, without what the tree has.
 
 	Writes the patches and a cover letter to DIRECTORY (build/series/patches), which is made, and may hold an older
-	series. They are signed off by the committer that git is configured with, who becomes the maintainer.
+	series; one that holds other numbered patches is refused. They are signed off by the committer that git is configured with, who becomes the maintainer.
 
 	Checked is that "git am" takes them on a clean tree, that the tree is then the one that is built and tested here, and
 	that checkpatch --strict says nothing of a patch but what scripts/README.md explains, and that get_maintainer names
@@ -251,9 +252,18 @@ add_maintainer() {
 	commit_step
 }
 
+# refuse_foreign: patches in the directory are replaced; those that somebody else put there are not.
+refuse_foreign() {
+	if [[ ! -e $out/$MARK && $out != "$HV_BUILD"/* ]] && compgen -G "$out/[0-9][0-9][0-9][0-9]-*.patch" >/dev/null; then
+		die "$out holds patches that are not of make series (it has no $MARK); nothing was written. Give another directory"
+	fi
+}
+
 write_patches() {
 	local letter
 	mkdir -p -- "$out"
+	refuse_foreign
+	: >"$out/$MARK"
 	rm -f -- "$out"/[0-9][0-9][0-9][0-9]-*.patch
 	g format-patch -q -o "$out" --notes --cover-letter --no-signature base..HEAD
 	letter=$out/0000-cover-letter.patch
@@ -393,7 +403,10 @@ out=${1:-$HV_BUILD/series/patches}
 name=$(git -C "$HV_TOP" config user.name || true)
 email=$(git -C "$HV_TOP" config user.email || true)
 [[ -n $name && -n $email ]] || die "git does not know who you are: git config user.name, user.email"
+refuse_foreign
 lock_build
+need_space_for source linux
+"$HV_TOP/scripts/setup.sh" --series
 "$HV_TOP/scripts/source.sh"
 find_source
 HV_SRC=$original

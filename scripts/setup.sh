@@ -30,6 +30,10 @@ readonly DEB_PACKAGES=(
 	dpkg-dev:/usr/bin/dpkg-buildpackage debhelper:/usr/bin/dh_builddeb python3:/usr/bin/python3
 	dwarves:/usr/bin/pahole libdw-dev:/usr/include/elfutils/libdw.h
 )
+# What types for tracers (BTF) need; what the pages of the documentation need; what make series needs.
+readonly BTF_PACKAGES=(dwarves:/usr/bin/pahole)
+readonly DOCS_PACKAGES=(python3-sphinx:/usr/bin/sphinx-build python3-yaml:/usr/lib/python3/dist-packages/yaml/__init__.py)
+readonly SERIES_PACKAGES=(git:/usr/bin/git)
 readonly DEB_TEST_PACKAGES=(mmdebstrap:/usr/bin/mmdebstrap e2fsprogs:/sbin/mke2fs)
 readonly RUST_SERIES=1.85	# what is installed
 
@@ -142,8 +146,7 @@ install_bindgen() {
 	# The search for a C compiler and for other tools must not meet the caller's own settings.
 	"$CARGO" install --locked --root "$root/bindgen" --target-dir "$root/target" "bindgen-cli@$BINDGEN_VERSION"
 	"$root/bindgen/bin/bindgen" --version
-	rm -rf -- "$HV_BINDGEN_ROOT"
-	mv -- "$root/bindgen" "$HV_BINDGEN_ROOT"
+	into_cache "$root/bindgen" "$HV_BINDGEN_ROOT"
 }
 
 install_all() {
@@ -168,7 +171,9 @@ install_all() {
     apt-get install --allow-downgrades $(rust_packages "$release" | xargs)
     apt-mark hold $(rust_packages "$release" | sed 's/=.*//' | xargs)" ;;
 		esac
-		need_space /usr 3000 "compilers and QEMU"
+		# On one file system, all that is going to be built has to find room besides.
+		mkdir -p -- "$HV_CACHE"
+		need_all "compilers and QEMU, and what is going to be built" 3000:/usr "500:$HV_CACHE" "${HV_SPACE_PENDING:-0}:$HV_BUILD"
 		if ((${#missing[@]})) || [[ $rust != ok ]]; then
 			# A broken third-party source is no reason to stop: what matters is whether the packages can be had.
 			try_stage "setup: package lists" "$HV_LOGS/setup-update.log" apt-get update
@@ -195,32 +200,38 @@ install_all() {
 	fi
 }
 
-case ${1:-} in
-'') ;;
---deb) wanted+=("${DEB_PACKAGES[@]}") ;;
---deb-test) wanted+=("${DEB_PACKAGES[@]}" "${DEB_TEST_PACKAGES[@]}") ;;
---check)
-	look
-	say_missing
-	all_there
-	exit
-	;;
---packages)
-	printf '%s\n' "${PACKAGES[@]%%:*}" "${LLVM_PACKAGES[@]%%:*}" debian-archive-keyring qemu-system-x86
-	rust_packages "$(debian_release)" | tr ' ' '\n'
-	exit
-	;;
--h | --help)
-	cat <<-END
-	usage: scripts/setup.sh [--deb|--deb-test|--check|--packages]
+while (($#)); do
+	case $1 in
+	--deb) wanted+=("${DEB_PACKAGES[@]}") ;;
+	--deb-test) wanted+=("${DEB_PACKAGES[@]}" "${DEB_TEST_PACKAGES[@]}") ;;
+	--btf) wanted+=("${BTF_PACKAGES[@]}") ;;
+	--docs) wanted+=("${DOCS_PACKAGES[@]}") ;;
+	--series) wanted+=("${SERIES_PACKAGES[@]}") ;;
+	--check)
+		look
+		say_missing
+		all_there
+		exit
+		;;
+	--packages)
+		printf '%s\n' "${PACKAGES[@]%%:*}" "${LLVM_PACKAGES[@]%%:*}" debian-archive-keyring qemu-system-x86
+		rust_packages "$(debian_release)" | tr ' ' '\n'
+		exit
+		;;
+	-h | --help)
+		cat <<-END
+		usage: scripts/setup.sh [--deb|--deb-test|--btf|--docs|--series]... [--check|--packages]
 
-	Installs what is missing. --deb also what make deb needs, --deb-test what its test needs besides. --check only says
-	what is missing, and --packages lists all packages, each without what make deb needs.
-	END
-	exit 0
-	;;
-*) die "unknown argument $1" ;;
-esac
+		Installs what is missing. --deb also what make deb needs, --deb-test what its test needs besides, --btf what a kernel
+		with BTF needs, --docs what the pages of the documentation need, and --series what make series needs. --check only
+		says what is missing, and --packages lists all packages, each without what make deb needs.
+		END
+		exit 0
+		;;
+	*) die "unknown argument $1" ;;
+	esac
+	shift
+done
 lock_build
 look
 if ! all_there; then
