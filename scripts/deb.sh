@@ -20,7 +20,7 @@ usage() {
 
 	MODULES=localmod       only the modules of configs/deb-modules: what a virtual machine on Hyper-V or under minihv needs
 	SOURCE_DATE_EPOCH=N    the time that the packages and the kernel tell, in seconds since 1970, instead of that of the
-	                       last commit to what is built
+	                       last commit to what is built, or of the last edit after it
 	DEB_OUT=DIR            instead of build/deb
 	JOBS=N                 parallel compilers (all processors)
 
@@ -33,10 +33,24 @@ readonly OVERLAY=$HV_CONFIGS/deb.config
 # What the time of the last commit is taken of.
 readonly BUILT_FROM=(drivers include rust patches tools/testing/hyperv/configs/deb.config tools/testing/hyperv/configs/deb-modules)
 
-# epoch: the time of what is built, in seconds since 1970. A tree without git has none: always the same then.
+# own_git ARGUMENT...: root may build in a tree that is somebody else's.
+own_git() {
+	git -c safe.directory="$HV_TOP" -C "$HV_TOP" "$@" 2>/dev/null
+}
+
+# is_edited: something that is built differs from the last commit.
+is_edited() {
+	[[ -n $(own_git status --porcelain -- "${BUILT_FROM[@]}" || true) ]]
+}
+
+# epoch: the time of what is built, in seconds since 1970: of the last commit, or of the last edit after it. A tree without git
+# has none: always the same then.
 epoch() {
 	local time=${SOURCE_DATE_EPOCH:-}
-	[[ -n $time ]] || time=$(git -C "$HV_TOP" log -1 --format=%at -- "${BUILT_FROM[@]}" 2>/dev/null) || true
+	if [[ -z $time ]] && is_edited; then
+		time=$(cd "$HV_TOP" && project_files "${BUILT_FROM[@]}" | xargs -0 stat -c %Y -- | sort -n | tail -n 1)
+	fi
+	[[ -n $time ]] || time=$(own_git log -1 --format=%at -- "${BUILT_FROM[@]}") || true
 	printf '%s\n' "${time:-1577836800}"
 }
 
@@ -126,7 +140,7 @@ cold=
 
 say_chosen
 lock_build
-[[ -d $objdir ]] || need_space_for source linux "$part"
+[[ -d $objdir ]] || need_space_for source linux distribution "$part"
 "$HV_TOP/scripts/setup.sh" --deb
 "$HV_TOP/scripts/source.sh"
 "$HV_TOP/scripts/fetch-kernel.sh"
@@ -135,6 +149,8 @@ scratch work "$HV_BUILD"
 built_at=$(epoch)
 time=$(date -u -d "@$built_at")
 revision=$(date -u -d "@$built_at" +%Y%m%d.%H%M)
+# A package of the same version would not be installed over the one before: an edit makes another one.
+if is_edited; then revision=$(date -u -d "@$built_at" +%Y%m%d.%H%M%S)+dirty; fi
 version=$(kernel_version "$HV_LINUX")-$revision
 stamps=(KBUILD_BUILD_TIMESTAMP="$time" KBUILD_BUILD_VERSION="$revision")
 start=$(now_ms)
@@ -163,4 +179,4 @@ else
 	end_build "$key"
 fi
 ls -sh1 -- "$out"/*.deb
-note "as root, in the virtual machine: apt install ./linux-image-*.deb"
+note "as root, in the virtual machine: apt install --reinstall ./linux-image-*.deb"

@@ -160,9 +160,13 @@ case ${1:-} in
 	;;
 *) die "unknown word $1; scripts/test-deb.sh --help" ;;
 esac
+if offline; then die "OFFLINE=1: a Debian in a directory is made of packages from its archive"; fi
 ((EUID == 0)) || die "only root can make a Debian in a directory"
 lock_build
-need_space_for tools deb-test
+parts=(tools deb-test)
+[[ -n ${DEB_OUT:-} ]] || parts+=(source linux distribution deb)
+[[ -z $twice ]] || parts+=(deb-again)
+need_space_for "${parts[@]}"
 "$HV_TOP/scripts/setup.sh" --deb-test
 packages=${DEB_OUT:-$DEB}
 [[ -n ${DEB_OUT:-} ]] || MODULES=localmod "$HV_TOP/scripts/deb.sh"
