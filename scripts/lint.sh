@@ -6,6 +6,8 @@ set -euo pipefail
 . "${BASH_SOURCE[0]%/*}/lib.sh"
 # shellcheck source=scripts/series-files.sh
 . "${BASH_SOURCE[0]%/*}/series-files.sh"
+# shellcheck source=scripts/lint-kernel.sh
+. "${BASH_SOURCE[0]%/*}/lint-kernel.sh"
 
 readonly STEPS=(shellcheck rustfmt clippy checkpatch spdx words pictures series mutants)
 
@@ -16,14 +18,19 @@ usage() {
 	shellcheck      shell scripts
 	rustfmt         Rust: the kernel's style in the kernel's directories, the workspace's own elsewhere
 	clippy          the tools' workspace and the samples, warnings are errors
-	checkpatch      kernel style of files and patches
+	checkpatch      kernel style of files and patches (--strict)
 	spdx            every file names its licence
 	words           nothing unfinished is left behind
 	pictures        each picture of the documentation is of the text beside it
 	series          scripts/series-table names each file and patch that is laid over a kernel tree
 	mutants         each mutant applies, exactly (needs build/linux)
-	docs            the pages build without a warning (needs sphinx; not among the default steps)
-	kernel-clippy   clippy on the kernel's Rust (needs a built release or debug kernel; not among the default steps)
+
+	Not among the default steps, as they take long; make test-all has them as the suite "lint":
+
+	docs            the pages build without a warning (needs sphinx)
+	kernel-clippy   clippy on the kernel's Rust (needs a built release or debug kernel, as the next two do)
+	rustdoc         the pages of the crate "kernel" build without a warning
+	warnings        the kernel's side compiles with W=1 and no warning
 	END
 }
 
@@ -62,24 +69,38 @@ lint_clippy() {
 	"$CARGO_CLIPPY" clippy --locked --all-targets --target-dir "$HV_BUILD/cargo/clippy" -- -D warnings
 }
 
+# checkpatch_files: of the files on standard input, NUL separated, each without the complaints that the series may have, too
+# (scripts/series-table, explained in scripts/README.md).
+checkpatch_files() {
+	local file own types rc=0
+	local -A groups=()
+	while IFS= read -r -d '' file; do
+		own=$(sed -E 's|^variants/[^/]*/||' <<<"$file")
+		groups[${series_allowed[$own]:-none}]+=$file$'\n'
+	done
+	for types in "${!groups[@]}"; do
+		printf '%s' "${groups[$types]}" | tr '\n' '\0' | xargs -0 "${check[@]}" --ignore "$types" -f -- || rc=1
+	done
+	return $rc
+}
+
 lint_checkpatch() {
-	local files=() exports=() patches=() tools=() patch rc=0
-	local check=("$HV_LINUX/scripts/checkpatch.pl" --no-tree --root="$HV_LINUX" --quiet --terse --show-types --no-summary)
+	local files=() patches=() tools=() patch rc=0
+	local check=("$HV_LINUX/scripts/checkpatch.pl" --no-tree --root="$HV_LINUX" --strict --quiet --terse --show-types --no-summary)
 	cd "$HV_TOP"
-	list_files files '^(variants/[^/]*/)?(rust|drivers|include|samples|Documentation|tools/testing/selftests)/.*(\.(c|h|rs|S|rst|yaml)|Kconfig[.a-z]*|Makefile)$' '_exports\.c$'
-	list_files exports '^drivers/.*_exports\.c$'
-	list_files tools '^tools/testing/hyperv/.*\.(c|h|rs|S|s)$'
+	read_series_table
+	list_files files '^(variants/[^/]*/)?(rust|drivers|include|samples/rust|Documentation|tools/testing/selftests)/.*(\.(c|h|rs|S|rst|yaml)|Kconfig[.a-z]*|Makefile)$'
+	list_files tools '^(tools/testing/hyperv|samples/hyperv-pviommu)/.*\.(c|h|rs|S|s)$'
 	list_files patches '^(patches|variants/[^/]*/patches)/.*\.patch$'
-	if ((${#files[@]})); then "${check[@]}" -f -- "${files[@]}" || rc=1; fi
-	# What these export is defined in Rust.
-	if ((${#exports[@]})); then "${check[@]}" --ignore EXPORT_SYMBOL -f -- "${exports[@]}" || rc=1; fi
-	# Programs of user space: the workspace's own line length; its rustfmt sees to the rest.
-	if ((${#tools[@]})); then "${check[@]}" --max-line-length=120 -f -- "${tools[@]}" || rc=1; fi
+	if ((${#files[@]})); then printf '%s\0' "${files[@]}" | checkpatch_files || rc=1; fi
+	# Programs of user space: rustfmt sees to the length of their lines.
+	if ((${#tools[@]})); then "${check[@]}" --ignore LONG_LINE -f -- "${tools[@]}" || rc=1; fi
 	# A patch here is one edit of a series that is exported with its message; the message is checked then.
 	# By standard input: a file that git tracks would be taken for a source file. The commits that fixes name are in the
-	# history of Linux, which is not here.
+	# history of Linux, which is not here. The parameters are documented by another patch.
 	for patch in "${patches[@]}"; do
-		"${check[@]}" --ignore COMMIT_MESSAGE,MISSING_SIGN_OFF,FILE_PATH_CHANGES,UNKNOWN_COMMIT_ID - <"$patch" | sed "s|^-:|$patch:|" || rc=1
+		"${check[@]}" --ignore COMMIT_MESSAGE,MISSING_SIGN_OFF,FILE_PATH_CHANGES,UNKNOWN_COMMIT_ID,UNDOCUMENTED_SETUP - <"$patch" |
+			sed "s|^-:|$patch:|" || rc=1
 	done
 	echo "${#files[@]} files, ${#tools[@]} files of the tools, ${#patches[@]} patches"
 	return $rc
@@ -159,50 +180,9 @@ lint_docs() {
 	cd "$HV_TOP"
 	list_files pages '^Documentation/.*\.rst$'
 	# The kernel's own pages have warnings; ours must not.
-	found=$(grep -aE 'WARNING|ERROR' "$HV_LOGS/htmldocs.log" | grep -aF "$(printf '%s\n' "${pages[@]}" include/hyperv/hv_pviommu.h)" || true)
+	found=$(grep -aE 'WARNING|ERROR' "$HV_LOGS/htmldocs.log" | grep -aF "$(printf '%s\n' "${pages[@]}" include/hyperv/hv_pviommu.h include/hyperv/hv_root_iommu.h)" || true)
 	[[ -n $found ]] || return 0
 	echo 'error: sphinx warns about:'
-	printf '%s\n' "$found"
-	return 1
-}
-
-# A copy of a built kernel's objects, so that the kernel itself is not built anew after clippy took its compiler's place.
-lint_kernel-clippy() {
-	local from='' variant objdir=$HV_BUILD/kernel/clippy log found targets=(rust/)
-	for variant in release debug; do
-		if [[ -f $HV_BUILD/kernel/$variant/built.stamp ]]; then
-			from=$HV_BUILD/kernel/$variant
-			break
-		fi
-	done
-	if [[ -z $from ]]; then
-		echo "error: no kernel is built yet; make run or make test builds one"
-		return 1
-	fi
-	if [[ ! -f $objdir/seeded.stamp || $from/built.stamp -nt $objdir/seeded.stamp ]]; then
-		rm -rf -- "$objdir"
-		cp -a -- "$from" "$objdir"
-		touch "$objdir/seeded.stamp"
-	fi
-	log=$objdir/clippy.log
-	for variant in drivers/iommu/hyperv drivers/iommu/virtio_iommu_rust drivers/hv samples/rust; do
-		if [[ -f $HV_LINUX/$variant/Makefile ]]; then targets+=("$variant/"); fi
-	done
-	# A warning appears only when its file is compiled.
-	for variant in "${targets[@]}"; do
-		if [[ -d $objdir/$variant ]]; then
-			find "$objdir/$variant" \( -name 'hv_*.o' -o -name '*rust*.o' -o -name 'iommu_mock*.o' -o -name 'libkernel.rmeta' -o \
-				-name 'kernel.o' \) -delete
-		fi
-	done
-	kmake "$objdir" CLIPPY=1 "${targets[@]}" 2>&1 | tee "$log"
-	# The kernel's own files have warnings under this compiler; ours must not.
-	found=$(grep -aoE -- '--> [^ :]+\.rs:[0-9]+' "$log" | sed -E "s|^--> ($HV_LINUX/)?||" | sort -u |
-		while IFS=: read -r file line; do
-			[[ ! -f $HV_TOP/${file#../} ]] || echo "    $file:$line"
-		done)
-	[[ -n $found ]] || return 0
-	echo "error: clippy warns about:"
 	printf '%s\n' "$found"
 	return 1
 }

@@ -9,13 +9,21 @@ readonly SERIES_LAID=(Documentation arch drivers include kernel lib mm rust samp
 declare -A series_left_out=()	# by path
 series_maintained=()	# patterns of the entry in MAINTAINERS
 declare -A series_parts=()	# by patch: the names of its parts
+declare -A series_allowed=()	# by path: which complaints of checkpatch its step may have, separated by commas
 
-# read_series_table: sets the three above.
+# read_series_table: sets those above.
 read_series_table() {
-	local word rest items=() path
+	local word rest items=() path step=()
 	while read -r word rest; do
 		read -ra items <<<"$rest"
 		case $word in
+		step) step=() ;;
+		files)
+			while IFS= read -r -d '' path; do step+=("$path"); done < <(project_files "${items[@]}")
+			;;
+		allow)
+			for path in "${step[@]}"; do series_allowed[$path]+=${series_allowed[$path]:+,}${rest// /,}; done
+			;;
 		maintain) series_maintained+=("${items[@]}") ;;
 		part) series_parts[patches/${items[0]}]+=" ${items[1]}" ;;
 		out)

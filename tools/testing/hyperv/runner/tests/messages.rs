@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
-//! Documentation/virt/hyperv/pviommu-messages.rst, and host-iommu.rst for the driver of the root partition, quote every
-//! message that the kernel side of this project can print, with its level, and none besides.
+//! Documentation/virt/hyperv/pviommu-messages.rst, host-iommu.rst for the driver of the root partition, and
+//! virtio-iommu-rust.rst for virtio-iommu's, quote every message that the drivers and abstractions of this project can print,
+//! with its level, and none besides. The samples (samples/rust) have none to quote: who loads one reads its source.
 //!
 //! A message of the sources and its quotation are compared by their constant text: `{name}`, `%s` and `<anything>` stand
 //! for the same. The guest's driver hands most of its texts to one function, `say`, as data: `%` stands for what differs.
@@ -28,9 +29,13 @@ const PREFIXES: [(&str, &str); 5] = [
 ];
 
 /// Directories with messages of this project, besides the patches.
-const DIRECTORIES: [&str; 3] = ["drivers/iommu/hyperv", "drivers/hv", "rust/kernel"];
+const DIRECTORIES: [&str; 4] = ["drivers/iommu/hyperv", "drivers/iommu/virtio_iommu_rust", "drivers/hv", "rust/kernel"];
 
-const PAGES: [&str; 2] = ["Documentation/virt/hyperv/pviommu-messages.rst", "Documentation/virt/hyperv/host-iommu.rst"];
+const PAGES: [&str; 3] = [
+    "Documentation/virt/hyperv/pviommu-messages.rst",
+    "Documentation/virt/hyperv/host-iommu.rst",
+    "Documentation/virt/hyperv/virtio-iommu-rust.rst",
+];
 
 /// What `say` puts before a text.
 const SAID: [&str; 2] = ["hv_pviommu: ", "IOMMU: "];
