@@ -3,8 +3,8 @@
 # Builds a test kernel of build/linux in build/kernel/VARIANT.
 #
 # A variant is a stack of fragments from tools/testing/hyperv/configs, the last word counting. The variants of debug are
-# built on a copy of debug's objects, so that only what differs is compiled; but for kcsan, which shares none of them. So
-# are bench-virtio-rust and bench-root on a copy of those of bench.
+# built on a copy of debug's objects, so that only what differs is compiled; but for kcsan, gcc, lto and btf, which share none
+# of them. So are bench-virtio-rust and bench-root on a copy of those of bench.
 set -euo pipefail
 # shellcheck source=scripts/lib.sh
 . "${BASH_SOURCE[0]%/*}/lib.sh"
@@ -31,12 +31,16 @@ usage() {
 	strict       debug with strict flushing as the built-in default
 	compat       debug with identity as the built-in default, and iommufd's container in place of VFIO's own
 	kcsan        debug with KCSAN in place of KASAN: data races of the C code
+	gcc          module without KASAN, the C code compiled by gcc
+	lto          module without KASAN, with thin link-time optimization
+	btf          module without KASAN, with types for tracers (needs pahole)
+	doctests     debug with the examples of the Rust documentation as KUnit tests
 
 	JOBS=N limits the parallel compilers (default: one for each processor).
 	END
 }
 
-readonly VARIANTS=(release bench bench-virtio-rust bench-root debug module pviommu-off rust-off rt strict compat kcsan)
+readonly VARIANTS=(release bench bench-virtio-rust bench-root debug module pviommu-off rust-off rt strict compat kcsan gcc lto btf doctests)
 readonly steps_guess=1950	# build steps of a cold build, until one has been counted here
 
 fragments() {
@@ -45,7 +49,8 @@ fragments() {
 	bench) echo bench ;;
 	bench-virtio-rust) echo bench virtio-rust ;;
 	bench-root) echo bench bench-root ;;
-	module | pviommu-off | rust-off | rt | strict | compat | kcsan) echo base debug "$1" ;;
+	module | pviommu-off | rust-off | rt | strict | compat | kcsan | doctests) echo base debug "$1" ;;
+	gcc | lto | btf) echo base debug module no-kasan "$1" ;;
 	*)
 		usage >&2
 		exit 2
@@ -54,15 +59,15 @@ fragments() {
 }
 
 configure() {
-	KCONFIG_ALLCONFIG=$objdir/request.config kmake "$objdir" alldefconfig
+	KCONFIG_ALLCONFIG=$objdir/request.config kmake "$objdir" "${compilers[@]}" alldefconfig
 	all_taken "$objdir/request.config"
 }
 
 compile() {
-	build bzImage modules
+	build "${compilers[@]}" bzImage modules
 	rm -rf -- "$objdir/modules"
 	if grep -q '=m$' "$objdir/.config"; then
-		kmake "$objdir" INSTALL_MOD_PATH="$objdir/modules" INSTALL_MOD_STRIP=1 modules_install
+		kmake "$objdir" "${compilers[@]}" INSTALL_MOD_PATH="$objdir/modules" INSTALL_MOD_STRIP=1 modules_install
 	fi
 }
 
@@ -81,6 +86,8 @@ config_key() {
 		"$RUSTC" -vV
 		"$BINDGEN" --version
 		"$CLANG" --version
+		[[ $variant != gcc ]] || gcc --version
+		[[ $variant != btf ]] || pahole --version
 		cat "$HV_TOP"/scripts/{env,tools,kernel-config,kbuild,build-kernel}.sh
 	} | sha256sum | cut -d ' ' -f 1
 }
@@ -119,13 +126,15 @@ case ${1:-} in
 esac
 variant=${1:-}
 read -ra stack < <(fragments "$variant") || exit 2
+compilers=()	# in place of clang; bindgen reads C by it all the same
+if [[ $variant == gcc ]]; then compilers=(LLVM='' CC=gcc HOSTCC=gcc); fi
 if [[ -n $only_config ]]; then
 	try_config
 	exit 0
 fi
 # The variant whose objects this one starts from; none for those that share none.
 case $variant in
-release | debug | bench | kcsan) seed= ;;
+release | debug | bench | kcsan | gcc | lto | btf) seed= ;;
 bench-virtio-rust | bench-root) seed=bench ;;
 *) seed=debug ;;
 esac

@@ -35,6 +35,14 @@ pub enum Variant {
     Compat,
     /// With KCSAN in place of KASAN.
     Kcsan,
+    /// pci-hyperv as a module, without KASAN, the C code compiled by gcc.
+    Gcc,
+    /// The same by clang, with thin link-time optimization.
+    Lto,
+    /// The same with types for tracers (BTF).
+    Btf,
+    /// The examples of the Rust documentation as KUnit tests.
+    Doctests,
     /// The kernel that is measured: without debugging aids.
     Release,
 }

@@ -101,12 +101,20 @@ fn widths() -> Vec<Case> {
     ]
 }
 
+/// A kernel that has pci-hyperv as a module.
+fn with_module(name: &'static str, variant: Variant) -> Case {
+    with(boot(name, "dma"), &mode::STRICT)
+        .variant(variant)
+        .append("hvtest.modules=pci-hyperv")
+        .expect(expect::driver_up())
+}
+
 fn kernels() -> Vec<Case> {
     vec![
-        with(boot("pci-hyperv-as-module", "dma"), &mode::STRICT)
-            .variant(Variant::Module)
-            .append("hvtest.modules=pci-hyperv")
-            .expect(expect::driver_up()),
+        with_module("pci-hyperv-as-module", Variant::Module),
+        with_module("pci-hyperv-as-module-gcc", Variant::Gcc),
+        with_module("pci-hyperv-as-module-lto", Variant::Lto),
+        with_module("pci-hyperv-as-module-btf", Variant::Btf),
         unmanaged("config-pviommu-off", "").variant(Variant::PviommuOff).expect(expect::driver_silent()),
         unmanaged("config-rust-off", "").variant(Variant::RustOff).expect(expect::driver_silent()),
     ]

@@ -111,6 +111,11 @@ fn bus_driver(name: &'static str, scenario: &'static str) -> Case {
         .expect(expect::driver_up())
 }
 
+/// Nothing holds the module, which is said here: should something hold it one day, rmmod fails.
+fn bus_driver_unloaded(name: &'static str, variant: Variant) -> Case {
+    bus_driver(name, "bus-driver-unloaded").variant(variant).append("hvtest.modules=pci-hyperv").thorough()
+}
+
 /// The cases.
 pub fn cases() -> Vec<Case> {
     vec![
@@ -124,11 +129,10 @@ pub fn cases() -> Vec<Case> {
         many_buses("many-buses-long", 4, 20).minutes(120).thorough(),
         many_buses("many-buses-long-one-processor", 1, 20).minutes(120).thorough(),
         bus_driver("bus-driver-unbound", "bus-driver-unbound").thorough(),
-        // Nothing holds the module, which is said here: should something hold it one day, rmmod fails.
-        bus_driver("bus-driver-unloaded", "bus-driver-unloaded")
-            .variant(Variant::Module)
-            .append("hvtest.modules=pci-hyperv")
-            .thorough(),
+        bus_driver_unloaded("bus-driver-unloaded", Variant::Module),
+        bus_driver_unloaded("bus-driver-unloaded-gcc", Variant::Gcc),
+        bus_driver_unloaded("bus-driver-unloaded-lto", Variant::Lto),
+        bus_driver_unloaded("bus-driver-unloaded-btf", Variant::Btf),
         hands("hands", "hvtest.rounds=8"),
         hands("hands-long", "hvtest.rounds=50").thorough(),
         revocation("revocation", &mode::STRICT),
