@@ -64,13 +64,13 @@ choose_run() {
 }
 
 # The suites that make test runs by itself, without the runner.
-readonly HV_SUITES_WITHOUT_GUEST=(host apply setup menuconfig compile-fail minihv-release configs conformance deb)
+readonly HV_SUITES_WITHOUT_GUEST=(host apply setup menuconfig compile-fail minihv-release configs series lint conformance deb)
 # The runner's suites; a unit test of the runner compares them with those that there are.
 readonly HV_SUITES_OF_GUESTS=(minihv kunit mock boot faults hostile nomem matrix lifecycle passthrough negative power root stress
 	ats attack observe virtio-iommu vfio iommufd hyperv bench)
 readonly HV_SUITES=("${HV_SUITES_WITHOUT_GUEST[@]}" "${HV_SUITES_OF_GUESTS[@]}")
 # These run when they are named, or in make test-all.
-readonly HV_SUITES_ON_DEMAND=(configs conformance deb bench)
+readonly HV_SUITES_ON_DEMAND=(configs series lint conformance deb bench)
 
 # choose_tests: which suites are wanted.
 choose_tests() {
@@ -89,7 +89,7 @@ choose_tests() {
 }
 
 # The kernels of make test-all, besides debug and release.
-readonly HV_VARIANTS=(module pviommu-off rust-off rt strict compat kcsan)
+readonly HV_VARIANTS=(module pviommu-off rust-off rt strict compat kcsan gcc lto btf doctests)
 
 # choose_variants: which of them make test-all takes.
 choose_variants() {

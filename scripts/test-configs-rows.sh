@@ -62,6 +62,8 @@ in_place() {
 	no-library) variables+=(RUST_LIB_SRC=/nonexistent) ;;
 	pahole-*) variables+=(PAHOLE="$stand_ins/$1") ;;
 	rustc-*) variables+=(RUSTC="$stand_ins/$1") ;;
+	vmlinux) targets=(vmlinux) ;;	# the whole kernel is linked
+	no-pviommu) without_symbol=hv_pviommu ;;	# of which nothing may be in it
 	as-asked) as_asked=1 ;;		# apply sees the options as they were asked for, before Kconfig drops them
 	rust-takes) rust_takes=1 ;;	# without Rust nothing is dropped
 	*) die "unknown word $1" ;;
@@ -164,4 +166,10 @@ builds() {
 	build arm64-tables arm64 RUST=y HYPERV=y HYPERV_VMBUS=y "${pci[@]}" IOMMU_SUPPORT=y "${tables[@]}"
 	build driver-clang "${guest[@]}" "${pci[@]}" IOMMU_SUPPORT=y HYPERV_PVIOMMU=y
 	build driver-gcc gcc "${guest[@]}" "${pci[@]}" IOMMU_SUPPORT=y HYPERV_PVIOMMU=y
+	# Whole kernels: what one part wants of another that is not there is missed by the linker alone.
+	build linked-no-tables vmlinux no-pviommu "${guest[@]}" "${pci[@]}" IOMMU_SUPPORT=y HYPERV_PVIOMMU=n \
+		GENERIC_PT=n IOMMU_PT=n IOMMU_PT_AMDV1=n IOMMU_PT_VTDSS=n IOMMU_PT_X86_64=n
+	build linked-bare vmlinux no-pviommu 64BIT=y RUST=y PCI=n IOMMU_SUPPORT=n HYPERV=n
+	build linked-driver vmlinux "${guest[@]}" "${pci[@]}" IOMMU_SUPPORT=y HYPERV_PVIOMMU=y
+	build linked-arm64 arm64 vmlinux no-pviommu RUST=y HYPERV=y HYPERV_VMBUS=y "${pci[@]}" IOMMU_SUPPORT=y
 }

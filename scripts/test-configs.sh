@@ -18,7 +18,7 @@ usage() {
 
 	--table  make a configuration for each line of Documentation/virt/hyperv/pviommu-kconfig.rst, and compare
 	--variants  whether the kernel takes the configuration of each variant of scripts/build-kernel.sh; with --table by default
-	--build  compile what the project touches in some small configurations
+	--build  compile what the project touches in some small configurations, and link whole kernels of others
 	WORDS    only those whose names contain these
 
 	HV_KMAKE_SRC=TREE takes a kernel tree with the project in it in place of build/linux.
@@ -103,7 +103,7 @@ try_row() {
 	options_held '' "$@" RUST=n
 }
 
-# try_build NAME OPTION...: compiles a small configuration that has nothing else. A warning is a failure.
+# try_build NAME OPTION...: compiles a small configuration that has nothing else, or links it. A warning is a failure.
 try_build() {
 	local objdir=$HV_BUILD/configs/$1 rc=0
 	shift
@@ -112,9 +112,13 @@ try_build() {
 	KCONFIG_ALLCONFIG=$objdir/request.config kmake "$objdir" "${variables[@]}" allnoconfig || return 1
 	read_config "$objdir/.config"
 	options_held '' "$@" || return 1
-	kmake "$objdir" "${variables[@]}" "${COMPILED[@]}" >"$objdir/build.log" 2>&1 || rc=1
+	kmake "$objdir" "${variables[@]}" "${targets[@]}" >"$objdir/build.log" 2>&1 || rc=1
 	if ((rc)) || grep -qE '^(warning|error)|[ :](warning|error): ' "$objdir/build.log"; then
 		grep -E -A 6 '^(warning|error)|[ :](warning|error): ' "$objdir/build.log" || tail -n 20 "$objdir/build.log"
+		return 1
+	fi
+	if [[ -n $without_symbol ]] && "$(llvm_program llvm-nm)" "$objdir/vmlinux" | grep -F "$without_symbol"; then
+		echo "$objdir/vmlinux has this of a driver that is not configured"
 		return 1
 	fi
 	rm -rf -- "$objdir"
@@ -128,7 +132,7 @@ count_try() {
 
 # either TRY NAME WORD...: each word is an option, or something in place of what is used otherwise.
 either() {
-	local try=$1 name=$2 word options=() variables=() as_asked=0 rust_takes=0
+	local try=$1 name=$2 word options=() variables=() as_asked=0 rust_takes=0 targets=("${COMPILED[@]}") without_symbol=
 	shift 2
 	[[ $name == *"$only"* ]] || return 0
 	for word; do

@@ -65,7 +65,7 @@ check 'suites with dashes in their names' row 'SUITE=-compile-fail\ -virtio-iomm
 	'# CONFIG_SUITE_COMPILE_FAIL is not set' '# CONFIG_SUITE_VIRTIO_IOMMU is not set'
 mapfile -t others < <(sed -nE 's/^config (SUITE_[A-Z_]+)$/# CONFIG_\1 is not set/p' "$HV_TOP/Kconfig" | grep -vE 'SUITE_(CONFIGS|BOOT) ')
 check 'a suite that runs when it is named' row 'SUITE=configs\ boot' 'CONFIG_SUITE_BOOT=y' 'CONFIG_SUITE_CONFIGS=y' "${others[@]}"
-check 'kernels of make test-all' row 'VARIANTS=debug\ release\ module\ pviommu-off\ rust-off\ strict\ compat' \
+check 'kernels of make test-all' row 'VARIANTS=debug\ release\ module\ pviommu-off\ rust-off\ strict\ compat\ gcc\ lto\ btf\ doctests' \
 	'# CONFIG_VARIANT_RT is not set' '# CONFIG_VARIANT_KCSAN is not set'
 check 'a kernel source, and a commit of it' row 'KDIR=/some/where\ else KREF=v7.3.5' 'CONFIG_KDIR="/some/where else"' 'CONFIG_KREF="v7.3.5"'
 check 'every script has it' equals "$(choices "printf '%s %s' \"\$KDIR\" \"\$KREF\"")" '/some/where else v7.3.5'

@@ -12,7 +12,7 @@ trap 'rm -rf "$work"' EXIT
 check_suite=setup check_out=$work/out
 # What the caller gave must not reach the programs that are tested.
 unset KDIR KREF KERNEL_SOURCES KERNEL_KEYRING OFFLINE RUSTC LLVM BINDGEN QEMU USE_PATH APT_MIRROR DEBIAN_KEYRING HV_CONFIG
-unset HV_LOCKED HV_SPACE_CHECKED SUITE FRESH
+unset HV_LOCKED HV_SPACE_CHECKED HV_SPACE_PENDING SUITE FRESH KERNEL CASES VARIANTS LIST
 export HOME=$work/home HV_BUILD=$work/build XDG_CACHE_HOME=$work/cache
 mkdir -p "$HOME" "$HV_BUILD" "$XDG_CACHE_HOME"
 
@@ -137,12 +137,18 @@ if command -v gpg >/dev/null; then
 	for version in 7.2.30 7.3.9 7.3.12 7.30.1; do printf '%064d  linux-%s.tar.xz\n' 0 "$version"; done >"$mirror/sha256sums.asc"
 	check 'the newest tarball of a series' equals "$(library newest_tarball "$mirror/sha256sums.asc" 7.3)" 7.3.12
 	sources() { KERNEL_SOURCES=$work/sources "$here/source.sh" "$@"; }
-	printf 'tarball\t7.9\tfile://%s\t%s\ntarball 7.3 file://%s %s\n' "$mirror" "$key" "$mirror" "$key" >"$work/sources"
+	mkdir "$work/old"
+	printf '%064d  linux-7.2.30.tar.xz\n' 0 >"$work/old/sha256sums.asc"
+	printf 'tarball\t7.3\tfile://%s\t%s\ntarball 7.3 file://%s %s\ntarball 7.2 file://%s %s\n' \
+		"$work/old" "$key" "$mirror" "$key" "$work/none" "$key" >"$work/sources"
 	if ! command -v curl >/dev/null; then
 		check 'curl is installed' false
 	else
-		check 'a row that cannot be had gives way to the next' says 'has no linux-7.9.x' sources --fetch
+		check 'a row that cannot be had gives way to the next' says 'has no linux-7.3.x' sources --fetch
 		check 'the next one is in the cache' test -f "$XDG_CACHE_HOME/hv-pviommu/tarball/linux.tar.xz"
+		check 'KERNEL= chooses other rows' refuses 'no source of Linux 7.2 in' env KERNEL=7.2 KERNEL_SOURCES="$work/sources" "$here/source.sh" --fetch
+		check 'KERNEL= that no row has' refuses 'KERNEL=7.1: no row of' env KERNEL=7.1 KERNEL_SOURCES="$work/sources" "$here/source.sh" --fetch
+		check 'KERNEL= that is no series' refuses 'a series of Linux is expected' env KERNEL=7.3.12 KERNEL_SOURCES="$work/sources" "$here/source.sh" --fetch
 		check 'what is in the cache needs no network' env OFFLINE=1 KERNEL_SOURCES="$work/sources" "$here/source.sh" --fetch
 		printf 'tarball 7.3 file://%s %040d\n' "$mirror" 0 >"$work/sources"
 		check 'a key that is not named is not trusted' refuses 'its signature is wrong' sources --fetch
@@ -164,6 +170,10 @@ fi
 check 'KDIR: no such directory' refuses 'no such directory' env KDIR="$work/nothing" "$here/source.sh"
 : >"$work/file"
 check 'KDIR: a file that is no tarball' refuses 'a directory or a .tar file' env KDIR="$work/file" "$here/source.sh"
+mkdir -p "$work/built/drivers/iommu"
+printf 'VERSION = 7\nPATCHLEVEL = 3\nSUBLEVEL = 4\n' >"$work/built/Makefile"
+touch "$work/built/Kbuild" "$work/built/.config"
+check 'KDIR: a tree that something was built in' refuses 'make mrproper in the copy' env KDIR="$work/built" "$here/source.sh"
 check 'KDIR: an address without a commit' refuses 'with KREF=' env KDIR=git://example.invalid/linux "$here/source.sh"
 
 # --- toolchains
@@ -225,6 +235,85 @@ check 'clang 16 is too old' says 'older than 17.0.1' verdict find_llvm llvm
 fake qemu 'QEMU emulator version 10.1.0'
 check 'a newer QEMU is warned about' says 'newer than what was tested (10.0.x)' verdict_warning
 unset QEMU LLVM RUSTC BINDGEN
+
+# --- no network
+
+check 'OFFLINE=1: no kernel of the distribution' refuses 'run make vendor' env OFFLINE=1 "$here/fetch-kernel.sh"
+check 'OFFLINE=1: no programs of the distribution' refuses 'cannot be fetched' env OFFLINE=1 "$here/fetch-programs.sh" kdump
+check 'OFFLINE=1: it is known beforehand' refuses '' env OFFLINE=1 "$here/fetch-kernel.sh" --check
+check 'with a network it is tried' "$here/fetch-kernel.sh" --check
+
+# --- which suites run
+
+# suite_entered SUITE: what becomes of a suite that takes a network.
+suite_entered() {
+	bash -euc '. "$0/lib.sh"; . "$0/test-suites.sh"; wanted() { true; }; run_deb() { echo ran; }; run_if_possible deb
+		echo "$failed failed: ${ledger[*]}"' "$here"
+}
+check 'a suite that cannot run and was named is a failure' says '1 failed: deb 0 1 0 cannot run: no network' env OFFLINE=1 SUITE=deb bash -euc \
+	"$(declare -f suite_entered); here=$here; suite_entered"
+check 'one that was not is left out, and that is said' says '0 failed: deb 0 0 0 left out: no network' env OFFLINE=1 SUITE='' bash -euc \
+	"$(declare -f suite_entered); here=$here; suite_entered"
+check 'a suite that there is not' refuses 'there is no suite "hots"' env SUITE=hots "$here/test.sh"
+check 'nor to leave out' refuses 'there is no suite "hots"' env SUITE=-hots "$here/test.sh"
+check 'a case of a suite that there is not' refuses 'there is no suite "bot"' env CASES=bot/dma-strict "$here/test.sh"
+check 'a kernel that there is not' refuses 'there is no kernel "modules"' env VARIANTS=modules "$here/test.sh" --all
+check 'nothing was built for these' test ! -e "$HV_BUILD/cargo"
+for script in run test fuzz mutants series series-check bench deb conformance lint minihv-release; do
+	check "scripts/$script.sh sees to what a fresh machine lacks" grep -q '^"[$]HV_TOP/scripts/setup.sh"' "$here/$script.sh"
+done
+
+# --- places
+
+check 'a blank in the path of the output' refuses 'white space or a colon' env HV_BUILD="$work/a b" "$here/clean.sh"
+check 'a colon' refuses 'white space or a colon' env HV_BUILD="$work/a:b" "$here/clean.sh"
+check 'make O= with a blank' refuses 'without white space' make -s -C "$here/.." O='a b' help
+check 'make series OUT= with a blank' refuses 'without white space' make -s -n -C "$here/.." series OUT='a b'
+mkdir -p "$work/theirs"
+: >"$work/theirs/0001-mine.patch"
+check 'make series into a directory with patches of others' refuses 'not of make series' env GIT_CONFIG_COUNT=2 GIT_CONFIG_KEY_0=user.name \
+	GIT_CONFIG_VALUE_0=N GIT_CONFIG_KEY_1=user.email GIT_CONFIG_VALUE_1=n@example.org "$here/series.sh" --write "$work/theirs"
+check 'they are still there' test -f "$work/theirs/0001-mine.patch"
+
+# space_for WHAT...: of two directories on one file system, each with so many hundredths of what is left.
+space_for() {
+	local left
+	left=$(df --output=avail -m -- "$work" | tail -n 1)
+	library need_all things "$((left * $1 / 100)):$work/one" "$((left * $2 / 100)):$work/two"
+}
+check 'there is room for both' space_for 40 40
+check 'there is not, though for each of them' refuses 'not enough disk space for things' space_for 60 60
+
+mkdir -p "$work/downloads/.tmp.old" "$work/downloads/.tmp.young" "$work/downloads/kept"
+touch -d '2 days ago' "$work/downloads/.tmp.old" "$work/downloads/kept"
+library drop_old_scratch "$work/downloads"
+check 'what others download now stays, what was left goes' equals "$(cd "$work/downloads" && echo .tmp.* *)" '.tmp.young kept'
+mkdir -p "$XDG_CACHE_HOME/hv-pviommu"/{fresh,taken}
+: >"$XDG_CACHE_HOME/hv-pviommu/fresh/new"
+: >"$XDG_CACHE_HOME/hv-pviommu/taken/old"
+library into_cache "$XDG_CACHE_HOME/hv-pviommu/fresh" "$XDG_CACHE_HOME/hv-pviommu/taken"
+check 'one directory of the cache takes the place of another' equals "$(ls "$XDG_CACHE_HOME/hv-pviommu/taken")" new
+
+# clean_lists: what clean.sh removes, by name.
+clean_lists() {
+	awk '/^readonly (BUILT|SOURCE)=\(/ { on = 1; sub(/^.*\(/, "") } { last = /\)$/ } on { sub(/\)$/, ""); print } last { on = 0 }' "$here/clean.sh" |
+		tr -s '[:space:]' '\n' | grep .
+}
+check 'make distclean knows all that the scripts write' equals \
+	"$(grep -hoE '[$]HV_BUILD"?/[A-Za-z.][A-Za-z0-9._-]*' "$here"/*.sh | sed -E 's|.*/||; /^\.(lock|tmp)/d' | sort -u | grep -vxFf <(clean_lists) | xargs)" ''
+out=$work/out-of-build
+mkdir -p "$out"
+mapfile -t made < <(clean_lists)
+mkdir -p "${made[@]/#/$out/}" "$out/theirs"
+: >"$out/.lock"
+check 'make clean' env HV_BUILD="$out" "$here/clean.sh"
+check 'the kernel source stays' test -d "$out/src"
+check 'make distclean in a directory with something else in it' says 'left in' env HV_BUILD="$out" "$here/clean.sh" --all
+check 'that stays, with the lock' equals "$(cd "$out" && echo .l* *)" '.lock theirs'
+check 'so that make clean works again' env HV_BUILD="$out" "$here/clean.sh"
+rmdir "$out/theirs"
+check 'make distclean' env HV_BUILD="$out" "$here/clean.sh" --all
+check 'nothing is left' test ! -e "$out"
 
 # --- files and the lock
 
