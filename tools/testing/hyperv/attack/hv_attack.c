@@ -24,7 +24,7 @@
 #define ARENA_BYTES	(PAGE_SIZE << ARENA_ORDER)
 #define MAPPINGS_MAX	32
 #define PARTS_MAX	8
-#define HELD_MAX	(1UL << 17)
+#define HELD_MAX	131072UL
 
 static unsigned long reserved;
 module_param(reserved, ulong, 0400);
