@@ -4,6 +4,42 @@
 //!
 //! The input block is written once. Nothing writes it again, so any number of CPUs may make the
 //! call at a time, with interrupts on or off. No memory-based call costs less.
+//!
+//! # Examples
+//!
+//! ```
+//! use kernel::hyperv::{
+//!     fixed_call::{
+//!         FixedCall,
+//!         Reserved, //
+//!     },
+//!     hypercall::Call,
+//!     status::HypercallError, //
+//! };
+//!
+//! struct FlushDomain;
+//!
+//! // SAFETY: By the call's description its input consists of these numbers, and it has no output.
+//! unsafe impl Call for FlushDomain {
+//!     const CODE: u16 = 0xd0;
+//!     const NAME: &'static str = "HVCALL_FLUSH_DEVICE_DOMAIN";
+//!     type Input = [u64; 4];
+//!     type Output = ();
+//! }
+//!
+//! fn flush(call: &FixedCall<FlushDomain>) -> Result<(), HypercallError> {
+//!     let outcome = call.make();
+//!     if outcome.is_success() {
+//!         return Ok(());
+//!     }
+//!     outcome.check()
+//! }
+//!
+//! // Where allocations may fail, memory is reserved before the input is known.
+//! let reserved = Reserved::<FlushDomain>::new()?;
+//! let _call = reserved.prepare([u64::MAX, 0, 1, 0]);
+//! # Ok::<(), Error>(())
+//! ```
 
 use super::{
     hypercall::{

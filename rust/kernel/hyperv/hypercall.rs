@@ -17,18 +17,25 @@
 //!
 //! # Examples
 //!
-//! ```ignore
-//! struct CreateDomain;
+//! ```
+//! use kernel::hyperv::{
+//!     hypercall,
+//!     status::HypercallError, //
+//! };
 //!
-//! // SAFETY: These are the call's blocks by its description, packed and made of integers.
-//! unsafe impl hypercall::Call for CreateDomain {
-//!     const CODE: u16 = 0xb1;
-//!     const NAME: &'static str = "HVCALL_CREATE_DEVICE_DOMAIN";
-//!     type Input = hv_input_create_device_domain;
-//!     type Output = ();
+//! struct GetPartitionId;
+//!
+//! // SAFETY: By the specification the call has no input, and returns a number of 64 bits.
+//! unsafe impl hypercall::Call for GetPartitionId {
+//!     const CODE: u16 = 0x46;
+//!     const NAME: &'static str = "HVCALL_GET_PARTITION_ID";
+//!     type Input = ();
+//!     type Output = u64;
 //! }
 //!
-//! hypercall::call::<CreateDomain>(&input)?;
+//! fn own_id() -> Result<u64, HypercallError> {
+//!     hypercall::call::<GetPartitionId>(&())
+//! }
 //! ```
 
 use super::status::{

@@ -16,6 +16,26 @@
 //! - [`pci_device`], [`pci_requester`]: the hypervisor's name for a requester id of the machine's
 //!   own PCI.
 //!
+//! # Lifetimes, locks, unloading
+//!
+//! Nothing here is called by the kernel: there is no callback, and nothing is registered. So no
+//! lock of the kernel's core is held on behalf of these modules, and none is taken. A caller may
+//! hold spinlocks, except where a function says that it may sleep.
+//!
+//! - A hypercall's input is in memory that nobody else writes until the call returns. That is the
+//!   CPU's input page, which is used with interrupts off ([`hypercall`], [`list_call`]); a part of
+//!   per-CPU memory, which is used with interrupts off, too ([`rep_call`]); or memory that nobody
+//!   writes at all ([`fixed_call`]). An NMI could come between, so no call is made in one.
+//! - The hypervisor reads the input and writes the output during the call only. So the memory of a
+//!   prepared call may be freed as soon as nobody borrows it.
+//! - A deposited page is never freed: [`memory`] forgets it. Pages that the hypervisor gives back
+//!   are for a kernel that ends.
+//! - A bound function keeps its bus, and so the name that its bus has ([`logical_device`]).
+//! - Calls are refused when there is no hypercall page, as in a kernel that sleeps, crashes or is
+//!   replaced: [`HypercallError::Unavailable`](status::HypercallError::Unavailable).
+//! - A module that is unloaded drops what it has prepared, and nothing else is left of it. The code
+//!   of these modules is in the kernel itself.
+//!
 //! C header: [`include/asm-generic/mshyperv.h`](srctree/include/asm-generic/mshyperv.h)
 
 pub mod fixed_call;

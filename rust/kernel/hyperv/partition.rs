@@ -1,6 +1,25 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! The partition that the kernel runs in.
+//!
+//! # Examples
+//!
+//! ```
+//! use kernel::hyperv::partition::{
+//!     self,
+//!     Kind, //
+//! };
+//!
+//! /// Whether the hypervisor keeps the tables of this partition's devices.
+//! fn has_device_domains() -> bool {
+//!     match partition::kind() {
+//!         Kind::Root | Kind::L1vh => partition::has_device_domains(),
+//!         Kind::None | Kind::Guest | Kind::ConfidentialGuest => false,
+//!     }
+//! }
+//!
+//! assert!(partition::kind() != Kind::None || !has_device_domains());
+//! ```
 
 use crate::bindings;
 

@@ -16,6 +16,16 @@ use crate::{
 /// appears.
 ///
 /// Context: may sleep; after `core_initcall`.
+///
+/// # Examples
+///
+/// ```
+/// use kernel::iommu::debugfs;
+///
+/// let dir = debugfs::dir(c"my-iommu");
+/// // What is created in it goes with it.
+/// let _domains = dir.subdir(c"domains");
+/// ```
 pub fn dir(name: &CStr) -> Dir {
     // SAFETY: The IOMMU core sets the pointer before any driver runs, to a directory that it never
     // removes, or to an error. The function takes both, and a null pointer.

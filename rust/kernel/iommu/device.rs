@@ -76,6 +76,40 @@ struct Instance<D: Driver> {
 }
 
 /// An IOMMU that the core knows.
+///
+/// # Examples
+///
+/// ```
+/// use kernel::{
+///     device::Device,
+///     iommu::{
+///         device::{
+///             Registration,
+///             Settings, //
+///         },
+///         driver::SoundDriver,
+///         ops::Ops, //
+///     }, //
+/// };
+///
+/// /// Gives an IOMMU to the core. `ops` is a `static` of the driver.
+/// fn register<D>(
+///     ops: &'static Ops<D>,
+///     hardware: &Device,
+///     instance: D::Instance,
+/// ) -> Result<Registration<D>>
+/// where
+///     D: SoundDriver,
+/// {
+///     let settings = Settings {
+///         name: c"my-iommu",
+///         parent: Some(hardware),
+///         attributes: None,
+///         max_pasids: 0,
+///     };
+///     Registration::new(ops, settings, instance)
+/// }
+/// ```
 pub struct Registration<D: SoundDriver> {
     /// Dropped only if the core has let go of it.
     instance: ManuallyDrop<Pin<KBox<Instance<D>>>>,

@@ -18,6 +18,57 @@
 //! The core calls [`probe_device`](Driver::probe_device) and what follows it for a device under one
 //! global mutex. It makes all changes of a group's translation under the group's mutex. Flushes,
 //! maps and unmaps come in any context, and several at a time, but never two for the same IOVA.
+//!
+//! # Examples
+//!
+//! A driver that tells devices apart by the ids that firmware gives them:
+//!
+//! ```
+//! use kernel::{
+//!     iommu::{
+//!         domain::NewDomain,
+//!         driver::{
+//!             Driver,
+//!             Grouping, //
+//!         },
+//!         probed::{
+//!             Probed,
+//!             Probing, //
+//!         }, //
+//!     },
+//!     sync::Arc, //
+//! };
+//!
+//! struct Endpoint {
+//!     id: u32,
+//! }
+//!
+//! struct MyIommu;
+//!
+//! #[vtable]
+//! impl Driver for MyIommu {
+//!     type Instance = ();
+//!     type Endpoint = Endpoint;
+//!
+//!     const GROUPING: Grouping = Grouping::ByBus;
+//!
+//!     fn probe_device(_instance: &(), device: &Probing<'_>) -> Result<Arc<Endpoint>> {
+//!         let id = *device.ids().first().ok_or(ENODEV)?;
+//!         Ok(Arc::new(Endpoint { id }, GFP_KERNEL)?)
+//!     }
+//!
+//!     fn alloc_domain(device: &Probed<'_, Self>) -> Result<NewDomain<Self>> {
+//!         dev_info!(device.dev(), "{}: wants a domain\n", device.endpoint().id);
+//!         // Here a driver makes one, as `domain` and `pt` show.
+//!         Err(ENOMEM)
+//!     }
+//! }
+//!
+//! // What the driver leaves out is a null pointer in the C structure.
+//! assert!(MyIommu::HAS_ALLOC_DOMAIN);
+//! assert!(!MyIommu::HAS_PAGE_RESPONSE);
+//! ```
+//!
 //! [`Registration`]: super::device::Registration
 //!
 //! C header: [`include/linux/iommu.h`](srctree/include/linux/iommu.h)

@@ -22,6 +22,25 @@ pub enum PageResponseCode {
 }
 
 /// The answer to a page request.
+///
+/// # Examples
+///
+/// ```
+/// use kernel::iommu::fault::{
+///     PageResponse,
+///     PageResponseCode, //
+/// };
+///
+/// /// The answer as an IOMMU might take it.
+/// fn to_command(response: &PageResponse) -> [u32; 2] {
+///     let code = match response.code() {
+///         PageResponseCode::Success => 0,
+///         PageResponseCode::Invalid => 1,
+///         PageResponseCode::Failure => 15,
+///     };
+///     [response.pasid().as_u32(), code << 16 | response.group()]
+/// }
+/// ```
 #[repr(transparent)]
 pub struct PageResponse(Opaque<bindings::iommu_page_response>);
 

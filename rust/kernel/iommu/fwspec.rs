@@ -30,6 +30,26 @@ use core::slice;
 /// - [`EPROBE_DEFER`]: no IOMMU is registered for it yet.
 /// - [`EINVAL`]: the device is behind another IOMMU.
 /// - [`ENOMEM`].
+///
+/// # Examples
+///
+/// ```
+/// use kernel::{
+///     device::Device,
+///     iommu::fwspec,
+///     platform::owned::{
+///         Id,
+///         OwnedDevice, //
+///     }, //
+/// };
+///
+/// /// Makes a device which `iommu` knows by the number 7.
+/// fn make(iommu: &Device) -> Result<OwnedDevice> {
+///     OwnedDevice::new(c"my-device", Id::Only, &[], |device| {
+///         fwspec::describe(device, iommu, &[7])
+///     })
+/// }
+/// ```
 #[inline(never)]
 pub fn describe(device: &mut NewDevice<'_>, iommu: &device::Device, ids: &[u32]) -> Result {
     let dev = device.dev().as_raw();

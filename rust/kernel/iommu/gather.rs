@@ -24,6 +24,18 @@ pub enum FlushOutcome {
 }
 
 /// A range of IOVAs whose cached translations must be flushed.
+///
+/// # Examples
+///
+/// ```
+/// use kernel::iommu::gather::Gather;
+///
+/// /// How many pages of 4 KiB must be flushed.
+/// fn pages(gather: &Gather) -> u64 {
+///     let (first, last) = (gather.first().as_u64(), gather.last().as_u64());
+///     (last >> 12) - (first >> 12) + 1
+/// }
+/// ```
 #[repr(transparent)]
 pub struct Gather(Opaque<bindings::iommu_iotlb_gather>);
 

@@ -38,6 +38,29 @@ impl HwInfoKind {
 }
 
 /// Information for user space.
+///
+/// # Examples
+///
+/// ```
+/// use kernel::iommu::hw_info::{
+///     HwInfo,
+///     HwInfoKind, //
+/// };
+///
+/// /// "mock" in ASCII: no IOMMU of the UAPI.
+/// const KIND: HwInfoKind = HwInfoKind::from_raw(0x6d6f_636b);
+///
+/// /// What a driver answers that has one kind of information.
+/// fn answer(asked: HwInfoKind, version: u32) -> Result<HwInfo> {
+///     if asked != HwInfoKind::DEFAULT && asked != KIND {
+///         return Err(EOPNOTSUPP);
+///     }
+///     HwInfo::new(KIND, [version, 0])
+/// }
+///
+/// assert!(answer(HwInfoKind::DEFAULT, 1).is_ok());
+/// assert!(answer(HwInfoKind::INTEL_VTD, 1).err() == Some(EOPNOTSUPP));
+/// ```
 pub struct HwInfo {
     kind: HwInfoKind,
     length: u32,

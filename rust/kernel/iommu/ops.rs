@@ -53,6 +53,28 @@ use core::{
 };
 
 /// A driver's `struct iommu_ops`, for a `static`, so that it is in read-only memory.
+///
+/// # Examples
+///
+/// ```
+/// use kernel::iommu::{
+///     domain::{
+///         StaticDomain,
+///         StaticDomainOps, //
+///     },
+///     driver::Driver,
+///     ops::Ops, //
+/// };
+///
+/// /// The ops of a driver that can block devices. A driver calls this for a `static`.
+/// const fn ops<D, B>(blocking: &'static StaticDomain<B>) -> Ops<D>
+/// where
+///     D: Driver,
+///     B: StaticDomainOps<Driver = D>,
+/// {
+///     Ops::new().with_blocking(blocking)
+/// }
+/// ```
 pub struct Ops<D: Driver> {
     raw: bindings::iommu_ops,
     _driver: PhantomData<fn() -> D>,

@@ -120,6 +120,32 @@ pub enum Demand {
 
 /// A device whose translation changes. It is borrowed for the length of a callback.
 ///
+/// # Examples
+///
+/// ```
+/// use kernel::iommu::{
+///     domain::DomainKind,
+///     driver::Driver,
+///     probed::{
+///         AttachTarget,
+///         Demand, //
+///     }, //
+/// };
+///
+/// /// Says that a device could not be attached, unless somebody else is told.
+/// fn report<D: Driver>(target: &AttachTarget<'_, D>, error: Error) {
+///     if target.demand() == Demand::Mandatory {
+///         let was_blocked = target
+///             .old()
+///             .is_some_and(|old| old.kind() == DomainKind::Blocking);
+///         dev_err!(
+///             target.dev(),
+///             "cannot be attached: {error:?}, blocked: {was_blocked}\n"
+///         );
+///     }
+/// }
+/// ```
+///
 /// # Invariants
 ///
 /// The IOMMU core serialises the changes of the device's translation while this exists.

@@ -47,6 +47,27 @@ struct Visitor<F>(F);
 /// # Errors
 ///
 /// The error of `f`.
+///
+/// # Examples
+///
+/// ```
+/// use kernel::pci::{
+///     dma_alias,
+///     present::Present, //
+/// };
+///
+/// /// All requester ids of a function, each once.
+/// fn requesters(dev: &impl Present) -> Result<KVec<u16>> {
+///     let mut ids = KVec::new();
+///     dma_alias::for_each(dev, |_, id| {
+///         if !ids.contains(&id) {
+///             ids.push(id, GFP_KERNEL)?;
+///         }
+///         Ok(())
+///     })?;
+///     Ok(ids)
+/// }
+/// ```
 pub fn for_each<F: FnMut(&Reporter, u16) -> Result>(pdev: &impl Present, f: F) -> Result {
     let mut visitor = Visitor(f);
     // SAFETY: The function is on its bus, and so are the bridges above it. The callback expects the

@@ -2,6 +2,22 @@
 
 //! Platform devices that code creates, instead of firmware.
 //!
+//! # Lifetimes, locks, unloading
+//!
+//! - An [`OwnedDevice`] has the one reference that keeps the device in the system, and lends the
+//!   device for as long as it lives. Others who have got a reference meanwhile keep the memory, and
+//!   nothing else. What frees the memory is code of the kernel itself.
+//! - [`OwnedDevice::new`] adds the device, and the drop removes it. Both take the lock of the
+//!   device, and call what listens to the bus: drivers, and the IOMMU core with its own lock. So
+//!   neither may be done with one of these locks held, nor in a callback that has one.
+//! - `prepare` runs before the device is added, with no lock held. Nobody else has the device then,
+//!   which [`NewDevice`] stands for.
+//! - The drop returns when the device's driver is unbound, and its IOMMU's driver has released it.
+//! - The firmware node belongs to the device, and goes with it. The properties and their names are
+//!   copied.
+//! - A module drops its devices before it is unloaded. A device that is never dropped stays for
+//!   ever, which is a leak and no more: it holds no pointer to code of the module.
+//!
 //! C header: [`include/linux/platform_device.h`](srctree/include/linux/platform_device.h)
 
 use crate::{
@@ -70,7 +86,7 @@ impl NewDevice<'_> {
 ///
 /// # Examples
 ///
-/// ```no_run
+/// ```
 /// use kernel::platform::owned::{
 ///     Id,
 ///     OwnedDevice,

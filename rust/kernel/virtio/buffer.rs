@@ -14,6 +14,20 @@ use zerocopy::Immutable;
 /// The memory is an allocation of its own, so it shares no cache line with anything else. A queue
 /// owns the whole buffer as long as the device may use it.
 ///
+/// # Examples
+///
+/// ```
+/// use kernel::virtio::buffer::Buffer;
+///
+/// // The context is what the driver wants to know when the buffer comes back.
+/// let mut buffer = Buffer::new(16, "request 1", GFP_KERNEL)?;
+/// buffer.prepare(&[1_u8, 2, 3, 4], 8)?;
+/// assert_eq!(buffer.readable(), &[1, 2, 3, 4]);
+/// assert_eq!(buffer.writable().len(), 8);
+/// assert!(buffer.prepare(&[0_u8; 9], 8) == Err(ENOSPC));
+/// # Ok::<(), Error>(())
+/// ```
+///
 /// # Invariants
 ///
 /// `readable + writable` is at most the length of `memory`, and at most `u32::MAX`.

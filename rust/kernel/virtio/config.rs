@@ -60,6 +60,23 @@ macro_rules! fields {
 fields!(u8, u16, u32, u64);
 
 /// The configuration space of a device.
+///
+/// # Examples
+///
+/// ```
+/// use kernel::{
+///     device::Bound,
+///     uapi::virtio_iommu_config,
+///     virtio::Device, //
+/// };
+/// use core::mem::offset_of;
+///
+/// /// The page sizes that an IOMMU takes, bit n for 2^n bytes.
+/// fn page_sizes(device: &Device<Bound>) -> Result<u64> {
+///     let config = device.config::<virtio_iommu_config>()?;
+///     Ok(config.read(offset_of!(virtio_iommu_config, page_size_mask)))
+/// }
+/// ```
 pub struct Config<'a, L: Layout> {
     device: &'a Device<device::Bound>,
     _layout: PhantomData<L>,

@@ -47,6 +47,35 @@ impl Feature {
 
 /// A virtio device.
 ///
+/// # Examples
+///
+/// ```
+/// use kernel::{
+///     device::Core,
+///     sync::Arc,
+///     virtio::{
+///         device::Feature,
+///         queue::{
+///             Queue,
+///             State, //
+///         },
+///         Device, //
+///     }, //
+/// };
+///
+/// const WRITE_CACHE: Feature = Feature::new(9);
+///
+/// /// What a driver does while it probes a device with one queue.
+/// fn open<S: State>(device: &Device<Core<'_>>, requests: Arc<Queue<S>>) -> Result {
+///     if !device.has(WRITE_CACHE) {
+///         return Err(ENODEV);
+///     }
+///     device.find_queues([requests.into()])?;
+///     device.ready();
+///     Ok(())
+/// }
+/// ```
+///
 /// # Invariants
 ///
 /// The structure is a valid `struct virtio_device`.

@@ -78,6 +78,45 @@ pub enum Shutdown {
 }
 
 /// A virtio driver.
+///
+/// # Examples
+///
+/// ```
+/// use kernel::{
+///     device::Core,
+///     virtio::{
+///         device::Feature,
+///         driver::{
+///             DeviceId,
+///             Driver,
+///             IdTable,
+///             Shutdown,
+///             Unbinding, //
+///         },
+///         Device, //
+///     }, //
+/// };
+///
+/// struct MyDriver;
+///
+/// kernel::virtio_device_table!(DEVICES, [DeviceId::new(4)]);
+///
+/// impl Driver for MyDriver {
+///     type Data<'bound> = ();
+///
+///     const ID_TABLE: IdTable = &DEVICES;
+///     const FEATURES: &'static [Feature] = &[Feature::VERSION_1];
+///     const UNBINDING: Unbinding = Unbinding::Allowed;
+///     const SHUTDOWN: Shutdown = Shutdown::Reset;
+///
+///     fn probe<'bound>(
+///         device: &'bound Device<Core<'_>>,
+///     ) -> impl PinInit<(), Error> + 'bound {
+///         dev_info!(device.as_ref(), "is there\n");
+///         Ok(())
+///     }
+/// }
+/// ```
 pub trait Driver {
     /// What the driver keeps for each device. It is dropped after the queues are closed and the
     /// device is reset.

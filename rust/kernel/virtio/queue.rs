@@ -54,6 +54,46 @@ struct Inner<S> {
 unsafe impl<S: Send> Send for Inner<S> {}
 
 /// A queue.
+///
+/// # Examples
+///
+/// ```
+/// use kernel::virtio::{
+///     buffer::Buffer,
+///     queue::{
+///         Queue,
+///         State, //
+///     }, //
+/// };
+///
+/// /// How many requests are under way.
+/// struct Requests(usize);
+///
+/// #[vtable]
+/// impl State for Requests {
+///     type Context = ();
+/// }
+///
+/// let queue = Queue::new(c"requests", Requests(0))?;
+/// let mut buffer = Buffer::new(16, (), GFP_KERNEL)?;
+/// buffer.prepare(&[0_u8; 8], 8)?;
+///
+/// let mut locked = queue.lock();
+/// match locked.add(buffer) {
+///     Ok(()) => {
+///         locked.state().0 += 1;
+///         locked.kick();
+///     }
+///     // No device has opened the queue. The buffer comes back.
+///     Err(refused) => {
+///         assert!(refused.error == ENODEV);
+///         assert_eq!(refused.buffer.readable().len(), 8);
+///     }
+/// }
+/// assert_eq!(locked.state().0, 0);
+/// # drop(locked);
+/// # Ok::<(), Error>(())
+/// ```
 #[pin_data]
 pub struct Queue<S: State> {
     name: &'static CStr,

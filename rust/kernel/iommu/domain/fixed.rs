@@ -61,6 +61,35 @@ pub trait StaticDomainOps: 'static {
 }
 
 /// A domain without a table, for a `static`.
+///
+/// # Examples
+///
+/// ```
+/// use kernel::iommu::{
+///     domain::{
+///         StaticDomainOps,
+///         StaticKind, //
+///     },
+///     driver::Driver,
+///     probed::AttachTarget, //
+/// };
+/// # use core::marker::PhantomData;
+///
+/// /// The identity domain of an IOMMU that translates nothing until it is told to.
+/// struct Identity<D>(PhantomData<D>);
+///
+/// #[vtable]
+/// impl<D: Driver> StaticDomainOps for Identity<D> {
+///     type Driver = D;
+///
+///     const KIND: StaticKind = StaticKind::Identity;
+///
+///     fn attach(target: &AttachTarget<'_, D>) -> Result {
+///         dev_info!(target.dev(), "is not translated\n");
+///         Ok(())
+///     }
+/// }
+/// ```
 pub struct StaticDomain<S: StaticDomainOps> {
     raw: Opaque<bindings::iommu_domain>,
     _ops: PhantomData<fn() -> S>,

@@ -9,6 +9,17 @@
 //!
 //! The driver's part of an allocated domain is pinned, so that it can hold locks and lists.
 //!
+//! # Examples
+//!
+//! ```
+//! use kernel::iommu::domain::Prot;
+//!
+//! let prot = Prot::READ.with(Prot::NOEXEC);
+//! assert!(prot.contains(Prot::READ));
+//! assert!(!prot.contains(Prot::READ.with(Prot::WRITE)));
+//! assert!(prot.contains(Prot::NONE));
+//! ```
+//!
 //! C header: [`include/linux/iommu.h`](srctree/include/linux/iommu.h)
 
 use super::{

@@ -169,6 +169,29 @@ pub struct Config {
 }
 
 /// The memory of an allocated domain: the core's part, then the driver's.
+///
+/// # Examples
+///
+/// ```
+/// use kernel::iommu::{
+///     domain::{
+///         Config,
+///         NewDomain,
+///         PagingDomain,
+///         SelfMapped, //
+///     },
+///     Iova, //
+/// };
+///
+/// /// A domain of 40 bits, with pages of 4 KiB and 2 MiB.
+/// fn allocate<T: PagingDomain>(own: T) -> Result<NewDomain<T::Driver>> {
+///     let config = Config {
+///         aperture: Iova::new(0)..=Iova::new((1 << 40) - 1),
+///         page_sizes: 0x20_1000,
+///     };
+///     SelfMapped::allocate(config, own)
+/// }
+/// ```
 #[repr(C)]
 pub struct SelfMapped<T: PagingDomain> {
     domain: Opaque<bindings::iommu_domain>,

@@ -29,6 +29,24 @@ pub enum StartingLevel {
 }
 
 /// What an IOMMU is told about a table.
+///
+/// # Examples
+///
+/// ```
+/// use kernel::iommu::pt::{
+///     AmdV1Info,
+///     StartingLevel, //
+/// };
+///
+/// /// The first word of an entry of a device table: the table is valid, and may be read and
+/// /// written.
+/// fn entry(info: AmdV1Info) -> u64 {
+///     info.root | u64::from(info.mode) << 9 | 3 << 61 | 3
+/// }
+///
+/// assert_eq!(StartingLevel::Six as u32, 5);
+/// assert_eq!(entry(AmdV1Info { root: 0x1000, mode: 3 }), 0x6000_0000_0000_1603);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AmdV1Info {
     /// Physical address of the 4 KiB top table.

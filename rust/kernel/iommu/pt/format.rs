@@ -12,6 +12,32 @@ use crate::{
 
 /// A format of generic page tables.
 ///
+/// # Examples
+///
+/// ```
+/// use kernel::iommu::{
+///     pt::{
+///         Config,
+///         Features,
+///         Format,
+///         Node, //
+///     },
+///     Iova, //
+/// };
+///
+/// /// A table whose domain ends at 4 GiB, in any format.
+/// fn config<F: Format>(shape: F::Shape) -> Config<F> {
+///     Config {
+///         shape,
+///         output_width: 52,
+///         features: Features::NONE,
+///         last: Iova::new(0xffff_ffff),
+///         page_sizes: u64::MAX,
+///         node: Node::ANY,
+///     }
+/// }
+/// ```
+///
 /// # Safety
 ///
 /// `Table` must be a C structure that begins with a `struct pt_iommu`. The functions must be those

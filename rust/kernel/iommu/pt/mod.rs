@@ -8,6 +8,46 @@
 //! - [`Paging`] is the domain, and [`TableDomain`] the driver's part of it.
 //! - The [`Format`]s are [`X86_64`], [`AmdV1`], [`Riscv64`] and [`VtdSs`].
 //!
+//! # Examples
+//!
+//! ```
+//! use kernel::iommu::{
+//!     pt::{
+//!         Config,
+//!         Features,
+//!         Node,
+//!         Paging,
+//!         TableDomain,
+//!         X86_64Info,
+//!         X86_64, //
+//!     },
+//!     domain::NewDomain,
+//!     Iova, //
+//! };
+//! # use kernel::iommu::pt::{Levels, X86_64Shape};
+//!
+//! /// Allocates a domain of 47 bits. `make` makes the driver's part of it.
+//! fn allocate<T>(make: impl FnOnce(X86_64Info) -> T) -> Result<NewDomain<T::Driver>>
+//! where
+//!     T: TableDomain<Format = X86_64>,
+//! {
+//!     let config = Config {
+//!         shape: X86_64Shape {
+//!             levels: Levels::Four,
+//!             width: 47,
+//!         },
+//!         output_width: 52,
+//!         features: Features::FLUSH_RANGE,
+//!         last: Iova::new((1 << 47) - 1),
+//!         page_sizes: u64::MAX,
+//!         node: Node::ANY,
+//!     };
+//!     Paging::allocate(config, |table| Ok(make(table)))
+//! }
+//! ```
+//!
+//! # Where the formats are
+//!
 //! The C code of each format is a module of its own, perhaps a loadable one. A driver selects the
 //! formats that it uses, e.g. `select IOMMU_PT_X86_64`. A loadable driver imports the namespace
 //! `GENERIC_PT_IOMMU`.

@@ -62,6 +62,54 @@ pub enum DirtyTracking {
 }
 
 /// What a driver does for a domain with a generic page table.
+///
+/// # Examples
+///
+/// ```
+/// use kernel::iommu::{
+///     domain::Domain,
+///     driver::Driver,
+///     gather::{
+///         FlushOutcome,
+///         Gather, //
+///     },
+///     probed::AttachTarget,
+///     pt::{
+///         TableDomain,
+///         TableFate,
+///         X86_64, //
+///     }, //
+/// };
+/// # use core::marker::PhantomData;
+///
+/// struct Table<D>(PhantomData<fn() -> D>);
+///
+/// #[vtable]
+/// impl<D: Driver> Domain for Table<D> {
+///     type Driver = D;
+///
+///     fn attach(&self, _target: &AttachTarget<'_, D>) -> Result {
+///         // Here the IOMMU is told to use the table for the device.
+///         Ok(())
+///     }
+///
+///     fn flush_all(&self) {}
+/// }
+///
+/// #[vtable]
+/// impl<D: Driver> TableDomain for Table<D> {
+///     type Format = X86_64;
+///
+///     fn flush(&self, gather: &Gather) -> FlushOutcome {
+///         pr_info!("{:?} to {:?}\n", gather.first(), gather.last());
+///         FlushOutcome::Flushed
+///     }
+///
+///     fn release(&self) -> TableFate {
+///         TableFate::Free
+///     }
+/// }
+/// ```
 #[vtable]
 pub trait TableDomain: Domain {
     /// The table's format.

@@ -25,6 +25,31 @@ pub enum Sv {
 }
 
 /// What an IOMMU is told about a table.
+///
+/// # Examples
+///
+/// ```
+/// use kernel::iommu::pt::{
+///     Riscv64Info,
+///     Sv, //
+/// };
+///
+/// /// The word of a device context that names a table.
+/// fn iosatp(info: Riscv64Info) -> u64 {
+///     let mode = match info.mode {
+///         Sv::Sv39 => 8,
+///         Sv::Sv48 => 9,
+///         Sv::Sv57 => 10,
+///     };
+///     mode << 60 | info.ppn
+/// }
+///
+/// let info = Riscv64Info {
+///     ppn: 0x80200,
+///     mode: Sv::Sv48,
+/// };
+/// assert_eq!(iosatp(info), 0x9000_0000_0008_0200);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Riscv64Info {
     /// Number of the 4 KiB page that is the top table.

@@ -18,6 +18,17 @@ use crate::{
 use core::ops::RangeInclusive;
 
 /// The depth and width of a table.
+///
+/// # Examples
+///
+/// ```
+/// use kernel::iommu::pt::VtdSsShape;
+///
+/// // A table of 30 bits could do with two levels, which VT-d does not have.
+/// assert!(VtdSsShape::widths(2).is_none());
+/// assert!(VtdSsShape::widths(3).is_some_and(|widths| widths.contains(&30)));
+/// assert!(VtdSsShape::widths(4).is_some_and(|widths| *widths.end() == 48));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct VtdSsShape {
     /// The number of levels, 3 to 5.

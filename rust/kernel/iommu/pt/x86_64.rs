@@ -18,6 +18,15 @@ use crate::{
 use core::ops::RangeInclusive;
 
 /// The depth of a table.
+///
+/// # Examples
+///
+/// ```
+/// use kernel::iommu::pt::Levels;
+///
+/// assert!(Levels::Four.widths().contains(&47));
+/// assert!(!Levels::Four.widths().contains(&57));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Levels {
     /// Four levels, up to 48 bits.
