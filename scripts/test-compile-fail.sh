@@ -1,19 +1,21 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0
 # What must not compile: each case below tools/testing/hyperv/compile-fail is compiled twice against the kernel's crates,
-# with and without its misuse. Last line: "N passed, N failed".
+# with and without its misuse. What must: the examples in the abstractions' documentation. Last line: "N passed, N failed".
 set -euo pipefail
 # shellcheck source=scripts/lib.sh
 . "${BASH_SOURCE[0]%/*}/lib.sh"
 # shellcheck source=scripts/check.sh
 . "${BASH_SOURCE[0]%/*}/check.sh"
+# shellcheck source=scripts/examples.sh
+. "${BASH_SOURCE[0]%/*}/examples.sh"
 
 usage() {
 	cat <<-END
 	usage: scripts/test-compile-fail.sh [--kernel DIRECTORY] [WORDS]
 
 	--kernel DIRECTORY  compile against the kernel that was built there (build/kernel/debug)
-	WORDS               only the cases whose names contain these
+	WORDS               only the cases whose names contain these; "examples" are the examples of the documentation
 
 	A case marks the one line that the compiler has to refuse with //~ CODE: TEXT, or with //~v CODE: TEXT in the line
 	before; CODE is none where the error has no code. Compiled with --cfg misuse there must be this error, with this
@@ -45,11 +47,11 @@ lock_build
 scratch work "$HV_BUILD"
 check_suite=compile-fail check_out=$work/out
 
-# read_command: sets `environment` and `compiler` to kbuild's command for a module, without what names that module.
+# read_command FILE: sets `environment` and `compiler` to kbuild's command that is saved there, without what names the crate.
 read_command() {
 	local command word skip=''
 	local -a words
-	command=$(sed -nE '1s/^savedcmd_[^ ]+ := //p' "$kernel/$SAVED")
+	command=$(sed -nE '1s/^savedcmd_[^ ]+ := //p' "$kernel/$1")
 	command=${command%%;*}
 	# make's escapes.
 	command=${command//\$\$/\$}
@@ -70,7 +72,7 @@ read_command() {
 		*) compiler+=("$word") ;;
 		esac
 	done
-	((${#compiler[@]} > 10)) || die "$kernel/$SAVED holds no command of the Rust compiler"
+	((${#compiler[@]} > 10)) || die "$kernel/$1 holds no command of the Rust compiler"
 	# kbuild names the module here, and exports the permission to use unstable features, which the command does not show.
 	environment+=(RUST_MODFILE=compile-fail RUSTC_BOOTSTRAP=1)
 }
@@ -149,7 +151,7 @@ judge_case() {
 	check "$name: the misuse is refused" refused "$name" "$(cat "$work/$name.wrong.rc")" "$line" "$code" "$text"
 }
 
-read_command
+read_command "$SAVED"
 judge_itself
 rc=0
 compile "$CASES/sound.rs" >"$work/sound.right" 2>&1 || rc=$?
@@ -158,12 +160,13 @@ cases=()
 for source in "$CASES"/cases/*.rs; do
 	if [[ $(basename "$source" .rs) == *"$only"* ]]; then cases+=("$source"); fi
 done
-((${#cases[@]})) || die "no case has \"$only\" in its name"
+[[ examples == *"$only"* ]] || ((${#cases[@]})) || die "no case has \"$only\" in its name"
 for source in "${cases[@]}"; do
 	while (($(jobs -rp | wc -l) >= HV_JOBS)); do wait -n; done
 	compile_case "$source" &
 done
 wait
 for source in "${cases[@]}"; do judge_case "$source"; done
+if [[ examples == *"$only"* ]]; then judge_examples; fi
 echo "$passed passed, $failed failed"
 ((failed == 0))
