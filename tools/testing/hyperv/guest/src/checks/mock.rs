@@ -50,8 +50,9 @@ fn devices(_: &mut Context<'_>) -> Result<Outcome> {
     make_devices(3)?;
     expect("devices", "3")?;
     expect("finalized", "3")?;
-    // One default domain for each.
+    // One default domain for each, to which the driver has attached it.
     expect("domains", "3")?;
+    expect("attaches", "3")?;
     let mut groups = Vec::new();
     for (number, _) in IOMMUS.iter().enumerate() {
         let link = client(number).join("iommu");
@@ -63,6 +64,8 @@ fn devices(_: &mut Context<'_>) -> Result<Outcome> {
     make_devices(1)?;
     expect("devices", "1")?;
     expect("domains", "1")?;
+    // Each of the two that are gone was put into the blocking domain before it was released.
+    expect("attaches", "5")?;
     Ok(Outcome::Pass("3 devices behind each of 2 IOMMUs, then 1".to_owned()))
 }
 
@@ -74,6 +77,8 @@ fn tests(_: &mut Context<'_>) -> Result<Outcome> {
     modules::rmmod(TESTS)?;
     expect("domains", "1")?;
     expect("pasids", "0")?;
+    // One test attaches the device to its own domain, and detaches it, which attaches it to its default domain again.
+    expect("attaches", "7")?;
     expect("last flush", "0x13000-0x13fff")?;
     let flushes = IOMMUS.iter().map(|iommu| counter(iommu, "flushes")).collect::<Result<Vec<_>>>()?;
     ensure!(!flushes.contains(&"0".to_owned()), "nothing was flushed: {flushes:?}");
@@ -84,6 +89,8 @@ const MOCK_TESTS: Check = Check::new("mock-driver-passes-the-kernels-tests", tes
 
 /// The module is held by each device, and goes when none is left.
 fn held(_: &mut Context<'_>) -> Result<Outcome> {
+    // A module that is in use is refused with EWOULDBLOCK, which is EAGAIN: try_stop_module() in kernel/module/main.c.
+    // EBUSY is for a module that is being loaded or unloaded, or that cannot be unloaded at all.
     match modules::rmmod(MODULE) {
         Ok(()) => bail!("the module was unloaded under its devices"),
         Err(error) => ensure!(
