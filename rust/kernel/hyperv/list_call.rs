@@ -39,8 +39,9 @@ const REPS_MAX: usize = 0xfff;
 /// byte of every `Header` and `Element` must be initialised, and must not change behind a shared
 /// reference.
 ///
-/// The promise covers neither DMA nor memory that the call takes away from the kernel. The caller
-/// of [`make`] must see to these.
+/// [`make`] is safe: code that can name the type can pass any `Header` and any list. The call must
+/// do no harm with any of them, which includes DMA that it allows and memory that it takes away
+/// from the kernel. Or else the type must be private to code that passes only what does no harm.
 pub unsafe trait ListCall {
     /// The call code, bits 15:0 of the control word.
     const CODE: u16;
@@ -56,7 +57,8 @@ pub unsafe trait ListCall {
 ///
 /// # Safety
 ///
-/// As for [`ListCall`]. `Header` must be the whole input.
+/// As for [`ListCall`], with [`make_counted`], any `Header` and any count. `Header` must be the
+/// whole input.
 pub unsafe trait CountedCall {
     /// The call code, bits 15:0 of the control word.
     const CODE: u16;
@@ -70,8 +72,8 @@ pub unsafe trait CountedCall {
 ///
 /// # Safety
 ///
-/// As for [`CountedCall`], except that the hypervisor writes the numbers to the output. It must
-/// write nothing else.
+/// As for [`CountedCall`], with [`make_yielding`], except that the hypervisor writes the numbers to
+/// the output. It must write nothing else.
 pub(super) unsafe trait YieldingCall {
     /// The call code, bits 15:0 of the control word.
     const CODE: u16;

@@ -33,7 +33,9 @@ pub(super) use kernel::bindings::{
 pub(super) struct MapDeviceGpaPages;
 
 // SAFETY: The C header says that these are the call's header and elements. The header is packed and
-// made of integers, and the elements are page numbers. So neither has padding.
+// made of integers, and the elements are page numbers. So neither has padding. The call lets
+// devices reach the pages of the list. The type is private to this driver, in which only
+// `calls::map` names it; `Domain::map` calls that with the pages that the core has asked for.
 unsafe impl ListCall for MapDeviceGpaPages {
     const CODE: u16 = bindings::HVCALL_MAP_DEVICE_GPA_PAGES as u16;
     const NAME: &'static str = "HVCALL_MAP_DEVICE_GPA_PAGES";
@@ -45,7 +47,7 @@ unsafe impl ListCall for MapDeviceGpaPages {
 pub(super) struct UnmapDeviceGpaPages;
 
 // SAFETY: The C header says that this is the call's input. It is packed and made of integers, so it
-// has no padding.
+// has no padding. The call keeps devices from reaching pages, and does nothing else.
 unsafe impl CountedCall for UnmapDeviceGpaPages {
     const CODE: u16 = bindings::HVCALL_UNMAP_DEVICE_GPA_PAGES as u16;
     const NAME: &'static str = "HVCALL_UNMAP_DEVICE_GPA_PAGES";
