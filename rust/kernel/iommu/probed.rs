@@ -4,7 +4,10 @@
 
 use super::{
     device,
-    domain::DomainRef,
+    domain::{
+        DomainKind,
+        DomainRef, //
+    },
     driver::Driver,
     fwspec, //
 };
@@ -161,8 +164,8 @@ impl<'a, D: Driver> AttachTarget<'a, D> {
     /// # Safety
     ///
     /// `dev` must be a device that [`Ops<D>`](super::ops::Ops) has probed and not released, for
-    /// `'a`. The core must serialise the changes of its translation for `'a`. `old` must be valid
-    /// for `'a`, or null.
+    /// `'a`. The core must serialise the changes of its translation for `'a`. `domain` and `old`
+    /// must be valid for `'a`, or null.
     pub(super) unsafe fn from_raw(
         dev: *mut bindings::device,
         domain: *mut bindings::iommu_domain,
@@ -179,10 +182,11 @@ impl<'a, D: Driver> AttachTarget<'a, D> {
 
     /// Whether the core can handle the failure of this attach.
     ///
-    /// This is [`Demand::Mandatory`] when the core puts the device back into its group's default
-    /// domain. The core also cannot handle a failure when it puts a device back into another domain
-    /// of its group, after a reset or a failure. It does not tell the driver; a driver that
-    /// remembers the device's last domain can guess.
+    /// This is [`Demand::Mandatory`] when the core puts the device into its group's default domain,
+    /// at first or once more. It is [`Demand::Optional`] when the core changes the group's default
+    /// domain: the core then goes back to the former one. The core also cannot handle a failure
+    /// when it puts a device back into another domain of its group, after a reset or a failure. It
+    /// does not tell the driver; a driver that remembers the device's last domain can guess.
     pub fn demand(&self) -> Demand {
         if self.domain.is_null() {
             return Demand::Mandatory;
@@ -190,11 +194,22 @@ impl<'a, D: Driver> AttachTarget<'a, D> {
         // SAFETY: The core attaches only devices that are in a group, and the group's default
         // domain does not change while this exists. The function reads a pointer.
         let default = unsafe { bindings::iommu_get_dma_domain(self.dev.as_raw()) };
-        if self.domain == default {
+        // The device leaves a domain of the core's for the default domain when that is changed.
+        let is_changed = self.old().is_some_and(|old| {
+            old.as_raw() != default && (old.serves_dma_api() || old.kind() == DomainKind::Identity)
+        });
+        if self.domain == default && !is_changed {
             Demand::Mandatory
         } else {
             Demand::Optional
         }
+    }
+
+    /// Whether the device gets a domain for the DMA API, and so for a driver of the kernel. `false`
+    /// for the identity domain, for domains of programs, and when the device is released.
+    pub fn serves_dma_api(&self) -> bool {
+        // SAFETY: The caller of `from_raw` promised that `domain` is valid for `'a`, or null.
+        unsafe { DomainRef::from_raw(self.domain) }.is_some_and(|domain| domain.serves_dma_api())
     }
 
     /// The domain that the device, or the PASID, was in until now. [`None`] if it was in none, or

@@ -141,7 +141,8 @@ impl<S: StaticDomainOps> StaticDomain<S> {
     ) -> c_int {
         from_result(|| {
             // SAFETY: The core attaches only devices that `S::Driver` has probed and not released,
-            // and serialises their attaches. `old` is valid for the call, or null.
+            // and serialises their attaches. Both domains are valid for the call; `old` may be
+            // null.
             let target = unsafe { AttachTarget::from_raw(dev, domain, old) };
             S::attach(&target)?;
             Ok(0)

@@ -193,7 +193,7 @@ unsafe extern "C" fn attach_dev<C: Container>(
     from_result(|| {
         // SAFETY: The core calls this for a domain with these ops, which it does not free
         // meanwhile. It attaches only devices that the domain's driver has probed and not released,
-        // and serialises their attaches. `old` is valid for the call, or null.
+        // and serialises their attaches. Both domains are valid for the call; `old` may be null.
         let (target, data) = unsafe { (AttachTarget::from_raw(dev, domain, old), C::data(domain)) };
         data.attach(&target)?;
         Ok(0)
@@ -329,6 +329,12 @@ impl<'a> DomainRef<'a> {
             | bindings::IOMMU_DOMAIN_UNMANAGED => DomainKind::Paging,
             _ => DomainKind::Other,
         }
+    }
+
+    /// Whether the core uses the domain for the DMA API, and so for drivers of the kernel.
+    pub fn serves_dma_api(&self) -> bool {
+        // SAFETY: The domain is valid for `'a`. The bit does not change.
+        unsafe { (*self.domain.as_ptr()).type_ & bindings::__IOMMU_DOMAIN_DMA_API != 0 }
     }
 
     /// The driver's part of the domain, if the domain is a `C`: a [`SelfMapped`] or a
