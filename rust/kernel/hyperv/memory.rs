@@ -4,11 +4,11 @@
 //!
 //! Some partitions pay for the hypervisor's work with memory of their own: those that create
 //! partitions, and those for which the hypervisor keeps tables. If the hypervisor lacks memory, a
-//! call fails with a status for which [`Status::wants_memory`] holds. The partition then deposits
-//! pages and calls again. The partition must not touch a page while the hypervisor has it.
+//! call fails with a status that asks for some: see [`Status::wanted_memory`]. The partition then
+//! deposits pages and calls again. The partition must not touch a page while the hypervisor has it.
 //!
 //! The C side has `hv_call_deposit_pages()`, which sleeps. Here the caller says how memory is
-//! allocated, and learns what the hypervisor has answered.
+//! allocated, can do so in advance, and learns what the hypervisor has answered.
 
 use super::{
     list_call::{
@@ -31,28 +31,49 @@ use crate::{
     page::Page,
     prelude::*, //
 };
-use core::mem::ManuallyDrop;
+use core::{
+    mem::ManuallyDrop,
+    ptr::NonNull, //
+};
 
-/// How many pages one [`deposit`] gives at most.
+/// How many pages one [`Offer`] has at most.
 pub const DEPOSIT_MAX: usize = 32;
 
+/// The order of the number of pages in a block. `HV_MAX_CONTIGUOUS_ALLOCATION_PAGES` of the C side
+/// is as many.
+const BLOCK_ORDER: u32 = 3;
+/// How many pages a block has: [`Offer::block`].
+pub const BLOCK_PAGES: usize = 1 << BLOCK_ORDER;
+
+/// What memory the hypervisor wants before it can carry out a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wanted {
+    /// Pages, wherever they are: [`Offer::pages`].
+    Pages,
+    /// Pages that follow one another: [`Offer::block`].
+    Block,
+}
+
 impl Status {
-    /// Whether a call failed because the hypervisor has no memory left for the calling partition.
-    ///
-    /// Statuses that ask for contiguous memory do not count, as depositing single pages does not
-    /// help.
-    pub fn wants_memory(self) -> bool {
-        matches!(
-            self,
-            Status::INSUFFICIENT_MEMORY | Status::INSUFFICIENT_ROOT_MEMORY
-        )
+    /// What memory the hypervisor lacks, if a call failed because no memory is left for the calling
+    /// partition.
+    pub fn wanted_memory(self) -> Option<Wanted> {
+        match self {
+            Status::INSUFFICIENT_MEMORY | Status::INSUFFICIENT_ROOT_MEMORY => Some(Wanted::Pages),
+            Status::INSUFFICIENT_CONTIGUOUS_MEMORY
+            | Status::INSUFFICIENT_CONTIGUOUS_ROOT_MEMORY => Some(Wanted::Block),
+            _ => None,
+        }
     }
 }
 
 impl HypercallError {
-    /// As [`Status::wants_memory`].
-    pub fn wants_memory(self) -> bool {
-        matches!(self, HypercallError::Status(status) if status.wants_memory())
+    /// As [`Status::wanted_memory`].
+    pub fn wanted_memory(self) -> Option<Wanted> {
+        match self {
+            HypercallError::Status(status) => status.wanted_memory(),
+            HypercallError::Unavailable | HypercallError::NoProgress => None,
+        }
     }
 }
 
@@ -78,7 +99,8 @@ impl From<DepositError> for Error {
 struct DepositMemory;
 
 // SAFETY: By `struct hv_deposit_memory`, the header is a partition and the elements are page
-// numbers. All are integers.
+// numbers. All are integers. The call takes the pages of the list away from the kernel. The type is
+// private to this file, which lists only pages that it owns (`Offer::deposit`).
 unsafe impl ListCall for DepositMemory {
     const CODE: u16 = bindings::HVCALL_DEPOSIT_MEMORY as u16;
     const NAME: &'static str = "HVCALL_DEPOSIT_MEMORY";
@@ -89,7 +111,8 @@ unsafe impl ListCall for DepositMemory {
 struct WithdrawMemory;
 
 // SAFETY: By `struct hv_input_withdraw_memory` and `hv_output_withdraw_memory`, this is the call's
-// input, packed and made of integers, and the output consists of page numbers.
+// input, packed and made of integers, and the output consists of page numbers. The call takes
+// nothing from the kernel, and the kernel does not use the pages that come back.
 unsafe impl YieldingCall for WithdrawMemory {
     const CODE: u16 = bindings::HVCALL_WITHDRAW_MEMORY as u16;
     const NAME: &'static str = "HVCALL_WITHDRAW_MEMORY";
@@ -132,8 +155,8 @@ impl Rest {
     }
 }
 
-/// Takes back pages that this partition has deposited, by [`deposit`] or otherwise. The hypervisor
-/// keeps the pages that it uses.
+/// Takes back pages that this partition has deposited, by [`Offer::deposit`] or otherwise. The
+/// hypervisor keeps the pages that it uses.
 ///
 /// The pages do not go back to the kernel's allocator. This function is for a kernel that is about
 /// to be replaced: the next kernel takes all memory for its own, and does not know of deposits.
@@ -167,46 +190,154 @@ pub fn withdraw() -> Withdrawn {
     }
 }
 
-/// Gives up to `wanted` pages to the hypervisor for the use of this partition, but not more than
-/// [`DEPOSIT_MAX`]. Gives fewer if memory is short. Returns how many the hypervisor took, at least
-/// one.
+/// Whether an allocation by these flags may sleep.
+pub fn may_sleep(flags: Flags) -> bool {
+    flags.as_raw() & (1 << bindings::___GFP_DIRECT_RECLAIM_BIT) != 0
+}
+
+/// A page that was allocated for the hypervisor. Dropping it frees the page.
 ///
-/// The pages are allocated as `flags` say, before interrupts go off for the call. They are
-/// accounted to nobody, as they stay with the hypervisor when the caller is gone.
+/// # Invariants
 ///
-/// Context: may sleep if `flags` say so; interrupts may be off otherwise. Not NMI.
+/// It owns the page.
+struct OwnPage(NonNull<bindings::page>);
+
+// SAFETY: A page does not belong to a thread.
+unsafe impl Send for OwnPage {}
+
+impl OwnPage {
+    fn number(&self) -> u64 {
+        // SAFETY: The function only computes, and by the type invariant the page is valid.
+        unsafe { bindings::page_to_pfn(self.0.as_ptr()) as u64 }
+    }
+}
+
+impl Drop for OwnPage {
+    fn drop(&mut self) {
+        // SAFETY: By the type invariant, the page is owned. It was allocated as a page of order 0,
+        // or made one by `split_page`.
+        unsafe { bindings::__free_pages(self.0.as_ptr(), 0) };
+    }
+}
+
+/// Pages on offer to the hypervisor, at least one. Dropping it gives them back to the kernel.
 ///
-/// # Errors
-///
-/// [`DepositError`]. The kernel has all its pages then.
-pub fn deposit(wanted: usize, flags: Flags) -> Result<usize, DepositError> {
-    let accounted = GFP_KERNEL_ACCOUNT & !GFP_KERNEL;
-    let flags = (flags & !accounted) | __GFP_NOWARN;
-    let mut pages = [const { None }; DEPOSIT_MAX];
-    let mut numbers = [0; DEPOSIT_MAX];
-    let mut count = 0;
-    let places = pages.iter_mut().zip(&mut numbers);
-    for (place, number) in places.take(wanted.max(1)) {
-        let page = match Page::alloc_page(flags) {
-            Ok(page) => page,
-            Err(_) if count > 0 => break,
-            Err(error) => return Err(DepositError::Memory(error)),
+/// They are accounted to nobody, as they stay with the hypervisor when the caller is gone.
+pub struct Offer {
+    /// The pages come first, and [`None`] after them.
+    pages: [Option<OwnPage>; DEPOSIT_MAX],
+}
+
+impl Offer {
+    /// Allocates up to `wanted` pages, but not more than [`DEPOSIT_MAX`]; fewer if memory is short.
+    ///
+    /// Context: may sleep if `flags` say so. Not NMI.
+    ///
+    /// # Errors
+    ///
+    /// There is no page.
+    pub fn pages(wanted: usize, flags: Flags) -> Result<Offer, AllocError> {
+        let mut offer = Offer {
+            pages: [const { None }; DEPOSIT_MAX],
         };
-        // SAFETY: The function only computes, and the page is valid.
-        *number = unsafe { bindings::page_to_pfn(page.as_ptr()) } as u64;
-        *place = Some(page);
-        count += 1;
+        for (index, place) in offer.pages.iter_mut().take(wanted.max(1)).enumerate() {
+            match Offer::allocate(0, flags) {
+                // INVARIANT: The page was just allocated, and nobody else has it.
+                Ok(page) => *place = Some(OwnPage(page)),
+                Err(_) if index > 0 => break,
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(offer)
     }
-    let own = bindings::HV_PVIOMMU_PARTITION_SELF as u64;
-    let numbers = numbers.get(..count).unwrap_or(&[]);
-    let progress = list_call::make::<DepositMemory>(&own, numbers);
-    // The hypervisor has these pages now. The others are freed.
-    for page in pages.iter_mut().take(progress.done) {
-        let _ = page.take().map(ManuallyDrop::new);
+
+    /// Allocates [`BLOCK_PAGES`] pages that follow one another.
+    ///
+    /// Context: may sleep if `flags` say so. Not NMI.
+    ///
+    /// # Errors
+    ///
+    /// There is no such block.
+    pub fn block(flags: Flags) -> Result<Offer, AllocError> {
+        let first = Offer::allocate(BLOCK_ORDER, flags)?;
+        // SAFETY: The block was just allocated with this order, and is no compound page.
+        unsafe { bindings::split_page(first.as_ptr(), BLOCK_ORDER) };
+        let mut offer = Offer {
+            pages: [const { None }; DEPOSIT_MAX],
+        };
+        for (index, place) in offer.pages.iter_mut().take(BLOCK_PAGES).enumerate() {
+            // SAFETY: `index` is lower than the number of pages in the block. The structures of a
+            // block's pages follow one another.
+            let page = unsafe { first.add(index) };
+            // INVARIANT: After `split_page`, each page of the block is one of its own. Nobody else
+            // has it.
+            *place = Some(OwnPage(page));
+        }
+        Ok(offer)
     }
+
+    /// Allocates pages that follow one another. The flags lose what does not suit: to account the
+    /// pages, to warn, and to make one compound page of them.
+    fn allocate(order: u32, flags: Flags) -> Result<NonNull<bindings::page>, AllocError> {
+        let accounted = GFP_KERNEL_ACCOUNT & !GFP_KERNEL;
+        let compound = Flags::from_raw(1 << bindings::___GFP_COMP_BIT);
+        let flags = (flags & !accounted & !compound) | __GFP_NOWARN;
+        // SAFETY: The function takes any flags and this order.
+        let page = unsafe { bindings::alloc_pages(flags.as_raw(), order) };
+        NonNull::new(page).ok_or(AllocError)
+    }
+
+    /// The numbers of the pages.
+    fn numbers(&self) -> impl Iterator<Item = u64> + '_ {
+        self.pages.iter().flatten().map(OwnPage::number)
+    }
+
+    /// Gives the pages to the hypervisor, for the use of this partition. Returns how many it took,
+    /// at least one. The others go back to the kernel, unless the answer leaves open whether the
+    /// hypervisor will still take them: then all pages are lost to the kernel.
+    ///
+    /// Context: any but NMI; interrupts are off while the hypervisor works.
+    ///
+    /// # Errors
+    ///
+    /// The hypervisor took no page, as far as it said.
+    pub fn deposit(mut self) -> Result<usize, HypercallError> {
+        let mut numbers = [0; DEPOSIT_MAX];
+        let mut offered = 0;
+        for (place, number) in numbers.iter_mut().zip(self.numbers()) {
+            *place = number;
+            offered += 1;
+        }
+        let own = bindings::HV_PVIOMMU_PARTITION_SELF as u64;
+        let numbers = numbers.get(..offered).unwrap_or(&[]);
+        let progress = list_call::make::<DepositMemory>(&own, numbers);
+        // The hypervisor has these pages now, or may have them later. The others are freed.
+        for page in self.pages.iter_mut().take(lost(progress, offered)) {
+            let _ = page.take().map(ManuallyDrop::new);
+        }
+        match progress.result {
+            Err(failure) if progress.done == 0 => Err(failure),
+            _ => Ok(progress.done),
+        }
+    }
+}
+
+/// How many of the pages that were offered the kernel must not use again, from the first one on.
+fn lost(progress: Progress, offered: usize) -> usize {
     match progress.result {
-        Err(failure) if progress.done == 0 => Err(DepositError::Refused(failure)),
-        _ => Ok(progress.done),
+        Err(failure) if leaves_open(failure) => offered,
+        _ => progress.done,
+    }
+}
+
+/// Whether the hypervisor may still carry out a call that failed.
+fn leaves_open(failure: HypercallError) -> bool {
+    match failure {
+        HypercallError::Status(status) => {
+            matches!(status, Status::TIME_OUT | Status::CALL_PENDING)
+        }
+        HypercallError::Unavailable => false,
+        HypercallError::NoProgress => true,
     }
 }
 
@@ -219,15 +350,60 @@ mod tests {
     }
 
     #[test]
-    fn memory_is_wanted_where_single_pages_help() {
-        let wants = |status| HypercallError::Status(status).wants_memory();
-        assert!(wants(Status::INSUFFICIENT_MEMORY));
-        assert!(wants(Status::INSUFFICIENT_ROOT_MEMORY));
-        assert!(!wants(Status::INSUFFICIENT_CONTIGUOUS_MEMORY));
-        assert!(!wants(Status::INSUFFICIENT_CONTIGUOUS_ROOT_MEMORY));
-        assert!(!wants(Status::NO_RESOURCES));
-        assert!(!HypercallError::Unavailable.wants_memory());
-        assert!(!HypercallError::NoProgress.wants_memory());
+    fn a_status_says_what_memory_is_wanted() {
+        let wanted = |status| HypercallError::Status(status).wanted_memory();
+        for status in [
+            Status::INSUFFICIENT_MEMORY,
+            Status::INSUFFICIENT_ROOT_MEMORY,
+        ] {
+            assert!(wanted(status) == Some(Wanted::Pages));
+        }
+        for status in [
+            Status::INSUFFICIENT_CONTIGUOUS_MEMORY,
+            Status::INSUFFICIENT_CONTIGUOUS_ROOT_MEMORY,
+        ] {
+            assert!(wanted(status) == Some(Wanted::Block));
+        }
+        assert!(wanted(Status::NO_RESOURCES).is_none());
+        assert!(HypercallError::Unavailable.wanted_memory().is_none());
+        assert!(HypercallError::NoProgress.wanted_memory().is_none());
+    }
+
+    #[test]
+    fn pages_that_may_still_be_taken_are_lost() {
+        let after = |done, result| lost(Progress { done, result }, 32);
+        let failed = |done, status| after(done, Err(HypercallError::Status(status)));
+        assert_eq!(after(32, Ok(())), 32);
+        assert_eq!(after(3, Ok(())), 3);
+        assert_eq!(failed(0, Status::ACCESS_DENIED), 0);
+        assert_eq!(failed(3, Status::INSUFFICIENT_MEMORY), 3);
+        assert_eq!(after(0, Err(HypercallError::Unavailable)), 0);
+        for status in [Status::TIME_OUT, Status::CALL_PENDING] {
+            assert_eq!(failed(0, status), 32);
+            assert_eq!(failed(3, status), 32);
+        }
+        assert_eq!(after(0, Err(HypercallError::NoProgress)), 32);
+    }
+
+    #[test]
+    fn the_pages_of_a_block_follow_one_another() -> Result {
+        let block = Offer::block(GFP_KERNEL)?;
+        let first = block.numbers().next().ok_or(EINVAL)?;
+        assert!(block.numbers().eq(first..first + BLOCK_PAGES as u64));
+        // The pages of no other offer are among them.
+        let pages = Offer::pages(DEPOSIT_MAX + 1, GFP_KERNEL)?;
+        assert_eq!(pages.numbers().count(), DEPOSIT_MAX);
+        assert!(pages
+            .numbers()
+            .all(|number| block.numbers().all(|other| other != number)));
+        assert_eq!(Offer::pages(3, GFP_KERNEL)?.numbers().count(), 3);
+        Ok(())
+    }
+
+    #[test]
+    fn flags_say_whether_an_allocation_may_sleep() {
+        assert!(may_sleep(GFP_KERNEL) && may_sleep(GFP_KERNEL_ACCOUNT));
+        assert!(!may_sleep(GFP_ATOMIC) && !may_sleep(GFP_NOWAIT));
     }
 
     #[test]

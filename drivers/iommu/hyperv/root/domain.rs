@@ -10,11 +10,15 @@ use super::{
     },
     domain_name::DomainName,
     driver::RootIommu,
+    endpoint::{
+        self,
+        Endpoint, //
+    },
     instance::{
         Attempt,
         Instance, //
     },
-    memory,
+    memory::Supply,
     page_range::{
         PageRange,
         Unit,
@@ -38,7 +42,10 @@ use kernel::{
             ListCall,
             Progress, //
         },
-        memory::DepositError,
+        memory::{
+            DepositError,
+            Wanted, //
+        },
         status::HypercallError, //
     },
     io::PhysAddr,
@@ -73,6 +80,7 @@ pub(crate) struct Domain {
 
 /// What all calls for one range need.
 struct Request<'a> {
+    supply: &'a Supply,
     record: &'a Record,
     prot: Prot,
     flags: Flags,
@@ -89,6 +97,7 @@ impl From<Progress> for CallResult<HypercallError> {
 
 impl Hypervisor for Request<'_> {
     type Failure = HypercallError;
+    type Memory = Wanted;
     type DepositError = DepositError;
 
     const MAP_MAX: u64 = calls::MAP_MAX;
@@ -104,13 +113,13 @@ impl Hypervisor for Request<'_> {
         calls::unmap(self.record.name(), first, pages).into()
     }
 
-    fn wants_memory(failure: HypercallError) -> bool {
-        failure.wants_memory()
+    fn wanted_memory(failure: HypercallError) -> Option<Wanted> {
+        failure.wanted_memory()
     }
 
-    fn deposit(&self) -> Result<(), DepositError> {
+    fn deposit(&self, wanted: Wanted) -> Result<(), DepositError> {
         self.record.counts().deposits.fetch_add(1, Relaxed);
-        memory::give(self.flags)
+        self.supply.give(wanted, self.flags)
     }
 }
 
@@ -151,20 +160,25 @@ fn is_certain(stop: &Failed) -> bool {
 }
 
 impl Domain {
-    /// Allocates a domain.
+    /// Allocates a domain. While the IOMMU is being registered, it is a stand-in if the hypervisor
+    /// makes none; see [`Record::stand_in`]. The core would not use the IOMMU for any device if it
+    /// got no domain for one of them.
     ///
     /// Context: may sleep.
     ///
     /// # Errors
     ///
-    /// As [`Instance::make_domain`].
+    /// As [`Instance::make_domain`]; [`ENOMEM`].
     pub(crate) fn allocate(instance: &'static Instance) -> Result<NewDomain<RootIommu>> {
         let capabilities = instance.capabilities();
         let config = Config {
             aperture: Iova::new(0)..=Iova::new(capabilities.last),
             page_sizes: capabilities.page_sizes as usize,
         };
-        let record = instance.make_domain()?;
+        let record = match instance.make_domain() {
+            Err(_) if !instance.is_in_service() => Record::stand_in()?,
+            made => made?,
+        };
         let domain = Domain {
             instance,
             record: record.clone(),
@@ -187,6 +201,7 @@ impl Domain {
         let frame = mapping.phys >> PAGE_SHIFT;
         let room = self.record.mappings().claim(range, frame, flags)?;
         let request = Request {
+            supply: self.instance.supply(),
             record: &self.record,
             prot: mapping.prot,
             flags,
@@ -215,6 +230,7 @@ impl Domain {
             return Some(bytes);
         }
         let request = Request {
+            supply: self.instance.supply(),
             record: &self.record,
             prot: Prot::NONE,
             flags: GFP_ATOMIC,
@@ -238,7 +254,7 @@ impl Domain {
 
     /// Blocks all devices of the domain, and lets no other in. The hypervisor may let devices reach
     /// pages that they should not reach, and whoever unmaps uses the memory for something else
-    /// next.
+    /// next. Where the hypervisor does not block a device, its bus mastering is switched off.
     ///
     /// Context: any.
     #[cold]
@@ -252,13 +268,13 @@ impl Domain {
         }
         let name = self.record.name();
         pr_err!(
-            "domain {name}: {call}: {}; {} devices are blocked\n",
+            "domain {name}: {call}: {}; {} requester ids are blocked\n",
             Reason(stop),
             closed.blocked
         );
         if closed.left > 0 {
             pr_emerg!(
-                "domain {name}: {} devices could not be blocked\n",
+                "domain {name}: {} requester ids not blocked, bus mastering is off\n",
                 closed.left
             );
         }
@@ -272,10 +288,7 @@ impl iommu::domain::Domain for Domain {
     fn attach(&self, target: &AttachTarget<'_, RootIommu>) -> Result {
         let may_enter = || !self.record.is_closed();
         let name: DomainName = self.record.name();
-        let demand = target.demand();
-        target
-            .endpoint()
-            .attach(self.instance, name, demand, may_enter)
+        Endpoint::attach(target, name, endpoint::holder(target), may_enter)
     }
 
     fn flush_all(&self) {

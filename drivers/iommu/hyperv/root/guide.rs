@@ -13,10 +13,7 @@
 
 use super::{
     domain_name::DomainName,
-    instance::{
-        Instance,
-        OwnRequester, //
-    },
+    instance::Instance,
     leaf::LeafOffsets,
     mappings::Mappings,
     page_range::PageRange,
@@ -24,6 +21,7 @@ use super::{
         Record,
         RecordOffsets, //
     },
+    requesters::OwnRequester,
     sample::{
         Address,
         TreeSample, //

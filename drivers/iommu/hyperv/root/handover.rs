@@ -4,10 +4,7 @@
 
 use super::{
     instance::Instance,
-    memory::{
-        self,
-        Balance, //
-    },
+    memory::Balance,
     places::Survey, //
 };
 use kernel::{
@@ -18,9 +15,20 @@ use kernel::{
     prelude::*, //
 };
 
-/// Gives everything back to the hypervisor, as the next kernel expects it. Devices go back to
-/// identity, where they were found. Domains are deleted, and the memory for them is withdrawn. Once
-/// this has begun, nothing can be attached, created or mapped.
+/// Gives everything back to the hypervisor, as the next kernel expects it: devices and domains, and
+/// then the memory that the hypervisor does not use any more.
+///
+/// Context: may sleep; the devices that the kernel itself uses no longer do DMA.
+pub(crate) fn shut_down(instance: &Instance) {
+    give_back_devices(instance);
+    take_back_memory(instance);
+}
+
+/// Gives devices and domains back to the hypervisor. Devices go back to identity, where they were
+/// found, and domains are deleted. Once this has begun, nothing can be attached, created or mapped.
+///
+/// The memory stays with the hypervisor: what is withdrawn does not go back to the kernel's
+/// allocator, and may be that of other parts of the kernel. That is of use to the next kernel only.
 ///
 /// Programs run until the processors are stopped, which happens later. The PCI core has switched
 /// off bus mastering of the devices that they use, but they can switch it on again. So these
@@ -28,26 +36,34 @@ use kernel::{
 /// too.
 ///
 /// Context: may sleep; the devices that the kernel itself uses no longer do DMA.
-pub(crate) fn shut_down(instance: &Instance) {
+pub(crate) fn give_back_devices(instance: &Instance) {
     instance.leave();
     let Survey { held, astray } = instance.hand_over_requesters();
     if held > 0 {
-        pr_notice!("{held} devices that programs have stay blocked\n");
+        pr_notice!("{held} requester ids of devices that programs have stay blocked\n");
     }
     if astray > 0 {
-        pr_err!("{astray} devices are not where the next kernel expects them\n");
+        pr_err!("{astray} requester ids are not where the next kernel expects them\n");
     }
     instance.delete_empty_domains();
-    take_back_memory();
+}
+
+/// Leaves devices where they are, and deletes the domains that no device is in. Nothing can be
+/// attached, created or mapped after this.
+///
+/// Context: may sleep.
+pub(crate) fn leave_devices(instance: &Instance) {
+    instance.leave();
+    instance.delete_empty_domains();
 }
 
 /// Takes back the deposited memory that the hypervisor does not use.
-fn take_back_memory() {
+fn take_back_memory(instance: &Instance) {
     let Balance {
         given,
         kept,
         result,
-    } = memory::take_back();
+    } = instance.supply().take_back();
     if let Err(DepositError::Refused(failure)) = result {
         pr_err!("{WITHDRAW}: {failure}\n");
     }

@@ -15,10 +15,11 @@
 //! - [`readings`]: how the driver reads undocumented statuses, shared with the guest's driver;
 //! - [`switch`]: attaches and detaches devices, and reads the hypervisor's answers;
 //! - [`sample`]: where things are in memory;
-//! - [`mappings`], [`record`]: the driver's record of a domain, and [`instance`]: that of the one
-//!   IOMMU, with [`put_error`], why it did not put a device into a domain;
+//! - [`mappings`], [`record`]: the driver's record of a domain, [`requesters`]: what it knows of
+//!   sources of DMA, [`function`]: the PCI functions behind the IOMMU, and [`instance`]: the record
+//!   of the one IOMMU, with [`put_error`], why it did not put a device into a domain;
 //! - [`guide`]: how a reader of a crash dump finds these records;
-//! - [`endpoint`]: a device behind the IOMMU;
+//! - [`endpoint`]: a function, as the core moves it;
 //! - [`domain`], [`statics`]: the domains;
 //! - [`ops`]: what the IOMMU core calls;
 //! - [`handover`]: gives everything back before another kernel takes over;
@@ -40,6 +41,7 @@ mod domain;
 mod domain_name;
 mod driver;
 mod endpoint;
+mod function;
 mod guide;
 mod handover;
 mod instance;
@@ -56,6 +58,7 @@ mod put_error;
 #[path = "../host/readings.rs"]
 mod readings;
 mod record;
+mod requesters;
 mod sample;
 // The guest's driver makes more calls.
 #[allow(dead_code, unused_imports)]
@@ -77,10 +80,13 @@ const __LOG_PREFIX: &[u8] = driver::NAME.to_bytes_with_nul();
 #[allow(unsafe_code)]
 // SAFETY: All of this assumes that the hypervisor does what it says. `readings` has the other
 // assumptions.
-// - An attach succeeds only when the hypervisor says that the device is in the new domain
-//   (`places::put`). The hypervisor takes the device out of its former domain in the same call.
-//   Before an attach fails, the driver undoes what the hypervisor may have done, by an attach to
-//   the former domain or by blocking the device.
+// - An attach succeeds when the hypervisor says that the device is in the new domain, or twice that
+//   there is no such device (`places::put`); or when the device is blocked because the core could
+//   not handle a failure (`Endpoint::attach`). The hypervisor takes the device out of its former
+//   domain in the same call. If it refuses to block the device, too, nothing else can be done than
+//   to switch off the device's bus mastering, with a message. Before an attach fails, the driver
+//   undoes what the hypervisor may have done, by an attach to the former domain or by blocking the
+//   device.
 // - There are no PASIDs: the driver offers none.
 // - The blocking domain lets no DMA through, nor does the hypervisor for a device that is detached
 //   (`places::block`). `Endpoint::release` blocks a device in one of these ways before it returns.
@@ -92,9 +98,11 @@ const __LOG_PREFIX: &[u8] = driver::NAME.to_bytes_with_nul();
 // - The hypervisor drops what it unmaps from all caches before the call returns, so neither
 //   `flush_all` nor a gather has anything to do. If the hypervisor has not unmapped everything that
 //   it should, `Domain::close` blocks the domain's devices before `unmap` returns, and lets no
-//   other in. If the hypervisor refuses to block a device, too, nothing else can be done. There is
-//   an emergency message then, and each further unmap that fails tries again.
-// - Only the core's callbacks about a device use its endpoint.
+//   other in. If the hypervisor refuses to block a device, too, `Instance::close` switches off the
+//   device's bus mastering, until the device's driver switches it on. There is an emergency message
+//   then, and each further unmap that fails tries again.
+// - Only the core's callbacks about a device use its endpoint. `Instance::close` finds its function
+//   in a list; `Endpoint::release` takes it out of the list before it returns.
 // - There is no module: the driver is built in.
 unsafe impl kernel::iommu::driver::SoundDriver for driver::RootIommu {}
 

@@ -17,13 +17,17 @@ use super::{
         DomainName,
         DomainNames, //
     },
-    memory,
+    function::{
+        Function,
+        Functions, //
+    },
+    memory::Supply,
     places::{
         self,
         Closed,
         Handover,
         Holder,
-        Requester,
+        Presence,
         Survey, //
     },
     put_error::PutError,
@@ -32,6 +36,10 @@ use super::{
         NumberAnswer, //
     },
     record::Record,
+    requesters::{
+        self,
+        OwnRequester, //
+    },
     sample::Address,
     switch::HypervisorSwitch, //
 };
@@ -41,6 +49,7 @@ use kernel::{
         pci_device::PciDeviceId,
         status::HypercallError, //
     },
+    list::ListArc,
     new_mutex,
     prelude::*,
     rbtree::{
@@ -76,9 +85,6 @@ pub(crate) enum Attempt {
     Later,
 }
 
-/// A requester of this partition.
-pub(crate) type OwnRequester = Requester<PciDeviceId, DomainName>;
-
 /// The IOMMU.
 #[pin_data]
 pub(crate) struct Instance {
@@ -94,6 +100,13 @@ pub(crate) struct Instance {
     /// behind the hypervisor.
     #[pin]
     requesters: SpinLockIrq<KVec<OwnRequester>>,
+    /// Its lock is taken inside of that of the requesters.
+    #[pin]
+    functions: Functions,
+    #[pin]
+    supply: Supply,
+    /// The IOMMU is registered.
+    in_service: AtomicFlag,
     /// The next kernel takes over: nothing may be attached, created or mapped. Raised with the
     /// requesters locked.
     left: AtomicFlag,
@@ -135,6 +148,9 @@ impl Instance {
                 names <- DomainNames::new(base),
                 domains <- new_mutex!(RBTree::new()),
                 requesters <- new_spinlock_irq!(KVec::new()),
+                functions <- Functions::new(),
+                supply <- Supply::new(),
+                in_service: AtomicFlag::new(false),
                 left: AtomicFlag::new(false),
             }),
             GFP_KERNEL,
@@ -142,7 +158,7 @@ impl Instance {
         if !INSTANCE.populate(instance) {
             return Err(EEXIST);
         }
-        Instance::get()
+        Instance::get().inspect(|instance| instance.supply.fill_reserve())
     }
 
     pub(crate) fn report(&self) -> &HostReport {
@@ -151,6 +167,21 @@ impl Instance {
 
     pub(crate) fn capabilities(&self) -> &Capabilities {
         &self.capabilities
+    }
+
+    /// What the driver gives to the hypervisor.
+    pub(crate) fn supply(&self) -> &Supply {
+        &self.supply
+    }
+
+    /// Notes that the IOMMU is registered.
+    pub(crate) fn enter_service(&self) {
+        self.in_service.store(true, Relaxed);
+    }
+
+    /// Whether the IOMMU is registered. Before that, the core takes in the devices that it finds.
+    pub(crate) fn is_in_service(&self) -> bool {
+        self.in_service.load(Relaxed)
     }
 
     /// Whether the next kernel takes over, so that nothing may be mapped.
@@ -209,7 +240,9 @@ impl Instance {
         let (mut taken, mut doubtful) = (0, 0);
         loop {
             let name = self.names.take()?;
-            let created = memory::with_deposits(GFP_KERNEL, || calls::create(name));
+            let created = self
+                .supply
+                .with_deposits(GFP_KERNEL, || calls::create(name));
             // Without memory, the hypervisor has not created the domain.
             let created = created.inspect_err(|_| self.names.give_back(name))?;
             let Err(failure) = created else {
@@ -244,11 +277,14 @@ impl Instance {
     ///
     /// Context: may sleep.
     pub(crate) fn give_up_domain(&self, record: &Arc<Record>) {
+        if record.is_stand_in() {
+            return;
+        }
         let name = record.name();
         let left = places::count_in(&self.requesters.lock(), name);
         if left > 0 {
             record.retire();
-            pr_err!("domain {name} stays: {left} devices may be in it\n");
+            pr_err!("domain {name} stays: {left} requester ids may be in it\n");
         } else if record.is_deleted() || self.delete(name) {
             let removed = self.domains.lock().remove_node(&name);
             drop(removed);
@@ -271,56 +307,33 @@ impl Instance {
         }
     }
 
-    /// Enters a device's requesters into the list.
+    /// Enters a function, and its requesters.
     ///
     /// Context: may sleep.
     ///
     /// # Errors
     ///
     /// [`ENOMEM`].
-    pub(crate) fn enter(&self, ids: &[PciDeviceId]) -> Result {
-        let mut room = KVec::new();
-        let mut requesters = loop {
-            let requesters = self.requesters.lock();
-            let wanted = requesters.len() + ids.len();
-            if requesters.capacity() >= wanted || room.capacity() >= wanted {
-                break requesters;
-            }
-            drop(requesters);
-            room = KVec::with_capacity(2 * wanted, GFP_KERNEL)?;
-        };
-        if requesters.capacity() < room.capacity() {
-            for requester in requesters.iter() {
-                let _ = room.push_within_capacity(*requester);
-            }
-            core::mem::swap(&mut *requesters, &mut room);
-        }
-        for id in ids {
-            match requesters.iter_mut().find(|r| r.id == *id) {
-                Some(requester) => requester.enter(),
-                None => {
-                    let _ = requesters.push_within_capacity(Requester::new(*id));
-                }
-            }
-        }
-        // The old memory is freed after the lock is released.
-        drop(requesters);
-        drop(room);
+    pub(crate) fn enter(&self, function: ListArc<Function>) -> Result {
+        requesters::enter(&self.requesters, function.ids())?;
+        self.functions.add(function);
         Ok(())
     }
 
-    /// Releases the requesters of a device; see [`places::release`].
+    /// Releases a function and its requesters; see [`places::release`].
     ///
-    /// Context: any.
+    /// Context: may sleep.
     ///
     /// # Errors
     ///
     /// A requester that no other device has may still do DMA.
-    pub(crate) fn release(&self, ids: &[PciDeviceId]) -> Result<(), HypercallError> {
+    pub(crate) fn release(&self, function: &Function) -> Result<(), HypercallError> {
         let mut requesters = self.requesters.lock();
-        let result = places::release(&HypervisorSwitch, &mut requesters, ids);
+        let result = places::release(&HypervisorSwitch, &mut requesters, function.ids());
         // A blocked requester stays in the list: at shutdown it goes back to where it was found.
         requesters.retain(|r| r.users > 0 || r.place != places::Place::Gone);
+        drop(requesters);
+        self.functions.remove(function);
         result
     }
 
@@ -338,7 +351,7 @@ impl Instance {
         name: DomainName,
         holder: Holder,
         may_enter: impl Fn() -> bool,
-    ) -> Result<(), PutError> {
+    ) -> Result<Presence, PutError> {
         self.put_if(ids, name, holder, |_| {
             if self.is_left() {
                 Err(PutError::Left)
@@ -357,8 +370,8 @@ impl Instance {
         name: DomainName,
         holder: Holder,
         admit: impl Fn(&[OwnRequester]) -> Result<(), PutError>,
-    ) -> Result<(), PutError> {
-        let result = memory::with_deposits(GFP_KERNEL, || {
+    ) -> Result<Presence, PutError> {
+        let result = self.supply.with_deposits(GFP_KERNEL, || {
             let mut requesters = self.requesters.lock();
             match admit(&requesters) {
                 Ok(()) => {
@@ -396,8 +409,9 @@ impl Instance {
     }
 
     /// Blocks everything that is in a domain, and lets nothing in after that. [`None`] if that has
-    /// emptied the domain before. Where a requester could not be blocked, the next caller tries
-    /// again, as each of them uses memory for something else that the requester may reach.
+    /// emptied the domain before. Where a requester could not be blocked, its devices' bus
+    /// mastering is switched off. The next caller tries again, as each of them uses memory for
+    /// something else that the requester may reach.
     ///
     /// Context: any.
     pub(crate) fn close(&self, record: &Record) -> Option<(Attempt, Closed)> {
@@ -414,6 +428,10 @@ impl Instance {
         let closed = places::close(&HypervisorSwitch, &mut requesters, record.name());
         if closed.left == 0 {
             record.note_emptied();
+        } else {
+            let name = record.name();
+            self.functions
+                .stop_at_once(|ids| places::is_device_in(&requesters, ids, name));
         }
         Some((attempt, closed))
     }

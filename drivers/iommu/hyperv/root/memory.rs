@@ -8,38 +8,40 @@ use kernel::{
     hyperv::{
         memory::{
             self,
-            deposit,
+            may_sleep,
             DepositError,
+            Offer,
+            Wanted,
+            BLOCK_PAGES,
             DEPOSIT_MAX, //
         },
         status::HypercallError, //
     },
     prelude::*,
-    sync::atomic::{
-        ordering::Relaxed,
-        Atomic, //
+    sync::{
+        atomic::{
+            ordering::Relaxed,
+            Atomic, //
+        },
+        new_spinlock_irq,
+        SpinLockIrq, //
     },
 };
-
-/// How many pages the driver has given to the hypervisor.
-static GIVEN: Atomic<u64> = Atomic::new(0);
 
 /// How many pages are given at a time.
 ///
 /// The hypervisor does not say how many it lacks. It keeps what it does not use for the next call.
 const PAGES: usize = DEPOSIT_MAX;
 
-/// Gives the hypervisor some memory.
-///
-/// Context: may sleep if `flags` say so.
-///
-/// # Errors
-///
-/// [`DepositError`].
-pub(crate) fn give(flags: Flags) -> Result<(), DepositError> {
-    let pages = deposit(PAGES, flags)?;
-    GIVEN.fetch_add(pages as u64, Relaxed);
-    Ok(())
+/// What the driver gives to the hypervisor.
+#[pin_data]
+pub(crate) struct Supply {
+    /// How many pages were given.
+    given: Atomic<u64>,
+    /// Pages for when the kernel has none at once. An unmap may not sleep, and closes its domain if
+    /// it fails.
+    #[pin]
+    reserve: SpinLockIrq<Option<Offer>>,
 }
 
 /// The balance of pages given to the hypervisor and taken back.
@@ -53,37 +55,92 @@ pub(crate) struct Balance {
     pub(crate) result: Result<(), DepositError>,
 }
 
-/// Takes back the pages that the hypervisor does not use, for the next kernel. This kernel does not
-/// use them again.
-///
-/// Context: may sleep; after domains were deleted.
-pub(crate) fn take_back() -> Balance {
-    let withdrawn = memory::withdraw();
-    let given = GIVEN.load(Relaxed);
-    Balance {
-        given,
-        kept: given.saturating_sub(withdrawn.pages),
-        result: withdrawn.result,
+impl Supply {
+    /// Nothing was given so far, and there is no reserve.
+    pub(crate) fn new() -> impl PinInit<Self> {
+        pin_init!(Self {
+            given: Atomic::new(0),
+            reserve <- new_spinlock_irq!(None),
+        })
     }
-}
 
-/// Makes a call, and repeats it while it fails for lack of memory. Gives memory before each
-/// repetition.
-///
-/// Context: may sleep if `flags` say so.
-///
-/// # Errors
-///
-/// Why no memory could be given. The result of the call itself is the inner result.
-pub(crate) fn with_deposits<T>(
-    flags: Flags,
-    mut call: impl FnMut() -> Result<T, HypercallError>,
-) -> Result<Result<T, HypercallError>> {
-    for _ in 0..FRUITLESS_DEPOSITS_MAX {
-        match call() {
-            Err(failure) if failure.wants_memory() => give(flags)?,
-            result => return Ok(result),
+    /// Fills the reserve, if it is empty and there is memory.
+    ///
+    /// Context: may sleep.
+    pub(crate) fn fill_reserve(&self) {
+        if self.reserve.lock().is_some() {
+            return;
+        }
+        // A block serves whatever the hypervisor wants. It is not worth waiting for.
+        let offer = Offer::block(GFP_NOWAIT).or_else(|_| Offer::pages(BLOCK_PAGES, GFP_KERNEL));
+        if let Ok(offer) = offer {
+            let before = self.reserve.lock().replace(offer);
+            drop(before);
         }
     }
-    Ok(call())
+
+    /// Gives the hypervisor some memory: new pages, or those of the reserve if there are no new
+    /// ones and the caller cannot wait.
+    ///
+    /// Context: may sleep if `flags` say so.
+    ///
+    /// # Errors
+    ///
+    /// [`DepositError`].
+    pub(crate) fn give(&self, wanted: Wanted, flags: Flags) -> Result<(), DepositError> {
+        let offer = match wanted {
+            Wanted::Pages => Offer::pages(PAGES, flags),
+            Wanted::Block => Offer::block(flags),
+        };
+        let offer = match offer {
+            Err(error) if !may_sleep(flags) => self.reserve.lock().take().ok_or(error),
+            offer => offer,
+        };
+        let pages = offer
+            .map_err(DepositError::Memory)?
+            .deposit()
+            .map_err(DepositError::Refused)?;
+        self.given.fetch_add(pages as u64, Relaxed);
+        if may_sleep(flags) {
+            self.fill_reserve();
+        }
+        Ok(())
+    }
+
+    /// Makes a call, and repeats it while it fails for lack of memory. Gives memory before each
+    /// repetition.
+    ///
+    /// Context: may sleep if `flags` say so.
+    ///
+    /// # Errors
+    ///
+    /// Why no memory could be given. The result of the call itself is the inner result.
+    pub(crate) fn with_deposits<T>(
+        &self,
+        flags: Flags,
+        mut call: impl FnMut() -> Result<T, HypercallError>,
+    ) -> Result<Result<T, HypercallError>> {
+        for _ in 0..FRUITLESS_DEPOSITS_MAX {
+            let result = call();
+            match result.as_ref().err().and_then(|f| f.wanted_memory()) {
+                Some(wanted) => self.give(wanted, flags)?,
+                None => return Ok(result),
+            }
+        }
+        Ok(call())
+    }
+
+    /// Takes back the pages that the hypervisor does not use, for the next kernel. This kernel does
+    /// not use them again.
+    ///
+    /// Context: may sleep; after domains were deleted.
+    pub(crate) fn take_back(&self) -> Balance {
+        let withdrawn = memory::withdraw();
+        let given = self.given.load(Relaxed);
+        Balance {
+            given,
+            kept: given.saturating_sub(withdrawn.pages),
+            result: withdrawn.result,
+        }
+    }
 }

@@ -276,9 +276,19 @@ fn find<I: Copy + PartialEq, D: Copy>(
     all.iter_mut().find(|requester| requester.id == id)
 }
 
+/// Whether the hypervisor knows a device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Presence {
+    /// It knows at least one requester of the device.
+    There,
+    /// It knows none.
+    Gone,
+}
+
 /// Puts a device with these requesters into a domain: all of them, or none. A requester that is in
-/// the domain already, because of another device, is left alone. `holder` uses the device
-/// afterwards.
+/// the domain already, because of another device, is left alone. So is one that the hypervisor does
+/// not know, as it does no DMA: a device can have an id that only some machines use. `holder` uses
+/// the device afterwards.
 ///
 /// # Errors
 ///
@@ -290,17 +300,24 @@ pub(crate) fn put<S: Switch>(
     ids: &[S::Id],
     domain: S::Domain,
     holder: Holder,
-) -> Result<(), S::Failure> {
+) -> Result<Presence, S::Failure> {
+    let mut presence = Presence::Gone;
     for (index, id) in ids.iter().enumerate() {
         let Some(requester) = find(all, *id) else {
             continue;
         };
         requester.before = requester.place;
         if requester.is_in(domain) {
+            presence = Presence::There;
             continue;
         }
         let failure = match requester.attach(switch, domain) {
-            Answer::Done => continue,
+            Answer::Done => {
+                presence = Presence::There;
+                continue;
+            }
+            Answer::Gone(_) if requester.place == Place::Gone => continue,
+            // The second call knew it, and has blocked it.
             Answer::Gone(failure) | Answer::Refused(failure) => failure,
             Answer::Unclear(failure) => {
                 requester.put_back(switch);
@@ -319,7 +336,7 @@ pub(crate) fn put<S: Switch>(
             requester.holder = holder;
         }
     }
-    Ok(())
+    Ok(presence)
 }
 
 /// Blocks all requesters of a device, even if one of them fails. `holder` uses the device in any
@@ -430,4 +447,14 @@ pub(crate) fn count_in<I: Copy + PartialEq, D: Copy + PartialEq>(
     domain: D,
 ) -> usize {
     all.iter().filter(|r| r.touches(domain)).count()
+}
+
+/// Whether a device with these requesters is in a domain, or may be.
+pub(crate) fn is_device_in<I: Copy + PartialEq, D: Copy + PartialEq>(
+    all: &[Requester<I, D>],
+    ids: &[I],
+    domain: D,
+) -> bool {
+    let mut own = all.iter().filter(|r| ids.contains(&r.id));
+    own.any(|r| r.touches(domain))
 }

@@ -56,14 +56,11 @@ pub(crate) fn probe() -> Result {
         attributes: None,
         max_pasids: 0,
     };
-    let registration =
-        Registration::<RootIommu>::new(&OPS, settings, instance).inspect_err(|error| {
-            pr_err!("cannot be registered: errno {}\n", error.to_errno());
-            // The core has left devices blocked. They must work without an IOMMU, so they go back.
-            handover::shut_down(instance);
-        })?;
+    let registration = Registration::<RootIommu>::new(&OPS, settings, instance)
+        .inspect_err(|error| give_up(instance, *error))?;
     // The partition's IOMMU never goes away.
     core::mem::forget(registration);
+    instance.enter_service();
     pr_info!(
         "aperture 0x0-{:#x} ({} bits), page sizes{}\n",
         capabilities.last,
@@ -73,6 +70,19 @@ pub(crate) fn probe() -> Result {
     #[cfg(CONFIG_IOMMU_DEBUGFS)]
     super::debugfs::publish();
     Ok(())
+}
+
+/// Ends what could not be registered. The core has released the devices, which blocked them.
+fn give_up(instance: &Instance, error: Error) {
+    let errno = error.to_errno();
+    if readings::follows_a_crash() {
+        // They may still do DMA for the crashed kernel, by addresses that are not the machine's.
+        pr_err!("cannot be registered: errno {errno}; devices stay blocked\n");
+        handover::leave_devices(instance);
+    } else {
+        pr_err!("cannot be registered: errno {errno}; devices go back to identity\n");
+        handover::give_back_devices(instance);
+    }
 }
 
 /// Sets the instance up, and publishes the guide to it.

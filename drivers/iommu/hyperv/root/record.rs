@@ -50,7 +50,7 @@ pub(crate) struct RecordOffsets {
     retired: u64,
 }
 
-/// A domain that was created, and was not deleted with success.
+/// A domain that was created, and was not deleted with success; or [`Record::stand_in`].
 #[pin_data]
 pub(crate) struct Record {
     name: DomainName,
@@ -102,6 +102,27 @@ impl Record {
             }),
             GFP_KERNEL,
         )
+    }
+
+    /// The record of a domain that the hypervisor has not made. Its devices are in the blocking
+    /// domain, and nothing can be mapped.
+    ///
+    /// Context: may sleep.
+    ///
+    /// # Errors
+    ///
+    /// [`ENOMEM`].
+    pub(crate) fn stand_in() -> Result<Arc<Record>> {
+        let record = Record::new(DomainName::BLOCKING)?;
+        record.close();
+        record.note_emptied();
+        record.note_deleted();
+        Ok(record)
+    }
+
+    /// Whether the hypervisor has not made the domain.
+    pub(crate) fn is_stand_in(&self) -> bool {
+        self.name == DomainName::BLOCKING
     }
 
     pub(crate) fn name(&self) -> DomainName {

@@ -4,7 +4,12 @@
 
 use super::{
     domain_name::DomainName,
-    driver::RootIommu, //
+    driver::RootIommu,
+    endpoint::{
+        self,
+        Endpoint, //
+    },
+    places::Holder, //
 };
 use kernel::{
     iommu::{
@@ -18,7 +23,8 @@ use kernel::{
     prelude::*,
 };
 
-/// The domain in which DMA addresses are the partition's physical addresses.
+/// The domain in which DMA addresses are the partition's physical addresses. Programs do not get
+/// it.
 pub(crate) struct Identity;
 
 #[vtable]
@@ -28,10 +34,7 @@ impl StaticDomainOps for Identity {
     const KIND: StaticKind = StaticKind::Identity;
 
     fn attach(target: &AttachTarget<'_, RootIommu>) -> Result {
-        let instance = target.instance();
-        target
-            .endpoint()
-            .attach(instance, DomainName::IDENTITY, target.demand(), || true)
+        Endpoint::attach(target, DomainName::IDENTITY, Holder::Kernel, || true)
     }
 }
 
@@ -45,7 +48,8 @@ impl StaticDomainOps for Blocking {
     const KIND: StaticKind = StaticKind::Blocking;
 
     fn attach(target: &AttachTarget<'_, RootIommu>) -> Result {
-        target.endpoint().block(target.instance(), target.demand())
+        let holder = endpoint::holder(target);
+        target.endpoint().block(target.instance(), holder)
     }
 }
 

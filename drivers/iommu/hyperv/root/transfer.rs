@@ -29,6 +29,8 @@ pub(crate) struct CallResult<E> {
 pub(crate) trait Hypervisor {
     /// Why a call has failed.
     type Failure: Copy;
+    /// What memory it can want.
+    type Memory: Copy;
     /// Why no memory could be given.
     type DepositError;
 
@@ -43,11 +45,11 @@ pub(crate) trait Hypervisor {
     /// Unmaps `pages` pages of 4 KiB from the page number `first` on.
     fn unmap(&self, first: u64, pages: u64) -> CallResult<Self::Failure>;
 
-    /// Whether a call failed because the hypervisor wants memory.
-    fn wants_memory(failure: Self::Failure) -> bool;
+    /// What memory the hypervisor wants, if a call failed because of that.
+    fn wanted_memory(failure: Self::Failure) -> Option<Self::Memory>;
 
-    /// Gives the hypervisor memory.
-    fn deposit(&self) -> Result<(), Self::DepositError>;
+    /// Gives the hypervisor what it wants.
+    fn deposit(&self, wanted: Self::Memory) -> Result<(), Self::DepositError>;
 }
 
 /// Why a range could not be mapped or unmapped.
@@ -79,11 +81,11 @@ impl Patience {
         hypervisor: &H,
         failure: H::Failure,
     ) -> Result<(), Stop<H::Failure, H::DepositError>> {
-        if !H::wants_memory(failure) || self.0 == 0 {
+        let Some(wanted) = H::wanted_memory(failure).filter(|_| self.0 > 0) else {
             return Err(Stop::Refused(failure));
-        }
+        };
         self.0 -= 1;
-        hypervisor.deposit().map_err(Stop::NoMemory)
+        hypervisor.deposit(wanted).map_err(Stop::NoMemory)
     }
 }
 

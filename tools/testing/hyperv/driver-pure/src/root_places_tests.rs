@@ -2,7 +2,8 @@
 //! Requesters against a hypervisor that refuses, forgets and is late: the record never says less than what may be.
 
 use crate::root::places::{
-    self, close, count_in, release, survey, Answer, Doubt, Handover, Holder, Place, Requester, Survey, Switch,
+    self, close, count_in, is_device_in, release, survey, Answer, Doubt, Handover, Holder, Place, Presence, Requester,
+    Survey, Switch,
 };
 use proptest::prelude::*;
 use std::cell::{Cell, RefCell};
@@ -78,7 +79,7 @@ impl Switch for Machine {
 type All = [Requester<u32, u32>];
 
 /// A device of the kernel's is put into a domain.
-fn put(machine: &Machine, all: &mut All, ids: &[u32], domain: u32) -> Result<(), Fate> {
+fn put(machine: &Machine, all: &mut All, ids: &[u32], domain: u32) -> Result<Presence, Fate> {
     places::put(machine, all, ids, domain, Holder::Kernel)
 }
 
@@ -114,7 +115,7 @@ fn a_refused_attach_changes_nothing() {
 fn one_refused_id_of_several_undoes_the_others() {
     let machine = Machine::default();
     let mut all = requesters(&[1, 2, 3]);
-    assert_eq!(put(&machine, &mut all, &[1, 2, 3], 6), Ok(()));
+    assert_eq!(put(&machine, &mut all, &[1, 2, 3], 6), Ok(Presence::There));
     machine.fates.borrow_mut().extend([Fate::Fine, Fate::Fine, Fate::Refused]);
     assert_eq!(put(&machine, &mut all, &[1, 2, 3], 7), Err(Fate::Refused));
     assert_eq!(all.iter().map(|r| r.place).collect::<Vec<_>>(), [Place::In(6); 3]);
@@ -125,7 +126,7 @@ fn one_refused_id_of_several_undoes_the_others() {
 fn what_cannot_be_undone_is_blocked_or_stays_known() {
     let machine = Machine::default();
     let mut all = requesters(&[1, 2]);
-    assert_eq!(put(&machine, &mut all, &[1, 2], 6), Ok(()));
+    assert_eq!(put(&machine, &mut all, &[1, 2], 6), Ok(Presence::There));
     machine.fates.borrow_mut().extend([Fate::Fine, Fate::Refused, Fate::Refused]);
     assert_eq!(put(&machine, &mut all, &[1, 2], 7), Err(Fate::Refused));
     assert_eq!((all[0].place, machine.place(1)), (Place::In(BLOCKING), Some(BLOCKING)));
@@ -140,7 +141,7 @@ fn a_late_attach_is_undone() {
     for (late, real) in [(Fate::LateDone, 7), (Fate::LateUndone, 6)] {
         let machine = Machine::default();
         let mut all = requesters(&[1]);
-        assert_eq!(put(&machine, &mut all, &[1], 6), Ok(()));
+        assert_eq!(put(&machine, &mut all, &[1], 6), Ok(Presence::There));
         machine.fates.borrow_mut().extend([late]);
         assert_eq!(put(&machine, &mut all, &[1], 7), Err(late));
         assert_eq!((all[0].place, all[0].doubt, machine.place(1)), (Place::In(6), Doubt::None, Some(6)));
@@ -158,12 +159,12 @@ fn a_device_is_detached_where_the_blocking_domain_refuses() {
     assert_eq!(block(&machine, &mut all, &[1]), Ok(()));
     assert_eq!((all[0].place, all[0].doubt), (Place::Detached, Doubt::None));
     machine.fates.borrow_mut().extend([Fate::Fine, Fate::Gone, Fate::Gone]);
-    assert_eq!(put(&machine, &mut all, &[1], 6), Ok(()));
+    assert_eq!(put(&machine, &mut all, &[1], 6), Ok(Presence::There));
     assert_eq!(all[0].place, Place::In(6));
     assert_eq!(block(&machine, &mut all, &[1]), Ok(()), "one that is gone does no DMA");
     assert_eq!(all[0].place, Place::Gone);
     machine.fates.borrow_mut().extend([Fate::Fine, Fate::Refused, Fate::LateDone]);
-    assert_eq!(put(&machine, &mut all, &[1], 6), Ok(()));
+    assert_eq!(put(&machine, &mut all, &[1], 6), Ok(Presence::There));
     assert_eq!(block(&machine, &mut all, &[1]), Err(Fate::Refused));
     assert!(all[0].place == Place::In(6) && all[0].touches(6));
 }
@@ -172,7 +173,7 @@ fn a_device_is_detached_where_the_blocking_domain_refuses() {
 fn it_takes_two_calls_to_say_that_a_device_is_gone() {
     let machine = Machine::default();
     let mut all = requesters(&[1]);
-    assert_eq!(put(&machine, &mut all, &[1], 6), Ok(()));
+    assert_eq!(put(&machine, &mut all, &[1], 6), Ok(Presence::There));
     machine.fates.borrow_mut().extend([Fate::Gone, Fate::Refused]);
     assert!(put(&machine, &mut all, &[1], 7).is_err());
     assert_eq!((all[0].place, count_in(&all, 6)), (Place::In(6), 1), "a search for the domain's devices finds it");
@@ -180,8 +181,49 @@ fn it_takes_two_calls_to_say_that_a_device_is_gone() {
     assert!(put(&machine, &mut all, &[1], 7).is_err());
     assert_eq!(all[0].place, Place::Detached, "the second call has blocked it");
     machine.fates.borrow_mut().extend([Fate::Gone, Fate::Gone]);
-    assert!(put(&machine, &mut all, &[1], 7).is_err());
+    assert_eq!(put(&machine, &mut all, &[1], 7), Ok(Presence::Gone));
     assert_eq!(all[0].place, Place::Gone);
+    assert_eq!(put(&machine, &mut all, &[1], 7), Ok(Presence::There), "it may come again");
+    assert_eq!(machine.place(1), Some(7));
+}
+
+#[test]
+fn an_id_that_nobody_knows_does_not_keep_a_device_out() {
+    let machine = Machine::default();
+    for gone in [0, 1] {
+        let mut all = requesters(&[1, 2]);
+        let (mut fates, other) = (vec![Fate::Fine; gone], 1 - gone);
+        fates.extend([Fate::Gone, Fate::Gone]);
+        machine.fates.borrow_mut().extend(fates);
+        assert_eq!(places::put(&machine, &mut all, &[1, 2], 6, Holder::Other), Ok(Presence::There));
+        assert_eq!((all[gone].place, all[other].place), (Place::Gone, Place::In(6)));
+        assert!(all.iter().all(|requester| requester.handover() == Handover::Blocked));
+        // The device that is there already is found there, and is not gone with the other id.
+        machine.fates.borrow_mut().extend([Fate::Gone, Fate::Gone]);
+        assert_eq!(put(&machine, &mut all, &[1, 2], 6), Ok(Presence::There));
+        assert!(machine.fates.borrow().is_empty());
+        machine.places.borrow_mut().clear();
+    }
+    let mut all = requesters(&[1, 2]);
+    machine.fates.borrow_mut().extend([Fate::Gone; 4]);
+    assert_eq!(put(&machine, &mut all, &[1, 2], 6), Ok(Presence::Gone));
+    assert!(machine.fates.borrow().is_empty());
+    // One that is refused keeps it out nevertheless.
+    let mut all = requesters(&[1, 2, 3]);
+    machine.fates.borrow_mut().extend([Fate::Fine, Fate::Gone, Fate::Gone, Fate::Refused]);
+    assert_eq!(put(&machine, &mut all, &[1, 2, 3], 6), Err(Fate::Refused));
+    assert_eq!(count_in(&all, 6), 0);
+}
+
+#[test]
+fn a_device_is_in_a_domain_with_any_of_its_ids() {
+    let machine = Machine::default();
+    let mut all = requesters(&[1, 2, 3]);
+    assert_eq!(put(&machine, &mut all, &[2], 6), Ok(Presence::There));
+    assert!(is_device_in(&all, &[1, 2], 6) && !is_device_in(&all, &[1, 3], 6) && !is_device_in(&all, &[1, 2], 7));
+    machine.fates.borrow_mut().extend([Fate::LateDone, Fate::Refused, Fate::Refused, Fate::Refused]);
+    assert_eq!(put(&machine, &mut all, &[3], 6), Err(Fate::LateDone));
+    assert!(is_device_in(&all, &[3], 6), "it may be");
 }
 
 #[test]
@@ -189,7 +231,7 @@ fn a_closed_domain_keeps_nobody() {
     let machine = Machine::default();
     let mut all = requesters(&[1, 2, 3]);
     for (id, domain) in [(1, 6), (2, 7), (3, 6)] {
-        assert_eq!(put(&machine, &mut all, &[id], domain), Ok(()));
+        assert_eq!(put(&machine, &mut all, &[id], domain), Ok(Presence::There));
     }
     machine.fates.borrow_mut().extend([Fate::Fine, Fate::Refused, Fate::Refused]);
     let closed = close(&machine, &mut all, 6);
@@ -213,21 +255,21 @@ fn siblings() -> Vec<Requester<u32, u32>> {
 fn the_second_of_a_group_finds_the_id_where_it_goes() {
     let machine = Machine::default();
     let mut all = siblings();
-    assert_eq!(put(&machine, &mut all, SIBLINGS[0], 6), Ok(()));
+    assert_eq!(put(&machine, &mut all, SIBLINGS[0], 6), Ok(Presence::There));
     assert_eq!(machine.calls.take(), 2);
-    assert_eq!(put(&machine, &mut all, SIBLINGS[1], 6), Ok(()));
+    assert_eq!(put(&machine, &mut all, SIBLINGS[1], 6), Ok(Presence::There));
     assert_eq!(machine.calls.take(), 1, "the id that both have is there");
     assert!([1, 2, 3].iter().all(|id| machine.place(*id) == Some(6)));
     // What the second one cannot have of its own does not move what both have.
     machine.fates.borrow_mut().extend([Fate::Fine, Fate::Fine, Fate::Refused]);
-    assert_eq!(put(&machine, &mut all, SIBLINGS[0], 7), Ok(()));
+    assert_eq!(put(&machine, &mut all, SIBLINGS[0], 7), Ok(Presence::There));
     machine.calls.set(0);
     assert_eq!(put(&machine, &mut all, SIBLINGS[1], 7), Err(Fate::Refused));
     assert_eq!((machine.calls.take(), machine.place(3)), (1, Some(7)));
     // Nor does it when it is the last of several.
-    assert_eq!(put(&machine, &mut all, &[2], 7), Ok(()));
+    assert_eq!(put(&machine, &mut all, &[2], 7), Ok(Presence::There));
     machine.fates.borrow_mut().extend([Fate::Fine, Fate::Fine, Fate::Refused]);
-    assert_eq!(put(&machine, &mut all, SIBLINGS[0], 8), Ok(()));
+    assert_eq!(put(&machine, &mut all, SIBLINGS[0], 8), Ok(Presence::There));
     machine.calls.set(0);
     assert_eq!(put(&machine, &mut all, &[3, 2], 8), Err(Fate::Refused));
     assert_eq!((machine.calls.take(), machine.place(3)), (1, Some(8)));
@@ -238,7 +280,7 @@ fn an_id_goes_with_the_last_device_that_has_it() {
     let machine = Machine::default();
     let mut all = siblings();
     for ids in SIBLINGS {
-        assert_eq!(put(&machine, &mut all, ids, 6), Ok(()));
+        assert_eq!(put(&machine, &mut all, ids, 6), Ok(Presence::There));
     }
     assert_eq!(release(&machine, &mut all, SIBLINGS[0]), Ok(()));
     assert_eq!([1, 2, 3].map(|id| machine.place(id)), [Some(BLOCKING), Some(6), Some(6)]);
@@ -252,7 +294,7 @@ fn an_id_goes_with_the_last_device_that_has_it() {
 fn an_id_that_comes_again_is_put_there_again() {
     let machine = Machine::default();
     let mut all = requesters(&[1]);
-    assert_eq!(put(&machine, &mut all, &[1], 6), Ok(()));
+    assert_eq!(put(&machine, &mut all, &[1], 6), Ok(Presence::There));
     assert_eq!(release(&machine, &mut all, &[1]), Ok(()));
     // The device was replaced while nobody had the id; the new one starts like any other.
     machine.places.borrow_mut().remove(&1);
@@ -268,18 +310,18 @@ fn an_id_that_comes_again_is_put_there_again() {
 fn a_call_that_did_not_say_what_it_did_is_not_the_last_one() {
     let machine = Machine::default();
     let mut all = requesters(&[1]);
-    assert_eq!(put(&machine, &mut all, &[1], 6), Ok(()));
+    assert_eq!(put(&machine, &mut all, &[1], 6), Ok(Presence::There));
     // Neither call says so, and the requester is blocked.
     machine.fates.borrow_mut().extend([Fate::LateDone, Fate::Refused]);
     assert_eq!(block(&machine, &mut all, &[1]), Err(Fate::LateDone));
     assert_eq!(machine.place(1), Some(BLOCKING));
-    assert_eq!(put(&machine, &mut all, &[1], 6), Ok(()));
+    assert_eq!(put(&machine, &mut all, &[1], 6), Ok(Presence::There));
     assert_eq!(machine.place(1), Some(6));
     for fates in [[Fate::Refused, Fate::LateDone, Fate::Fine], [Fate::Gone, Fate::Refused, Fate::Refused]] {
         machine.fates.borrow_mut().extend(fates);
         assert!(block(&machine, &mut all, &[1]).is_err());
         machine.fates.borrow_mut().clear();
-        assert_eq!(put(&machine, &mut all, &[1], 6), Ok(()));
+        assert_eq!(put(&machine, &mut all, &[1], 6), Ok(Presence::There));
         assert_eq!(machine.place(1), Some(6));
     }
 }
@@ -290,8 +332,8 @@ fn what_a_program_has_is_not_handed_over() {
     let mut all = requesters(&[1, 2, 3, 4]);
     assert!(all.iter().all(|requester| requester.handover() == Handover::Stays));
     // One of a driver, one that a program has mapped for, one that a program has opened.
-    assert_eq!(put(&machine, &mut all, &[1], 6), Ok(()));
-    assert_eq!(places::put(&machine, &mut all, &[2], 7, Holder::Other), Ok(()));
+    assert_eq!(put(&machine, &mut all, &[1], 6), Ok(Presence::There));
+    assert_eq!(places::put(&machine, &mut all, &[2], 7, Holder::Other), Ok(Presence::There));
     assert_eq!(places::block(&machine, &mut all, &[3], Holder::Other), Ok(()));
     let handovers: Vec<Handover> = all.iter().map(|requester| requester.handover()).collect();
     assert_eq!(handovers, [Handover::ToIdentity, Handover::Blocked, Handover::Blocked, Handover::Stays]);
@@ -300,7 +342,7 @@ fn what_a_program_has_is_not_handed_over() {
     assert!(places::put(&machine, &mut all, &[1], 7, Holder::Other).is_err());
     assert_eq!(all[0].handover(), Handover::ToIdentity);
     // The program gives one back, and the other device goes.
-    assert_eq!(put(&machine, &mut all, &[3], 6), Ok(()));
+    assert_eq!(put(&machine, &mut all, &[3], 6), Ok(Presence::There));
     assert_eq!(release(&machine, &mut all, &[2]), Ok(()));
     assert_eq!((all[1].handover(), all[2].handover()), (Handover::ToIdentity, Handover::ToIdentity));
 }
@@ -309,12 +351,12 @@ fn what_a_program_has_is_not_handed_over() {
 fn a_holder_does_not_depend_on_what_the_hypervisor_does() {
     let machine = Machine::default();
     let mut all = requesters(&[1, 2]);
-    assert_eq!(put(&machine, &mut all, &[1, 2], 6), Ok(()));
+    assert_eq!(put(&machine, &mut all, &[1, 2], 6), Ok(Presence::There));
     // A program takes a device that cannot be kept from doing DMA; the core gives another one back in vain.
     machine.fates.borrow_mut().extend([Fate::Refused; 2]);
     assert!(places::block(&machine, &mut all, &[1], Holder::Other).is_err());
     assert_eq!(all[0].handover(), Handover::Blocked);
-    assert_eq!(places::put(&machine, &mut all, &[2], 7, Holder::Other), Ok(()));
+    assert_eq!(places::put(&machine, &mut all, &[2], 7, Holder::Other), Ok(Presence::There));
     machine.fates.borrow_mut().extend([Fate::Refused; 2]);
     assert!(block(&machine, &mut all, &[2]).is_err());
     assert_eq!(all[1].handover(), Handover::ToIdentity);
@@ -328,7 +370,7 @@ fn what_a_late_call_may_have_moved_is_handed_over() {
     assert_eq!((all[0].place, all[0].doubt, machine.place(1)), (Place::Initial, Doubt::In(7), Some(7)));
     assert_eq!(all[0].handover(), Handover::ToIdentity);
     assert_eq!(survey::<Machine>(&all), Survey { held: 0, astray: 1 });
-    assert_eq!(put(&machine, &mut all, &[1], IDENTITY), Ok(()));
+    assert_eq!(put(&machine, &mut all, &[1], IDENTITY), Ok(Presence::There));
     assert_eq!((machine.place(1), survey::<Machine>(&all)), (Some(IDENTITY), Survey::default()));
 }
 
@@ -337,10 +379,10 @@ fn what_is_not_where_the_next_kernel_expects_it_is_counted() {
     let machine = Machine::default();
     let mut all = requesters(&[1, 2, 3, 4]);
     assert_eq!(survey::<Machine>(&all), Survey::default());
-    assert_eq!(put(&machine, &mut all, &[1], 6), Ok(()));
-    assert_eq!(places::put(&machine, &mut all, &[2, 3], 7, Holder::Other), Ok(()));
+    assert_eq!(put(&machine, &mut all, &[1], 6), Ok(Presence::There));
+    assert_eq!(places::put(&machine, &mut all, &[2, 3], 7, Holder::Other), Ok(Presence::There));
     assert_eq!(survey::<Machine>(&all), Survey { held: 0, astray: 3 });
-    assert_eq!(put(&machine, &mut all, &[1], IDENTITY), Ok(()));
+    assert_eq!(put(&machine, &mut all, &[1], IDENTITY), Ok(Presence::There));
     machine.fates.borrow_mut().extend([Fate::Fine, Fate::Refused, Fate::Fine]);
     assert_eq!(places::block(&machine, &mut all, &[2, 3], Holder::Other), Ok(()));
     assert_eq!([all[1].place, all[2].place], [Place::In(BLOCKING), Place::Detached]);
@@ -349,7 +391,7 @@ fn what_is_not_where_the_next_kernel_expects_it_is_counted() {
     assert_eq!(survey::<Machine>(&all), Survey { held: 2, astray: 1 });
     // What is gone is nowhere that the next kernel could mind.
     machine.fates.borrow_mut().extend([Fate::Gone, Fate::Gone]);
-    assert!(put(&machine, &mut all, &[1], 6).is_err());
+    assert_eq!(put(&machine, &mut all, &[1], 6), Ok(Presence::Gone));
     assert_eq!((all[0].place, survey::<Machine>(&all)), (Place::Gone, Survey { held: 2, astray: 0 }));
 }
 
@@ -403,8 +445,11 @@ proptest! {
                 1 => { close(&machine, &mut all, 6); }
                 domain => {
                     let entered = put(&machine, &mut all, ids, domain + 3);
-                    if entered.is_ok() {
-                        prop_assert!(ids.iter().all(|id| machine.place(*id) == Some(domain + 3)));
+                    if let Ok(presence) = entered {
+                        let is_in = |id: &u32| machine.place(*id) == Some(domain + 3);
+                        let is_gone = |id: &u32| machine.place(*id).is_none() && all[*id as usize - 1].place == Place::Gone;
+                        prop_assert!(ids.iter().all(|id| is_in(id) || is_gone(id)));
+                        prop_assert_eq!(ids.iter().any(is_in), presence == Presence::There);
                     } else {
                         // A failed attach leaves the new domain, as far as the hypervisor lets it.
                         let left = ids.iter().filter(|id| machine.place(**id) == Some(domain + 3));

@@ -12,10 +12,19 @@ use std::collections::{BTreeMap, BTreeSet};
 enum Failure {
     /// Memory is wanted.
     Memory,
+    /// Memory that is contiguous is wanted.
+    Block,
     /// The call makes no sense.
     Nonsense,
     /// So it was decided.
     Injected,
+}
+
+/// What memory is wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Pages,
+    Block,
 }
 
 /// One domain of the hypervisor, page by page.
@@ -31,6 +40,10 @@ struct Model {
     /// Pages that one deposit gives.
     gift: Cell<u64>,
     deposits: Cell<u32>,
+    /// Deposits of blocks among them.
+    blocks: Cell<u32>,
+    /// Calls that want a block first.
+    wants_blocks: Cell<u32>,
     /// Operations that a call does before it pauses.
     pause: Cell<u64>,
     /// Calls until one fails, with so many operations done.
@@ -110,6 +123,10 @@ impl Model {
                 _ => self.fails_in.set(Some((calls - 1, done))),
             }
         }
+        if let Some(left) = self.wants_blocks.get().checked_sub(1) {
+            self.wants_blocks.set(left);
+            (most, end) = (0, Err(Failure::Block));
+        }
         let mut done = 0;
         while done < most {
             match step(done, most - done) {
@@ -123,6 +140,7 @@ impl Model {
 
 impl Hypervisor for Model {
     type Failure = Failure;
+    type Memory = Kind;
     type DepositError = ();
 
     const MAP_MAX: u64 = 507;
@@ -141,11 +159,16 @@ impl Hypervisor for Model {
         self.carry_out(pages, |done, most| self.unmap_some(first + done, most))
     }
 
-    fn wants_memory(failure: Failure) -> bool {
-        failure == Failure::Memory
+    fn wanted_memory(failure: Failure) -> Option<Kind> {
+        match failure {
+            Failure::Memory => Some(Kind::Pages),
+            Failure::Block => Some(Kind::Block),
+            Failure::Nonsense | Failure::Injected => None,
+        }
     }
 
-    fn deposit(&self) -> Result<(), ()> {
+    fn deposit(&self, wanted: Kind) -> Result<(), ()> {
+        self.blocks.set(self.blocks.get() + u32::from(wanted == Kind::Block));
         self.deposits.set(self.deposits.get() + 1);
         assert!(self.deposits.get() < 100_000, "there is no end of it");
         self.memory.set(self.memory.get() + self.gift.get());
@@ -279,6 +302,18 @@ fn memory_is_given_until_it_is_of_no_use() {
     assert_eq!((outcome.pages, outcome.result), (0, Err(Stop::Refused(Failure::Memory))));
     assert_eq!(model.deposits.take(), FRUITLESS_DEPOSITS_MAX);
     assert_eq!(record.find(4096), None);
+}
+
+#[test]
+fn what_is_wanted_is_given() {
+    let model = Model::new(0, 1);
+    let mut record = Record::default();
+    model.wants_blocks.set(2);
+    assert_eq!(record.map(&model, range(0, 1), 0, Unit::Small).result, Ok(()));
+    assert_eq!((model.deposits.take(), model.blocks.take()), (2, 2), "they are of use for pages, too");
+    model.wants_blocks.set(u32::MAX);
+    assert_eq!(record.unmap(&model, range(0, 1), Unit::Small).result, Err(Stop::Refused(Failure::Block)));
+    assert_eq!((model.deposits.get(), model.blocks.get()), (FRUITLESS_DEPOSITS_MAX, FRUITLESS_DEPOSITS_MAX));
 }
 
 #[test]
