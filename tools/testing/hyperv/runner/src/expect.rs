@@ -283,7 +283,7 @@ pub const KUNIT_SUITES: [KunitSuite; 19] = [
     KunitSuite { name: "rust_kernel_hyperv_per_cpu_counters", tests: 1 },
     KunitSuite { name: "rust_kernel_hyperv_list_call", tests: 4 },
     KunitSuite { name: "rust_kernel_hyperv_rep_call", tests: 3 },
-    KunitSuite { name: "rust_kernel_hyperv_memory", tests: 2 },
+    KunitSuite { name: "rust_kernel_hyperv_memory", tests: 5 },
     KunitSuite { name: "rust_kernel_hyperv_logical_device", tests: 1 },
     KunitSuite { name: "rust_kernel_hyperv_pci_device", tests: 3 },
     KunitSuite { name: "rust_kernel_hyperv_status", tests: 4 },

@@ -97,6 +97,8 @@ fn stubborn_device(context: &mut Context<'_>) -> Result<Outcome> {
     minihv.inject(Injection::every(CallCode::DETACH_DEVICE_DOMAIN))?;
     let _ = witness.session.unmap(at(0), 1);
     ensure!(minihv.device_domain(id)? == Some(domain), "edu is out of its domain, though it cannot be blocked");
+    ensure!(!witness.function.masters_bus()?, "edu is not blocked, and masters the bus");
+    witness.function.set_bus_master()?;
     minihv.clear_injections()?;
     unmaps_fail()?;
     let _ = witness.session.unmap(at(1), 1);

@@ -85,12 +85,12 @@ fn managed(name: &'static str, scenario: &'static str, words: &[&str]) -> Case {
 fn kexec() -> Case {
     let blocked = says(
         "the devices that programs have stay blocked",
-        "^hv_root_iommu: 2 devices that programs have stay blocked$",
+        "^hv_root_iommu: 2 requester ids of devices that programs have stay blocked$",
         Times::Once,
     );
     let late = says(
         "attaches that come too late",
-        r" IOMMU: not put into \d+: the next kernel takes over$",
+        r" IOMMU: not put into \d+: the next kernel takes over(; blocked)?$",
         Times::AtMost(usize::MAX),
     );
     let astray =
@@ -125,8 +125,29 @@ fn matrix() -> Case {
         .devices(&["edu"])
         .expect(says("refused domains", r"^hv_root_iommu: HVCALL_CREATE_DEVICE_DOMAIN of \d+: 0x", 4))
         .expect(says("refused attaches", r" IOMMU: HVCALL_ATTACH_DEVICE_DOMAIN to \d+: 0x", 4))
-        .expect(says("closed domains", r"^hv_root_iommu: domain \d+: HVCALL_\w+: 0x.*; 1 devices are blocked$", 2))
+        .expect(says(
+            "closed domains",
+            r"^hv_root_iommu: domain \d+: HVCALL_\w+: 0x.*; 1 requester ids are blocked$",
+            2,
+        ))
         .expect(says("a domain that stays", r"^hv_root_iommu: HVCALL_DELETE_DEVICE_DOMAIN of \d+: 0x71 ", 1))
+}
+
+/// At boot, one device is refused its domain, and for another one there is no domain. Both are blocked, and the other devices
+/// have the IOMMU.
+fn refused_at_boot() -> Case {
+    let refused = r" IOMMU: HVCALL_ATTACH_DEVICE_DOMAIN to \d+: 0x71 .*; blocked$";
+    let none = r"^hv_root_iommu: HVCALL_CREATE_DEVICE_DOMAIN of \d+: 0x6 ";
+    let closed = r" IOMMU: not put into a domain: it takes no devices any more; blocked$";
+    managed("refused-at-boot", "root-unblocked", &mode::STRICT)
+        .devices(&["edu"])
+        .hypervisor("partition=root inject=b2:71:1:1 inject=b1:6:2:1")
+        .known_warning("drivers/iommu/iommu.c", "iommu_detach_group_handle", "iommufd_device_detach")
+        .expect(says("a device is refused its domain", refused, Times::Once))
+        .expect(says("there is no domain for a device", none, Times::Once))
+        .expect(says("that device is blocked", closed, Times::Once))
+        .expect(says("a device that is not blocked is kept off the bus", OFF_THE_BUS, Times::Once))
+        .expect(says("its domain stays", STAYS, Times::Once))
 }
 
 /// Ranges by a kernel module, onto 64 MiB that the kernel leaves alone.
@@ -138,10 +159,10 @@ fn batches() -> Case {
 fn stale() -> Case {
     let closed = |blocked: u32, times: usize| {
         let call = "HVCALL_UNMAP_DEVICE_GPA_PAGES: 0x71 ";
-        let pattern = format!(r"^hv_root_iommu: domain \d+: {call}.*; {blocked} devices are blocked$");
+        let pattern = format!(r"^hv_root_iommu: domain \d+: {call}.*; {blocked} requester ids are blocked$");
         says("a failed unmap closes its domain", &pattern, Times::Exactly(times))
     };
-    let left = r"^hv_root_iommu: domain \d+: 1 devices could not be blocked$";
+    let left = r"^hv_root_iommu: domain \d+: 1 requester ids not blocked, bus mastering is off$";
     managed("stale", "root-stale", &mode::STRICT)
         .devices(&["edu"])
         .known_warning("drivers/vfio/vfio_iommu_type1.c", "vfio_unmap_unpin", "vfio_remove_dma")
@@ -150,15 +171,18 @@ fn stale() -> Case {
         .expect(says("a device is left in its domain", left, Times::Exactly(1)))
 }
 
+/// What the driver says in `unblocked`.
+const OFF_THE_BUS: &str = r" IOMMU: HVCALL_ATTACH_DEVICE_DOMAIN to \w+: 0x71 .*; not blocked, bus mastering is off$";
+const STAYS: &str = r"^hv_root_iommu: domain \d+ stays: 1 requester ids may be in it$";
+
 /// A device that is neither blocked nor detached when a program takes it out of its address space, whose domain goes then.
 /// iommufd warns.
 fn unblocked() -> Case {
-    let off = r" IOMMU: HVCALL_ATTACH_DEVICE_DOMAIN to \w+: 0x71 .*; not blocked, bus mastering is off$";
     managed("unblocked", "root-unblocked", &mode::STRICT)
         .devices(&["edu"])
         .known_warning("drivers/iommu/iommu.c", "iommu_detach_group_handle", "iommufd_device_detach")
-        .expect(says("a device that is not blocked is kept off the bus", off, Times::Once))
-        .expect(says("its domain stays", r"^hv_root_iommu: domain \d+ stays: 1 devices may be in it$", Times::Once))
+        .expect(says("a device that is not blocked is kept off the bus", OFF_THE_BUS, Times::Once))
+        .expect(says("its domain stays", STAYS, Times::Once))
 }
 
 /// A crash with devices in paging domains, under I/O. The kernel after it has one processor, the one that crashed, and
@@ -178,7 +202,7 @@ fn crash() -> Case {
         .devices(&["nvme", "edu", "edu", "virtio-blk"])
         .expect(says(
             "a mapping in doubt closes its domain",
-            r"^hv_root_iommu: domain \d+: HVCALL_MAP_DEVICE_GPA_PAGES: 0x.*; 1 devices are blocked$",
+            r"^hv_root_iommu: domain \d+: HVCALL_MAP_DEVICE_GPA_PAGES: 0x.*; 1 requester ids are blocked$",
             Times::Once,
         ))
         .pack(Pack::Kernel)
@@ -218,9 +242,10 @@ pub fn cases() -> Vec<Case> {
         batches(),
         managed("deferred", "root-dma", &mode::DEFERRED).thorough(),
         unblocked().thorough(),
+        refused_at_boot().thorough(),
         // Disks unmap in interrupts, where nothing sleeps for memory.
         managed("unmap-wants-memory", "root-dma", &mode::STRICT)
-            .hypervisor("partition=root inject=b4:b:100:2 inject=b4:b:200:2 inject=b4:b:300:2")
+            .hypervisor("partition=root inject=b4:b:100:2 inject=b4:75:200:2 inject=b4:b:300:2")
             .thorough(),
         managed("identity", "root-identity", &mode::IDENTITY).thorough(),
         managed("passthrough", "root-passthrough", &mode::STRICT).devices(&["edu", "edu", "nvme"]).thorough(),
