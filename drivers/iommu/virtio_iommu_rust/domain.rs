@@ -12,6 +12,11 @@ use super::{
         Mappings,
         NewMapping, //
     },
+    members::{
+        Attempt,
+        Members,
+        Presence, //
+    },
     protocol::{
         DomainId,
         EndpointId,
@@ -23,7 +28,6 @@ use super::{
         Refusals, //
     }, //
 };
-use core::mem;
 use kernel::{
     alloc::Flags,
     io::PhysAddr,
@@ -72,88 +76,10 @@ impl Whereabouts {
     }
 }
 
-/// Whether a domain can be used.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Condition {
-    /// It can.
-    Open,
-    /// An endpoint may be in the domain, though the IOMMU core takes it for blocked. Nothing is
-    /// mapped, and no endpoint may enter, until all such endpoints are elsewhere for certain. Other
-    /// endpoints stay in the domain.
-    Stranded,
-    /// The device has failed to unmap. Nothing is mapped any more, and no endpoint may enter. All
-    /// endpoints that the device could block are blocked.
-    Closed,
-}
-
-/// Whether an endpoint is in a domain.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Presence {
-    /// It is.
-    Certain,
-    /// It may be.
-    Possible,
-}
-
-/// An endpoint of a domain.
-struct Member {
-    id: EndpointId,
-    presence: Presence,
-}
-
 /// The part of a domain that changes.
 struct State {
     mappings: Mappings,
-    /// The endpoints that are or may be in the domain, each of them once. While there are none, the
-    /// device does not know the domain.
-    endpoints: KVec<Member>,
-    condition: Condition,
-}
-
-impl State {
-    /// Notes that an endpoint is or may be in the domain.
-    ///
-    /// # Errors
-    ///
-    /// [`ENOMEM`]: there is no room, see [`Shared::make_room`].
-    fn note(&mut self, id: EndpointId, presence: Presence) -> Result {
-        let member = Member { id, presence };
-        match self.endpoints.iter_mut().find(|member| member.id == id) {
-            Some(noted) => *noted = member,
-            None => self
-                .endpoints
-                .push_within_capacity(member)
-                .map_err(|_| ENOMEM)?,
-        }
-        self.assess();
-        Ok(())
-    }
-
-    /// Notes that an endpoint is elsewhere.
-    fn remove(&mut self, id: EndpointId) {
-        self.endpoints.retain(|member| member.id != id);
-        self.assess();
-    }
-
-    /// Notes that an endpoint may have left the domain, unless it was not there anyway.
-    fn doubt(&mut self, id: EndpointId) {
-        if let Some(member) = self.endpoints.iter_mut().find(|member| member.id == id) {
-            member.presence = Presence::Possible;
-        }
-        self.assess();
-    }
-
-    /// Decides whether the domain can be used. A closed one stays closed.
-    fn assess(&mut self) {
-        let mut endpoints = self.endpoints.iter();
-        if self.condition != Condition::Closed {
-            self.condition = if endpoints.any(|member| member.presence == Presence::Possible) {
-                Condition::Stranded
-            } else {
-                Condition::Open
-            };
-        }
-    }
+    members: Members,
 }
 
 /// A domain with mappings, which the IOMMU core and the endpoints in the domain share.
@@ -192,8 +118,7 @@ impl Shared {
                 refusals,
                 state <- new_spinlock_irq!(State {
                     mappings: Mappings::new(),
-                    endpoints: KVec::new(),
-                    condition: Condition::Open,
+                    members: Members::new(),
                 }),
             }),
             GFP_KERNEL,
@@ -213,27 +138,23 @@ impl Shared {
     ///
     /// [`EIO`]: the domain cannot be used now. [`ENOMEM`].
     pub(super) fn make_room(&self) -> Result {
-        let count = {
+        let wanted = {
             let state = self.state.lock();
-            if state.condition != Condition::Open {
+            if !state.members.is_open() {
                 return Err(EIO);
             }
-            if state.endpoints.len() < state.endpoints.capacity() {
-                return Ok(());
+            match state.members.wanted_room() {
+                Some(wanted) => wanted,
+                None => return Ok(()),
             }
-            state.endpoints.len()
         };
         // Allocated while the domain is not locked. No endpoint enters meanwhile.
-        let room = count.checked_mul(2).and_then(|room| room.checked_add(1));
-        let mut endpoints = KVec::with_capacity(room.ok_or(ENOMEM)?, GFP_KERNEL)?;
+        let mut room = KVec::with_capacity(wanted, GFP_KERNEL)?;
         let mut state = self.state.lock();
-        while let Some(member) = state.endpoints.pop() {
-            endpoints.push_within_capacity(member).map_err(|_| ENOMEM)?;
-        }
-        mem::swap(&mut state.endpoints, &mut endpoints);
-        // The former vector is freed after the domain is unlocked.
+        let moved = state.members.move_to(&mut room);
+        // The former memory is freed after the domain is unlocked.
         drop(state);
-        Ok(())
+        moved
     }
 
     /// Lets `attach` take an endpoint out of the domain, with the domain locked, so that nothing is
@@ -252,9 +173,9 @@ impl Shared {
         let _ = self.iommu.requests.sync();
         let whereabouts = attach();
         if whereabouts.is_certain() {
-            state.remove(id);
+            state.members.remove(id);
         } else {
-            state.doubt(id);
+            state.members.doubt(id);
         }
         whereabouts
     }
@@ -262,9 +183,9 @@ impl Shared {
     /// Notes that an endpoint that may have been in the domain is elsewhere for certain.
     ///
     /// If the endpoint was there and was the last one, the device has forgotten the domain already.
-    /// It then refuses what was unmapped since, and the next flush closes the domain.
+    /// What was unmapped since was sent as [`Change::UnmapIfKnown`].
     pub(super) fn expel(&self, id: EndpointId) {
-        self.state.lock().remove(id);
+        self.state.lock().members.remove(id);
     }
 
     /// Notes an endpoint that the device was told to put into the domain, and says where it is. If
@@ -282,19 +203,19 @@ impl Shared {
         };
         if !whereabouts.is_certain() {
             // `make_room` has made room for it.
-            let _ = state.note(id, Presence::Possible);
+            let _ = state.members.note(id, Presence::Possible);
         }
         whereabouts
     }
 
     fn admit(&self, state: &mut State, id: EndpointId) -> Result {
-        if state.condition != Condition::Open {
+        if !state.members.is_open() {
             return Err(EIO);
         }
-        if state.endpoints.is_empty() {
+        if state.members.is_empty() {
             self.send_all(&state.mappings)?;
         }
-        state.note(id, Presence::Certain)
+        state.members.note(id, Presence::Certain)
     }
 
     /// Tells the device of all mappings, and waits until it has taken them.
@@ -338,10 +259,10 @@ impl Shared {
         // Allocated before the lock is taken, and dropped after it, if the mapping is not made.
         let new = NewMapping::new(last, new, flags)?;
         let mut state = self.state.lock();
-        if state.condition != Condition::Open {
+        if !state.members.is_open() {
             return Err(EIO);
         }
-        if !state.endpoints.is_empty() {
+        if !state.members.is_empty() {
             let map = Map::new(self.number(), first, last, mapping.phys, map_flags);
             self.iommu.requests.add(&map, Change::Map, &self.refusals)?;
         }
@@ -378,15 +299,12 @@ impl Shared {
         let (first, last) = range(unmapping.iova, unmapping.page_bytes, unmapping.pages)?;
         let mut state = self.state.lock();
         let last = state.mappings.remove(first, last)?;
-        if !state.endpoints.is_empty() {
+        if let Some(change) = state.members.unmapping() {
             let unmap = Unmap::new(self.number(), first, last);
-            let added = self
-                .iommu
-                .requests
-                .add(&unmap, Change::Unmap, &self.refusals);
+            let added = self.iommu.requests.add(&unmap, change, &self.refusals);
             if added.is_err() {
                 // This makes the next flush close the domain.
-                self.refusals.note(Change::Unmap, &[]);
+                self.refusals.note(change, &[]);
             }
         }
         usize::try_from(last.as_u64().checked_sub(first.as_u64())?)
@@ -403,7 +321,7 @@ impl Shared {
     }
 
     /// Waits until no endpoint reaches what was unmapped. If the device fails to unmap, closes the
-    /// domain.
+    /// domain, and tries again at each flush until the domain is empty.
     ///
     /// Context: any.
     #[inline]
@@ -417,20 +335,34 @@ impl Shared {
     /// Blocks all endpoints, and lets no other in.
     #[cold]
     fn close(&self) {
-        let mut state = self.state.lock();
-        if state.condition == Condition::Closed {
+        let closed = self
+            .state
+            .lock()
+            .members
+            .close(|id, attempt| match attempt {
+                Attempt::First => self.iommu.block(id),
+                // There was a message for the endpoint.
+                Attempt::Later => self.iommu.try_block(id),
+            });
+        let Some(closed) = closed else {
+            return;
+        };
+        if closed.attempt == Attempt::Later && closed.blocked == 0 {
+            // As before: there was a message.
             return;
         }
-        state.condition = Condition::Closed;
         let number = self.number().0;
         dev_err!(
             self.iommu.dev(),
             "domain {number}: the device did not unmap; {} endpoints are blocked\n",
-            state.endpoints.len()
+            closed.blocked
         );
-        // Only endpoints that could not be blocked may still be in the domain.
-        state
-            .endpoints
-            .retain(|member| self.iommu.block(member.id).is_err());
+        if closed.left > 0 {
+            dev_emerg!(
+                self.iommu.dev(),
+                "domain {number}: {} endpoints could not be blocked\n",
+                closed.left
+            );
+        }
     }
 }

@@ -294,20 +294,24 @@ impl Iommu {
     ///
     /// The endpoint may do DMA still, and nothing else can be done. There is a message.
     pub(crate) fn block(&self, id: EndpointId) -> Result {
+        self.try_block(id).inspect_err(|error| {
+            dev_err!(
+                self.dev,
+                "endpoint {:#x} cannot be blocked: errno {}\n",
+                id.0,
+                error.to_errno()
+            );
+        })
+    }
+
+    /// As [`Self::block`], without a message.
+    pub(crate) fn try_block(&self, id: EndpointId) -> Result {
         let attached = self
             .requests
             .attach(id, self.numbers.blocking, Translation::Mapped);
         match attached {
             Ok(()) | Err(ENOENT) => Ok(()),
-            Err(error) => {
-                dev_err!(
-                    self.dev,
-                    "endpoint {:#x} cannot be blocked: errno {}\n",
-                    id.0,
-                    error.to_errno()
-                );
-                Err(error)
-            }
+            Err(error) => Err(error),
         }
     }
 }

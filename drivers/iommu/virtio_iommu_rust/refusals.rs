@@ -26,8 +26,27 @@ use kernel::{
 pub(crate) enum Change {
     /// A MAP request.
     Map,
-    /// An UNMAP request.
+    /// An UNMAP request, for a domain with an endpoint.
     Unmap,
+    /// An UNMAP request, for a domain of which nobody knows whether it has an endpoint. Without
+    /// one, the device does not know the domain, and nothing is mapped in it.
+    UnmapIfKnown,
+}
+
+impl Change {
+    /// Whether the device has refused such a request, by its answer.
+    ///
+    /// The device unmaps a range without mappings with success. It answers "no entry" only if it
+    /// does not know the domain. If the driver knows of an endpoint in the domain, the device has
+    /// lost that endpoint, so this is no success: the endpoint must be blocked, as the machine's
+    /// policy may let its DMA through.
+    #[inline]
+    pub(crate) fn is_refused_by(self, answer: Result) -> bool {
+        match (self, answer) {
+            (_, Ok(())) | (Change::UnmapIfKnown, Err(ENOENT)) => false,
+            (_, Err(_)) => true,
+        }
+    }
 }
 
 /// The ranges of mappings that the device has refused.
@@ -68,7 +87,7 @@ impl Refusals {
     #[cold]
     pub(crate) fn note(&self, change: Change, request: &[u8]) {
         match change {
-            Change::Unmap => self.any_unmap.store(true, Relaxed),
+            Change::Unmap | Change::UnmapIfKnown => self.any_unmap.store(true, Relaxed),
             Change::Map => {
                 let mut maps = self.maps.lock();
                 let noted = Map::range_of(request)

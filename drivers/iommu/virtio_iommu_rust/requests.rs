@@ -304,7 +304,7 @@ fn drain(queue: &mut Locked<'_, Pool>) -> Result<Option<Answer<Asker>>> {
             continue;
         }
         if let Asker::Domain(change, refusals) = &answer.buffer.context {
-            if protocol::outcome(answer.written(), TAIL_BYTES).is_err() {
+            if change.is_refused_by(protocol::outcome(answer.written(), TAIL_BYTES)) {
                 refusals.note(*change, answer.buffer.readable());
             }
         }

@@ -20,7 +20,8 @@
 //! - [`events`]: the queue of faults;
 //! - [`mappings`]: the copy of a domain's mappings;
 //! - [`iommu`]: an IOMMU, what it says about itself, and which domains get which numbers;
-//! - [`domain`]: a domain with mappings, and the endpoints in it;
+//! - [`members`]: the endpoints in a domain, and whether the domain can be used;
+//! - [`domain`]: a domain with mappings;
 //! - [`endpoint`]: a device behind the IOMMU, and its reserved IOVAs;
 //! - [`attach`]: puts devices into domains, endpoint by endpoint;
 //! - [`paging`], [`statics`]: the domains, as the IOMMU core knows them;
@@ -47,6 +48,7 @@ mod iommu;
 #[cfg(CONFIG_VIRTIO_IOMMU_RUST_KUNIT_TEST)]
 mod kunit;
 mod mappings;
+mod members;
 mod ops;
 mod paging;
 mod probe;
@@ -80,7 +82,9 @@ mod statics;
 //   so no other domain gets the number.
 // - `flush_all` and `flush` wait until the device has answered all requests that were sent before.
 //   If it has refused an UNMAP, or does not answer, `Shared::close` blocks the domain's endpoints
-//   before the flush returns, and lets no other in.
+//   before the flush returns, and lets no other in. Each flush tries that again until no endpoint
+//   is left. If the device does not know a domain in which no endpoint is for certain, nothing is
+//   mapped in the domain (`Change::UnmapIfKnown`).
 // - `Shared::map` and `Shared::unmap` send a request for each change, under the domain's lock, if
 //   an endpoint is in the domain. `Shared::enter` sends all mappings when the first one enters.
 //   `Shared::leave` holds the lock of the domain that an endpoint leaves until the device has taken
