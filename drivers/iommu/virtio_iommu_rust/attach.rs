@@ -19,18 +19,20 @@ use super::{
         Whereabouts, //
     },
     endpoint::Endpoint,
-    homes::{
-        Admission,
-        Homes, //
-    },
+    homes::Homes,
     ids::EndpointIds,
     iommu::Iommu,
+    moves::{
+        self,
+        Mover, //
+    },
     protocol::{
         EndpointId,
         Translation, //
     }, //
 };
 use kernel::{
+    iommu::probed::Demand,
     new_mutex,
     prelude::*,
     sync::{
@@ -121,6 +123,9 @@ impl Attachments {
     /// Puts a device into a domain, in place of the one it is in. Endpoints that are there already,
     /// because another device has them, too, are left alone.
     ///
+    /// If the core cannot handle a failure, a device that the IOMMU refuses is blocked, with a
+    /// message, and that is a success.
+    ///
     /// Context: may sleep.
     ///
     /// # Errors
@@ -128,16 +133,13 @@ impl Attachments {
     /// [`ENODEV`]: the IOMMU has no such domain. [`EIO`]: the domain cannot be used now.
     /// [`ENOMEM`], or the IOMMU's error. Each endpoint then is where it was. If nobody knew where,
     /// it is blocked. If the IOMMU does not take it back, it is blocked, and there is a message.
-    pub(super) fn put(&self, endpoint: &Endpoint, to: Place) -> Result {
-        let homes = &mut *self.homes.lock();
-        let ids = endpoint.ids();
-        match (endpoint.admission(), &to) {
-            (Admission::Admitted, Place::Blocking) => self.block(homes, ids, |_, _| true),
-            (Admission::Admitted, _) => self.shift(homes, ids, &to),
-            // A device with unknown reserved IOVAs is blocked, whatever the core asks for. Refusing
-            // it instead would make the registration fail, and no device would be translated.
-            (Admission::BlockedOnly, _) => self.block_unshared(homes, ids),
+    pub(super) fn put(&self, endpoint: &Endpoint, to: Place, demand: Demand) -> Result {
+        if to == Place::Identity && self.iommu.identity().is_none() {
+            return Err(ENODEV);
         }
+        let homes = &mut *self.homes.lock();
+        let device = (endpoint.ids(), endpoint.admission());
+        moves::put(self, homes, device, &to, demand)
     }
 
     /// Blocks a device that goes away. An endpoint that another device has, too, stays in its
@@ -149,7 +151,7 @@ impl Attachments {
         let homes = &mut *self.homes.lock();
         // The caller cannot handle an error. An endpoint that is not blocked stays in the record,
         // and so does the domain that it may be in.
-        let _ = self.block_unshared(homes, endpoint.ids());
+        let _ = moves::block_unshared(self, homes, endpoint.ids());
         homes.remove(endpoint.ids());
         homes.forget_unused();
     }
@@ -174,87 +176,12 @@ impl Attachments {
         homes.forget_unused();
     }
 
-    /// Blocks the endpoints of a device, except those that another admitted device has.
-    fn block_unshared(&self, homes: &mut Homes<Place>, ids: &Arc<EndpointIds>) -> Result {
-        self.block(homes, ids, |homes, id| !homes.has_other_user(id, ids))
-    }
-
-    /// Blocks some of a device's endpoints. Tries each of them, even if the IOMMU does not block
-    /// another one.
-    fn block(
-        &self,
-        homes: &mut Homes<Place>,
-        ids: &EndpointIds,
-        is_meant: impl Fn(&Homes<Place>, EndpointId) -> bool,
-    ) -> Result {
-        let mut result = Ok(());
-        for id in ids.iter() {
-            if is_meant(homes, id) {
-                result = result.and(self.move_one(homes, id, &Place::Blocking));
-            }
-        }
-        result
-    }
-
-    /// Moves the endpoints of a device. If the IOMMU refuses one, takes back those that it has
-    /// moved.
-    fn shift(&self, homes: &mut Homes<Place>, ids: &EndpointIds, to: &Place) -> Result {
-        let mut moved = KVec::with_capacity(ids.iter().count(), GFP_KERNEL)?;
-        // The target may be unusable because of these very endpoints.
-        for id in ids.iter() {
-            self.make_known(homes, id)?;
-        }
-        if let Place::Mapped(domain) = to {
-            domain.make_room()?;
-        }
-        for id in ids.iter() {
-            // No ATTACH is sent for an endpoint that is there already. The IOMMU might take it as a
-            // detach and an attach, and forget the domain between the two.
-            if homes.is_at(id, to) {
-                continue;
-            }
-            let former = homes.known(id).ok_or(EIO)?;
-            // The vector has room for all of the device's endpoints.
-            let _ = moved.push_within_capacity((id, former));
-            if let Err(error) = self.move_one(homes, id, to) {
-                self.take_back(homes, &moved);
-                return Err(error);
-            }
-        }
-        Ok(())
-    }
-
-    /// Puts endpoints back to where they were. Blocks those that the IOMMU does not take back.
-    fn take_back(&self, homes: &mut Homes<Place>, moved: &[(EndpointId, Place)]) {
-        for (id, former) in moved {
-            if self.move_one(homes, *id, former).is_err() {
-                // A second failure has its own message, and is in the record.
-                let _ = self.move_one(homes, *id, &Place::Blocking);
-                dev_err!(
-                    self.iommu.dev(),
-                    "endpoint {:#x} cannot be attached to anything\n",
-                    id.0
-                );
-            }
-        }
-    }
-
     /// Blocks an endpoint if nobody knows where it is.
     fn make_known(&self, homes: &mut Homes<Place>, id: EndpointId) -> Result {
         match homes.known(id) {
             Some(_) => Ok(()),
             None => self.attach(homes, id, &Place::Blocking),
         }
-    }
-
-    /// Moves an endpoint, and notes where it is then.
-    ///
-    /// # Errors
-    ///
-    /// As for [`Self::put`], but the endpoint may be blocked then, or its home unknown.
-    fn move_one(&self, homes: &mut Homes<Place>, id: EndpointId, to: &Place) -> Result {
-        self.make_known(homes, id)?;
-        self.attach(homes, id, to)
     }
 
     /// As [`Self::move_one`], for an endpoint with a known home, or one that is to be blocked.
@@ -310,5 +237,46 @@ impl Attachments {
                 Err(error)
             }
         }
+    }
+}
+
+impl Mover<Place> for Attachments {
+    const BLOCKING: Place = Place::Blocking;
+
+    fn is_domain(place: &Place) -> bool {
+        matches!(place, Place::Identity | Place::Mapped(_))
+    }
+
+    fn prepare(&self, homes: &mut Homes<Place>, ids: &EndpointIds, to: &Place) -> Result {
+        // The target may be unusable because of these very endpoints.
+        for id in ids.iter() {
+            self.make_known(homes, id)?;
+        }
+        match to.domain() {
+            Some(domain) => domain.make_room(),
+            None => Ok(()),
+        }
+    }
+
+    fn move_one(&self, homes: &mut Homes<Place>, id: EndpointId, to: &Place) -> Result {
+        self.make_known(homes, id)?;
+        self.attach(homes, id, to)
+    }
+
+    fn say_blocked(&self, ids: &EndpointIds, error: Error) {
+        dev_err!(
+            self.iommu.dev(),
+            "endpoint {:#x} is blocked, as it was not attached: errno {}\n",
+            ids.first().0,
+            error.to_errno()
+        );
+    }
+
+    fn say_lost(&self, id: EndpointId) {
+        dev_err!(
+            self.iommu.dev(),
+            "endpoint {:#x} cannot be attached to anything\n",
+            id.0
+        );
     }
 }

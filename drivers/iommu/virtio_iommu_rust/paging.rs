@@ -68,8 +68,9 @@ impl iommu::domain::Domain for Domain {
         if !Arc::ptr_eq(&self.attachments, target.instance()) {
             return Err(EINVAL);
         }
+        let place = Place::Mapped(self.shared.clone());
         self.attachments
-            .put(target.endpoint(), Place::Mapped(self.shared.clone()))
+            .put(target.endpoint(), place, target.demand())
     }
 
     fn flush_all(&self) {

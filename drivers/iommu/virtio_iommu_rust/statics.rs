@@ -28,7 +28,10 @@ impl StaticDomainOps for Identity {
     const KIND: StaticKind = StaticKind::Identity;
 
     fn attach(target: &AttachTarget<'_, VirtioIommu>) -> Result {
-        target.instance().put(target.endpoint(), Place::Identity)
+        let demand = target.demand();
+        target
+            .instance()
+            .put(target.endpoint(), Place::Identity, demand)
     }
 }
 
@@ -42,7 +45,10 @@ impl StaticDomainOps for Blocking {
     const KIND: StaticKind = StaticKind::Blocking;
 
     fn attach(target: &AttachTarget<'_, VirtioIommu>) -> Result {
-        target.instance().put(target.endpoint(), Place::Blocking)
+        let demand = target.demand();
+        target
+            .instance()
+            .put(target.endpoint(), Place::Blocking, demand)
     }
 }
 

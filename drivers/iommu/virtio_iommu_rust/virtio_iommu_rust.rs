@@ -23,6 +23,7 @@
 //! - [`members`]: the endpoints in a domain, and whether the domain can be used;
 //! - [`domain`]: a domain with mappings;
 //! - [`endpoint`]: a device behind the IOMMU, and its reserved IOVAs;
+//! - [`moves`]: which endpoints of a device are moved, and what is done if the IOMMU refuses one;
 //! - [`attach`]: puts devices into domains, endpoint by endpoint;
 //! - [`paging`], [`statics`]: the domains, as the IOMMU core knows them;
 //! - [`ops`]: what the IOMMU core calls;
@@ -49,6 +50,7 @@ mod iommu;
 mod kunit;
 mod mappings;
 mod members;
+mod moves;
 mod ops;
 mod paging;
 mod probe;
@@ -60,12 +62,14 @@ mod statics;
 #[allow(unsafe_code)]
 // SAFETY: All of this assumes that the device has done what it answers with "OK".
 // - `Homes` says where each endpoint is, whichever device has moved it. An attach succeeds when
-//   the device has answered each ATTACH with success (`Attachments::put`). The device then takes
-//   the endpoint out of the domain where `Homes` had it. If an ATTACH fails, `Whereabouts::after`
-//   blocks the endpoint, so that it does not use the new domain; `Attachments::take_back` then puts
-//   it, and those that were moved before it, back. No ATTACH is sent for an endpoint that is in the
-//   new domain already, because of another device (`Homes::is_at`). After a failed attach it stays
-//   there. Such devices are in one group.
+//   the device has answered each ATTACH with success (`moves::put`). The device then takes the
+//   endpoint out of the domain where `Homes` had it. If an ATTACH fails, `Whereabouts::after`
+//   blocks the endpoint, so that it does not use the new domain; `moves::take_back` then puts it,
+//   and those that were moved before it, back. If the core cannot handle the failure, all of them
+//   are blocked instead. Such an attach succeeds only if no endpoint can be in a former domain
+//   (`moves::unless_out`). No ATTACH is sent for an endpoint that is in the new domain already,
+//   because of another device (`Homes::is_at`). After a failed attach it stays there. Such devices
+//   are in one group.
 // - `Attachments::release` blocks the endpoints of a released device that no other admitted device
 //   has. A shared endpoint is blocked when the last of its admitted devices is released.
 // - An endpoint that the device does not know does no DMA (`Iommu::block`). If the device refuses
