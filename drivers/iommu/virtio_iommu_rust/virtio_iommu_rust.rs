@@ -6,6 +6,16 @@
 //! also keeps a copy of its own. It needs the copy to look addresses up. It also needs it to tell
 //! the device again, because the device forgets a domain without endpoints.
 //!
+//! # When another kernel is started
+//!
+//! The driver does not reset the device at shutdown, because a reset takes all endpoints out of
+//! their domains. The machine's policy may then let their DMA through untranslated. Most devices are
+//! shut down after the IOMMU, so their DMA would still carry IOVAs, and would reach memory that
+//! belongs to others. On PCI, the core switches the IOMMU's bus mastering off before the other
+//! kernel runs. Other transports have no such switch. There, the device goes on until the other
+//! kernel's virtio core resets it, and writes the faults that it reports until then to buffers of
+//! this kernel.
+//!
 //! # The modules
 //!
 //! A module uses modules above it in this list, and none below. `no_ring.rs` of the guest program's
@@ -28,7 +38,7 @@
 //! - [`paging`], [`statics`]: the domains, as the IOMMU core knows them;
 //! - [`ops`]: what the IOMMU core calls;
 //! - [`probe`]: what the virtio bus calls;
-//! - `kunit`: KUnit tests.
+//! - `kunit`, `kunit_refusals`: KUnit tests.
 //!
 //! # The words
 //!
@@ -48,6 +58,8 @@ mod ids;
 mod iommu;
 #[cfg(CONFIG_VIRTIO_IOMMU_RUST_KUNIT_TEST)]
 mod kunit;
+#[cfg(CONFIG_VIRTIO_IOMMU_RUST_KUNIT_TEST)]
+mod kunit_refusals;
 mod mappings;
 mod members;
 mod moves;

@@ -267,13 +267,14 @@ pub struct KunitSuite {
 }
 
 /// The suites that are built into the debug kernel, all of them: tests/kunit_suites.rs compares them with the sources.
-pub const KUNIT_SUITES: [KunitSuite; 19] = [
+pub const KUNIT_SUITES: [KunitSuite; 20] = [
     KunitSuite { name: "hv_pviommu", tests: 13 },
     KunitSuite { name: "hv_pviommu_domain_list", tests: 4 },
     KunitSuite { name: "hv_pviommu_readings", tests: 3 },
     KunitSuite { name: "hv_root_iommu_switch", tests: 1 },
     KunitSuite { name: "hv_pci_dev_id", tests: 5 },
     KunitSuite { name: "virtio_iommu_rust", tests: 12 },
+    KunitSuite { name: "virtio_iommu_rust_refusals", tests: 7 },
     KunitSuite { name: "rust_kernel_iommu", tests: 13 },
     KunitSuite { name: "rust_kernel_iommu_formats", tests: 7 },
     KunitSuite { name: "rust_kernel_iommu_callbacks", tests: 5 },
