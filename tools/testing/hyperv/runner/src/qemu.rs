@@ -134,6 +134,8 @@ pub enum Iommu {
     Virtio,
     /// The same with addresses of 48 bits.
     VirtioFortyEight,
+    /// The same, but the smallest block that it maps has 64 KiB.
+    VirtioLargeBlocks,
     /// There is none.
     Absent,
 }
@@ -148,6 +150,7 @@ impl Iommu {
             // Below the first slot that devices are put into.
             Iommu::Virtio => Some("virtio-iommu-pci,addr=3.0"),
             Iommu::VirtioFortyEight => Some("virtio-iommu-pci,addr=3.0,aw-bits=48"),
+            Iommu::VirtioLargeBlocks => Some("virtio-iommu-pci,addr=3.0,aw-bits=48,granule=64k"),
             Iommu::Absent => None,
         }
     }
@@ -156,7 +159,7 @@ impl Iommu {
     pub fn words(self) -> &'static str {
         match self {
             Iommu::Intel | Iommu::IntelSecondStage => "intel_iommu=on,sm_on",
-            Iommu::Virtio | Iommu::VirtioFortyEight | Iommu::Absent => "",
+            Iommu::Virtio | Iommu::VirtioFortyEight | Iommu::VirtioLargeBlocks | Iommu::Absent => "",
         }
     }
 }

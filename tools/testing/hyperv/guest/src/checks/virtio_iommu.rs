@@ -2,6 +2,7 @@
 //! virtio-iommu's driver in Rust, on a machine without minihv.
 
 use std::fs;
+use std::time::{Duration, Instant};
 
 use anyhow::{bail, Context as _, Result};
 use hvcore::ids::Iova;
@@ -22,6 +23,7 @@ use crate::checks::protection::{
 use crate::checks::scattered::SCATTERED;
 use crate::checks::virtio::VIRTIO;
 use crate::edu::{Edu, BAR_BYTES};
+use crate::faults::Faults;
 use crate::kernel_log::KernelLog;
 use crate::memory::DmaBuffer;
 use crate::pci::{self, write_sysfs};
@@ -87,6 +89,36 @@ fn reach_follows_type(_: &mut Context<'_>) -> Result<Outcome> {
     Ok(Outcome::Pass(format!("{} changes", TYPES.len())))
 }
 
+/// How long the report of a fault may take.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// The IOMMU refuses requests about an endpoint that edu has, so its driver blocks edu: it reaches no memory, and the IOMMU
+/// reports that it tried. The endpoint in the report is another one, which DMA from behind a bridge carries.
+fn refused_is_blocked(context: &mut Context<'_>) -> Result<Outcome> {
+    let function = pci::find(pci::EDU)?;
+    function.unbind()?;
+    function.enable_bus_master()?;
+    let edu = Edu::new(function.map_bar0(BAR_BYTES)?)?;
+    let buffer = DmaBuffer::new(2)?;
+    let (source, target) = (Iova(buffer.physical(0)?.0), Iova(buffer.physical(1)?.0));
+    buffer.fill(0, FROM_DEVICE);
+    buffer.fill(1, CANARY);
+    let mut faults = Faults::listen(context.minihv)?;
+    faults.prepare()?;
+    edu.load(source)?;
+    edu.store(target)?;
+    buffer.expect(1, CANARY, "memory that a blocked device has tried to write")?;
+    let start = Instant::now();
+    while faults.take_all()? == 0 {
+        if start.elapsed() > PATIENCE {
+            bail!("no fault was reported");
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    Ok(Outcome::Pass(String::new()))
+}
+
+const VIRTIO_IOMMU_REFUSED: Check = Check::new("refused-device-is-blocked", refused_is_blocked);
 const VIRTIO_IOMMU_NO_FAULTS: Check = Check::new("no-stray-dma-faults", no_faults);
 const VIRTIO_IOMMU_WINDOW: Check = Check::new("interrupt-window-is-reserved", window_reserved);
 const VIRTIO_IOMMU_REACH: Check = Check::new("edu-reach-follows-domain-type", reach_follows_type);
@@ -106,6 +138,16 @@ static OURS: &[Scenario] = &[
             VFIO_NEIGHBOUR,
             CDEV_DETACH,
         ],
+    },
+    Scenario {
+        name: "virtio-iommu-refused",
+        summary: "a device of which the IOMMU does not know an endpoint is blocked; others are translated",
+        checks: &[DEVICES, GROUPS, NVME_QUICK, VIRTIO_IOMMU_NO_FAULTS, VIRTIO_IOMMU_REFUSED],
+    },
+    Scenario {
+        name: "virtio-iommu-unusable",
+        summary: "the IOMMU maps no single pages: its driver does not use it, and devices work without",
+        checks: &[DEVICES, NVME_QUICK],
     },
     Scenario {
         name: "virtio-iommu-dma",
