@@ -10,6 +10,11 @@ use std::process::Command;
 use serde_json::{json, Value};
 use tempfile::TempDir;
 
+/// Where a device of VMBus is that carries a PCI bus.
+const VPCI: &str = "sys/devices/VMBUS:00/c0ffee00-0001-4000-8000-000000000000";
+/// Where a board has its PCI bus.
+const BOARD: &str = "sys/devices";
+
 /// Lines of a screen.
 const SCREEN: usize = 24;
 
@@ -87,9 +92,17 @@ impl Machine {
         symlink(target, path).unwrap();
     }
 
-    /// A function; `iommu` and `kind` (the type of its group) where it has them.
+    /// A function that is passed through; `iommu` and `kind` (the type of its group) where it has them.
     fn device(&self, address: &str, driver: Option<&str>, iommu: Option<&str>, kind: Option<&str>) {
-        let directory = format!("sys/devices/pci0/{address}");
+        self.device_below(VPCI, address, driver, iommu, kind);
+    }
+
+    /// A function whose PCI bus is below `parent`.
+    fn device_below(&self, parent: &str, address: &str, driver: Option<&str>, iommu: Option<&str>, kind: Option<&str>) {
+        if !self.at(VPCI).exists() {
+            self.link(&format!("{VPCI}/subsystem"), "sys/bus/vmbus");
+        }
+        let directory = format!("{parent}/pci{}/{address}", &address[..7]);
         self.write(&format!("{directory}/class"), "0x010802\n");
         self.link(&format!("sys/bus/pci/devices/{address}"), &directory);
         if let Some(driver) = driver {
@@ -163,7 +176,7 @@ fn every_kind_of_device() {
     machine.device("0000:00:06.0", None, None, None);
     machine.device("0000:00:07.0", None, Some("dmar0"), Some("DMA-FQ"));
     machine.device("0000:00:08.0", None, None, None);
-    machine.write("sys/devices/pci0/0000:00:08.0/class", "0x060400\n");
+    machine.write(&format!("{VPCI}/pci0000:00/0000:00:08.0/class"), "0x060400\n");
     machine.write(
         "dmesg",
         "[    0.000000] Linux version 7.3.4\n\
@@ -205,7 +218,139 @@ fn a_device_that_may_be_blocked() {
     machine.write("dmesg", "[  99.0] usb 1-1: new device\n");
     let report = machine.report();
     assert_eq!(report.verdict(), ("in-service", "none", 1));
+    assert!(report.text.contains("or blocked by it (dmesg has lost that): MAY NOT BE CONFINED"), "{}", report.text);
+    assert!(report.steps().contains("journalctl -k -b"), "{}", report.steps());
+    // Nobody may read the log.
+    fs::remove_file(machine.at("dmesg")).unwrap();
+    let report = machine.report();
     assert!(report.text.contains("or blocked by it (dmesg tells): MAY NOT BE CONFINED"), "{}", report.text);
+    assert!(report.steps().contains("run this as root"), "{}", report.steps());
+}
+
+/// The kernel finds another device at an address: what it said of the one before is past.
+#[test]
+fn a_device_that_came_back() {
+    const FOUND: &str = "pci 0000:00:01.0: [1b36:0010] type 00 class 0x010802 PCIe Endpoint";
+    const BLOCKED: &str = "pci 0000:00:01.0: IOMMU: HVCALL of 0x6: 0x71 OPERATION_FAILED; DMA is blocked";
+    let machine = Machine::with_iommu();
+    machine.device("0000:00:01.0", None, None, None);
+    let protection = |messages: &[&str]| {
+        let lines: Vec<String> = messages.iter().map(|message| format!("[    2.0] {message}\n")).collect();
+        machine.write("dmesg", &format!("[    0.0] Linux version 7\n{}", lines.concat()));
+        let report = machine.report();
+        let device = &report.json["devices"][0];
+        assert_eq!(report.code, i32::from(device["protection"] != "blocked"));
+        (device["protection"].as_str().unwrap().to_owned(), device["message"].clone())
+    };
+    assert_eq!(protection(&[FOUND, BLOCKED]).0, "blocked");
+    assert_eq!(protection(&[FOUND, BLOCKED, FOUND]), ("none".to_owned(), Value::Null));
+    assert_eq!(protection(&[FOUND, BLOCKED, FOUND, BLOCKED]).0, "blocked");
+    let other = FOUND.replace("00:01.0", "00:11.0");
+    assert_eq!(protection(&[FOUND, BLOCKED, &other]).0, "blocked", "a message about another address");
+}
+
+/// The driver in C has the IOMMU, or is there and does not have it.
+#[test]
+fn another_driver() {
+    let machine = Machine::new();
+    machine.write("proc/kallsyms", "0000000000000000 t hyperv_init\n");
+    machine.write("boot/config-7.3.4", "CONFIG_HYPERV=y\nCONFIG_HYPERV_PVIOMMU=y\n");
+    let report = machine.report();
+    assert_eq!((report.json["driver"].as_str(), report.verdict().0), (Some("other"), "unknown"));
+    assert!(report.text.contains("the kernel has another driver of it, which is not at work"), "{}", report.text);
+    assert!(!report.steps().contains("CONFIG_HYPERV_PVIOMMU"), "{}", report.steps());
+
+    machine.device("0000:00:01.0", Some("nvme"), Some("hv-iommu"), Some("DMA"));
+    let report = machine.report();
+    assert_eq!(report.verdict(), ("other-driver", "all", 0));
+    assert_eq!(report.json["driver"], "other");
+    assert_eq!(report.json["devices"][0]["iommu"], "hv-iommu");
+    assert!(report.text.contains("another driver has it in service (hv-iommu)"), "{}", report.text);
+    assert!(report.text.contains("(by hv-iommu)"), "{}", report.text);
+    assert!(!report.text.contains("not in service"), "{}", report.text);
+    assert_eq!(report.json["next_steps"], json!([]));
+}
+
+/// dmesg has lost its start, or may not be read.
+#[test]
+fn the_journal_has_what_dmesg_has_lost() {
+    const JOURNAL: &str = "\
+        Nov  7 15:00:00 host kernel: Linux version 7.3.4\n\
+        Nov  7 15:00:01 host systemd[1]: kernel: hv_pviommu: nonsense\n\
+        Nov  7 15:00:01 host kernel: pci 0000:00:01.0: [1b36:0010] type 00 class 0x010802\n\
+        Nov  7 15:00:01 host kernel: pci 0000:00:01.0: IOMMU: HVCALL: 0x71 OPERATION_FAILED; DMA is blocked\n\
+        Nov  7 15:00:02 host kernel: pci 0000:00:02.0: [1b36:0010] type 00 class 0x010802\n\
+        Nov  7 15:00:02 host kernel: pci 0000:00:02.0: IOMMU: HVCALL: 0x71 OPERATION_FAILED; DMA is blocked\n";
+    let machine = Machine::with_iommu();
+    machine.device("0000:00:01.0", None, None, None);
+    machine.device("0000:00:02.0", None, None, None);
+    let protections = || {
+        let report = machine.report();
+        [0, 1].map(|number| report.json["devices"][number]["protection"].as_str().unwrap().to_owned())
+    };
+    machine.write("journal", JOURNAL);
+    machine.write("dmesg", "[   99.0] usb 1-1: new device\n");
+    assert_eq!(protections(), ["blocked", "blocked"]);
+    machine.write("dmesg", "[   99.0] pci 0000:00:02.0: [1b36:0010] type 00 class 0x010802\n");
+    assert_eq!(protections(), ["blocked", "none"], "dmesg goes on where the journal ends");
+    fs::remove_file(machine.at("dmesg")).unwrap();
+    assert_eq!(protections(), ["blocked", "blocked"]);
+
+    let machine = Machine::new();
+    machine.write("dmesg", "[   99.0] usb 1-1: new device\n");
+    let report = machine.report();
+    assert_eq!(report.verdict().0, "unknown");
+    assert!(report.steps().contains("dmesg has lost its start"), "{}", report.steps());
+    assert!(report.steps().contains("journalctl -k -b | grep -E 'hv_pviommu|IOMMU:'"), "{}", report.steps());
+    assert!(!report.steps().contains("run this as root"), "{}", report.steps());
+    machine.write("journal", JOURNAL);
+    assert_eq!(machine.report().verdict().0, "not-offered");
+    machine.write("journal", &format!("{JOURNAL}Nov  7 15:00:03 host kernel: hv_pviommu: not used: no stage 1\n"));
+    assert_eq!(machine.report().json["reason"], "not used: no stage 1");
+    // The journal has lost its start, too.
+    machine.write("journal", "Nov  7 15:00:00 host kernel: usb 1-1: new device\n");
+    assert_eq!(machine.report().verdict().0, "unknown");
+    fs::remove_file(machine.at("dmesg")).unwrap();
+    fs::remove_file(machine.at("journal")).unwrap();
+    assert!(machine.report().steps().contains("run this as root"));
+}
+
+/// A virtual machine of generation 1 has a disk controller and a graphics adapter that the host emulates.
+#[test]
+fn what_the_host_emulates_is_not_counted() {
+    let machine = Machine::new();
+    machine.device_below(BOARD, "0000:00:07.1", Some("ata_piix"), None, None);
+    let report = machine.report();
+    assert_eq!(report.verdict(), ("not-offered", "no-devices", 0));
+    assert!(report.text.contains("The host passes no PCI device through."), "{}", report.text);
+
+    let machine = Machine::with_iommu();
+    machine.device_below(BOARD, "0000:00:07.1", Some("ata_piix"), None, None);
+    // Below a device of another bus than VMBus.
+    let other = "sys/devices/platform/bridge";
+    machine.link(&format!("{other}/subsystem"), "sys/bus/platform");
+    machine.device_below(other, "0000:00:08.0", None, None, None);
+    machine.device("1ee7:00:09.0", Some("nvme"), Some("hv_pviommu"), Some("DMA"));
+    let report = machine.report();
+    assert_eq!(report.verdict(), ("in-service", "all", 0));
+    assert_eq!(report.json["devices"][0]["protection"], "emulated");
+    assert_eq!(report.json["devices"][1]["protection"], "emulated");
+    assert!(report.text.contains("0000:00:07.1, driver ata_piix, emulated by the host"), "{}", report.text);
+    assert!(report.text.contains("mapped for it (1)"), "{}", report.text);
+    assert_eq!(report.json["next_steps"], json!([]));
+
+    // What is passed through counts, and so does what a program has.
+    machine.device("1fe7:00:10.0", None, None, None);
+    assert_eq!(machine.report().verdict(), ("in-service", "some", 1));
+    let machine = Machine::with_iommu();
+    machine.device_below(BOARD, "0000:00:08.0", Some("vfio-pci"), None, Some("vfio-noiommu"));
+    assert_eq!(machine.report().verdict(), ("in-service", "none", 1));
+
+    // On another machine nobody emulates.
+    let machine = Machine(tempfile::tempdir().unwrap());
+    machine.device_below(BOARD, "0000:00:07.1", Some("ata_piix"), None, None);
+    fs::remove_dir_all(machine.at("sys/bus/vmbus")).unwrap();
+    assert_eq!(machine.report().verdict(), ("no-hyper-v", "none", 1));
 }
 
 #[test]
