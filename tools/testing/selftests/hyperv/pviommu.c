@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+#include <net/if.h>
 
 #include "pviommu.h"
 
@@ -134,45 +135,115 @@ const char *pviommu_missing(void)
 	return "the host offers no IOMMU, or the kernel has no driver for it, or that failed";
 }
 
-/*
- * Whether a disk of an NVMe controller is mounted, swapped to or a part of
- * another one: nobody else can have it for himself then.
- */
-static bool disk_is_in_use(const struct expendable *device)
+/* Whether what a link of sysfs leads to lies below a directory. */
+static bool lies_below(const char *link, const char *directory)
 {
-	char pattern[PATH_MAX], path[64];
-	bool in_use = false;
+	size_t length = strlen(directory);
+	char path[PATH_MAX];
+
+	return realpath(link, path) && !strncmp(path, directory, length) && path[length] == '/';
+}
+
+/* The file of a disk, by its name in sysfs. There "!" stands for "/". */
+static void disk_file(char *path, size_t size, const char *name)
+{
+	unsigned int subsystem, controller, namespace;
+	char *rest;
+
+	/* With native multipath a controller's disk is hidden, and the file is the subsystem's. */
+	if (sscanf(name, "nvme%uc%un%u", &subsystem, &controller, &namespace) == 3) {
+		snprintf(path, size, "/dev/nvme%un%u", subsystem, namespace);
+		return;
+	}
+	snprintf(path, size, "/dev/%s", name);
+	while ((rest = strchr(path, '!')))
+		*rest = '/';
+}
+
+/*
+ * Why a disk may be in use. One that is mounted, swapped to or a part of another
+ * one is opened by nobody else for himself, and of one that cannot be opened at
+ * all nothing is known.
+ */
+static const char *disk_in_use(const char *name)
+{
+	static char reason[PATH_MAX + 128];
+	char path[PATH_MAX];
+	int fd;
+
+	disk_file(path, sizeof(path), name);
+	fd = open(path, O_RDONLY | O_EXCL | O_CLOEXEC);
+	if (fd >= 0) {
+		close(fd);
+		return NULL;
+	}
+	if (errno == EBUSY)
+		snprintf(reason, sizeof(reason), "has a disk that is in use: %s", path);
+	else
+		snprintf(reason, sizeof(reason), "has a disk that may be in use: %s: %s", path,
+			 strerror(errno));
+	return reason;
+}
+
+/* Why a network interface may be in use. */
+static const char *interface_in_use(const char *name)
+{
+	static char reason[128];
+	unsigned long long flags;
+
+	if (read_number(&flags, "/sys/class/net/%s/flags", name)) {
+		snprintf(reason, sizeof(reason), "has a network interface that may be up: %s",
+			 name);
+		return reason;
+	}
+	if (!(flags & IFF_UP))
+		return NULL;
+	snprintf(reason, sizeof(reason), "has a network interface that is up: %s", name);
+	return reason;
+}
+
+/* Asks about all of a class that lie below the device. Returns the first reason. */
+static const char *any_in_use(const char *pattern, const char *directory,
+			      const char *(*in_use)(const char *name))
+{
+	const char *reason = NULL;
 	glob_t found;
 	size_t i;
+	int ret;
 
-	snprintf(pattern, sizeof(pattern), PCI_DEVICES "/%s/nvme/nvme*/nvme*n*",
-		 device->address);
-	if (glob(pattern, 0, NULL, &found))
-		return false;
-	for (i = 0; i < found.gl_pathc; i++) {
-		unsigned int subsystem, path_number, namespace;
-		char *name = basename(found.gl_pathv[i]);
-		int fd;
-
-		/* With native multipath the disk is the subsystem's. */
-		if (sscanf(name, "nvme%uc%un%u", &subsystem, &path_number, &namespace) == 3)
-			snprintf(path, sizeof(path), "/dev/nvme%un%u", subsystem, namespace);
-		else
-			snprintf(path, sizeof(path), "/dev/%s", name);
-		fd = open(path, O_RDONLY | O_EXCL | O_CLOEXEC);
-		if (fd >= 0)
-			close(fd);
-		else if (errno == EBUSY)
-			in_use = true;
+	ret = glob(pattern, 0, NULL, &found);
+	if (ret == GLOB_NOMATCH)
+		return NULL;
+	if (ret)
+		return "may be in use: sysfs cannot be read";
+	for (i = 0; !reason && i < found.gl_pathc; i++) {
+		if (lies_below(found.gl_pathv[i], directory))
+			reason = in_use(basename(found.gl_pathv[i]));
 	}
 	globfree(&found);
-	return in_use;
+	return reason;
+}
+
+/* Why the device may be in use; NULL where no disk and no interface of it is. */
+static const char *device_in_use(const struct expendable *device)
+{
+	char link[PATH_MAX], directory[PATH_MAX];
+	const char *reason;
+
+	snprintf(link, sizeof(link), PCI_DEVICES "/%s", device->address);
+	if (!realpath(link, directory))
+		return "is gone";
+	reason = any_in_use("/sys/block/*", directory, disk_in_use);
+	if (!reason)
+		reason = any_in_use("/sys/class/net/*", directory, interface_in_use);
+	return reason;
 }
 
 const char *expendable_find(struct expendable *device)
 {
 	const char *address = getenv(PVIOMMU_DEVICE);
-	static char reason[160];
+	static char reason[PATH_MAX + 256];
+	const char *in_use;
 
 	memset(device, 0, sizeof(*device));
 	if (!address || !*address)
@@ -193,8 +264,9 @@ const char *expendable_find(struct expendable *device)
 	}
 	if (geteuid())
 		return "root alone can give a device to another driver";
-	if (disk_is_in_use(device)) {
-		snprintf(reason, sizeof(reason), "%s has a disk that is in use", device->address);
+	in_use = device_in_use(device);
+	if (in_use) {
+		snprintf(reason, sizeof(reason), "%s %s", device->address, in_use);
 		return reason;
 	}
 	read_link_name(device->driver, sizeof(device->driver), PCI_DEVICES "/%s/driver",
