@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-//! Attaching against giving up, shutting down and releasing: every interleaving, by loom.
+//! Attaching against giving up, shutting down and releasing: every interleaving with up to three preemptions, by loom.
 //!
 //! The hypervisor of the model knows where each device really is, and which domains' memory was reused. A device that is
 //! in such a domain and still does DMA is what must never be.
