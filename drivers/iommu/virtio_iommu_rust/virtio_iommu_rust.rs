@@ -9,8 +9,8 @@
 //! # When another kernel is started
 //!
 //! The driver does not reset the device at shutdown, because a reset takes all endpoints out of
-//! their domains. The machine's policy may then let their DMA through untranslated. Most devices are
-//! shut down after the IOMMU, so their DMA would still carry IOVAs, and would reach memory that
+//! their domains. The machine's policy may then let their DMA through untranslated. Most devices
+//! are shut down after the IOMMU, so their DMA would still carry IOVAs, and would reach memory that
 //! belongs to others. On PCI, the core switches the IOMMU's bus mastering off before the other
 //! kernel runs. Other transports have no such switch. There, the device goes on until the other
 //! kernel's virtio core resets it, and writes the faults that it reports until then to buffers of

@@ -142,8 +142,8 @@ impl Progress {
     }
 }
 
-/// The elements of a call. The input page is filled from this while nobody else may use the page, so
-/// no other code than this file's may run meanwhile.
+/// The elements of a call. The input page is filled from this while nobody else may use the page,
+/// so no other code than this file's may run meanwhile.
 pub trait Elements<E>: sealed::Sealed {
     /// How many there are.
     #[doc(hidden)]

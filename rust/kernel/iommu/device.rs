@@ -5,8 +5,8 @@
 //! A [`Registration`] gives one IOMMU to the core, and takes it back when it is dropped. It cannot
 //! take the IOMMU back while a device is behind it: the core holds pointers to both, and users of
 //! the device may have mapped memory. So a registration that is dropped too early stays in force
-//! for ever, with its data and with the driver's module. Only the failure of a module's `init` frees
-//! the module all the same; [`SoundDriver`] has an obligation for that.
+//! for ever, with its data and with the driver's module. Only the failure of a module's `init`
+//! frees the module all the same; [`SoundDriver`] has an obligation for that.
 //!
 //! C header: [`include/linux/iommu.h`](srctree/include/linux/iommu.h)
 

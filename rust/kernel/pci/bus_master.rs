@@ -48,9 +48,9 @@ pub fn is_on(dev: &impl Present) -> bool {
 
 /// Keeps a function from mastering the bus. The function's driver can allow it again at any time.
 ///
-/// The note of this is a bit of `struct pci_dev`, which shares its word with other bits. The PCI core
-/// and drivers write to that word while they probe, reset and remove the device, mostly with the
-/// device's lock held. A caller that holds that lock is safe from these. Against a driver that
+/// The note of this is a bit of `struct pci_dev`, which shares its word with other bits. The PCI
+/// core and drivers write to that word while they probe, reset and remove the device, mostly with
+/// the device's lock held. A caller that holds that lock is safe from these. Against a driver that
 /// writes without the lock, as in work that resets the device, nobody is safe: one of the two bits
 /// may be lost. So may it be for a caller that only has the translation serialised.
 ///

@@ -71,9 +71,9 @@ impl PresentDevice {
     /// # Safety
     ///
     /// Whoever gets the result must not reach the function's registers or its bus by it when the
-    /// function is not on its bus. He must not make an [`Ats`](super::ats::Ats) of it while there is
-    /// one of the same function, and must call [`bus_master::stop`](super::bus_master::stop) with
-    /// the changes of the function's translation serialised, or with its device lock held.
+    /// function is not on its bus. No [`Ats`](super::ats::Ats) may be made of it while there is one
+    /// of the same function. [`bus_master::stop`](super::bus_master::stop) must be called with the
+    /// changes of the function's translation serialised, or with its device lock held.
     pub unsafe fn new(function: &Device) -> PresentDevice {
         // INVARIANT: The caller promises this.
         PresentDevice(function.into())

@@ -201,8 +201,8 @@ impl Endpoint {
         Ok(f(&mut state))
     }
 
-    /// Where the device is left if the kernel lets go of it now. [`None`] if it needs no care: it is
-    /// gone, or in no domain.
+    /// Where the device is left if the kernel lets go of it now. [`None`] if it needs no care: it
+    /// is gone, or in no domain.
     pub(super) fn left(&self) -> Option<Left> {
         match self.state.lock().place {
             Place::Blocked(Blocked::Attached) => Some(Left::Blocked),
@@ -242,15 +242,15 @@ impl Endpoint {
         self.admission
     }
 
-    /// Puts the device into a domain, in place of the one it is in, unless the domain or all domains
-    /// are closed. Failures are reported by messages.
+    /// Puts the device into a domain, in place of the one it is in, unless the domain or all
+    /// domains are closed. Failures are reported by messages.
     ///
     /// Context: may sleep; the core serialises this for one device.
     ///
     /// # Errors
     ///
-    /// [`ENODEV`], [`ENOMEM`]. The device then is where it was. If it may be elsewhere, and cannot be
-    /// put back, it is blocked.
+    /// [`ENODEV`], [`ENOMEM`]. The device then is where it was. If it may be elsewhere, and cannot
+    /// be put back, it is blocked.
     #[inline(never)]
     pub(crate) fn attach(
         &self,
@@ -308,8 +308,8 @@ impl Endpoint {
         }
     }
 
-    /// Attaches the device once more to the domain that it is in, because a call that should have put
-    /// it elsewhere did not say what it did. Returns whether the device is there.
+    /// Attaches the device once more to the domain that it is in, because a call that should have
+    /// put it elsewhere did not say what it did. Returns whether the device is there.
     #[cold]
     fn is_put_back(&self, state: &State) -> bool {
         let Place::In(domain) = state.place else {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! KUnit tests of the formats of generic page tables, of those that are built in. RISC-V's format is
-//! left to the tests of the mock driver, as both may be modules.
+//! KUnit tests of the formats of generic page tables, of those that are built in. RISC-V's format
+//! is left to the tests of the mock driver, as both may be modules.
 
 // Where a format is not built in, what only its tests use is dead.
 #[allow(dead_code)]
