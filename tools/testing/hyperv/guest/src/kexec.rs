@@ -10,7 +10,7 @@ use std::os::fd::AsRawFd;
 use std::time::{Duration, Instant};
 
 use anyhow::{bail, ensure, Context, Result};
-use hvcore::ids::DomainId;
+use hvcore::ids::{DomainId, Gpa};
 use hvprotocol::request::Request;
 use nix::errno::Errno;
 use nix::sched::{sched_setaffinity, CpuSet};
@@ -18,6 +18,7 @@ use nix::sys::reboot::{reboot, RebootMode};
 use nix::unistd::Pid;
 
 use crate::fetched::Set;
+use crate::memory::PAGE;
 use crate::minihv::Minihv;
 use crate::pci;
 use crate::report::Reporter;
@@ -146,6 +147,56 @@ fn load_file(purpose: Purpose, line: &str) -> Result<()> {
     };
     Errno::result(result).with_context(|| format!("kexec_file_load for {purpose:?}"))?;
     Ok(())
+}
+
+/// Code in place of a kernel, for a jump that comes back (`KEXEC_PRESERVE_CONTEXT`). It returns at once.
+pub struct Returning(());
+
+impl Returning {
+    /// `kexec_load(2)`'s flag.
+    const PRESERVE_CONTEXT: usize = 2;
+    /// x86's instruction.
+    const RETURN: u8 = 0xc3;
+
+    fn call(entry: Gpa, segments: &[libc::c_ulong]) -> nix::Result<()> {
+        /// Words of a `struct kexec_segment`.
+        const WORDS: usize = 4;
+        let count = segments.len() / WORDS;
+        // SAFETY: the list has so many segments. What each names lives as long as the call, which copies it.
+        let result = unsafe {
+            libc::syscall(libc::SYS_kexec_load, entry.0, count, segments.as_ptr(), Returning::PRESERVE_CONTEXT)
+        };
+        Errno::result(result).map(drop)
+    }
+
+    /// Loads it, in place of a kernel that was loaded. `at` is the page of RAM that it runs in; what the page holds is
+    /// kept.
+    ///
+    /// # Errors
+    /// When the running kernel refuses it: it needs `CONFIG_KEXEC_JUMP`.
+    pub fn load(at: Gpa) -> Result<Returning> {
+        let code = [Returning::RETURN; PAGE];
+        let segment = [code.as_ptr() as u64, PAGE as u64, at.0, PAGE as u64];
+        Returning::call(at, &segment).context("kexec_load with KEXEC_PRESERVE_CONTEXT")?;
+        ensure!(Purpose::Successor.is_loaded(), "the kernel does not say that something is loaded");
+        Ok(Returning(()))
+    }
+
+    /// Jumps there. Returns when the code has returned, or the running kernel refuses.
+    ///
+    /// # Errors
+    /// The kernel's errno.
+    pub fn jump(&self) -> nix::Result<()> {
+        // SAFETY: the call has no arguments in memory. What it may end is this machine's business, not this program's.
+        Errno::result(unsafe { libc::reboot(libc::RB_KEXEC) }).map(drop)
+    }
+}
+
+impl Drop for Returning {
+    fn drop(&mut self) {
+        // What is loaded would run at this kernel's end, where the runner would notice it.
+        let _ = Returning::call(Gpa(0), &[]);
+    }
 }
 
 /// Goes to a processor, and stays there.

@@ -73,7 +73,7 @@ impl Seen {
 }
 
 /// edu in the hands of a program, with a page that it may write, across the sleep that `sleep` is.
-fn across(context: &mut Context<'_>, what: &str, sleep: impl FnOnce() -> Result<()>) -> Result<()> {
+pub(super) fn across(context: &mut Context<'_>, what: &str, sleep: impl FnOnce() -> Result<()>) -> Result<()> {
     let mut witness = Witness::open(context, 2)?;
     witness.session.map(KEPT, &witness.buffer, 0, 1)?;
     witness.arm(KEPT, 0, FROM_DEVICE)?;

@@ -284,4 +284,11 @@ fn partitions() -> Vec<Case> {
 /// The cases.
 pub fn cases() -> Vec<Case> {
     [successors(), crashes(), sleep(), partitions()].concat()
+        with(power("kexec-jump-refused", "kexec-jump"), &mode::STRICT)
+            .expect(says(
+                "that there is no such jump is one error",
+                "^Hyper-V: no such sleep while the para-virtualized IOMMU is in use$",
+                Times::Once,
+            ))
+            .thorough(),
 }
