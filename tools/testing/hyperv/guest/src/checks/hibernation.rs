@@ -7,7 +7,10 @@ use std::path::Path;
 use anyhow::{bail, ensure, Context as _, Result};
 use hvcore::hypercall::codes::CallCode;
 use hvcore::ids::{DomainId, Gpa};
+use hvcore::status::Status;
+use hvcore::test_interface::Counter;
 use linkme::distributed_slice;
+use nix::sys::mman::{mlockall, MlockAllFlags};
 
 use super::noiommu::expect_translation;
 use super::nvme;
@@ -24,7 +27,7 @@ use crate::checks::virtio::VIRTIO;
 use crate::debugfs;
 use crate::faults::Faults;
 use crate::init::busybox;
-use crate::minihv::{DeviceTranslation, Injection};
+use crate::minihv::{DeviceTranslation, Injection, Minihv};
 use crate::pci::{self, write_sysfs};
 use crate::report::Outcome;
 use crate::witness::{Witness, FROM_DEVICE};
@@ -94,16 +97,27 @@ pub(super) fn across(context: &mut Context<'_>, what: &str, sleep: impl FnOnce()
 
 /// How far hibernation goes before it turns back: to before anything is given back to the hypervisor, and to after that.
 const TURNS: [&str; 2] = ["processors", "core"];
+/// The other places where the kernel can be told to turn back. It gives nothing back before any of them.
+const EARLIER_TURNS: [&str; 3] = ["freezer", "devices", "platform"];
 
-/// The kernel goes as far as it can without an image, and comes back.
-fn without_image(context: &mut Context<'_>) -> Result<Outcome> {
-    for turn in TURNS {
+/// No domain was made whose number had one already: each was deleted before it was made again.
+fn expect_no_number_taken(minihv: Minihv) -> Result<()> {
+    let taken = minihv.counter(Counter::Status, Status::KEY_ALREADY_EXISTS.0.into())?;
+    ensure!(taken == 0, "{taken} domains were still there when they were made again");
+    Ok(())
+}
+
+/// The kernel goes as far as each of these places without an image, and comes back.
+fn turns_back(context: &mut Context<'_>, turns: &[&str]) -> Result<Outcome> {
+    for turn in turns {
         across(context, &format!("hibernation as far as {turn}"), || transition(turn, "disk"))?;
     }
+    expect_no_number_taken(context.minihv()?)?;
     nvme::quick_io(context)
 }
 
-const HIBERNATION_CORE: Check = Check::new("hibernation-without-image", without_image);
+const HIBERNATION_CORE: Check = Check::new("hibernation-without-image", |c| turns_back(c, &TURNS));
+const HIBERNATION_EARLIER: Check = Check::new("hibernation-turns-back-early", |c| turns_back(c, &EARLIER_TURNS));
 
 /// The same in a kernel that was told to leave the IOMMU alone: no device gets to know it.
 fn without_image_untranslated(context: &mut Context<'_>) -> Result<Outcome> {
@@ -159,6 +173,38 @@ fn over_power_off(context: &mut Context<'_>) -> Result<Outcome> {
 
 const HIBERNATION: Check = Check::new("hibernation", over_power_off);
 
+/// Every domain of the hypervisor's is one that this kernel knows.
+fn expect_no_other_domain(minihv: Minihv) -> Result<()> {
+    let own = debugfs::domains()?.into_iter().filter(|line| line.id.is_some()).count() as u64;
+    let live = minihv.counter(Counter::LiveDomains, 0)?;
+    ensure!(live == own, "the hypervisor has {live} domains, and the kernel knows {own}");
+    Ok(())
+}
+
+/// The kernel that loaded the image had blocked each device before it handed over, which nobody else in this machine does
+/// by a detach, and had deleted each domain.
+fn loader_left_nothing(context: &mut Context<'_>) -> Result<Outcome> {
+    let minihv = context.minihv()?;
+    let (detached, functions) = (minihv.calls(CallCode::DETACH_DEVICE_DOMAIN)?, context.functions.len() as u64);
+    ensure!(detached == functions, "{detached} calls to detach {functions} devices");
+    expect_no_number_taken(minihv)?;
+    expect_no_other_domain(minihv)?;
+    Ok(Outcome::Pass(format!("{detached} devices detached")))
+}
+
+const LOADER_LEFT_NOTHING: Check = Check::new("loading-kernel-leaves-nothing", loader_left_nothing);
+
+/// Some numbers were taken when the domains were made again: what had them was deleted, and nothing else is there now.
+fn numbers_were_cleared(context: &mut Context<'_>) -> Result<Outcome> {
+    let minihv = context.minihv()?;
+    let taken = minihv.counter(Counter::Status, Status::KEY_ALREADY_EXISTS.0.into())?;
+    ensure!(taken > 0, "no number was taken");
+    expect_no_other_domain(minihv)?;
+    Ok(Outcome::Pass(format!("{taken} numbers were taken")))
+}
+
+const NUMBERS_CLEARED: Check = Check::new("taken-numbers-are-cleared", numbers_were_cleared);
+
 /// Every device is blocked.
 fn expect_all_blocked(context: &Context<'_>) -> Result<usize> {
     let seen = Seen::look(context)?;
@@ -170,9 +216,11 @@ fn expect_all_blocked(context: &Context<'_>) -> Result<usize> {
     Ok(seen.devices.len())
 }
 
-/// The machine that is switched on again has another IOMMU: every device is blocked. That stays so when the kernel tries to
-/// hibernate once more.
-fn on_another_host(context: &mut Context<'_>) -> Result<Outcome> {
+/// The IOMMU of the machine that is switched on again cannot be made what it was: every device is blocked. That stays so
+/// when the kernel tries to hibernate once more.
+fn in_vain(context: &mut Context<'_>) -> Result<Outcome> {
+    // What is on the disk cannot be had any more then.
+    mlockall(MlockAllFlags::all()).context("keeping this program in memory")?;
     hibernate()?;
     expect_all_blocked(context)?;
     // The kernel forgets the error; the case expects the driver's line.
@@ -180,7 +228,7 @@ fn on_another_host(context: &mut Context<'_>) -> Result<Outcome> {
     Ok(Outcome::Pass(format!("{} devices are blocked", expect_all_blocked(context).context("the second time")?)))
 }
 
-const HIBERNATION_ELSEWHERE: Check = Check::new("hibernation-on-another-host", on_another_host);
+const HIBERNATION_IN_VAIN: Check = Check::new("hibernation-in-vain", in_vain);
 
 /// edu was not behind the IOMMU, and is on the machine that is switched on again: it is blocked, the others go on.
 fn with_newcomer(context: &mut Context<'_>) -> Result<Outcome> {
@@ -214,6 +262,11 @@ static OURS: &[Scenario] = &[
         checks: &[DEVICES, GROUPS, HIBERNATION_CORE, NVME_IOVA, NO_FAULTS, VFIO_STALE, VIOLATIONS],
     },
     Scenario {
+        name: "hibernation-turns",
+        summary: "hibernation that turns back before the IOMMU gets to know it",
+        checks: &[DEVICES, GROUPS, HIBERNATION_EARLIER, NO_FAULTS, VFIO_STALE, VIOLATIONS],
+    },
+    Scenario {
         name: "hibernation-identity",
         summary: "hibernation without an image, of a guest whose devices are not translated",
         checks: &[DEVICES, GROUPS, HIBERNATION_CORE, NO_FAULTS, VFIO_STALE, VIOLATIONS],
@@ -235,6 +288,7 @@ static OURS: &[Scenario] = &[
             DEVICES,
             GROUPS,
             HIBERNATION,
+            LOADER_LEFT_NOTHING,
             NVME_IOVA,
             VIRTIO,
             NO_FAULTS,
@@ -245,9 +299,26 @@ static OURS: &[Scenario] = &[
         ],
     },
     Scenario {
-        name: "hibernation-on-another-host",
-        summary: "the machine that is switched on again has another IOMMU",
-        checks: &[DEVICES, GROUPS, HIBERNATION_ELSEWHERE],
+        name: "hibernation-numbers-taken",
+        summary: "on the machine that is switched on again, numbers of domains are taken",
+        checks: &[
+            DEVICES,
+            GROUPS,
+            HIBERNATION,
+            NUMBERS_CLEARED,
+            NVME_IOVA,
+            VIRTIO,
+            NO_FAULTS,
+            VFIO_MAPPED,
+            VFIO_UNMAPPED,
+            VFIO_STALE,
+            VIOLATIONS,
+        ],
+    },
+    Scenario {
+        name: "hibernation-in-vain",
+        summary: "the IOMMU of the machine that is switched on again cannot be made what it was",
+        checks: &[DEVICES, GROUPS, HIBERNATION_IN_VAIN],
     },
     Scenario {
         name: "hibernation-newcomer",

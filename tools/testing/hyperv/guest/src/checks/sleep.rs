@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-//! Hibernation, which must be refused while the IOMMU is in use, and suspension, which must not disturb it.
+//! Suspension, which must not disturb the IOMMU, and hibernation where the kernel was told to refuse it.
 
 use std::fs::OpenOptions;
 use std::path::Path;
@@ -54,7 +54,8 @@ fn expect_refusal(result: Result<()>, what: &str) -> Result<()> {
     }
 }
 
-/// Hibernation and the return from it are refused before anything is frozen, and the devices go on working.
+/// With `hv_pviommu=nohibernate`, hibernation and the return from it are refused before anything is frozen, and the devices
+/// go on working.
 fn hibernation_refused(context: &mut Context<'_>) -> Result<Outcome> {
     // If it is not refused, it must not happen either.
     expect_refusal(transition("freezer", "disk"), "hibernation")?;
@@ -108,7 +109,7 @@ static OURS: &[Scenario] = &[
     },
     Scenario {
         name: "no-hibernation",
-        summary: "hibernation and the return from it are refused",
+        summary: "the kernel was told not to hibernate: hibernation and the return from it are refused",
         checks: &[DEVICES, GROUPS, HIBERNATION_REFUSED, NO_FAULTS, VIOLATIONS],
     },
 ];

@@ -62,6 +62,46 @@ fn hibernation(name: &'static str, scenario: &'static str, hypervisor: &'static 
     IMAGE.iter().fold(case, |case, word| case.append(word)).switched_on_again(hypervisor)
 }
 
+/// A guest whose IOMMU cannot be made what it was when it wakes up on a host with these options; one line says why.
+fn hibernation_in_vain(name: &'static str, hypervisor: &'static str, why: &str) -> Case {
+    let why = format!("^hv_pviommu: {why}; the devices stay blocked$");
+    with(hibernation(name, "hibernation-in-vain", hypervisor), &mode::STRICT)
+        .expect(says("that the IOMMU is not what it was is one error", &why, Times::Once))
+        .expect(says(
+            "it does not hibernate again",
+            "^hv_pviommu: no hibernation: the devices are blocked since the last one$",
+            Times::Once,
+        ))
+        .expect_faults(any_fault_of(0))
+        .expect_faults(any_fault_of(2))
+        .violation("^0xd1 FLUSH_DEVICE_DOMAIN_LIST: 0x05")
+        .violation("^0xd0 FLUSH_DEVICE_DOMAIN: 0x05")
+}
+
+/// Hosts on which the domains cannot be made again. The kernel that loads the image has made domains of the first numbers
+/// and has deleted them: what the host does for the second time is the resumed kernel's.
+fn resumes_in_vain() -> Vec<Case> {
+    vec![
+        hibernation_in_vain("hibernation-on-another-host", "iova-width=39", "the host's IOMMU is not what it was"),
+        hibernation_in_vain(
+            "hibernation-domain-refused",
+            "inject=b1:71:2:1:domain=3",
+            "HVCALL_CREATE_DEVICE_DOMAIN of domain 3: 0x71 OPERATION_FAILED",
+        ),
+        hibernation_in_vain(
+            "hibernation-domain-not-configured",
+            "inject=ce:71:2:1:domain=3",
+            "HVCALL_CONFIGURE_DEVICE_DOMAIN of domain 3: 0x71 OPERATION_FAILED",
+        ),
+        // Deleted in vain once, and not at all the second time.
+        hibernation_in_vain(
+            "hibernation-number-stays-taken",
+            "inject=c5:0:1:1:domain=3:omitted inject=c5:71:2:all:domain=3",
+            "domain 3 is somebody else's",
+        ),
+    ]
+}
+
 /// A guest that goes to sleep as for hibernation, and makes no image: a scenario of the case's name.
 fn without_image(name: &'static str, words: &[&str]) -> Case {
     sleeps(with(power(name, name), words)).append(SHORT_PAUSES).memory("640M")
@@ -182,6 +222,13 @@ fn successors() -> Vec<Case> {
             .followed_by(&["kexec-arrived-without"])
             .expect(expect::driver_up())
             .thorough(),
+        with(power("kexec-jump-refused", "kexec-jump"), &mode::STRICT)
+            .expect(says(
+                "that there is no such jump is one error",
+                "^Hyper-V: no such sleep while the para-virtualized IOMMU is in use$",
+                Times::Once,
+            ))
+            .thorough(),
         // A host with another word for a number that is taken.
         kernels(with(power("kexec-other-status", "kexec"), &mode::STRICT), &["kexec-arrived-doubtful"])
             .hypervisor("taken=71")
@@ -193,6 +240,7 @@ fn sleep() -> Vec<Case> {
     vec![
         with(power("sleep-and-cpu-hotplug", "sleep"), &mode::STRICT).append(SHORT_PAUSES).cpus(4),
         without_image("hibernation-core", &mode::STRICT),
+        without_image("hibernation-turns", &mode::STRICT).thorough(),
         without_image("hibernation-identity", &mode::IDENTITY).thorough(),
         without_image("hibernation-ats", &mode::STRICT)
             .devices(&["nvme", "edu", "virtio-blk,ats=on"])
@@ -208,21 +256,15 @@ fn sleep() -> Vec<Case> {
             .expect(veto(Times::Exactly(2)))
             .thorough(),
         with(hibernation("hibernation", "hibernation", ""), &mode::STRICT),
-        with(hibernation("hibernation-on-another-host", "hibernation-on-another-host", "iova-width=39"), &mode::STRICT)
-            .expect(says(
-                "that the IOMMU is another one is one error",
-                "^hv_pviommu: the host's IOMMU is not what it was; the devices stay blocked$",
-                Times::Once,
-            ))
-            .expect(says(
-                "it does not hibernate again",
-                "^hv_pviommu: no hibernation: the devices are blocked since the last one$",
-                Times::Once,
-            ))
-            .expect_faults(any_fault_of(0))
-            .expect_faults(any_fault_of(2))
-            .violation("^0xd1 FLUSH_DEVICE_DOMAIN_LIST: 0x05")
-            .violation("^0xd0 FLUSH_DEVICE_DOMAIN: 0x05"),
+        // What the loading kernel has left of a static and of a paging domain is deleted.
+        with(
+            hibernation(
+                "hibernation-numbers-taken",
+                "hibernation-numbers-taken",
+                "inject=c5:0:1:1:domain=1:omitted inject=c5:0:1:1:domain=3:omitted",
+            ),
+            &mode::STRICT,
+        ),
         with(
             hibernation("hibernation-before-the-iommu", "hibernation-untranslated", "iova-width=47"),
             &mode::UNMANAGED,
@@ -283,12 +325,5 @@ fn partitions() -> Vec<Case> {
 
 /// The cases.
 pub fn cases() -> Vec<Case> {
-    [successors(), crashes(), sleep(), partitions()].concat()
-        with(power("kexec-jump-refused", "kexec-jump"), &mode::STRICT)
-            .expect(says(
-                "that there is no such jump is one error",
-                "^Hyper-V: no such sleep while the para-virtualized IOMMU is in use$",
-                Times::Once,
-            ))
-            .thorough(),
+    [successors(), crashes(), sleep(), resumes_in_vain(), partitions()].concat()
 }
