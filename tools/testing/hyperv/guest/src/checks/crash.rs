@@ -24,6 +24,7 @@ use crate::checks::virtio::VIRTIO;
 use crate::edu::{Edu, Length, BAR_BYTES};
 use crate::memory::{DmaBuffer, PAGE};
 use crate::pci::{self, PciFunction};
+use crate::processors;
 use crate::report::Outcome;
 use crate::session::{BackEnd, Session};
 use crate::witness::{at, FROM_DEVICE};
@@ -160,14 +161,26 @@ fn numbers_are_apart(context: &mut Context<'_>) -> Result<Outcome> {
 
 const NUMBERS_APART: Check = Check::new("domain-numbers-are-apart", numbers_are_apart);
 
-/// After a crash with all devices in use; `$unused` tells where the device is that nobody uses yet.
+/// The processors of a crash kernel that was told to use as many.
+const SEVERAL: usize = 4;
+
+/// This kernel has several processors.
+fn several_processors(_: &mut Context<'_>) -> Result<Outcome> {
+    let online = processors::online()?;
+    ensure!(online.len() == SEVERAL, "processors {online:?} are in use, not {SEVERAL}");
+    Ok(Outcome::Pass(format!("{online:?}")))
+}
+
+const SEVERAL_PROCESSORS: Check = Check::new("crash-kernel-has-several-processors", several_processors);
+
+/// After a crash with all devices in use; `$first` is looked at first, and `$unused` tells where the device is that nobody uses yet.
 macro_rules! after_crash {
-    ($name:literal, $summary:literal, $unused:ident) => {
+    ($name:literal, $summary:literal, $first:ident, $unused:ident) => {
         Scenario {
             name: $name,
             summary: $summary,
             checks: &[
-                CRASH_KERNEL,
+                $first,
                 OLD_TABLES,
                 DEVICES,
                 GROUPS,
@@ -218,8 +231,40 @@ static OURS: &[Scenario] = &[
         summary: "crashes with all devices in use",
         checks: &[DEVICES, GROUPS, NVME_QUICK, VIOLATIONS, NO_FAULTS, IN_USE, CRASH_KERNEL_LOADED],
     },
-    after_crash!("crashed", "the kernel that runs after the crash, on a host that resets devices", IDLE_ATTACHED),
-    after_crash!("crashed-kept", "the same on a host that lets devices go on", STAYS_UNTIL_USED),
+    after_crash!(
+        "crashed",
+        "the kernel that runs after the crash, on a host that resets devices",
+        CRASH_KERNEL,
+        IDLE_ATTACHED
+    ),
+    after_crash!("crashed-kept", "the same on a host that lets devices go on", CRASH_KERNEL, STAYS_UNTIL_USED),
+    after_crash!(
+        "crashed-to-several",
+        "the same as crashed, with several processors",
+        SEVERAL_PROCESSORS,
+        IDLE_ATTACHED
+    ),
+    Scenario {
+        name: "crash-of-edu",
+        summary: "crashes with edu alone, in use",
+        checks: &[DEVICES, GROUPS, VIOLATIONS, NO_FAULTS, IN_USE, CRASH_KERNEL_LOADED],
+    },
+    Scenario {
+        name: "crashed-of-edu",
+        summary: "the kernel that runs after that",
+        checks: &[
+            CRASH_KERNEL,
+            OLD_TABLES,
+            DEVICES,
+            GROUPS,
+            IDLE_ATTACHED,
+            NUMBERS_APART,
+            NO_FAULTS,
+            VFIO_MAPPED,
+            VFIO_STALE,
+            VIOLATIONS,
+        ],
+    },
     Scenario {
         name: "crashed-in-a-removal",
         summary:

@@ -35,7 +35,7 @@ const VMBUS: &str = "/sys/bus/vmbus/devices";
 const MEMORY: &str = "/proc/iomem";
 
 /// What Hyper-V says to a configuration window in MMIO space that it has given away otherwise.
-const WINDOW_IN_USE: NtStatus = NtStatus(0xc037_0048);
+pub(super) const WINDOW_IN_USE: NtStatus = NtStatus(0xc037_0048);
 
 /// So many messages of a kind are refused.
 #[derive(Clone, Copy)]

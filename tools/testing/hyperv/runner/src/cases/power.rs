@@ -128,9 +128,54 @@ fn crash(name: &'static str, scenario: &'static str) -> Case {
         .splat(r"^Call Trace:$")
 }
 
-/// A crash on one of several processors; each names itself in the trace.
-fn crash_on(name: &'static str, cpus: u32, word: &'static str) -> Case {
-    crash(name, "crash").cpus(cpus).append(word).minutes(10).thorough()
+/// A crash of a guest with four processors, that comes about in another way than by a key.
+fn crash_by(name: &'static str, word: &str) -> Case {
+    crash(name, "crash").cpus(4).append(word).minutes(10).thorough()
+}
+
+/// The case's crash happens on this processor of several, and the trace says so.
+fn on_processor(case: Case, cpus: u32, cpu: u32) -> Case {
+    let pattern = format!(r"^CPU: {cpu} UID: \d+ PID: \d+ Comm: ");
+    case.cpus(cpus)
+        .append(&format!("hvtest.crash-cpu={cpu}"))
+        .expect(says("the crash is on the processor that was asked for", &pattern, Times::Once))
+        .minutes(10)
+        .thorough()
+}
+
+/// A crash on one of several processors.
+fn crash_on(name: &'static str, cpus: u32, cpu: u32) -> Case {
+    on_processor(crash(name, "crash"), cpus, cpu)
+}
+
+/// The processors of a guest with 16 whose crashes are tried with edu alone. Two more are tried with all devices.
+const OTHERS_OF_16: [(&str, u32); 14] = [
+    ("kdump-of-processor-0-of-16", 0),
+    ("kdump-of-processor-1-of-16", 1),
+    ("kdump-of-processor-2-of-16", 2),
+    ("kdump-of-processor-3-of-16", 3),
+    ("kdump-of-processor-4-of-16", 4),
+    ("kdump-of-processor-5-of-16", 5),
+    ("kdump-of-processor-6-of-16", 6),
+    ("kdump-of-processor-8-of-16", 8),
+    ("kdump-of-processor-9-of-16", 9),
+    ("kdump-of-processor-10-of-16", 10),
+    ("kdump-of-processor-11-of-16", 11),
+    ("kdump-of-processor-12-of-16", 12),
+    ("kdump-of-processor-13-of-16", 13),
+    ("kdump-of-processor-14-of-16", 14),
+];
+
+/// Every other one of them defers flushes.
+fn others_of_16() -> impl Iterator<Item = Case> {
+    OTHERS_OF_16.into_iter().map(|(name, cpu)| {
+        let case = on_processor(crash(name, "crash-of-edu"), 16, cpu).devices(&["edu"]);
+        if cpu % 2 == 0 {
+            strict(case, &["crashed-of-edu"])
+        } else {
+            deferred(case, &["crashed-of-edu"])
+        }
+    })
 }
 
 /// A crash while edu writes to memory that no kernel uses.
@@ -174,25 +219,33 @@ fn crashes() -> Vec<Case> {
         strict(crash("kdump", "crash"), &["crashed"]),
         strict(crash_storing("kdump-host-keeps-devices", "unload=keep"), &["crashed-stored"]),
         deferred(crash_storing("kdump-host-resets-devices", "unload=reset"), &["crashed-reset"]).thorough(),
-        strict(crash_on("kdump-of-processor-1", 4, "hvtest.crash-cpu=1"), &["crashed-kept"]).hypervisor("unload=keep"),
-        deferred(crash_on("kdump-of-processor-2", 4, "hvtest.crash-cpu=2"), &["crashed-kept"])
-            .hypervisor("unload=keep"),
-        strict(crash_on("kdump-of-processor-3", 4, "hvtest.crash-cpu=3"), &["crashed"]),
-        strict(crash_on("kdump-of-processor-7-of-16", 16, "hvtest.crash-cpu=7"), &["crashed"]).minutes(20),
-        deferred(crash_on("kdump-of-processor-15-of-16", 16, "hvtest.crash-cpu=15"), &["crashed"]).minutes(20),
+        strict(crash_on("kdump-of-processor-1", 4, 1), &["crashed-kept"]).hypervisor("unload=keep"),
+        deferred(crash_on("kdump-of-processor-2", 4, 2), &["crashed-kept"]).hypervisor("unload=keep"),
+        strict(crash_on("kdump-of-processor-3", 4, 3), &["crashed"]),
+        strict(crash_on("kdump-of-processor-7-of-16", 16, 7), &["crashed"]).minutes(20),
+        deferred(crash_on("kdump-of-processor-15-of-16", 16, 15), &["crashed"]).minutes(20),
         // The crash kernel has several processors, too; that takes a crash on the first one.
-        strict(crash_on("kdump-to-four-processors", 4, "hvtest.crash-cpu=0"), &["crashed"])
-            .append("hvtest.tell=nr_cpus=4"),
-        strict(crash_on("kdump-by-nmi", 4, "hvtest.crash-by=nmi"), &["crashed"])
+        strict(crash_on("kdump-to-four-processors", 4, 0), &["crashed-to-several"]).append("hvtest.tell=nr_cpus=4"),
+        // The host refuses the crash kernel the bus of one device.
+        strict(crash("kdump-low-window-refused", "crash-window"), &["crashed-window"])
+            .append("hvtest.tell=hvtest.devices=2")
+            .expect(says("pci-hyperv tries once more", "^hv_pci [0-9a-f-]+: Retrying D0 Entry$", Times::Once))
+            .expect(says(
+                "pci-hyperv gives the bus up",
+                "^hv_pci [0-9a-f-]+: PCI Pass-through VSP failed D0 Entry with status c0370048$",
+                Times::Once,
+            ))
+            .thorough(),
+        strict(crash_by("kdump-by-nmi", "hvtest.crash-by=nmi"), &["crashed"])
             .append("unknown_nmi_panic")
             .splat("^Kernel panic - not syncing: NMI: Not continuing$"),
         // The disk that was being removed is not there at first.
         kernels(
-            with(crash_on("kdump-in-a-removal", 4, "hvtest.crash-by=removal"), &mode::DEFERRED),
+            with(crash_by("kdump-in-a-removal", "hvtest.crash-by=removal"), &mode::DEFERRED),
             &["crashed-in-a-removal"],
         )
         .append("hvtest.tell=hvtest.mode=strict,hvtest.devices=2"),
-        strict(crash_on("kdump-by-old-call", 2, "hvtest.load-by=segments"), &["crashed"]).pack(Pack::Kdump),
+        strict(crash_by("kdump-by-old-call", "hvtest.load-by=segments"), &["crashed"]).cpus(2).pack(Pack::Kdump),
         dump_to_disk(),
         // The crash kernel has no driver for the device with ATS.
         strict(crash("kdump-ats", "crash-ats"), &["crashed-ats"])
@@ -325,5 +378,5 @@ fn partitions() -> Vec<Case> {
 
 /// The cases.
 pub fn cases() -> Vec<Case> {
-    [successors(), crashes(), sleep(), resumes_in_vain(), partitions()].concat()
+    [successors(), crashes(), others_of_16().collect(), sleep(), resumes_in_vain(), partitions()].concat()
 }
