@@ -2,6 +2,7 @@
 //! Hypercalls that fail.
 
 use super::common::with;
+use crate::bench::COUNTED;
 use crate::case::Case;
 use crate::expect::{self, Times};
 use crate::mode;
@@ -112,6 +113,23 @@ pub fn cases() -> Vec<Case> {
             .expect(expect::list_flush_failed())
             .expect(expect::stays_blocked())
             .expect(expect::domain_given_up(1, 0)),
+        fault("last-domain", "last-domain")
+            .devices(&["edu"])
+            .expect(expect::driver_up())
+            .expect(expect::list_flush_failed())
+            .expect(expect::stays_blocked())
+            .expect(expect::domain_given_up(1, 0)),
+        fault("interrupts-off", "interrupts-off")
+            .devices(&["edu"; 27])
+            .counted()
+            .append(COUNTED)
+            .expect(expect::driver_up())
+            .expect(expect::list_flush_failed())
+            .expect(expect::domain_given_up(1, 0))
+            .expect(expect::domain_given_up(9, 0))
+            .expect(expect::domain_given_up(27, 0))
+            .minutes(20)
+            .thorough(),
         UNDELETABLE.iter().fold(
             fault("undeletable-domains", "undeletable-domains")
                 .devices(&["edu"])

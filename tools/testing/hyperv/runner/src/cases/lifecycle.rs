@@ -2,6 +2,7 @@
 //! Devices that come, go, change hands and are reset.
 
 use super::common::with;
+use crate::bench::COUNTED;
 use crate::case::{Case, Variant};
 use crate::expect::{self, Expectation, Times};
 use crate::mode;
@@ -96,6 +97,18 @@ fn many_buses(name: &'static str, cpus: u32, rounds: usize) -> Case {
         .expect(expect::taken_away(withdrawn))
 }
 
+/// A machine full of buses, that boots. Its clocks run on instructions: what it takes depends on no other machine.
+fn many_buses_boot(name: &'static str, cpus: u32) -> Case {
+    with(lifecycle(name, "many-buses-boot"), &mode::STRICT)
+        .cpus(cpus)
+        .devices(&FULL)
+        .counted()
+        .append(COUNTED)
+        .expect(expect::driver_up())
+        .minutes(20)
+        .thorough()
+}
+
 /// Devices that go from one driver to the next.
 fn hands(name: &'static str, rounds: &str) -> Case {
     with(lifecycle(name, "hands"), &mode::STRICT)
@@ -126,6 +139,8 @@ pub fn cases() -> Vec<Case> {
             .hypervisor("guid=1:69637076-1ee7-6150-6d69-6e6968760001")
             .expect(expect::taken_away(WITHDRAWN)),
         many_buses("many-buses", 4, 3).minutes(20).thorough(),
+        many_buses_boot("many-buses-boot-one-processor", 1),
+        many_buses_boot("many-buses-boot-four-processors", 4),
         many_buses("many-buses-long", 4, 20).minutes(120).thorough(),
         many_buses("many-buses-long-one-processor", 1, 20).minutes(120).thorough(),
         bus_driver("bus-driver-unbound", "bus-driver-unbound").thorough(),
