@@ -25,10 +25,6 @@ use crate::tools::Tools;
 /// How often the logs are looked at.
 const TICK: Duration = Duration::from_millis(20);
 
-/// How often a boot is tried that the emulator breaks. QEMU 10.0 with a thread for each processor may go on in the
-/// hypervisor, after a world switch, with the guest's nested paging still on; see world_switch.s of minihv.
-const ATTEMPTS: usize = 3;
-
 /// Words for every guest kernel: one console, every line on it, no waiting after a panic.
 const COMMAND_LINE: &str =
     "console=ttyS0,115200 ignore_loglevel printk.devkmsg=on log_buf_len=1M oops=panic panic=-1 nvme_core.io_timeout=10 nvme_core.admin_timeout=10";
@@ -53,7 +49,19 @@ pub struct Patience {
     pub silent: Duration,
 }
 
+/// Within this time, a kernel whose timers fire says that its tasks are locked up: it looks every 120 s for tasks that have
+/// not run for 120 s.
+const LOCKUP_IS_SAID: Duration = Duration::from_secs(270);
+
 impl Patience {
+    /// How long a guest may be silent. One that hangs by itself gets the time to say so where the emulator may be suspected.
+    fn silent_for(self, threads: Threads) -> Duration {
+        match threads {
+            Threads::Single => self.silent,
+            Threads::Multi => self.silent.max(LOCKUP_IS_SAID),
+        }
+    }
+
     /// The same, or more from start to end if `total` says so.
     pub fn at_least(self, total: Option<Duration>) -> Patience {
         Patience { total: total.map_or(self.total, |total| total.max(self.total)), ..self }
@@ -235,8 +243,8 @@ impl Plan {
 
     /// Boots the guest and follows it to its end. `watch` sees every console line as it comes.
     ///
-    /// A boot that the emulator itself broke, as minihv can tell, says nothing about the guest: it is repeated, `watch`
-    /// is told so, and the record has the reason.
+    /// A boot that the emulator itself broke says nothing about the guest: it is repeated, `watch` is told so, and the
+    /// record has the reason.
     ///
     /// # Errors
     /// When the guest cannot be started at all; a guest that fails is no error here.
@@ -250,8 +258,9 @@ impl Plan {
         let mut repeats = Vec::new();
         loop {
             let record = self.boot_once(tools, work, logs.clone(), watch)?;
-            match record.emulator_error(self.threads) {
-                Some(error) if repeats.len() + 1 < ATTEMPTS => {
+            match record.broken(self.threads) {
+                Some(broken) if broken.is_repeated(&repeats) => {
+                    let error = broken.reason();
                     watch(&format!("{PREFIX}# the boot is repeated: {error}"), record.elapsed);
                     repeats.push(error);
                 }
@@ -358,8 +367,9 @@ impl Plan {
                 record.end = End::Failed(check);
                 return Ok(());
             }
-            if !patient && heard.elapsed() > self.patience.silent {
-                record.end = End::Silent(self.patience.silent);
+            let silent = self.patience.silent_for(self.threads);
+            if !patient && heard.elapsed() > silent {
+                record.end = End::Silent(silent);
             } else if !patient && start.elapsed() > self.patience.total {
                 record.end = End::TimedOut(self.patience.total);
             }
@@ -395,6 +405,18 @@ impl Plan {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_lockup_is_said_before_patience_ends() {
+        let patience = |seconds| Patience {
+            failures: Failures::End,
+            total: Duration::from_secs(600),
+            silent: Duration::from_secs(seconds),
+        };
+        let silent = |seconds, threads| patience(seconds).silent_for(threads).as_secs();
+        assert_eq!([120, 600].map(|seconds| silent(seconds, Threads::Single)), [120, 600]);
+        assert_eq!([120, 600].map(|seconds| silent(seconds, Threads::Multi)), [270, 600]);
+    }
 
     #[test]
     fn a_failed_check_is_known_by_its_line() {

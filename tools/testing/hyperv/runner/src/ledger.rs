@@ -8,6 +8,7 @@ use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
 use crate::ktap::{Status, Test};
+use crate::record::is_suspicion;
 
 /// Version of the file's format.
 const FORMAT: u32 = 1;
@@ -231,7 +232,11 @@ impl Ledger {
         lines.push(format!("# controls, in which a check must fail: {controls}"));
         let repeats = self.cases.iter().flat_map(|entry| entry.repeats.iter().map(move |why| (entry, why)));
         let repeats: Vec<String> = repeats.map(|(entry, why)| format!("{}: {why}", entry.path())).collect();
-        lines.push(format!("# repeated boots: {}", repeats.len()));
+        let suspected = self.cases.iter().flat_map(|entry| &entry.repeats).filter(|why| is_suspicion(why)).count();
+        lines.push(format!(
+            "# repeated boots: {}, without proof that the emulator broke them: {suspected}",
+            repeats.len()
+        ));
         lines.extend(repeats.iter().map(|text| format!("#   {text}")));
         let waits = self.cases.iter().flat_map(|entry| entry.waits.iter().map(move |wait| (entry, wait)));
         let mut waits: Vec<(f64, String)> =
@@ -320,7 +325,7 @@ mod tests {
             "# stress              0      0       0       1      0.0",
             "# kept from an earlier run: 1",
             "# controls, in which a check must fail: 1",
-            "# repeated boots: 1",
+            "# repeated boots: 1, without proof that the emulator broke them: 0",
             "#   boot/b: emulator error: x",
             "# long waits: 1, 62 s altogether",
             "#   61.5 s, boot/c: a disk",
