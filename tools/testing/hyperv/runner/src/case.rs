@@ -9,7 +9,7 @@ use strum::{Display, EnumIter, EnumString, VariantNames};
 use crate::bench::Host;
 use crate::demands::{Demands, Excuse, Failing, Reporter};
 use crate::device::{Bus, Devices};
-use crate::expect::{self, Expectation, KunitSuite};
+use crate::expect::{self, Expectation, KunitSuite, Times};
 use crate::initramfs::{Fio, Pack};
 use crate::known::{KnownCycle, KnownWarning};
 use crate::mode;
@@ -313,8 +313,18 @@ impl Case {
     }
 
     /// Lets checks whose whole name matches this pattern be skipped, for a reason that matches the other one.
-    pub fn may_skip(mut self, check: &str, reason: &str) -> Case {
-        self.demands.excuses.push(Excuse { check: check.to_owned(), reason: reason.to_owned() });
+    pub fn may_skip(self, check: &str, reason: &str) -> Case {
+        self.excused(check, reason, Times::AtMost(usize::MAX))
+    }
+
+    /// Demands that so many checks whose whole name matches this pattern are skipped, for a reason that matches the other
+    /// one.
+    pub fn must_skip(self, count: usize, check: &str, reason: &str) -> Case {
+        self.excused(check, reason, Times::Exactly(count))
+    }
+
+    fn excused(mut self, check: &str, reason: &str, times: Times) -> Case {
+        self.demands.excuses.push(Excuse { check: check.to_owned(), reason: reason.to_owned(), times });
         self
     }
 
@@ -356,7 +366,7 @@ impl Case {
         }
         if !self.has_virtio() {
             let (check, reason) = ("virtio-io".to_owned(), "^no virtio function in this guest$".to_owned());
-            demands.excuses.push(Excuse { check, reason });
+            demands.excuses.push(Excuse { check, reason, times: Times::AtMost(usize::MAX) });
         }
         demands
     }

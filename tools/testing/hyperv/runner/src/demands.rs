@@ -3,7 +3,7 @@
 
 use hvprotocol::faults::Provoked;
 
-use crate::expect::{Expectation, KunitSuite};
+use crate::expect::{Expectation, KunitSuite, Times};
 use crate::known::{KnownCycle, KnownWarning};
 
 /// Checks of the guest program that only minihv makes possible.
@@ -23,6 +23,8 @@ pub struct Excuse {
     pub check: String,
     /// Pattern for the reason.
     pub reason: String,
+    /// How many checks it excuses.
+    pub times: Times,
 }
 
 /// A check that must fail.

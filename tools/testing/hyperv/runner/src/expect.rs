@@ -20,6 +20,18 @@ pub enum Times {
     Never,
 }
 
+impl Times {
+    /// Whether so many are right.
+    pub fn allows(self, count: usize) -> bool {
+        match self {
+            Times::Once => count == 1,
+            Times::Exactly(exactly) => count == exactly,
+            Times::AtMost(most) => count <= most,
+            Times::Never => count == 0,
+        }
+    }
+}
+
 /// One expectation about the kernel log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Expectation {
@@ -349,6 +361,11 @@ mod tests {
         let counts = |times| [0, 1, 2, 3].map(|lines| count(times, &[LINE; 3][..lines]));
         assert_eq!(counts(Times::AtMost(2)), [0, 0, 0, 1]);
         assert_eq!(counts(Times::Exactly(2)), [1, 1, 0, 1]);
+        let allowed = |times: Times| [0, 1, 2, 3].map(|count| times.allows(count));
+        assert_eq!(allowed(Times::AtMost(2)), [true, true, true, false]);
+        assert_eq!(allowed(Times::Exactly(2)), [false, false, true, false]);
+        assert_eq!(allowed(Times::Once), [false, true, false, false]);
+        assert_eq!(allowed(Times::Never), [true, false, false, false]);
     }
 
     #[test]

@@ -17,6 +17,9 @@ use crate::record::{End, Record};
 use crate::self_test;
 use crate::splat::Detector;
 
+/// How minihv's lines on the caches begin, and how one ends that says that they are not followed any longer.
+const CACHE: &str = "cache: ";
+const UNFOLLOWED: &str = "no longer followed";
 /// The kernel's last line.
 const POWER_DOWN: &str = "reboot: Power down";
 /// Splats named in a complaint.
@@ -131,6 +134,10 @@ pub fn verdict(record: &Record, demands: &Demands) -> Result<Verdict> {
     }
     let missing = wanted.iter().filter(|(_, _, seen)| !seen);
     complaints.extend(missing.map(|(pattern, _, _)| format!("minihv: no violation matches {pattern:?}")));
+    complaints.extend(unfollowed_complaints(&record.hypervisor));
+    let skipped: Vec<&Test> =
+        guest.tests.iter().chain(&kernel.tests).filter(|test| test.status == Status::Skip).collect();
+    complaints.extend(excuse_complaints(&skipped, &demands.excuses)?);
     complaints.extend(judge(&demands.log, &messages).context("expectations")?);
     if demands.unnamed == Unnamed::Fails {
         complaints.extend(lines::judge(&demands.log, &accounted, &messages).context("expectations")?);
@@ -141,14 +148,39 @@ pub fn verdict(record: &Record, demands: &Demands) -> Result<Verdict> {
 
 /// Whether one of the excuses holds for a skipped check.
 fn excused(test: &Test, excuses: &[Excuse]) -> Result<bool> {
-    for Excuse { check, reason } in excuses {
-        if Regex::new(&format!("^(?:{check})$")).context("excuses")?.is_match(&test.name)
-            && Regex::new(reason).context("excuses")?.is_match(&test.detail)
-        {
+    for excuse in excuses {
+        if excuses_check(excuse, test)? {
             return Ok(true);
         }
     }
     Ok(false)
+}
+
+fn excuses_check(Excuse { check, reason, .. }: &Excuse, test: &Test) -> Result<bool> {
+    Ok(Regex::new(&format!("^(?:{check})$")).context("excuses")?.is_match(&test.name)
+        && Regex::new(reason).context("excuses")?.is_match(&test.detail))
+}
+
+/// Excuses that held for more checks than they may, or for fewer.
+fn excuse_complaints(skipped: &[&Test], excuses: &[Excuse]) -> Result<Vec<String>> {
+    let mut complaints = Vec::new();
+    for excuse in excuses {
+        let mut count = 0;
+        for test in skipped {
+            count += usize::from(excuses_check(excuse, test)?);
+        }
+        if !excuse.times.allows(count) {
+            let Excuse { check, reason, times } = excuse;
+            complaints.push(format!("{check}: {count} were skipped for {reason:?}, right would be {times:?}"));
+        }
+    }
+    Ok(complaints)
+}
+
+/// minihv's lines that say that it follows a domain's caches no longer: such a boot proves less than it seems to.
+fn unfollowed_complaints(hypervisor: &[String]) -> impl Iterator<Item = String> + '_ {
+    let lines = hypervisor.iter().filter_map(|line| line.split_once(CACHE).map(|(_, what)| what));
+    lines.filter(|what| what.ends_with(UNFOLLOWED)).map(|what| format!("minihv: {CACHE}{what}"))
 }
 
 fn guest_complaints(report: &Report, demands: &Demands) -> Result<Vec<String>> {
@@ -209,6 +241,7 @@ fn splat_complaints(detector: &Detector, messages: &[&str]) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::expect::Times;
     use crate::known::KnownWarning;
     use crate::qemu::Logs;
     use std::path::Path;
@@ -229,6 +262,10 @@ mod tests {
             elapsed: Duration::ZERO,
             repeats: Vec::new(),
         }
+    }
+
+    fn excuse(check: &str, reason: &str, times: Times) -> Excuse {
+        Excuse { check: check.to_owned(), reason: reason.to_owned(), times }
     }
 
     fn complaints(serial: &str, demands: &Demands) -> Vec<String> {
@@ -259,13 +296,32 @@ mod tests {
     fn an_excuse_holds_for_its_reason_only() {
         let skipped = GOOD.replace("ok 2 b", "ok 2 b # SKIP no such device");
         let excused = |check: &str, reason: &str| {
-            let excuses = vec![Excuse { check: check.to_owned(), reason: reason.to_owned() }];
+            let excuses = vec![excuse(check, reason, Times::AtMost(usize::MAX))];
             complaints(&skipped, &Demands { excuses, ..Demands::default() }).len()
         };
         assert_eq!([excused("b", "no such"), excused("b", "other"), excused("", "no such")], [0, 1, 1]);
-        let broken = vec![Excuse { check: "(".to_owned(), reason: String::new() }];
+        let broken = vec![excuse("(", "", Times::AtMost(1))];
         let demands = Demands { excuses: broken, ..Demands::default() };
         assert!(verdict(&record(&skipped, End::Exited), &demands).is_err());
+    }
+
+    #[test]
+    fn an_excuse_may_say_how_often_it_holds() {
+        let skipped = GOOD.replace("ok 2 b", "ok 2 b # SKIP no such device");
+        let demands =
+            |count| Demands { excuses: vec![excuse("[ab]", "no such", Times::Exactly(count))], ..Demands::default() };
+        assert_eq!([0, 1, 2].map(|count| complaints(&skipped, &demands(count)).len()), [1, 0, 1]);
+        assert_eq!([0, 1].map(|count| complaints(GOOD, &demands(count)).len()), [0, 1]);
+    }
+
+    #[test]
+    fn a_domain_that_is_not_followed_fails_the_boot() {
+        let mut record = record(GOOD, End::Exited);
+        record.hypervisor = ["[1.0] cache: domain 4 is too large, no longer followed", "[1.0] cache: something else"]
+            .map(str::to_owned)
+            .to_vec();
+        let complaints = verdict(&record, &Demands::default()).unwrap().complaints;
+        assert_eq!(complaints, ["minihv: cache: domain 4 is too large, no longer followed"]);
     }
 
     #[test]
@@ -323,7 +379,7 @@ mod tests {
         assert_eq!(wants("hv_pviommu", 1), ["KUnit: no suite hv_pviommu"], "a prefix of a name is another name");
         let skipped = GOOD.replace("    ok 1 corners", "    ok 1 corners # SKIP no memory");
         assert_eq!(complaints(&skipped, &Demands::default()), ["KUnit: hv_pviommu_flush.corners skipped: no memory"]);
-        let excuses = vec![Excuse { check: ".*corners".to_owned(), reason: "no memory".to_owned() }];
+        let excuses = vec![excuse(".*corners", "no memory", Times::AtMost(usize::MAX))];
         assert_eq!(complaints(&skipped, &Demands { excuses, ..Demands::default() }), Vec::<String>::new());
     }
 

@@ -18,15 +18,18 @@ fn guest(name: &'static str, scenario: &'static str) -> Case {
     Case::new("hyperv", name, scenario).pack(Pack::Kselftest)
 }
 
-/// All tests, on NVMe and edu.
+/// All tests, on NVMe and edu. More than half of the results are skips, and each is right: QEMU's controller does not tell
+/// what it could not read, by neither interface; the five tests of NVMe by each interface find no controller in edu; and
+/// where devices without isolated interrupts are not permitted, each of the twelve tests of a program must say so, and
+/// their program. Their numbers are demanded: a test that begins to skip is noticed.
 fn selftest(name: &'static str) -> Case {
     guest(name, "selftest")
         .devices(&["nvme", "edu"])
         .expect(expect::driver_up())
-        .may_skip(r"selftest-nvme\..*\.nvme_reports_data_outside", missing::REPORTS_SUCCESS)
-        .may_skip(r"selftest-other-device\..*\.nvme_.*", missing::NO_NVME)
-        .may_skip("selftest-not-permitted", "^0 tests passed, [0-9]+ skipped$")
-        .may_skip(r"selftest-not-permitted\..*", missing::NOT_PERMITTED)
+        .must_skip(2, r"selftest-nvme\..*\.nvme_reports_data_outside", missing::REPORTS_SUCCESS)
+        .must_skip(10, r"selftest-other-device\..*\.nvme_.*", missing::NO_NVME)
+        .must_skip(1, "selftest-not-permitted", "^0 tests passed, 12 skipped$")
+        .must_skip(12, r"selftest-not-permitted\..*", missing::NOT_PERMITTED)
 }
 
 /// The driver drops flushes while the tests run: what was unmapped must be seen to be reached, by both interfaces.

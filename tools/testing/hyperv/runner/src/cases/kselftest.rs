@@ -17,8 +17,6 @@ mod missing {
     pub const SRIOV: &str = "SR-IOV may not be supported by the PF";
     /// Half of iommufd's tests of virtual IOMMUs have nothing to test in the variant without one.
     pub const VIOMMU: &str = "Skipping test for variant no_viommu";
-    /// Allocations that fail on demand: the kernel is built without.
-    pub const FAILING_ALLOCATIONS: &str = "fault injection is not enabled in the kernel";
 }
 
 /// A guest with huge pages of both sizes and the tests of VFIO.
@@ -68,7 +66,6 @@ fn iommufd_all() -> Case {
     const NO_HUGE_ALIGNMENT: &str = "area_auto_iova";
     let mut case = iommufd("all", "kselftest-iommufd")
         .may_skip(r"iommufd\.iommufd_viommu\.no_viommu\..*", missing::VIOMMU)
-        .may_skip(r"iommufd_fail_nth\..*", missing::FAILING_ALLOCATIONS)
         .must_fail("iommufd.iommufd_ioas.no_domain.reserved_overflow");
     for variant in VARIANTS {
         for test in NO_DESCRIPTOR.into_iter().chain([NO_HUGE_ALIGNMENT]) {
