@@ -9,15 +9,16 @@ CARGO_MUTANTS_ROOT=$HV_CACHE/cargo-mutants-$CARGO_MUTANTS_VERSION
 # shellcheck disable=SC2034 # used by mutants.sh
 # Files of the workspace, and the driver's pure ones, which driver-pure has copies of here.
 CARGO_FILES=(
-	hvcore/src/iommu/{capabilities,domains,flush,invalidation,mod,walk}.rs
+	hvcore/src/iommu/{capabilities,domains,entry,flush,invalidation,mod,walk}.rs
 	hvcore/src/request/{interrupts,iommu,list,messages,mod,refusal,retarget,root,root_domains}.rs
 	hvcore/src/{partition/plan,root/dids}.rs
 	hvcore/src/cachelog/{entry,finding,mod,ranges,store}.rs
-	hvcore/src/hypercall/{codes,control_word,fields,frame,list,table}.rs
-	hvcore/src/vtd/{context,did,fault,interrupt,invalidation,paging,pasid,queue,registers,root}.rs
+	hvcore/src/hypercall/{calls,codes,control_word,fields,frame,list,page,schedule,table}.rs
+	hvcore/src/vtd/{audit,context,did,fault,interrupt,invalidation,paging,pasid,queue,registers,root,second_stage}.rs
 	protocol/src/{faults,report}.rs
-	runner/src/{expect,faults,known,ktap,ledger,lines,splat,verdict}.rs
-	driver-pure/src/{aperture,capabilities,flush_range,translation}.rs
+	runner/src/{demands,expect,faults,known,ktap,ledger,lines,record,self_test,splat,verdict}.rs
+	driver-pure/src/{aperture,capabilities,flush_range,protocol,translation}.rs
+	driver-pure/src/root/{capabilities,leaf,page_range,pci_requester,places,transfer}.rs
 )
 
 install_cargo_mutants() {
@@ -26,14 +27,24 @@ install_cargo_mutants() {
 	rm -rf -- "$M/cargo/cargo-mutants"
 }
 
+# pure_paths FILE: which files of the project FILE of driver-pure has as its modules.
+pure_paths() {
+	sed -nE 's|^#\[path = "(\.\./){5}(.*)"\]$|\2|p' "$HV_WORKSPACE/driver-pure/src/$1"
+}
+
 # provide_pure: cargo-mutants stays inside of packages; the driver's files are copied into driver-pure.
 provide_pure() {
-	local lib=$M/tree/$W/driver-pure/src/lib.rs path
-	while read -r path; do
-		cp -- "$M/tree/drivers/iommu/hyperv/$path" "$M/tree/$W/driver-pure/src/${path##*/}"
-	done < <(sed -nE 's|^#\[path = ".*/drivers/iommu/hyperv/(.*)"\]$|\1|p' "$HV_WORKSPACE/driver-pure/src/lib.rs")
-	grep -v '^#\[path = ' "$HV_WORKSPACE/driver-pure/src/lib.rs" >"$lib"
-	echo "tree $W/driver-pure/src/lib.rs" >>"$M/changed"
+	local source=$M/tree/$W/driver-pure/src file path directory
+	for file in lib.rs root.rs; do
+		directory=$source
+		if [[ $file == root.rs ]]; then directory=$source/root; fi
+		mkdir -p -- "$directory"
+		while read -r path; do
+			cp -- "$M/tree/$path" "$directory/${path##*/}"
+		done < <(pure_paths "$file")
+		grep -v '^#\[path = ' "$HV_WORKSPACE/driver-pure/src/$file" >"$source/$file"
+		echo "tree $W/driver-pure/src/$file" >>"$M/changed"
+	done
 }
 
 # cargo_excludes: sets `exclude`, what cargo-mutants leaves out.
@@ -45,9 +56,11 @@ cargo_excludes() {
 	done <"$MUTANTS_DIR/equivalent.txt"
 }
 
-# pure_file FILE: which file of the driver driver-pure has as FILE.
+# pure_file FILE: which file of the project driver-pure has as FILE.
 pure_file() {
-	sed -nE "s|^#\[path = \".*/(drivers/iommu/hyperv/.*/${1##*/})\"\]\$|\1|p" "$HV_WORKSPACE/driver-pure/src/lib.rs"
+	local from=lib.rs
+	if [[ $1 == */root/* ]]; then from=root.rs; fi
+	pure_paths "$from" | grep "/${1##*/}\$"
 }
 
 # cargo_key FILE: sets `key`, as make_key does for a patch.
