@@ -90,11 +90,37 @@ impl Drop for Alone {
     }
 }
 
+/// The calling thread stays on the processor that it runs on until this is dropped.
+pub struct Pinned {
+    /// Where the thread may run otherwise.
+    cpus: CpuSet,
+}
+
+impl Pinned {
+    /// Stays.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn here() -> Result<Pinned> {
+        let cpus = sched_getaffinity(Pid::from_raw(0)).context("which processors the thread may run on")?;
+        let mut here = CpuSet::new();
+        here.set(sched_getcpu().context("the thread's processor")?)?;
+        sched_setaffinity(Pid::from_raw(0), &here).context("staying on a processor")?;
+        Ok(Pinned { cpus })
+    }
+}
+
+impl Drop for Pinned {
+    fn drop(&mut self) {
+        // It cannot be refused: the thread could run there before.
+        let _ = sched_setaffinity(Pid::from_raw(0), &self.cpus);
+    }
+}
+
 /// A processor on which no kernel thread of ordinary priority runs while the calling thread does not sleep: a work item
 /// that it queues there waits. This ends when it is dropped.
 pub struct Undisturbed {
-    /// Where the thread may run otherwise.
-    cpus: CpuSet,
+    _pinned: Pinned,
 }
 
 impl Undisturbed {
@@ -103,11 +129,7 @@ impl Undisturbed {
     /// # Errors
     /// When the kernel refuses.
     pub fn new() -> Result<Undisturbed> {
-        let cpus = sched_getaffinity(Pid::from_raw(0)).context("which processors the thread may run on")?;
-        let mut here = CpuSet::new();
-        here.set(sched_getcpu().context("the thread's processor")?)?;
-        sched_setaffinity(Pid::from_raw(0), &here).context("staying on a processor")?;
-        let undisturbed = Undisturbed { cpus };
+        let undisturbed = Undisturbed { _pinned: Pinned::here()? };
         set_policy(libc::SCHED_FIFO, 1).context("a priority above that of kernel threads")?;
         Ok(undisturbed)
     }
@@ -115,9 +137,8 @@ impl Undisturbed {
 
 impl Drop for Undisturbed {
     fn drop(&mut self) {
-        // Neither can be refused: the thread had both before.
+        // It cannot be refused: the thread had it before.
         let _ = set_policy(libc::SCHED_OTHER, 0);
-        let _ = sched_setaffinity(Pid::from_raw(0), &self.cpus);
     }
 }
 

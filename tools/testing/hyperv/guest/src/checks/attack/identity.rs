@@ -6,6 +6,7 @@ use hvcore::ids::Iova;
 use linkme::distributed_slice;
 
 use super::dma_api::Kernel;
+use super::hypervisor::NOT_MAPPED_AT_ALL;
 use super::module::Flow;
 use super::rig::Shot;
 use super::table;
@@ -65,7 +66,8 @@ impl Bare {
             let word = self.minihv.peek(hvcore::ids::Gpa(root.0 + 8 * index as u64))?;
             known += usize::from(word != 0 && page.word(index) == word);
         }
-        Ok(Seen { bytes: 8 * known.min(1), fault, note: format!("{known} entries of the table at {:#x}", root.0) })
+        let note = format!("{known} entries of the table at {:#x}", root.0);
+        Ok(Seen::new(8 * known.min(1), fault).noted(note))
     }
 }
 
@@ -84,10 +86,14 @@ fn table() -> Vec<Row<Bare>> {
         }));
         for (name, address) in HYPERVISOR {
             let id = format!("identity-hypervisor-{name}-{word}");
-            rows.push(Row::new(id, Expected::Blocked, move |bare: &mut Bare| {
-                let shot = Shot { direction, target: Iova(address), length: 8, watch: vec![page_of(AT)], aim: None };
-                bare.kernel.fire(&shot)
-            }));
+            rows.push(
+                Row::new(id, Expected::Blocked, move |bare: &mut Bare| {
+                    let shot =
+                        Shot { direction, target: Iova(address), length: 8, watch: vec![page_of(AT)], aim: None };
+                    bare.kernel.fire(&shot)
+                })
+                .unless(NOT_MAPPED_AT_ALL),
+            );
         }
     }
     rows.push(Row::new("identity-other-table-read", Expected::Reaches(8), Bare::read_table));

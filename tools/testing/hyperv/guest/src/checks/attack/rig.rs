@@ -11,12 +11,13 @@ use super::window::Arena;
 use crate::edu::{Edu, Length};
 use crate::faults::Faults;
 use crate::memory::PAGE;
+use crate::minihv::{Minihv, Stale};
 use crate::pci::PciFunction;
 
 /// What watched memory holds before the device writes.
-const CANARY: u8 = 0x11;
+pub const CANARY: u8 = 0x11;
 /// What the device writes.
-const WEAPON: u8 = 0xd7;
+pub const WEAPON: u8 = 0xd7;
 /// Secrets: what watched memory holds before the device reads. Each attack has its own.
 const SECRETS: Range<u8> = 0x20..0x80;
 
@@ -44,9 +45,15 @@ pub struct Shot {
     pub aim: Option<Range<usize>>,
 }
 
-/// A secret that a device may have read.
-#[derive(Clone, Copy, Debug)]
-pub struct Secret(u8);
+/// A device has read blindly.
+#[derive(Clone, Debug)]
+pub struct Blind {
+    /// What it may have got to know.
+    secret: u8,
+    /// Whether there was a fault.
+    pub fault: bool,
+    stale: String,
+}
 
 /// The attacker.
 pub struct Rig {
@@ -59,12 +66,41 @@ pub struct Rig {
     secret: u8,
     /// Whether its buffer is full of what it writes.
     armed: bool,
+    log: CacheLog,
+}
+
+/// What minihv's log of the caches is asked at each attack.
+#[derive(Clone, Copy, Debug)]
+pub enum CacheLog {
+    /// Nothing: unmaps may be complete before their flush, or the device moves between domains meanwhile.
+    Unasked,
+    /// That nothing is stale of the device's domain. The emulated IOMMU caches less than another one may: what it does not
+    /// reach is noticed by this alone.
+    Clean(Minihv),
+}
+
+impl CacheLog {
+    /// What is stale although it should not be; empty when nothing is, or when minihv keeps no log of the domain.
+    fn stale(self, function: &PciFunction) -> Result<String> {
+        let CacheLog::Clean(minihv) = self else { return Ok(String::new()) };
+        let Some(id) = function.logical_id() else { return Ok(String::new()) };
+        let Some(domain) = minihv.device_domain(id)? else { return Ok(String::new()) };
+        Ok(match minihv.stale(domain)? {
+            None | Some(Stale { pages: 0, tables: 0, .. }) => String::new(),
+            Some(stale) => format!("caches may hold what is not mapped in domain {}: {stale:x?}", domain.0),
+        })
+    }
 }
 
 impl Rig {
     /// Takes edu.
     pub fn new(function: PciFunction, edu: Edu, faults: Faults) -> Rig {
-        Rig { function, edu, faults, secret: SECRETS.start, armed: false }
+        Rig { function, edu, faults, secret: SECRETS.start, armed: false, log: CacheLog::Unasked }
+    }
+
+    /// The same with minihv's log of the caches.
+    pub fn logged(self, log: CacheLog) -> Rig {
+        Rig { log, ..self }
     }
 
     /// The same device under another name, with its registers elsewhere.
@@ -114,6 +150,7 @@ impl Rig {
     pub fn write_armed(&mut self, arena: &dyn Arena, shot: &Shot) -> Result<Seen> {
         shot.watch.iter().for_each(|range| arena.window(range.clone()).fill(CANARY));
         self.settle()?;
+        let stale = self.log.stale(&self.function)?;
         self.edu.store_bytes(shot.target, Length::new(shot.length)?)?;
         let changed = |range: &Range<usize>| arena.window(range.clone()).count(|byte| byte != CANARY);
         let bytes = shot.watch.iter().map(changed).sum();
@@ -121,14 +158,14 @@ impl Rig {
             let hit = arena.window(aim.clone()).count(|byte| byte == WEAPON);
             ensure!(hit == bytes, "{bytes} bytes changed, {hit} of them where the mapping points");
         }
-        Ok(Seen { bytes, fault: self.fault()?, note: String::new() })
+        Ok(Seen::new(bytes, self.fault()?).strayed(stale))
     }
 
-    /// The device reads; what it got to know stays in its buffer. Tells whether there was a fault.
+    /// The device reads; what it got to know stays in its buffer.
     ///
     /// # Errors
     /// When the device does not finish.
-    pub fn read_blind(&mut self, arena: &dyn Arena, shot: &Shot) -> Result<(Secret, bool)> {
+    pub fn read_blind(&mut self, arena: &dyn Arena, shot: &Shot) -> Result<Blind> {
         self.secret = if self.secret + 1 < SECRETS.end { self.secret + 1 } else { SECRETS.start };
         // What must come from one place is a secret only there.
         let hidden = match &shot.aim {
@@ -141,20 +178,21 @@ impl Rig {
         }
         self.settle()?;
         self.armed = false;
+        let stale = self.log.stale(&self.function)?;
         self.edu.load_bytes(shot.target, Length::new(shot.length)?)?;
-        Ok((Secret(self.secret), self.fault()?))
+        Ok(Blind { secret: self.secret, fault: self.fault()?, stale })
     }
 
-    /// How many bytes of a secret the device's buffer holds.
+    /// How many bytes of the secret the device's buffer holds after it has read, now that the gate is open.
     ///
     /// # Errors
     /// When the device does not finish, or does not reach the gate.
-    pub fn leaked(&mut self, arena: &dyn Arena, gate: Gate, secret: Secret) -> Result<usize> {
+    pub fn leaked(&mut self, arena: &dyn Arena, gate: Gate, blind: Blind) -> Result<Seen> {
         let page = arena.window(gate.offset..gate.offset + PAGE);
         page.fill(CANARY);
         self.edu.store(gate.iova)?;
         ensure!(page.count(|byte| byte != CANARY) > 0, "the device does not reach the page that is mapped for it");
-        Ok(page.count(|byte| byte == secret.0))
+        Ok(Seen::new(page.count(|byte| byte == blind.secret), blind.fault).strayed(blind.stale))
     }
 
     /// One attack, with the gate open.
@@ -168,9 +206,8 @@ impl Rig {
                 self.write_armed(arena, shot)
             }
             Direction::Read => {
-                let (secret, fault) = self.read_blind(arena, shot)?;
-                let bytes = self.leaked(arena, gate, secret)?;
-                Ok(Seen { bytes, fault, note: String::new() })
+                let blind = self.read_blind(arena, shot)?;
+                self.leaked(arena, gate, blind)
             }
         }
     }

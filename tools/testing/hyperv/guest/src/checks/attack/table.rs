@@ -4,12 +4,16 @@
 //! edu stands for the hostile device: it reads and writes any address on command. Each row of the tables is a test of
 //! its own in the report. The addresses that must be out of reach are, wherever that is possible, the physical addresses
 //! of memory that the test watches: a machine without protection lets the device at it, and the row notices.
+//!
+//! edu transfers at most 4096 bytes at a time. So two pages are tried by transfers of 1 to 4096 bytes across the border
+//! between them, which touch both, not by one transfer of 8192 bytes.
 
 use std::fmt;
 
 use anyhow::{bail, Context as _, Result};
 
 use crate::check::Context;
+use crate::memory::PAGE;
 use crate::report::Outcome;
 
 /// What the device does.
@@ -43,6 +47,10 @@ pub enum Expected {
     Reaches(usize),
     /// So many bytes, those that are mapped, get through; the others do not, and a fault is reported.
     Part(usize),
+    /// Whole pages get through, or nothing does and a fault is reported; both happen.
+    Sometimes,
+    /// A fault is reported. Whether bytes got through cannot be looked at.
+    Faults,
     /// No memory changes. What else happens is the host's business.
     HostDecides,
 }
@@ -53,6 +61,8 @@ impl fmt::Display for Expected {
             Expected::Blocked => "blocked",
             Expected::Reaches(_) => "reaches",
             Expected::Part(_) => "part",
+            Expected::Sometimes => "sometimes",
+            Expected::Faults => "faults",
             Expected::HostDecides => "host-decides",
         })
     }
@@ -65,11 +75,28 @@ pub struct Seen {
     pub bytes: usize,
     /// Whether a DMA fault was reported.
     pub fault: bool,
+    /// What happened besides that no row allows; empty when nothing did.
+    pub stray: String,
     /// Anything else worth telling.
     pub note: String,
 }
 
 impl Seen {
+    /// So many bytes, and whether there was a fault.
+    pub fn new(bytes: usize, fault: bool) -> Seen {
+        Seen { bytes, fault, ..Seen::default() }
+    }
+
+    /// The same with a note.
+    pub fn noted(self, note: impl Into<String>) -> Seen {
+        Seen { note: note.into(), ..self }
+    }
+
+    /// The same with what no row allows.
+    pub fn strayed(self, stray: impl Into<String>) -> Seen {
+        Seen { stray: stray.into(), ..self }
+    }
+
     /// How the outcome is called.
     fn word(&self) -> &'static str {
         match (self.bytes, self.fault) {
@@ -90,17 +117,22 @@ impl fmt::Display for Seen {
 impl Expected {
     /// Whether it came out right.
     pub fn fits(self, seen: &Seen) -> bool {
+        if !seen.stray.is_empty() {
+            return false;
+        }
         match self {
             Expected::Blocked => seen.bytes == 0 && seen.fault,
             Expected::Reaches(bytes) => seen.bytes == bytes && !seen.fault,
             Expected::Part(bytes) => seen.bytes == bytes && seen.fault,
+            Expected::Sometimes => seen.bytes > 0 && seen.bytes % PAGE == 0 && seen.fault,
+            Expected::Faults => seen.fault,
             Expected::HostDecides => seen.bytes == 0,
         }
     }
 
     /// Whether it says that something is out of reach.
     fn forbids(self) -> bool {
-        matches!(self, Expected::Blocked | Expected::Part(_))
+        matches!(self, Expected::Blocked | Expected::Part(_) | Expected::Sometimes | Expected::Faults)
     }
 }
 
@@ -115,11 +147,21 @@ pub enum Unprotected {
     Untried(&'static str),
 }
 
+/// Whether a row forbids anything.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Forbids {
+    /// If what is expected says so.
+    AsExpected,
+    /// That anything is reached but what is expected.
+    AllElse,
+}
+
 /// A row of a table.
 pub struct Row<E> {
     /// Its name in the report.
     pub id: String,
     expected: Expected,
+    forbids: Forbids,
     unprotected: Unprotected,
     attack: Box<Attack<E>>,
 }
@@ -129,7 +171,18 @@ type Attack<E> = dyn Fn(&mut E) -> Result<Seen>;
 impl<E> Row<E> {
     /// A row that fails without protection.
     pub fn new(id: impl Into<String>, expected: Expected, attack: impl Fn(&mut E) -> Result<Seen> + 'static) -> Row<E> {
-        Row { id: id.into(), expected, unprotected: Unprotected::Fails, attack: Box::new(attack) }
+        let forbids = Forbids::AsExpected;
+        Row { id: id.into(), expected, forbids, unprotected: Unprotected::Fails, attack: Box::new(attack) }
+    }
+
+    /// The same row, which fails without protection although it only says what is reached.
+    pub fn and_nothing_else(self) -> Row<E> {
+        Row { forbids: Forbids::AllElse, ..self }
+    }
+
+    /// Whether it says that something is out of reach.
+    fn forbids(&self) -> bool {
+        self.forbids == Forbids::AllElse || self.expected.forbids()
     }
 
     /// The same row as one of the table of this name.
@@ -153,11 +206,11 @@ pub enum Machine {
 }
 
 fn judge<E>(row: &Row<E>, machine: Machine, seen: &Seen) -> Result<Outcome> {
-    let words = format!("{} {seen} {}", seen.word(), seen.note);
-    let words = words.trim_end();
+    let words = [seen.word(), &seen.to_string(), &seen.note, &seen.stray];
+    let words = words.into_iter().filter(|word| !word.is_empty()).collect::<Vec<_>>().join(" ");
     let fits = row.expected.fits(seen);
     match (machine, row.unprotected) {
-        (Machine::Protected, _) if fits => Ok(Outcome::Pass(words.to_owned())),
+        (Machine::Protected, _) if fits => Ok(Outcome::Pass(words)),
         (Machine::Protected, _) => bail!("expected {:?}: {words}", row.expected),
         (Machine::Unprotected, Unprotected::Passes(reason)) if fits => {
             Ok(Outcome::Pass(format!("no evidence: {reason}: {words}")))
@@ -180,11 +233,11 @@ pub fn run<E>(
     rows: &[Row<E>],
 ) -> Result<Outcome> {
     let tried = |row: &&Row<E>| {
-        machine == Machine::Protected || row.expected.forbids() && !matches!(row.unprotected, Unprotected::Untried(_))
+        machine == Machine::Protected || row.forbids() && !matches!(row.unprotected, Unprotected::Untried(_))
     };
     let chosen: Vec<&Row<E>> = rows.iter().filter(tried).collect();
     if machine == Machine::Unprotected {
-        for row in rows.iter().filter(|row| row.expected.forbids()) {
+        for row in rows.iter().filter(|row| row.forbids()) {
             if let Unprotected::Untried(reason) = row.unprotected {
                 context.reporter.note(&format!("not tried: {}: {reason}", row.id));
             }
@@ -221,7 +274,7 @@ mod tests {
 
     fn verdict(expected: Expected, unprotected: Unprotected, machine: Machine, bytes: usize, fault: bool) -> bool {
         let row = Row::<()>::new("x", expected, |_| Ok(Seen::default())).unless(unprotected);
-        judge(&row, machine, &Seen { bytes, fault, note: String::new() }).is_ok()
+        judge(&row, machine, &Seen::new(bytes, fault)).is_ok()
     }
 
     #[test]
@@ -234,6 +287,23 @@ mod tests {
         assert!(!protected(Expected::Reaches(4), 3, false) && !protected(Expected::Reaches(4), 4, true));
         assert!(protected(Expected::Part(2), 2, true) && !protected(Expected::Part(2), 4, false));
         assert!(protected(Expected::HostDecides, 0, false) && !protected(Expected::HostDecides, 1, false));
+        assert!(protected(Expected::Sometimes, PAGE, true) && !protected(Expected::Sometimes, PAGE, false));
+        assert!(!protected(Expected::Sometimes, 0, true) && !protected(Expected::Sometimes, PAGE + 1, true));
+        assert!(protected(Expected::Faults, 0, true) && !protected(Expected::Faults, 0, false));
+    }
+
+    #[test]
+    fn what_no_row_allows_fits_none() {
+        for (expected, seen) in [(Expected::Blocked, Seen::new(0, true)), (Expected::HostDecides, Seen::new(0, false))]
+        {
+            assert!(expected.fits(&seen) && !expected.fits(&seen.strayed("an interrupt")));
+        }
+    }
+
+    #[test]
+    fn a_row_of_what_is_reached_may_forbid_the_rest() {
+        let row = || Row::<()>::new("x", Expected::Reaches(8), |_| Ok(Seen::default()));
+        assert!(!row().forbids() && row().and_nothing_else().forbids());
     }
 
     #[test]

@@ -4,12 +4,14 @@
 //! Each mapping's addresses are the physical addresses of the arena, which holds the memory behind the mapping, too, but
 //! elsewhere. So what lies before and behind a mapping is the test's own memory on a machine without protection.
 
+use std::ops::Range;
+
 use anyhow::{ensure, Context as _, Result};
 use hvcore::ids::Iova;
 
-use super::rig::{Gate, Rig, Shot};
+use super::rig::{CacheLog, Gate, Rig, Shot};
 use super::table::{Direction, Expected, Seen};
-use super::window::{page_of, Arena, HugeArena};
+use super::window::{page_of, Arena, HugeArena, Window};
 use crate::check::Context;
 use crate::edu::{Edu, BAR_BYTES};
 use crate::faults::Faults;
@@ -78,6 +80,11 @@ pub const SHARED: Place = Place { iova: 164 * MIB, memory: 180 * MIB, bytes: PAG
 pub const PEER_SHARED: Place = Place { iova: 164 * MIB, memory: 184 * MIB, bytes: PAGE };
 /// A page that is mapped nowhere.
 pub const NOWHERE: usize = 80 * MIB;
+/// Pages where an address of the interrupt window would arrive that lost its upper bits, or of which something else was
+/// made: in both halves of the arena, whose gigantic pages begin at multiples of 1 GiB.
+const CANARIES: [usize; 4] = [NOWHERE, NOWHERE + GIB, WINDOW_IN_GIB, WINDOW_IN_GIB + GIB];
+/// The interrupt window as an offset in a gigantic page.
+const WINDOW_IN_GIB: usize = 0xfee0_0000 % GIB;
 
 /// Where an attack begins, as seen from a mapping.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -172,7 +179,9 @@ impl User {
     /// The registers are mapped by sysfs: they stay when user space lets go of the device.
     fn rig(minihv: Minihv, function: &PciFunction) -> Result<Rig> {
         let edu = Edu::new(function.map_bar0(BAR_BYTES)?)?;
-        Ok(Rig::new(function.clone(), edu, Faults::listen(Some(minihv))?))
+        let rig = Rig::new(function.clone(), edu, Faults::listen(Some(minihv))?);
+        // VFIO and iommufd wait for the flush of each unmap, whatever the kernel does for its own drivers.
+        Ok(rig.logged(CacheLog::Clean(minihv)))
     }
 
     fn iova(&self, offset: usize) -> Iova {
@@ -244,9 +253,28 @@ impl User {
         self.fire(&Shot { direction, target, length, watch: Vec::new(), aim: None })
     }
 
-    /// Fills the page that the device's buffer goes through.
-    pub fn gate_words(&self) -> super::window::Window<'_> {
+    /// Memory of the test's own that nothing maps for the device, as parts of the arena, once nothing else is mapped.
+    ///
+    /// # Errors
+    /// When what is mapped cannot be unmapped.
+    pub fn canaries(&mut self) -> Result<Vec<Range<usize>>> {
+        self.unmap_all()?;
+        Ok(CANARIES.iter().map(|&canary| page_of(canary)).collect())
+    }
+
+    /// The device's address of a canary, which is its physical one.
+    pub fn canary(&self) -> Iova {
+        self.iova(CANARIES[0])
+    }
+
+    /// The page that the device's buffer goes through.
+    pub fn gate_words(&self) -> Window<'_> {
         self.arena.window(self.gate.offset..self.gate.offset + PAGE)
+    }
+
+    /// A part of the arena.
+    pub fn window(&self, range: Range<usize>) -> Window<'_> {
+        self.arena.window(range)
     }
 
     /// The page that the device's buffer goes through.
@@ -303,10 +331,9 @@ impl User {
             }
             Direction::Read => {
                 shut(self)?;
-                let (secret, fault) = self.rig.read_blind(&self.arena, shot)?;
+                let blind = self.rig.read_blind(&self.arena, shot)?;
                 open(self)?;
-                let bytes = self.rig.leaked(&self.arena, self.gate, secret)?;
-                Ok(Seen { bytes, fault, note: String::new() })
+                self.rig.leaked(&self.arena, self.gate, blind)
             }
         }
     }
