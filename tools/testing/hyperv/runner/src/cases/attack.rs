@@ -48,6 +48,8 @@ fn bare(case: Case) -> Case {
 /// One kernel gives way to the next while edu does DMA to memory that both leave alone.
 fn kexec(name: &'static str, scenario: &'static str, next: &'static str) -> Case {
     with(with_module(attack(name, scenario)), &mode::STRICT)
+        // The memory is in the middle of it.
+        .memory("1G")
         .append("memmap=4M$0x20000000")
         .pack(Pack::Kernel)
         .followed_by(&[next])

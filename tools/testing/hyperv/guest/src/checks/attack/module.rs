@@ -21,7 +21,7 @@ use crate::pci::PciFunction;
 const FILE: &str = "/attack/hv_attack.ko";
 /// Its file.
 const CONTROL: &str = "/dev/hv_attack";
-/// Where the reserved memory is: in the middle of the smallest guest's.
+/// Where the reserved memory is: in the middle of a guest of 1 GiB, and beyond the end of the smallest one.
 const RESERVED: u64 = 0x2000_0000;
 /// Its name as a driver.
 pub const DRIVER: &str = "hv_attack";
@@ -267,5 +267,13 @@ pub fn reserved() -> Result<Module> {
     let arena = Gpa(RESERVED)..Gpa(RESERVED + (4 << 20));
     let owned = iomem::system_ram()?.iter().any(|ram| ram.start < arena.end && arena.start < ram.end);
     ensure!(!owned, "the kernel uses the memory at {RESERVED:#x}: memmap= is missing");
-    Module::load(Some(RESERVED))
+    let module = Module::load(Some(RESERVED))?;
+    // Where there is nothing, what is written is lost.
+    let last = module.window(module.bytes() - 8..module.bytes());
+    let before = last.word(0);
+    last.set_word(0, !before);
+    let is_memory = last.word(0) == !before;
+    last.set_word(0, before);
+    ensure!(is_memory, "there is no memory at {RESERVED:#x}: the guest is too small");
+    Ok(module)
 }
