@@ -11,9 +11,9 @@ use hvprotocol::report::PREFIX;
 /// Longest record that the kernel hands out.
 const RECORD_MAX: usize = 8192;
 
-/// Whether the driver said this line.
+/// Whether the driver, a guest's or a root partition's, said this line.
 pub fn is_drivers(line: &str) -> bool {
-    line.starts_with("hv_pviommu: ") || line.contains(" IOMMU: ")
+    ["hv_pviommu: ", "hv_root_iommu: "].iter().any(|name| line.starts_with(name)) || line.contains(" IOMMU: ")
 }
 
 /// A reader of the kernel log.

@@ -8,6 +8,7 @@ use hvcore::hypercall::codes::CallCode;
 use hvcore::status::Status;
 use nix::errno::Errno;
 
+use crate::checks::statuses::{errno, may_be_about_the_number, short_name, STATUSES};
 use crate::minihv::Effect;
 
 /// What is done, around the hypercall that goes wrong.
@@ -94,21 +95,6 @@ impl Operation {
         }
     }
 }
-
-/// The statuses of the matrix.
-pub const STATUSES: [Status; 11] = [
-    Status::INVALID_HYPERCALL_CODE,
-    Status::INVALID_PARAMETER,
-    Status::ACCESS_DENIED,
-    Status::OPERATION_DENIED,
-    Status::INSUFFICIENT_MEMORY,
-    Status::OBJECT_IN_USE,
-    Status::INVALID_DEVICE_ID,
-    Status::INVALID_DEVICE_STATE,
-    Status::DEVICE_ALREADY_IN_DOMAIN,
-    Status::OPERATION_FAILED,
-    Status::TIME_OUT,
-];
 
 /// How many turns of its empty loop the hypervisor does for a slow call.
 const SLOW: u32 = 300_000;
@@ -261,17 +247,6 @@ pub struct Expected {
     pub warnings: usize,
 }
 
-/// The errno that the kernel's table of hypercall statuses has for a status.
-fn errno(status: Status) -> Errno {
-    match status {
-        Status::INVALID_HYPERCALL_CODE | Status::INVALID_PARAMETER => Errno::EINVAL,
-        Status::ACCESS_DENIED | Status::OPERATION_DENIED => Errno::EACCES,
-        Status::INSUFFICIENT_MEMORY => Errno::ENOMEM,
-        Status::DEVICE_ALREADY_IN_DOMAIN => Errno::EEXIST,
-        _ => Errno::EIO,
-    }
-}
-
 /// What attaching fails with: the core does not want to see other numbers.
 fn attach_errno(status: Status) -> Errno {
     match status {
@@ -377,14 +352,6 @@ pub fn expected(cell: &Cell) -> Expected {
     }
 }
 
-/// Whether a host that creates no domain may mean that the number is taken.
-fn may_be_about_the_number(status: Status) -> bool {
-    !matches!(
-        status,
-        Status::INSUFFICIENT_MEMORY | Status::INVALID_HYPERCALL_CODE | Status::ACCESS_DENIED | Status::OPERATION_DENIED
-    )
-}
-
 /// Whether a host means that it has nothing to say about a device, not that something is wrong.
 fn refuses_to_answer(status: Status) -> bool {
     matches!(
@@ -400,11 +367,6 @@ fn no_domain(call: &str, code: &str) -> String {
 fn attach_failed(code: &str) -> String {
     // Between them stands the number of the domain.
     format!("IOMMU: HVCALL_ATTACH_DEVICE_DOMAIN to domain *{code}")
-}
-
-/// The name as the kernel prints it.
-fn short_name(status: Status) -> &'static str {
-    status.name().unwrap_or_default().trim_start_matches("HV_STATUS_")
 }
 
 #[cfg(test)]
