@@ -9,5 +9,6 @@ pub mod bench;
 pub mod hostile;
 pub mod matrix;
 pub mod nomem;
+pub mod root_matrix;
 
 automod::dir!(pub "src/checks");
