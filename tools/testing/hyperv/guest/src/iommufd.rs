@@ -149,6 +149,7 @@ impl Iommufd {
         let flags = match rights {
             Rights::Read => MAP_FLAGS & !IOMMU_IOAS_MAP_WRITEABLE,
             Rights::ReadWrite => MAP_FLAGS,
+            Rights::Write => MAP_FLAGS & !IOMMU_IOAS_MAP_READABLE,
         };
         let mut request = iommu_ioas_map {
             size: argsz::<iommu_ioas_map>(),

@@ -47,6 +47,8 @@ pub enum Rights {
     Read,
     /// Read and write it.
     ReadWrite,
+    /// Write it. An IOMMU that cannot keep a device from reading what it may write lets it read, too.
+    Write,
 }
 
 /// Sizes of pages that the kernel keeps pools of (hugetlb).

@@ -120,13 +120,14 @@ impl Container {
     /// # Errors
     /// The kernel's errno.
     pub fn map_for(&self, iova: Iova, memory: UserRange, rights: Rights) -> nix::Result<()> {
-        let write = match rights {
-            Rights::Read => 0,
-            Rights::ReadWrite => VFIO_DMA_MAP_FLAG_WRITE,
+        let flags = match rights {
+            Rights::Read => VFIO_DMA_MAP_FLAG_READ,
+            Rights::ReadWrite => VFIO_DMA_MAP_FLAG_READ | VFIO_DMA_MAP_FLAG_WRITE,
+            Rights::Write => VFIO_DMA_MAP_FLAG_WRITE,
         };
         let argument = vfio_iommu_type1_dma_map {
             argsz: argsz::<vfio_iommu_type1_dma_map>(),
-            flags: VFIO_DMA_MAP_FLAG_READ | write,
+            flags,
             vaddr: memory.address(),
             iova: iova.0,
             size: memory.bytes(),

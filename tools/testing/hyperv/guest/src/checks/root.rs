@@ -1,20 +1,18 @@
 // SPDX-License-Identifier: GPL-2.0
 //! Linux as the root partition, with its driver of the IOMMU whose tables the hypervisor keeps.
 
-use std::fs;
-use std::path::Path;
-
 use anyhow::{bail, Context as _, Result};
 use hvcore::hypercall::codes::CallCode;
-use hvcore::ids::Iova;
 use linkme::distributed_slice;
 
 use crate::check::{Check, Context, Scenario, SCENARIOS};
-use crate::checks::bar::{CDEV_DMA_BUF, TYPE1_BAR};
+use crate::checks::bar::{CDEV_BAR_REFUSED, CDEV_DMA_BUF, TYPE1_BAR};
+use crate::checks::cdev::{CDEV_DETACH, CDEV_EARLY_MAP, CDEV_LIMITS, CDEV_UNSAFE, TYPE1_LIMITS, TYPE1_UNSAFE};
 use crate::checks::counters::{NO_FAULTS, VIOLATIONS};
 use crate::checks::groups::{DEVICES, GROUPS};
 use crate::checks::identity::IDENTITY_EDU;
 use crate::checks::nvme::{NVME_FIO, NVME_QUICK};
+use crate::checks::ownership::{INTERFACES_EXCLUDE, ONE_USER};
 use crate::checks::protection::{
     CDEV_MAPPED, CDEV_NEIGHBOUR, CDEV_REMAP, CDEV_STALE, CDEV_UNMAPPED, RAW_BLOCKED, VFIO_MAPPED, VFIO_NEIGHBOUR,
     VFIO_REMAP, VFIO_STALE, VFIO_UNMAPPED,
@@ -22,7 +20,7 @@ use crate::checks::protection::{
 use crate::checks::virtio::VIRTIO;
 use crate::memory::{DmaBuffer, HugePage};
 use crate::minihv::DeviceTranslation;
-use crate::pci::{self, write_sysfs};
+use crate::pci;
 use crate::report::Outcome;
 use crate::root_debugfs::{self, DomainLine};
 use crate::session::BackEnd;
@@ -30,7 +28,7 @@ use crate::witness::{at, Witness, FROM_DEVICE};
 use hvprotocol::options::DomainMode;
 
 /// minihv's word for a domain whose table it keeps.
-const OWN_TABLE: DeviceTranslation = DeviceTranslation::Stage1(4);
+pub const OWN_TABLE: DeviceTranslation = DeviceTranslation::Stage1(4);
 
 /// Each device is where the mode wants it, as the hypervisor has it.
 fn translation(context: &mut Context<'_>) -> Result<Outcome> {
@@ -134,36 +132,6 @@ fn large(context: &mut Context<'_>, back_end: BackEnd) -> Result<Outcome> {
 const TYPE1_LARGE: Check = Check::new("root-vfio-large-page", |c| large(c, BackEnd::Type1));
 const CDEV_LARGE: Check = Check::new("root-cdev-large-page", |c| large(c, BackEnd::Iommufd));
 
-/// The kernel takes a device out and finds it again: meanwhile the hypervisor has it blocked, and the driver has forgotten it.
-fn comes_and_goes(context: &mut Context<'_>) -> Result<Outcome> {
-    const ROUNDS: usize = 3;
-    let minihv = context.minihv()?;
-    for _ in 0..ROUNDS {
-        let function = pci::find(pci::EDU)?;
-        let id = function.logical_id().context("edu has no id")?;
-        function.unbind()?;
-        write_sysfs(&function.file("remove"), "1")?;
-        let translation = minihv.device_translation(id)?;
-        if translation != DeviceTranslation::Blocked {
-            bail!("{} is gone, and its translation is {translation:?}", function.address);
-        }
-        let of_it = root_debugfs::requesters()?.into_iter().find(|line| line.id & 0xffff == id.0);
-        if let Some(line) = of_it.filter(|line| line.users != 0 || line.place != "blocking") {
-            bail!("{} is gone, and there is {line:?}", function.address);
-        }
-        write_sysfs(Path::new("/sys/bus/pci/rescan"), "1")?;
-        let again = pci::wait_for_devices(context.functions.len())?;
-        let again = again.iter().find(|other| other.address == function.address).context("edu did not come back")?;
-        let translation = minihv.device_translation(id)?;
-        if translation != OWN_TABLE || again.group().is_none() {
-            bail!("{} is back, and its translation is {translation:?}", again.address);
-        }
-    }
-    Ok(Outcome::Pass(format!("{ROUNDS} times")))
-}
-
-const COMES_AND_GOES: Check = Check::new("root-device-comes-and-goes", comes_and_goes);
-
 /// Functions of one device that nothing isolates from each other are in one group.
 fn shared_group(context: &mut Context<'_>) -> Result<Outcome> {
     let edus: Vec<_> = context.functions.iter().filter(|function| function.id == pci::EDU).collect();
@@ -175,27 +143,6 @@ fn shared_group(context: &mut Context<'_>) -> Result<Outcome> {
 }
 
 pub const SHARED_GROUP: Check = Check::new("root-functions-share-a-group", shared_group);
-
-/// The window for interrupts is reserved, and programs may not map there.
-fn window(context: &mut Context<'_>) -> Result<Outcome> {
-    const WINDOW: &str = "0x00000000fee00000 0x00000000feefffff msi";
-    let function = pci::find(pci::EDU)?;
-    let path = function.file("iommu_group/reserved_regions");
-    let text = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
-    if !text.lines().any(|line| line == WINDOW) {
-        bail!("{text:?} without {WINDOW:?}");
-    }
-    let witness = Witness::open(context, 1)?;
-    let (first, last) = (Iova(0xfee0_0000), Iova(0xfeef_f000));
-    for iova in [first, last] {
-        if witness.session.map(iova, &witness.buffer, 0, 1).is_ok() {
-            bail!("{:#x} could be mapped", iova.0);
-        }
-    }
-    Ok(Outcome::Pass(WINDOW.to_owned()))
-}
-
-const WINDOW: Check = Check::new("root-interrupt-window-reserved", window);
 
 /// The scenarios. The fault check comes before those that cause faults on purpose.
 #[distributed_slice(SCENARIOS)]
@@ -239,23 +186,6 @@ static OURS: &[Scenario] = &[
         ],
     },
     Scenario {
-        name: "root-devices",
-        summary: "two edu in one group, the window for interrupts, and a device that comes and goes",
-        checks: &[
-            DEVICES,
-            GROUPS,
-            SHARED_GROUP,
-            NO_FAULTS,
-            WINDOW,
-            COMES_AND_GOES,
-            VFIO_MAPPED,
-            VFIO_STALE,
-            RECORDS,
-            CLEAN,
-            VIOLATIONS,
-        ],
-    },
-    Scenario {
         name: "root-fio",
         summary: "fio with verification on NVMe, whatever the mode is",
         checks: &[DEVICES, GROUPS, TRANSLATION, NVME_FIO, VIRTIO, NO_FAULTS, RECORDS, CLEAN, VIOLATIONS],
@@ -268,6 +198,8 @@ static OURS: &[Scenario] = &[
             GROUPS,
             NVME_QUICK,
             NO_FAULTS,
+            TYPE1_UNSAFE,
+            CDEV_UNSAFE,
             VFIO_MAPPED,
             VFIO_UNMAPPED,
             VFIO_STALE,
@@ -280,8 +212,15 @@ static OURS: &[Scenario] = &[
             CDEV_STALE,
             CDEV_REMAP,
             CDEV_NEIGHBOUR,
+            CDEV_DETACH,
+            CDEV_EARLY_MAP,
+            TYPE1_LIMITS,
+            CDEV_LIMITS,
+            CDEV_BAR_REFUSED,
             CDEV_DMA_BUF,
             CDEV_LARGE,
+            INTERFACES_EXCLUDE,
+            ONE_USER,
             RECORDS,
             CLEAN,
             MAPPED_BY_CALLS,
