@@ -12,8 +12,9 @@ use super::figure::{Figure, Figures, Unit};
 pub const OBJECTS: &str = "objects";
 /// Directories of a kernel's build with objects of this project, and what the names of those start with.
 const PLACES: [(&str, &str); 2] = [("drivers/iommu/hyperv", "hv_pviommu"), ("drivers/hv", "hv_pci_dev_id")];
-/// The object that has a target.
+/// The objects that have targets.
 pub const DRIVER_TEXT: &str = "hv_pviommu.o/text";
+pub const TRACE_TEXT: &str = "hv_pviommu_trace.o/text";
 
 /// Measures the objects of a kernel's build by `size`: text is what is executed or only read.
 ///
