@@ -3,7 +3,7 @@
 //! its driver of the IOMMU, and with that.
 
 use super::attack::{two_edu, with_arena, with_bounces};
-use super::common::{runs_as, says, with};
+use super::common::{core_warns, runs_as, says, with};
 use super::kselftest::{vfio_on_edu, vfio_on_nvme};
 use crate::case::Case;
 use crate::demands::Reporter;
@@ -118,19 +118,45 @@ fn kexec_released() -> Case {
         .followed_by(&["unmanaged"])
 }
 
-/// Calls that go wrong, and what the driver says of them.
-fn matrix() -> Case {
-    let says = |meaning, pattern, most| says(meaning, pattern, Times::AtMost(most));
-    managed("matrix", "root-matrix", &mode::STRICT)
+/// Calls that go wrong at run time. The guest program compares all that the driver says of them with what it must.
+fn matrix(name: &'static str, scenario: &'static str) -> Case {
+    managed(name, scenario, &mode::STRICT).devices(&["edu"]).append("kmemleak=on")
+}
+
+/// The same where the kernel warns of a driver that refuses what it may not refuse.
+fn matrix_warnings() -> Case {
+    core_warns(matrix("matrix-warnings", "root-matrix-warnings")).known_warning(
+        "drivers/iommu/iommufd/pages.c",
+        "iopt_area_unmap_domain_range",
+        "__iopt_area_unfill_domain",
+    )
+}
+
+/// The hypervisor does not tell what its IOMMU can do: devices work untranslated. It may be older than the call.
+fn capabilities(name: &'static str, hypervisor: &'static str, status: Option<&str>) -> Case {
+    let case = with(Case::new("root", name, "unmanaged"), &mode::UNMANAGED);
+    let case = kernels(case, 2, 1).hypervisor(hypervisor).thorough();
+    match status {
+        None => case.expect(iommu_silent()),
+        Some(status) => case.expect(expect::root_driver_up().times(Times::Never)).expect(says(
+            "the refusal is one error",
+            &format!("^hv_root_iommu: HVCALL_GET_IOMMU_CAPABILITIES: {status}$"),
+            Times::Once,
+        )),
+    }
+}
+
+/// The hypervisor gives no page back when a kernel leaves, at first or after some.
+fn kept_memory(name: &'static str, hypervisor: &'static str) -> Case {
+    let refused = "^hv_root_iommu: HVCALL_WITHDRAW_MEMORY: 0x71 OPERATION_FAILED$";
+    managed_by(name, "root-kexec-released", &mode::STRICT, 2)
         .devices(&["edu"])
-        .expect(says("refused domains", r"^hv_root_iommu: HVCALL_CREATE_DEVICE_DOMAIN of \d+: 0x", 4))
-        .expect(says("refused attaches", r" IOMMU: HVCALL_ATTACH_DEVICE_DOMAIN to \d+: 0x", 4))
-        .expect(says(
-            "closed domains",
-            r"^hv_root_iommu: domain \d+: HVCALL_\w+: 0x.*; 1 requester ids are blocked$",
-            2,
-        ))
-        .expect(says("a domain that stays", r"^hv_root_iommu: HVCALL_DELETE_DEVICE_DOMAIN of \d+: 0x71 ", 1))
+        .hypervisor(hypervisor)
+        .pack(Pack::Kernel)
+        .followed_by(&["root-dma"])
+        .expect(says("that memory is not given back is one error", refused, Times::Once))
+        .expect(says("what is kept is counted", r"^hv_root_iommu: the hypervisor keeps \d+ of \d+ pages$", Times::Once))
+        .thorough()
 }
 
 /// At boot, one device is refused its domain, and for another one there is no domain. Both are blocked, and the other devices
@@ -224,6 +250,14 @@ fn from_outside() -> Vec<Case> {
     ]
 }
 
+/// Unmaps that are not carried out: a check must see that.
+fn control() -> Case {
+    managed("driver-omits-unmaps", "stale", &mode::STRICT)
+        .devices(&["edu"])
+        .hypervisor("partition=root inject=b4:0:1:all:omitted")
+        .control("vfio-unmap-flushes", "^STALE TRANSLATION: a page after its unmap")
+}
+
 /// The cases.
 pub fn cases() -> Vec<Case> {
     let mut cases = vec![
@@ -240,21 +274,35 @@ pub fn cases() -> Vec<Case> {
         crash().thorough(),
         managed("strict", "root-dma", &mode::STRICT),
         batches(),
-        managed("deferred", "root-dma", &mode::DEFERRED).thorough(),
+        managed("deferred", "root-dma", &mode::DEFERRED),
         unblocked().thorough(),
         refused_at_boot().thorough(),
         // Disks unmap in interrupts, where nothing sleeps for memory.
         managed("unmap-wants-memory", "root-dma", &mode::STRICT)
             .hypervisor("partition=root inject=b4:b:100:2 inject=b4:75:200:2 inject=b4:b:300:2")
             .thorough(),
-        managed("identity", "root-identity", &mode::IDENTITY).thorough(),
-        managed("passthrough", "root-passthrough", &mode::STRICT).devices(&["edu", "edu", "nvme"]).thorough(),
+        managed("identity", "root-identity", &mode::IDENTITY),
+        managed("leaks", "root-leaks", &mode::STRICT).append("kmemleak=on").thorough(),
+        managed("passthrough", "root-passthrough", &mode::STRICT)
+            .devices(&["edu", "edu", "nvme"])
+            .append("hvtest.aperture=48")
+            .thorough(),
         managed("devices", "root-devices", &mode::STRICT).devices(&["edu+edu"]).thorough(),
         managed("bus", "root-bus", &mode::STRICT)
             .devices(&["edu,behind=bridge+edu,behind=bridge", "nvme,behind=port"])
             .thorough(),
-        matrix().thorough(),
+        matrix("matrix", "root-matrix").minutes(10),
+        matrix("matrix-type1", "root-matrix-type1").minutes(30).thorough(),
+        matrix("matrix-iommufd", "root-matrix-iommufd").minutes(30).thorough(),
+        matrix_warnings().minutes(30).thorough(),
+        capabilities("capabilities-02", "partition=root inject=125:02:1:1", None),
+        capabilities("capabilities-06", "partition=root inject=125:06:1:1", Some("0x6 ACCESS_DENIED")),
+        capabilities("capabilities-71", "partition=root inject=125:71:1:1:garbage", Some("0x71 OPERATION_FAILED")),
+        capabilities("capabilities-78", "partition=root inject=125:78:1:1", Some("0x78 TIME_OUT")),
+        kept_memory("memory-is-kept", "partition=root inject=49:71:1:1"),
+        kept_memory("memory-is-kept-in-part", "partition=root inject=49:71:2:1"),
         stale().thorough(),
+        control().thorough(),
         managed("fio-strict", "root-fio", &mode::STRICT).with_fio().thorough(),
         managed("fio-deferred", "root-fio", &mode::DEFERRED).with_fio().thorough(),
         managed("fio-identity", "root-fio", &mode::IDENTITY).with_fio().thorough(),
