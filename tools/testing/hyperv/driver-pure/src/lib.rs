@@ -26,5 +26,7 @@ mod aperture_tests;
 mod flush_range_tests;
 mod protocol_tests;
 mod root_capabilities_tests;
+mod root_domains_tests;
+mod root_model;
 mod root_places_tests;
 mod root_transfer_tests;

@@ -3,7 +3,7 @@
 //! its driver of the IOMMU, and with that.
 
 use super::attack::{two_edu, with_arena, with_bounces};
-use super::common::{core_warns, runs_as, says, with};
+use super::common::{runs_as, says, with};
 use super::kselftest::{vfio_on_edu, vfio_on_nvme};
 use crate::case::Case;
 use crate::demands::Reporter;
@@ -125,7 +125,7 @@ fn matrix(name: &'static str, scenario: &'static str) -> Case {
 
 /// The same where the kernel warns of a driver that refuses what it may not refuse.
 fn matrix_warnings() -> Case {
-    core_warns(matrix("matrix-warnings", "root-matrix-warnings")).known_warning(
+    matrix("matrix-warnings", "root-matrix-warnings").known_warning(
         "drivers/iommu/iommufd/pages.c",
         "iopt_area_unmap_domain_range",
         "__iopt_area_unfill_domain",

@@ -86,7 +86,7 @@ impl Call {
 /// What a status means to the driver.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Class {
-    /// Single pages are wanted.
+    /// Memory is wanted.
     Memory,
     /// The same call would fail again, whatever its number is.
     Hopeless,
@@ -114,12 +114,13 @@ pub fn statuses() -> Vec<Status> {
 
 fn class(status: Status) -> Class {
     match status {
-        Status::INSUFFICIENT_MEMORY | Status::INSUFFICIENT_ROOT_MEMORY => Class::Memory,
+        Status::INSUFFICIENT_MEMORY | Status::INSUFFICIENT_ROOT_MEMORY | Status::INSUFFICIENT_CONTIGUOUS_MEMORY => {
+            Class::Memory
+        }
         Status::INVALID_HYPERCALL_CODE
         | Status::ACCESS_DENIED
         | Status::OPERATION_DENIED
-        | Status::INVALID_PARTITION_ID
-        | Status::INSUFFICIENT_CONTIGUOUS_MEMORY => Class::Hopeless,
+        | Status::INVALID_PARTITION_ID => Class::Hopeless,
         Status::TIME_OUT | Status::CALL_PENDING => Class::Late,
         Status::INVALID_DEVICE_ID => Class::Gone,
         Status::DEVICE_ALREADY_IN_DOMAIN => Class::Already,
@@ -176,8 +177,6 @@ pub enum Warns {
     Nobody,
     /// iommufd, which unmaps once; type 1 tries again.
     Iommufd,
-    /// The IOMMU core.
-    Core,
 }
 
 /// A rule: of the calls that fit, the first one counts.
@@ -252,7 +251,7 @@ static RULES: &[Rule] = &[
     quiet(Call::Attach, 3..=3, ANY, EVERY),
     quiet(Call::Attach, 4..=4, ANY, ALREADY),
     // The device stays blocked, until the next program has it.
-    quiet(Call::Attach, 4..=4, ANY, EVERY).said(Says::NotPut).warned(Warns::Core),
+    quiet(Call::Attach, 4..=4, ANY, EVERY).said(Says::NotPut),
     quiet(Call::Detach, ANY, ANY, GONE_OR_ALREADY),
     quiet(Call::Detach, ANY, ANY, EVERY).noticed(Notices::NoDevice, Told::Refused).said(Says::OffTheBus),
     // More may have been mapped than was said.
@@ -386,9 +385,9 @@ impl Cell {
                 REFUSED.0,
                 short_name(REFUSED)
             )],
-            Says::Closed(asking) => vec![format!("domain *: {}{code}; 1 devices are blocked", of_range(asking))],
+            Says::Closed(asking) => vec![format!("domain *: {}{code}; 1 requester ids are blocked", of_range(asking))],
             Says::ClosedForMemory => {
-                vec![format!("domain *: {}: deposit{code}; 1 devices are blocked", of_range(Asking::Unmap))]
+                vec![format!("domain *: {}: deposit{code}; 1 requester ids are blocked", of_range(Asking::Unmap))]
             }
         };
         let answers = match call {
@@ -582,7 +581,7 @@ mod tests {
     fn messages_name_call_and_status() {
         let said = |call, occurrence, status| expected(call, occurrence, 1, status).messages.concat();
         assert_eq!(said(Call::Create, 1, 0x06), "HVCALL_CREATE_DEVICE_DOMAIN of *: 0x6 ACCESS_DENIED");
-        let closed = "domain *: HVCALL_UNMAP_DEVICE_GPA_PAGES: deposit: 0x71 OPERATION_FAILED; 1 devices are blocked";
+        let closed = "domain *: HVCALL_UNMAP_DEVICE_GPA_PAGES: deposit: 0x71 OPERATION_FAILED; 1 requester ids are blocked";
         assert_eq!(said(Call::Deposit(Asking::Unmap), 2, 0x71), closed);
         let no_memory = "IOMMU: HVCALL_ATTACH_DEVICE_DOMAIN to *: no memory for the hypervisor: errno -13";
         assert_eq!(said(Call::Deposit(Asking::Attach), 1, 0x06), no_memory);

@@ -53,7 +53,6 @@ fn is_warned(cell: &Cell, back_end: BackEnd) -> bool {
     match cell.warns() {
         Warns::Nobody => false,
         Warns::Iommufd => back_end == BackEnd::Iommufd,
-        Warns::Core => true,
     }
 }
 
