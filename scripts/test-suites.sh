@@ -104,6 +104,10 @@ host_tests() {
 	local rc=0
 	cd "$HV_WORKSPACE" || return
 	"$CARGO" test --locked --no-fail-fast --target-dir "$HV_BUILD/cargo/test" || rc=1
+	# Sixteen domains of the root partition, for a long time.
+	if [[ -n ${all:-} ]]; then
+		PROPTEST_CASES=100000 "$CARGO" test --locked --target-dir "$HV_BUILD/cargo/test" -p driver-pure root_domains || rc=1
+	fi
 	cd "$HV_SAMPLES" || return
 	"$CARGO" test --locked --no-fail-fast --target-dir "$HV_BUILD/cargo/samples" || rc=1
 	return $rc
