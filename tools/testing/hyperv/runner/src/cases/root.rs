@@ -291,9 +291,9 @@ pub fn cases() -> Vec<Case> {
         managed("bus", "root-bus", &mode::STRICT)
             .devices(&["edu,behind=bridge+edu,behind=bridge", "nvme,behind=port"])
             .thorough(),
-        matrix("matrix", "root-matrix").minutes(10),
-        matrix("matrix-type1", "root-matrix-type1").minutes(30).thorough(),
-        matrix("matrix-iommufd", "root-matrix-iommufd").minutes(30).thorough(),
+        matrix("matrix", "root-matrix").minutes(30).thorough(),
+        matrix("matrix-type1", "root-matrix-type1").minutes(90).thorough(),
+        matrix("matrix-iommufd", "root-matrix-iommufd").minutes(90).thorough(),
         matrix_warnings().minutes(30).thorough(),
         capabilities("capabilities-02", "partition=root inject=125:02:1:1", None),
         capabilities("capabilities-06", "partition=root inject=125:06:1:1", Some("0x6 ACCESS_DENIED")),
