@@ -112,7 +112,6 @@ fn kexec_released() -> Case {
     let case = with(Case::new("root", "kexec-released", "root-kexec-released"), &mode::STRICT);
     kernels(case, 2, 2)
         .expect(expect::root_driver_up())
-        .devices(&["edu"])
         .append("hvtest.tell=hv_root_iommu=off,hvtest.mode=unmanaged")
         .pack(Pack::Kernel)
         .followed_by(&["unmanaged"])
@@ -167,7 +166,7 @@ fn refused_at_boot() -> Case {
     let closed = r" IOMMU: not put into a domain: it takes no devices any more; blocked$";
     managed("refused-at-boot", "root-unblocked", &mode::STRICT)
         .devices(&["edu"])
-        .hypervisor("partition=root inject=b2:71:1:1 inject=b1:6:2:1")
+        .hypervisor("partition=root inject=b2:71:2:1 inject=b1:6:2:1")
         .known_warning("drivers/iommu/iommu.c", "iommu_detach_group_handle", "iommufd_device_detach")
         .expect(says("a device is refused its domain", refused, Times::Once))
         .expect(says("there is no domain for a device", none, Times::Once))

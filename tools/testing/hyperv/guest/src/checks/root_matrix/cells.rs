@@ -581,7 +581,8 @@ mod tests {
     fn messages_name_call_and_status() {
         let said = |call, occurrence, status| expected(call, occurrence, 1, status).messages.concat();
         assert_eq!(said(Call::Create, 1, 0x06), "HVCALL_CREATE_DEVICE_DOMAIN of *: 0x6 ACCESS_DENIED");
-        let closed = "domain *: HVCALL_UNMAP_DEVICE_GPA_PAGES: deposit: 0x71 OPERATION_FAILED; 1 requester ids are blocked";
+        let closed =
+            "domain *: HVCALL_UNMAP_DEVICE_GPA_PAGES: deposit: 0x71 OPERATION_FAILED; 1 requester ids are blocked";
         assert_eq!(said(Call::Deposit(Asking::Unmap), 2, 0x71), closed);
         let no_memory = "IOMMU: HVCALL_ATTACH_DEVICE_DOMAIN to *: no memory for the hypervisor: errno -13";
         assert_eq!(said(Call::Deposit(Asking::Attach), 1, 0x06), no_memory);

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use anyhow::{ensure, Context as _, Result};
 use linkme::distributed_slice;
+use nix::sys::mman::{mlockall, MlockAllFlags};
 
 use super::hibernation::hibernate;
 use crate::check::{Check, Context, Scenario, SCENARIOS};
@@ -36,6 +37,8 @@ fn bind_again(function: &PciFunction) -> Result<()> {
 /// Every bus stays closed. One is unbound and bound again, the others are withdrawn and offered again: all devices are back.
 fn buses_come_back(context: &mut Context<'_>) -> Result<Outcome> {
     let minihv = context.minihv()?;
+    // The disk that this program may be swapped to cannot be had meanwhile.
+    mlockall(MlockAllFlags::all()).context("keeping this program in memory")?;
     hibernate()?;
     minihv.clear_injections()?;
     for function in &context.functions {
@@ -67,7 +70,7 @@ const BUSES_COME_BACK: Check = Check::new("closed-buses-come-back", buses_come_b
 /// The scenarios.
 #[distributed_slice(SCENARIOS)]
 static OURS: &[Scenario] = &[Scenario {
-    name: "hibernation-in-vain",
+    name: "hibernation-closed-buses",
     summary: "the machine that is switched on again has an IOMMU that does nothing with devices",
     checks: &[DEVICES, GROUPS, BUSES_COME_BACK, NVME_QUICK, NVME_IOVA, VIRTIO, VFIO_MAPPED, VFIO_STALE],
 }];
