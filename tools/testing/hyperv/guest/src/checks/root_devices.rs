@@ -169,7 +169,6 @@ static OURS: &[Scenario] = &[
             CDEV_MAPPED,
             CDEV_STALE,
             COMES_AND_GOES,
-            NVME_QUICK,
             KMEMLEAK,
             RECORDS,
             CLEAN,

@@ -347,6 +347,7 @@ fn sleep() -> Vec<Case> {
             ),
             &mode::STRICT,
         )
+        .expect(expect::taken_away(2))
         // The drivers look at their devices' BARs.
         .violation("^MMIO outside of all windows at 0xd000[0-9a-f]{4}$")
         .expect(says(
