@@ -157,8 +157,8 @@ enum Look {
 }
 
 /// Methods of the drivers that types from elsewhere have as well.
-const COMMON: [&str; 12] =
-    ["add", "each", "enter", "find", "finish", "ids", "map", "new", "push", "reserve", "start", "take"];
+const COMMON: [&str; 13] =
+    ["add", "each", "enter", "find", "finish", "ids", "is_empty", "map", "new", "push", "reserve", "start", "take"];
 
 /// What the driver of the root partition takes from that of guests: files that use no other one.
 const SHARED: [&str; 3] = ["blocks", "readings", "simple_calls"];
