@@ -19,8 +19,8 @@
 //!   devices, until there are so many. The module cannot be unloaded while there is a device.
 //! - `mapped` and `table` show what the core has asked of each IOMMU.
 //! - `iommus` shows how many IOMMUs there are. Writing to it withdraws them, as if they were
-//! unplugged. If there is a device behind one of them, it stays known to the kernel, and the module
-//!   stays for ever.
+//!   unplugged. If there is a device behind one of them, it stays known to the kernel, and the
+//!   module stays for ever.
 
 mod counters;
 mod devices;

@@ -244,10 +244,10 @@ mod tests {
 
         /// The groups of the devices.
         fn groups(&self) -> [*mut bindings::iommu_group; 2] {
-            // SAFETY: The devices are valid. Their groups do not change while they are there.
-            self.devices
-                .each_ref()
-                .map(|device| unsafe { (*device.dev().as_raw()).iommu_group })
+            self.devices.each_ref().map(|device| {
+                // SAFETY: The device is valid. Its group does not change while it is there.
+                unsafe { (*device.dev().as_raw()).iommu_group }
+            })
         }
     }
 

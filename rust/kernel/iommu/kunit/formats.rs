@@ -261,8 +261,10 @@ mod tests {
             Marks::Cleared => 0,
             Marks::Kept => bindings::IOMMU_DIRTY_NO_CLEAR as usize,
         };
-        let mut gather = bindings::iommu_iotlb_gather::default();
-        gather.start = usize::MAX;
+        let mut gather = bindings::iommu_iotlb_gather {
+            start: usize::MAX,
+            ..Default::default()
+        };
         let mut dirty = bindings::iommu_dirty_bitmap {
             bitmap: core::ptr::null_mut(),
             gather: &raw mut gather,

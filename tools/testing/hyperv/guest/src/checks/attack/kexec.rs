@@ -5,7 +5,7 @@
 //! is the device's doing. The first kernel keeps starting transfers until its processors stop. It is the last of them
 //! that must not arrive: the page is wiped, and faults are taken, between one and the next.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{ensure, Context as _, Result};
 use hvcore::ids::{Iova, LogicalDeviceId};
@@ -65,15 +65,19 @@ fn keep_firing(context: &mut Context<'_>, machine: Machine) -> Result<Outcome> {
     let device = function.logical_id().context("edu has no logical id")?;
     announce(&Provoked::some(device, target..=target, 0..=1 << 20));
     module.window(NOTES..NOTES + PAGE).set_word(3, device.0);
-    // The device, its mapping and the thread stay to the very end.
+    // The device, its mapping and the threads stay to the very end.
     std::mem::forget((session, buffer));
+    std::thread::spawn(move || loop {
+        // A kernel that leaves switches bus mastering off; this program does not want to be stopped.
+        let _ = function.set_bus_master();
+        // Those of the transfers before: what minihv holds in the end is the last one's.
+        let _ = faults.take_all();
+        std::thread::sleep(Duration::from_millis(5));
+    });
     std::thread::spawn(move || {
         let begun = Instant::now();
+        // Next to no time passes between two transfers, so that one is under way when this processor stops.
         for started in 1_u64.. {
-            // A kernel that leaves switches bus mastering off; this program does not want to be stopped.
-            let _ = function.set_bus_master();
-            // Those of the transfers before: what minihv holds in the end is the last one's.
-            let _ = faults.take_all();
             module.window(TARGET..TARGET + PAGE).fill(CANARY);
             let notes = module.window(NOTES..NOTES + PAGE);
             notes.set_word(1, started);
