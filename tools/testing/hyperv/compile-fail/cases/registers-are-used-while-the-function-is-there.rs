@@ -8,5 +8,5 @@ use kernel::pci::present::PresentDevice as Function;
 use kernel::pci::Device as Function;
 
 pub fn stop(function: &Function) {
-    bus_master::stop(function); //~ E0277: the trait bound `kernel::pci::Device: Present` is not satisfied
+    bus_master::stop_at_once(function); //~ E0277: the trait bound `kernel::pci::Device: Present` is not satisfied
 }
