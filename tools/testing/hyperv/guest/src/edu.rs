@@ -65,11 +65,20 @@ impl Edu {
     /// # Errors
     /// When it does not look like edu.
     pub fn new(bar: MappedBar) -> Result<Edu> {
-        let id = bar.read32(register::IDENTIFICATION);
-        if id & 0xff != 0xed {
-            bail!("BAR 0 does not look like edu: identification {id:#x}");
+        let edu = Edu { bar };
+        if !edu.is_there() {
+            bail!("BAR 0 does not look like edu: identification {:#x}", edu.identification());
         }
-        Ok(Edu { bar })
+        Ok(edu)
+    }
+
+    fn identification(&self) -> u32 {
+        self.bar.read32(register::IDENTIFICATION)
+    }
+
+    /// Whether the registers can be reached.
+    pub fn is_there(&self) -> bool {
+        self.identification() & 0xff == 0xed
     }
 
     /// Writes [`SCRATCH`].

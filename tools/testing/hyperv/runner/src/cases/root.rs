@@ -107,7 +107,8 @@ fn kexec() -> Case {
         .expect(late)
 }
 
-/// A kernel lets go of a device, and leaves for one without the driver, which finds all devices in identity.
+/// A kernel lets go of a device, and leaves for one without the driver, in which all devices work. minihv puts what a kernel
+/// leaves elsewhere back into identity, so that this does not show who did it.
 fn kexec_released() -> Case {
     let case = with(Case::new("root", "kexec-released", "root-kexec-released"), &mode::STRICT);
     kernels(case, 2, 2)
