@@ -22,7 +22,8 @@
 //! - [`device`]: a device behind the IOMMU. [`device::protocol`] has the order in which domains are
 //!   closed, and devices attached and blocked. [`device::endpoint`] is a device, and
 //!   [`device::block`] keeps a device from doing DMA. [`device::list`] lists all devices, and
-//!   [`device::arrival`] enters a new one.
+//!   [`device::arrival`] enters a new one. [`device::let_go`] remembers those that were released
+//!   while the host still had them.
 //! - [`instance`]: the one IOMMU, which holds all of the above.
 //! - [`domain`]: what the core attaches devices to. [`domain::paging`] has the domains with a
 //!   table, [`domain::statics`] the identity and the blocking domain, and `domain::flush` the

@@ -8,7 +8,8 @@
 //! and makes the hypercall before it drops the lock. So either the attach sees the flag, or the
 //! search sees the attached device.
 //!
-//! No kernel types: this file is also built outside the kernel, where tests try all interleavings.
+//! No kernel types: this file is also built outside the kernel, where tests try all interleavings
+//! with up to three preemptions.
 
 /// Where the device's DMA goes, as far as the hypervisor said.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
