@@ -5,6 +5,7 @@
 //! What debugfs said is in the dump, too: in a page of this program's.
 
 use std::ops::ControlFlow;
+use std::path::Path;
 
 use anyhow::{bail, ensure, Context as _, Result};
 use hvcore::hypercall::codes::CallCode;
@@ -24,10 +25,10 @@ use crate::checks::nvme::NVME_QUICK;
 use crate::checks::protection::{VFIO_MAPPED, VFIO_STALE, VFIO_UNMAPPED};
 use crate::checks::root::{RECORDS, TRANSLATION};
 use crate::checks::virtio::VIRTIO;
-use crate::memory::{DmaBuffer, PAGE};
+use crate::memory::{DmaBuffer, HugePage, PAGE};
 use crate::minihv::{DeviceTranslation, Effect, Injection};
 use crate::old_memory::OldMemory;
-use crate::pci;
+use crate::pci::{self, write_sysfs};
 use crate::report::Outcome;
 use crate::root_debugfs;
 use crate::session::{BackEnd, Session};
@@ -58,7 +59,9 @@ fn in_doubt(context: &mut Context<'_>) -> Result<Outcome> {
     let id = function.logical_id().context("edu has no id")?;
     let session = Session::open_by(function, BackEnd::Type1)?;
     let domain = minihv.device_domain(id)?.context("edu is in no domain")?;
-    let buffer = DmaBuffer::new(STALE_PAGES as usize)?;
+    // Side by side, so that one call maps them.
+    write_sysfs(Path::new("/sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages"), "1")?;
+    let buffer = DmaBuffer::huge(HugePage::TwoMiB)?;
     let late = Injection { call: CallCode::MAP_DEVICE_GPA_PAGES, status: LATE, first: 1, times: Some(1) };
     minihv.inject_effect(late, Effect::Answered, Some(domain))?;
     let mapped = session.map(at(0), &buffer, 0, STALE_PAGES as usize);

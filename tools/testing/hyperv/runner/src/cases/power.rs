@@ -303,6 +303,11 @@ fn sleep() -> Vec<Case> {
             .append(SHORT_PAUSES)
             .expect(not_hibernated("HVCALL_DETACH_DEVICE_DOMAIN of 0x[0-9a-f]+"))
             .expect(not_hibernated(r"HVCALL_DELETE_DEVICE_DOMAIN of domain \d+"))
+            .expect(says(
+                "the kernel goes no further",
+                "^PM: hibernation: Some system devices failed to power down, aborting$",
+                Times::Exactly(2),
+            ))
             .thorough(),
         with(power("no-hibernation", "no-hibernation"), &mode::STRICT)
             .append("hv_pviommu=nohibernate")
