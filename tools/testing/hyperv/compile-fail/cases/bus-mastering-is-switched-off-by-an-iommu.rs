@@ -5,10 +5,10 @@
 #[cfg(misuse)]
 use kernel::device::Bound;
 use kernel::pci::bus_master;
-#[cfg(misuse)]
-use kernel::pci::Device;
 #[cfg(not(misuse))]
 use kernel::pci::present::PresentDevice;
+#[cfg(misuse)]
+use kernel::pci::Device;
 
 #[cfg(not(misuse))]
 type Function = PresentDevice;
