@@ -48,6 +48,16 @@ struct Entry {
     left: Left,
 }
 
+impl Entry {
+    /// Blocks the device once more.
+    fn block(&mut self, blocking: Option<DomainId>) {
+        self.left = match block(self.id, blocking) {
+            Ok(_) => Left::Blocked,
+            Err(_) => Left::Loose,
+        };
+    }
+}
+
 /// The devices that were let go of.
 #[pin_data]
 pub(crate) struct LetGo {
@@ -124,9 +134,9 @@ impl LetGo {
         let mut lost = self.unlisted.load(Relaxed);
         let mut entries = self.entries.lock();
         for entry in entries.iter_mut().filter(|it| it.left == Left::Loose) {
-            match block(entry.id, blocking) {
-                Ok(_) => entry.left = Left::Blocked,
-                Err(_) => lost = lost.saturating_add(1),
+            entry.block(blocking);
+            if entry.left == Left::Loose {
+                lost = lost.saturating_add(1);
             }
         }
         lost
@@ -171,11 +181,6 @@ impl AtRest<'_> {
     /// Blocks all devices again. One that cannot be blocked now is tried again when its bus works,
     /// or at shutdown.
     pub(crate) fn block(&mut self, blocking: Option<DomainId>) {
-        for entry in self.0.iter_mut() {
-            entry.left = match block(entry.id, blocking) {
-                Ok(_) => Left::Blocked,
-                Err(_) => Left::Loose,
-            };
-        }
+        self.0.iter_mut().for_each(|entry| entry.block(blocking));
     }
 }

@@ -123,8 +123,8 @@ impl Domains {
     ///
     /// Context: may sleep.
     pub(crate) fn want_blocking(&self) -> Option<DomainId> {
-        self.want(&self.blocking, Translation::Blocking)
-            .filter(|_| !self.blocking_lost.load(Relaxed))
+        self.want(&self.blocking, Translation::Blocking);
+        self.blocking()
     }
 
     /// Returns the blocking domain, if it was made.

@@ -74,9 +74,7 @@ fn suspend(instance: &Instance) -> Result {
         .and_then(|()| delete_all(instance))
         .inspect_err(|_| {
             // `wake_device` puts the other devices back.
-            if let Ok(mut let_go) = instance.devices().let_go().at_rest() {
-                let_go.block(instance.domains().blocking());
-            }
+            block_let_go(instance);
             instance.domains().open();
         })
 }
@@ -121,8 +119,7 @@ fn delete_all(instance: &Instance) -> Result {
     each_domain(instance, &mut |id: DomainId, translation: Translation| {
         if deleted != 0 {
             deleted = deleted.saturating_sub(1);
-            if make_again(id, translation).is_err() {
-                lose(instance, id, translation);
+            if restore(instance, id, translation).is_err() {
                 // Attaching to this domain will fail, and so will flushing it; then its devices
                 // are blocked.
                 let text = "domain % is lost; its devices will be blocked";
@@ -133,11 +130,20 @@ fn delete_all(instance: &Instance) -> Result {
     Err(EBUSY)
 }
 
-/// Notes that a domain could not be made again. The hypervisor may know another domain by the
-/// number, which is nothing to block devices by.
-fn lose(instance: &Instance, id: DomainId, translation: Translation) {
-    if translation == Translation::Blocking && instance.domains().blocking() == Some(id) {
-        instance.domains().lose_blocking();
+/// Makes a domain again. If that fails, the hypervisor may know another domain by the number, which
+/// is nothing to block devices by.
+fn restore(instance: &Instance, id: DomainId, translation: Translation) -> Result<(), Different> {
+    make_again(id, translation).inspect_err(|_| {
+        if translation == Translation::Blocking {
+            instance.domains().lose_blocking();
+        }
+    })
+}
+
+/// Blocks the devices again that the kernel has let go of.
+fn block_let_go(instance: &Instance) {
+    if let Ok(mut let_go) = instance.devices().let_go().at_rest() {
+        let_go.block(instance.domains().blocking());
     }
 }
 
@@ -147,16 +153,12 @@ fn lose(instance: &Instance, id: DomainId, translation: Translation) {
 /// Context: syscore resume: one CPU, interrupts off.
 fn resume(instance: &Instance) {
     let [(blocking, translation), _] = instance.domains().statics();
-    let blocking = blocking.map_or(Ok(()), |id| {
-        make_again(id, translation).inspect_err(|_| lose(instance, id, translation))
-    });
-    if let Ok(mut let_go) = instance.devices().let_go().at_rest() {
-        let_go.block(instance.domains().blocking());
-    }
+    let blocking = blocking.map_or(Ok(()), |id| restore(instance, id, translation));
+    block_let_go(instance);
     let mut result = blocking.and_then(|()| check_host(instance.offer().capabilities()));
     let all = each_domain(instance, &mut |id: DomainId, translation: Translation| {
         if result.is_ok() && translation != Translation::Blocking {
-            result = make_again(id, translation);
+            result = restore(instance, id, translation);
         }
     });
     match all.map_err(|_| Different::Busy).and(result) {
