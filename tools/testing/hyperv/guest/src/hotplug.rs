@@ -101,6 +101,14 @@ pub fn send_offer(minihv: Minihv, bus: BusIndex) -> Result<()> {
 /// When they do not come.
 pub fn offer(minihv: Minihv, bus: BusIndex, count: usize) -> Result<Vec<PciFunction>> {
     send_offer(minihv, bus)?;
+    await_functions(bus, count)
+}
+
+/// Returns when `count` functions are on a bus and the IOMMU core is done with them, whatever drivers make of them.
+///
+/// # Errors
+/// When they do not come.
+pub fn await_functions(bus: BusIndex, count: usize) -> Result<Vec<PciFunction>> {
     let mut there = Vec::new();
     wait_until(&format!("{count} functions on bus {}", bus.0), || {
         there = functions(bus)?;

@@ -259,6 +259,16 @@ impl Cdev {
         Ok(Cdev { device: Device::new(open(&Cdev::path(function)?)?), bound: OnceLock::new() })
     }
 
+    /// Opens the character device of a function that is bound to vfio-pci, and takes the device over for `iommufd`.
+    ///
+    /// # Errors
+    /// When there is none, it cannot be opened, or the kernel refuses.
+    pub fn take(function: &PciFunction, iommufd: &Iommufd) -> Result<Cdev> {
+        let cdev = Cdev::open(function)?;
+        cdev.bind(iommufd).context("binding the device to iommufd")?;
+        Ok(cdev)
+    }
+
     /// Takes the device over for `iommufd`; its DMA is blocked from then on, until it is attached.
     ///
     /// # Errors

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 //! Memory that a device reads and writes behind this program's back.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::num::NonZeroUsize;
 use std::os::unix::fs::FileExt;
 use std::ptr::NonNull;
@@ -72,6 +72,15 @@ impl HugePage {
     /// Number of 4 KiB pages.
     pub fn pages(self) -> usize {
         (1 << self.shift()) / PAGE
+    }
+
+    /// Has the kernel keep so many of these pages ready. Those in use go when they are given back.
+    ///
+    /// # Errors
+    /// When sysfs refuses.
+    pub fn fill_pool(self, count: usize) -> Result<()> {
+        let path = format!("/sys/kernel/mm/hugepages/hugepages-{}kB/nr_hugepages", (1_u64 << self.shift()) >> 10);
+        fs::write(&path, count.to_string()).context(path)
     }
 }
 

@@ -65,6 +65,14 @@ pub fn write_sysfs(path: &Path, text: &str) -> Result<()> {
     fs::write(path, text).with_context(|| format!("writing {text:?} to {}", path.display()))
 }
 
+/// Has the kernel look for functions that it does not have, as those that were removed.
+///
+/// # Errors
+/// When sysfs refuses.
+pub fn rescan() -> Result<()> {
+    write_sysfs(Path::new("/sys/bus/pci/rescan"), "1")
+}
+
 /// Every PCI function, by address, without the bridges and the IOMMU of the physical machine.
 ///
 /// # Errors
@@ -277,6 +285,14 @@ impl PciFunction {
         let mut command = [0; 2];
         config.read_exact_at(&mut command, 4).context("reading COMMAND")?;
         Ok(command[0] & 4 != 0)
+    }
+
+    /// Takes the function out of the kernel's hands. Its bus stays, where [`rescan`] finds it again.
+    ///
+    /// # Errors
+    /// When sysfs refuses.
+    pub fn remove(&self) -> Result<()> {
+        write_sysfs(&self.file("remove"), "1")
     }
 
     /// Maps the first `bytes` bytes of BAR 0.

@@ -116,8 +116,8 @@ fn off_when_taken(context: &mut Context<'_>) -> Result<Outcome> {
     let (function, minihv) = subject(context)?;
     function.bind("vfio-pci")?;
     BackEnd::Iommufd.set_unsafe_interrupts(UnsafeInterrupts::Allowed)?;
-    let (iommufd, cdev) = (Iommufd::open()?, Cdev::open(&function)?);
-    cdev.bind(&iommufd).context("binding the device to iommufd")?;
+    let iommufd = Iommufd::open()?;
+    let _cdev = Cdev::take(&function, &iommufd)?;
     expect(&function, minihv, DeviceTlb::Disabled, "blocked, taken by user space")?;
     Ok(Outcome::Pass(function.address))
 }
@@ -199,8 +199,7 @@ fn user_space(context: &mut Context<'_>) -> Result<Outcome> {
     BackEnd::Iommufd.set_unsafe_interrupts(UnsafeInterrupts::Allowed)?;
     let iommufd = Iommufd::open()?;
     let (first, second) = (iommufd.allocate_ioas()?, iommufd.allocate_ioas()?);
-    let cdev = Cdev::open(&function)?;
-    cdev.bind(&iommufd).context("binding the device to iommufd")?;
+    let cdev = Cdev::take(&function, &iommufd)?;
     expect(DeviceTlb::Disabled, "blocked, taken by user space")?;
     cdev.attach(first).context("attach")?;
     expect(DeviceTlb::Enabled, "attached")?;
@@ -233,8 +232,8 @@ fn told(context: &mut Context<'_>, expected: AtsSupport) -> Result<Outcome> {
     function.bind("vfio-pci")?;
     BackEnd::Iommufd.set_unsafe_interrupts(UnsafeInterrupts::Allowed)?;
     let told = {
-        let (iommufd, cdev) = (Iommufd::open()?, Cdev::open(&function)?);
-        cdev.bind(&iommufd).context("binding the device to iommufd")?;
+        let iommufd = Iommufd::open()?;
+        let cdev = Cdev::take(&function, &iommufd)?;
         iommufd.ats_support(cdev.id()?).context("asking about the device")?
     };
     function.unbind()?;

@@ -54,14 +54,14 @@ fn file(name: &str) -> PathBuf {
 }
 
 impl Leave {
-    fn leave(self, buses: &[String]) -> Result<()> {
+    pub(super) fn leave(self, buses: &[String]) -> Result<()> {
         match self {
             Leave::Unbound => buses.iter().try_for_each(|bus| write_sysfs(&file("unbind"), bus)),
             Leave::Unloaded => modules::rmmod(MODULE),
         }
     }
 
-    fn come_back(self, buses: &[String]) -> Result<()> {
+    pub(super) fn come_back(self, buses: &[String]) -> Result<()> {
         match self {
             Leave::Unbound => buses.iter().try_for_each(|bus| write_sysfs(&file("bind"), bus)),
             Leave::Unloaded => modules::modprobe(MODULE),

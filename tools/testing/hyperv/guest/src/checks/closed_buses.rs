@@ -2,12 +2,11 @@
 //! The guest wakes up on a host that neither takes its devices into their domains nor blocks them: their buses stay closed.
 //! What becomes of such a bus when its driver is unbound, or when the host withdraws it.
 
-use std::path::Path;
-
 use anyhow::{ensure, Context as _, Result};
 use linkme::distributed_slice;
 use nix::sys::mman::{mlockall, MlockAllFlags};
 
+use super::bus_driver::Leave;
 use super::hibernation::hibernate;
 use crate::check::{Check, Context, Scenario, SCENARIOS};
 use crate::checks::groups::{DEVICES, GROUPS};
@@ -16,22 +15,17 @@ use crate::checks::protection::{VFIO_MAPPED, VFIO_STALE};
 use crate::checks::virtio::VIRTIO;
 use crate::hotplug;
 use crate::minihv::DeviceTranslation;
-use crate::pci::{self, write_sysfs, PciFunction};
+use crate::pci::{self, PciFunction};
 use crate::report::Outcome;
-
-const DRIVER: &str = "/sys/bus/vmbus/drivers/hv_pci";
 
 /// The driver lets go of the function's bus, and takes it again.
 fn bind_again(function: &PciFunction) -> Result<()> {
     let bus = function.bus().context("the function does not sit on a VMBus device")?;
-    let instance = function.instance().context("no VMBus device")?.to_owned();
-    write_sysfs(&Path::new(DRIVER).join("unbind"), &instance)?;
+    let instance = [function.instance().context("no VMBus device")?.to_owned()];
+    Leave::Unbound.leave(&instance)?;
     hotplug::wait_until_empty(bus)?;
-    write_sysfs(&Path::new(DRIVER).join("bind"), &instance)?;
-    hotplug::wait_until("the function is back", || {
-        let there = hotplug::functions(bus)?;
-        Ok(there.len() == 1 && there.iter().all(PciFunction::is_added))
-    })
+    Leave::Unbound.come_back(&instance)?;
+    hotplug::await_functions(bus, 1).map(|_| ())
 }
 
 /// Every bus stays closed. One is unbound and bound again, the others are withdrawn and offered again: all devices are back.

@@ -2,8 +2,6 @@
 //! Devices that the kernel lets go of while the host has them, and devices that it could hardly block: what becomes of them
 //! when the guest hibernates, or leaves for another kernel.
 
-use std::path::Path;
-
 use anyhow::{ensure, Context as _, Result};
 use hvcore::hypercall::codes::CallCode;
 use linkme::distributed_slice;
@@ -18,7 +16,7 @@ use crate::checks::protection::{VFIO_MAPPED, VFIO_STALE};
 use crate::checks::refusal::REFUSED;
 use crate::iommufd::{Cdev, Iommufd};
 use crate::minihv::{DeviceTranslation, Effect, Injection};
-use crate::pci::{self, write_sysfs, PciFunction};
+use crate::pci::{self, PciFunction};
 use crate::report::Outcome;
 use crate::session::{BackEnd, UnsafeInterrupts};
 
@@ -38,7 +36,7 @@ fn expect_in_blocking_domain(context: &Context<'_>, function: &PciFunction, when
 /// Takes edu out of the kernel's hands. Its bus stays.
 fn remove(function: &PciFunction) -> Result<()> {
     function.unbind()?;
-    write_sysfs(&function.file("remove"), "1")
+    function.remove()
 }
 
 /// Somebody has removed edu. The guest hibernates all the same, and edu is blocked afterwards; it can be found again.
@@ -51,7 +49,7 @@ fn removed(context: &mut Context<'_>) -> Result<Outcome> {
         expect_in_blocking_domain(context, &function, level)?;
     }
     nvme::quick_io(context)?;
-    write_sysfs(Path::new("/sys/bus/pci/rescan"), "1")?;
+    pci::rescan()?;
     pci::wait_for_devices(context.functions.len())?;
     Ok(Outcome::Pass(function.address))
 }
@@ -80,13 +78,11 @@ fn detached(context: &mut Context<'_>) -> Result<Outcome> {
     function.bind("vfio-pci")?;
     BackEnd::Iommufd.set_unsafe_interrupts(UnsafeInterrupts::Allowed)?;
     let iommufd = Iommufd::open()?;
-    let cdev = Cdev::open(&function)?;
-    cdev.bind(&iommufd).context("binding")?;
+    let cdev = Cdev::take(&function, &iommufd)?;
     let blocking = minihv.device_domain(id)?.context("edu is in no domain")?;
     drop(cdev);
     minihv.inject_effect(Injection::every(CallCode::ATTACH_DEVICE_DOMAIN), Effect::Answered, Some(blocking))?;
-    let cdev = Cdev::open(&function)?;
-    cdev.bind(&iommufd).context("binding again")?;
+    let cdev = Cdev::take(&function, &iommufd).context("once more")?;
     let (translation, domain) = (minihv.device_translation(id)?, minihv.device_domain(id)?);
     ensure!(translation == DeviceTranslation::Blocked && domain.is_none(), "edu is {translation:?}, in {domain:?}");
     std::mem::forget((iommufd, cdev));

@@ -3,7 +3,6 @@
 //! come and go while a controller does I/O.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 
@@ -24,11 +23,9 @@ use crate::disk;
 use crate::hotplug::{functions, namespace, offer, wait_until_empty, withdraw};
 use crate::kernel_log::KernelLog;
 use crate::minihv::Minihv;
-use crate::pci::{self, write_sysfs, PciFunction};
+use crate::pci::{self, PciFunction};
 use crate::processors;
 use crate::report::Outcome;
-
-const RESCAN: &str = "/sys/bus/pci/rescan";
 
 /// What stays as it is when a device goes and comes back.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -133,9 +130,9 @@ impl Journey {
             }),
             Journey::Sysfs => {
                 for function in travellers {
-                    write_sysfs(&function.file("remove"), "1")?;
+                    function.remove()?;
                 }
-                write_sysfs(Path::new(RESCAN), "1")
+                pci::rescan()
             }
             Journey::Together => {
                 let all = buses(travellers)?;

@@ -13,7 +13,7 @@ use crate::checks::reset::RESET_NVME;
 use crate::checks::root::{CLEAN, RECORDS, SHARED_GROUP, TRANSLATION};
 use crate::disk;
 use crate::minihv::DeviceTranslation;
-use crate::pci::{self, write_sysfs};
+use crate::pci;
 use crate::report::Outcome;
 use crate::root_debugfs;
 use crate::slot;
@@ -39,7 +39,7 @@ fn one_goes(context: &mut Context<'_>) -> Result<Outcome> {
     let id = stays.logical_id().context("nothing is behind a bridge")?;
     let minihv = context.minihv()?;
     let before = minihv.device_translation(id)?;
-    write_sysfs(&goes.file("remove"), "1")?;
+    goes.remove()?;
     ensure!(!goes.file("config").exists(), "{} is still there", goes.address);
     let after = minihv.device_translation(id)?;
     ensure!(after == before, "{} is gone, and {} has {after:?} instead of {before:?}", goes.address, stays.address);
@@ -63,7 +63,7 @@ fn pulled(context: &mut Context<'_>) -> Result<Outcome> {
     let namespace = disk.nvme_namespace()?;
     let busy = std::thread::spawn(move || while disk::verify(&namespace).is_ok() {});
     slot::pull(&disk)?;
-    write_sysfs(&disk.file("remove"), "1")?;
+    disk.remove()?;
     busy.join().ok().context("the I/O did not end")?;
     ensure!(!disk.file("config").exists(), "{} is still there", disk.address);
     let translation = minihv.device_translation(id)?;

@@ -5,7 +5,6 @@
 //! What debugfs said is in the dump, too: in a page of this program's.
 
 use std::ops::ControlFlow;
-use std::path::Path;
 
 use anyhow::{bail, ensure, Context as _, Result};
 use hvcore::hypercall::codes::CallCode;
@@ -28,7 +27,7 @@ use crate::checks::virtio::VIRTIO;
 use crate::memory::{DmaBuffer, HugePage, PAGE};
 use crate::minihv::{DeviceTranslation, Effect, Injection};
 use crate::old_memory::OldMemory;
-use crate::pci::{self, write_sysfs};
+use crate::pci;
 use crate::report::Outcome;
 use crate::root_debugfs;
 use crate::session::{BackEnd, Session};
@@ -60,7 +59,7 @@ fn in_doubt(context: &mut Context<'_>) -> Result<Outcome> {
     let session = Session::open_by(function, BackEnd::Type1)?;
     let domain = minihv.device_domain(id)?.context("edu is in no domain")?;
     // Side by side, so that one call maps them.
-    write_sysfs(Path::new("/sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages"), "1")?;
+    HugePage::TwoMiB.fill_pool(1)?;
     let buffer = DmaBuffer::huge(HugePage::TwoMiB)?;
     let late = Injection { call: CallCode::MAP_DEVICE_GPA_PAGES, status: LATE, first: 1, times: Some(1) };
     minihv.inject_effect(late, Effect::Answered, Some(domain))?;

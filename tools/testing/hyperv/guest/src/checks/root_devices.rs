@@ -3,7 +3,6 @@
 //! with a page, and devices that come and go.
 
 use std::fs;
-use std::path::Path;
 
 use anyhow::{bail, ensure, Context as _, Result};
 use hvcore::ids::Iova;
@@ -89,7 +88,7 @@ fn comes_and_goes(context: &mut Context<'_>) -> Result<Outcome> {
         let function = pci::find(pci::EDU)?;
         let id = function.logical_id().context("edu has no id")?;
         function.unbind()?;
-        write_sysfs(&function.file("remove"), "1")?;
+        function.remove()?;
         let translation = minihv.device_translation(id)?;
         if translation != DeviceTranslation::Blocked {
             bail!("{} is gone, and its translation is {translation:?}", function.address);
@@ -98,7 +97,7 @@ fn comes_and_goes(context: &mut Context<'_>) -> Result<Outcome> {
         if let Some(line) = of_it.filter(|line| line.users != 0 || line.place != "blocking") {
             bail!("{} is gone, and there is {line:?}", function.address);
         }
-        write_sysfs(Path::new("/sys/bus/pci/rescan"), "1")?;
+        pci::rescan()?;
         let again = pci::wait_for_devices(context.functions.len())?;
         let again = again.iter().find(|other| other.address == function.address).context("edu did not come back")?;
         let translation = minihv.device_translation(id)?;

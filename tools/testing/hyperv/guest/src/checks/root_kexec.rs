@@ -12,7 +12,7 @@ use crate::checks::groups::{DEVICES, GROUPS};
 use crate::checks::kexec::{IN_USE, SUCCESSOR_LOADED};
 use crate::checks::nvme::NVME_QUICK;
 use crate::minihv::DeviceTranslation;
-use crate::pci::{self, write_sysfs};
+use crate::pci;
 use crate::report::Outcome;
 use crate::session::{BackEnd, Session};
 
@@ -43,7 +43,7 @@ fn released(context: &mut Context<'_>) -> Result<Outcome> {
     let function = pci::find(pci::EDU)?;
     let id = function.logical_id().context("edu has no id")?;
     function.unbind()?;
-    write_sysfs(&function.file("remove"), "1")?;
+    function.remove()?;
     let translation = context.minihv()?.device_translation(id)?;
     ensure!(translation == DeviceTranslation::Blocked, "{} is gone, and is {translation:?}", function.address);
     Ok(Outcome::Pass(function.address))

@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 //! The hypervisor of a root partition does not unmap: entry and memory stay, and debugfs shows that.
 
-use std::path::Path;
-
 use anyhow::{ensure, Context as _, Result};
 use hvcore::hypercall::codes::CallCode;
 use hvcore::ids::{DomainId, Iova};
@@ -15,7 +13,6 @@ use crate::checks::protection::{VFIO_MAPPED, VFIO_STALE};
 use crate::checks::root::{CLEAN, RECORDS};
 use crate::memory::{DmaBuffer, HugePage};
 use crate::minihv::{DeviceTranslation, Effect, Injection};
-use crate::pci::write_sysfs;
 use crate::report::Outcome;
 use crate::root_debugfs::{self, DomainLine};
 use crate::session::BackEnd;
@@ -33,7 +30,7 @@ fn line_of(domain: DomainId) -> Result<Option<DomainLine>> {
 /// edu in the hands of a program, and memory whose pages lie side by side, so that one call unmaps them. What VFIO could not
 /// unmap stays pinned: each check takes a huge page of its own.
 fn open(context: &Context<'_>) -> Result<Witness> {
-    write_sysfs(Path::new("/sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages"), "3")?;
+    HugePage::TwoMiB.fill_pool(3)?;
     Witness::with_buffer(context, BackEnd::Type1, DmaBuffer::huge(HugePage::TwoMiB)?)
 }
 

@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 //! iommufd and VFIO's type 1 containers, from user space: large amounts of memory, in pages of 4 KiB and of 2 MiB.
 
-use std::path::Path;
-
 use anyhow::{Context as _, Result};
 
 use super::measurement::{measurement, Where};
@@ -10,7 +8,7 @@ use crate::check::{Check, Context};
 use crate::checks::leaks::{io_page_table_bytes, memory_info};
 use crate::instructions::{Binding, Cost, Figure, Meter, Module, Unit};
 use crate::memory::{DmaBuffer, HugePage, PAGE};
-use crate::pci::{self, write_sysfs};
+use crate::pci;
 use crate::processors::Alone;
 use crate::report::Outcome;
 use crate::session::{BackEnd, Session};
@@ -38,13 +36,9 @@ const KINDS: [Kind; 2] = [
 
 /// 1 GiB of huge pages, from a pool that is filled for it. It is emptied with the buffer.
 fn huge_pages() -> Result<DmaBuffer> {
-    let pool = |pages: usize| {
-        write_sysfs(Path::new("/sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages"), &pages.to_string())
-    };
-    pool(GIB / HugePage::TwoMiB.pages())?;
+    HugePage::TwoMiB.fill_pool(GIB / HugePage::TwoMiB.pages())?;
     let buffer = DmaBuffer::huge_pages(HugePage::TwoMiB, GIB / HugePage::TwoMiB.pages());
-    // Pages in use go when they are given back.
-    pool(0)?;
+    HugePage::TwoMiB.fill_pool(0)?;
     buffer
 }
 
