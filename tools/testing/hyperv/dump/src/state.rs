@@ -234,8 +234,8 @@ impl<S: Source + ?Sized> Reader<'_, S> {
         ensure!(kind <= 1, "leaf {number:#x} has memory of kind {kind}");
         let bits = |offset: u64| -> Result<[u64; LEAF_WORDS]> {
             let mut words = [0; LEAF_WORDS];
-            for (word, place) in words.iter_mut().zip((offset..).step_by(8)) {
-                *word = memory.u64(leaf.plus(place))?;
+            for (word, place) in words.iter_mut().zip((0..).step_by(8)) {
+                *word = memory.u64(leaf.plus(offset).plus(place))?;
             }
             Ok(words)
         };

@@ -126,6 +126,23 @@ fn damage_is_told_beside_what_is_whole() {
     assert_eq!(format!("{:#}", state.damage[0]), "the requesters: place 77");
 }
 
+/// A word of the guide may be just below the end of all numbers: a place that lies a little before another one.
+#[test]
+fn a_guide_with_places_before_the_first_is_read_as_far_as_it_goes() {
+    let whole = full(Layout::AsWritten);
+    let first = (guide_of(&whole).0 - BASE) as usize + OFFSET;
+    for word in 2..(BYTES as usize / 8) {
+        for before in 1..=96u64 {
+            let mut dump = whole.clone();
+            let at = first + 8 * word;
+            dump[at..at + 8].copy_from_slice(&before.wrapping_neg().to_le_bytes());
+            if let Ok(state) = state::read(&Memory::open(&dump[..]).unwrap()) {
+                assert!(text(&state).len() > 100);
+            }
+        }
+    }
+}
+
 proptest! {
     /// Whatever is overwritten in a dump: reading it ends, without a panic, in an error or in a state.
     #[test]
