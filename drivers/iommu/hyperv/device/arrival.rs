@@ -49,11 +49,6 @@ use kernel::{
     },
 };
 
-/// How long the driver waits before it asks about a device again, in milliseconds. It asks again
-/// when the host could not say, or when another device still has the id. Devices are probed one
-/// after the other, so a host that never says delays the boot by the sum of these for each device.
-const PAUSES: [i64; 3] = [1, 10, 100];
-
 /// Finds out whether `dev` is behind the IOMMU, and if so enters it among the devices.
 ///
 /// Context: may sleep; the core serialises this with all that enters devices.
@@ -141,13 +136,13 @@ fn ask(id: LogicalDeviceId) -> Result<DeviceIommu, HypercallError> {
     )
 }
 
-/// Calls `f`, and calls it again after each of [`PAUSES`] while it fails with an error that may
-/// pass.
+/// Calls `f`, and calls it again after each of [`readings::PAUSES`] while it fails with an error
+/// that may pass.
 ///
 /// Context: may sleep.
 fn retried<T, E: Copy>(f: impl Fn() -> Result<T, E>, may_pass: impl Fn(E) -> bool) -> Result<T, E> {
     let mut result = f();
-    for pause in PAUSES {
+    for pause in readings::PAUSES {
         match result {
             Err(error) if may_pass(error) => {}
             _ => break,

@@ -87,12 +87,16 @@ impl LetGo {
         }
     }
 
-    /// Enters a device. If there is no memory for that, a blocked device is detached instead, so
-    /// that the blocking domain can be deleted.
+    /// Enters a device, or notes where an entered one is now. If there is no memory for that, a
+    /// blocked device is detached instead, so that the blocking domain can be deleted.
     ///
     /// Context: may sleep.
     pub(crate) fn add(&self, id: LogicalDeviceId, left: Left) {
         let mut entries = self.entries.lock();
+        if let Some(entry) = entries.iter_mut().find(|entry| entry.id == id) {
+            entry.left = left;
+            return;
+        }
         if entries.len() == entries.capacity() {
             // The host may have taken some of them away since.
             entries.retain(|entry| !is_away(entry.id));

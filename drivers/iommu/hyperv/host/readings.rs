@@ -4,8 +4,8 @@
 //!
 //! The interface names its calls and statuses. It does not say which call answers with which
 //! status, nor in what state one kernel leaves the IOMMU for the next one. Each such assumption of
-//! the driver is here, with its reason. Documentation/virt/hyperv/pviommu-assumptions.rst says what
-//! happens if one is wrong.
+//! the driver is here, with its reason, and how often the driver tries again.
+//! Documentation/virt/hyperv/pviommu-assumptions.rst says what happens if one is wrong.
 
 use kernel::{
     crash_dump,
@@ -106,6 +106,11 @@ pub(crate) fn device_answer(failure: HypercallError) -> DeviceAnswer {
     }
 }
 
+/// How long the driver waits before it asks about a device again, in milliseconds. It asks again
+/// when the host could not say, or when another device still has the id. Devices are probed one
+/// after the other, so a host that never says delays the boot by the sum of these for each device.
+pub(crate) const PAUSES: [i64; 3] = [1, 10, 100];
+
 /// What a refusal to create a domain says about the domain's number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum NumberAnswer {
@@ -136,6 +141,17 @@ pub(crate) fn number_answer(failure: HypercallError) -> NumberAnswer {
         NumberAnswer::Unclear
     }
 }
+
+/// How many numbers in a row may turn out to be taken. Domains outlive the kernel that made them,
+/// so a previous kernel may have taken many.
+pub(crate) const TAKEN_MAX: usize = 4096;
+
+/// How many numbers may turn out to be taken at a resume, where one CPU runs with interrupts off.
+pub(crate) const TAKEN_AT_RESUME_MAX: usize = 8;
+
+/// How many numbers are tried for one domain, when the hypervisor refuses each with a status that
+/// may or may not be about the number.
+pub(crate) const DOUBTFUL_MAX: usize = 8;
 
 /// Whether a call that failed has had no effect, and will have none.
 ///

@@ -46,10 +46,6 @@ use kernel::{
     }, //
 };
 
-/// How many numbers in a row may turn out to be taken. Domains outlive the kernel that made them,
-/// so a previous kernel may have taken many.
-const MAX_TAKEN: usize = 4096;
-
 /// The domains.
 #[pin_data]
 pub(crate) struct Domains {
@@ -224,7 +220,7 @@ impl Domains {
     #[inline(never)]
     fn create(&self) -> Result<DomainId, MakeError> {
         let mut refused = Refused::new(&self.ids);
-        for _ in 0..MAX_TAKEN {
+        for _ in 0..readings::TAKEN_MAX {
             let id = self.ids.take().map_err(MakeError::Number)?;
             let failure = match calls::create(id) {
                 Ok(()) => {

@@ -20,10 +20,6 @@ use kernel::hyperv::{
     status::HypercallError, //
 };
 
-/// How many numbers are tried for one domain, when the hypervisor refuses each with a status that
-/// may or may not be about the number.
-const MAX_DOUBTFUL: usize = 8;
-
 /// The numbers that the hypervisor refused for one domain, perhaps because they are taken.
 ///
 /// If the hypervisor accepts another number, the refusals were about the numbers, and these are
@@ -32,7 +28,7 @@ const MAX_DOUBTFUL: usize = 8;
 pub(super) struct Refused<'a> {
     ids: &'a DomainIds,
     /// The numbers that may be given back.
-    numbers: [Option<DomainId>; MAX_DOUBTFUL],
+    numbers: [Option<DomainId>; readings::DOUBTFUL_MAX],
     count: usize,
     last: Option<HypercallError>,
 }
@@ -44,7 +40,7 @@ impl<'a> Refused<'a> {
     pub(super) fn new(ids: &'a DomainIds) -> Refused<'a> {
         Refused {
             ids,
-            numbers: [None; MAX_DOUBTFUL],
+            numbers: [None; readings::DOUBTFUL_MAX],
             count: 0,
             last: None,
         }
@@ -60,7 +56,7 @@ impl<'a> Refused<'a> {
             *place = readings::has_no_effect(failure).then_some(id);
             self.count = self.count.saturating_add(1);
         }
-        if self.count < MAX_DOUBTFUL {
+        if self.count < readings::DOUBTFUL_MAX {
             Ok(())
         } else {
             Err(Enough)
@@ -77,7 +73,7 @@ impl<'a> Refused<'a> {
     #[cold]
     #[inline(never)]
     fn retire_all(&mut self, id: DomainId, failure: HypercallError) {
-        self.numbers = [None; MAX_DOUBTFUL];
+        self.numbers = [None; readings::DOUBTFUL_MAX];
         let words = [
             Word::Text(&CreateDeviceDomain::NAME),
             Word::Failure(failure),

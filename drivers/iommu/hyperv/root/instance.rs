@@ -69,14 +69,6 @@ use kernel::{
     },
 };
 
-/// How many numbers in a row may turn out to be taken. Domains outlive the kernel that made them,
-/// so a previous kernel may have taken many.
-const MAX_TAKEN: usize = 4096;
-
-/// How many numbers are tried for one domain, when the hypervisor refuses each with a status that
-/// may or may not be about the number.
-const MAX_DOUBTFUL: usize = 8;
-
 /// Which attempt to empty a closed domain it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Attempt {
@@ -252,11 +244,11 @@ impl Instance {
             let try_another = match readings::number_answer(failure) {
                 NumberAnswer::Taken => {
                     taken += 1;
-                    taken < MAX_TAKEN
+                    taken < readings::TAKEN_MAX
                 }
                 NumberAnswer::Unclear => {
                     doubtful += 1;
-                    doubtful < MAX_DOUBTFUL
+                    doubtful < readings::DOUBTFUL_MAX
                 }
                 NumberAnswer::Irrelevant => {
                     if readings::has_no_effect(failure) {

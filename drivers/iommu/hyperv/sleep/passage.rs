@@ -51,8 +51,6 @@ static LOOKED_IN_VAIN: AtomicFlag = AtomicFlag::new(false);
 /// IOMMU. The last one is in use. Each resume makes a new one: the guest may wake up on the former
 /// host, which still has the last one, or on another host, which does not. None is deleted.
 static PASSAGES: Atomic<u32> = Atomic::new(0);
-/// How many numbers may turn out to be taken at a resume.
-const MAX_TAKEN: usize = 8;
 
 /// Whether the hypervisor says that the device is behind an IOMMU.
 ///
@@ -105,7 +103,7 @@ pub(super) fn make() {
         return;
     }
     let is_news = PASSAGES.load(Relaxed) == 0;
-    for _ in 0..MAX_TAKEN {
+    for _ in 0..readings::TAKEN_AT_RESUME_MAX {
         let number = PASSAGES.load(Relaxed).wrapping_add(1);
         let Some(id) = DomainId::of_passage(number) else {
             return;
