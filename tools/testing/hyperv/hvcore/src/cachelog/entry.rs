@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
-//! Entries of stage-1 tables, as far as caches care.
+//! Entries of tables, as far as caches care. Those of stage 1 and those of the second stage, where all that is mapped can
+//! be read, have the same bits for this.
 
 use super::ranges::IovaRange;
 use crate::ids::{Gpa, Iova};
@@ -89,6 +90,13 @@ impl Entry {
             _ => Entry::Table(Gpa(raw & ADDRESS)),
         }
     }
+}
+
+/// What entry `index` of a table at `place` is when the table translates as `leaf` did, the raw entry that was in its place.
+pub fn part(leaf: u64, place: Place, index: u16) -> Entry {
+    let offset = u64::from(index) << (12 + place.level.entry_shift());
+    let kind = if place.level.below().is_none() { LARGE } else { 0 };
+    Entry::Leaf((leaf & !kind).wrapping_add(offset))
 }
 
 #[cfg(test)]

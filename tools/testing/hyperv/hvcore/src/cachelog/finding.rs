@@ -53,6 +53,13 @@ pub enum Fault {
         /// The first of them.
         first: IovaRange,
     },
+    /// A call that is to leave nothing behind returned while translations may be cached that the domain no longer has.
+    ReturnedStale {
+        /// How many pages.
+        pages: u64,
+        /// The first of them.
+        first: IovaRange,
+    },
     /// The domain was deleted while translations may still be cached that it no longer has.
     DeletedStale {
         /// How many pages.
@@ -86,6 +93,9 @@ impl fmt::Display for Finding {
             }
             Fault::AttachedStale { pages, first } => {
                 write!(f, "{first}: a device attached with {pages} pages unmapped and not flushed")
+            }
+            Fault::ReturnedStale { pages, first } => {
+                write!(f, "{first}: a call returned with {pages} pages unmapped and not flushed")
             }
             Fault::DeletedStale { pages, first } => {
                 write!(f, "{first}: deleted with {pages} pages unmapped and not flushed")

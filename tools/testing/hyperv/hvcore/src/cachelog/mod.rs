@@ -3,7 +3,8 @@
 //!
 //! The emulated IOMMU below has a TLB of 1024 entries and no cache of paging structures, so a flush that is missing
 //! often does no harm there. This log assumes caches without limit instead. The guest's stage-1 tables are
-//! write-protected ([`Platform::watch`]), each store to one of them is carried out here, and the log notes by domain:
+//! write-protected ([`Platform::watch`]), each store to one of them is carried out here, and so is each store to the
+//! second-stage tables of a root partition's domains, which the hypervisor writes itself. The log notes by domain:
 //!
 //! - the translations that were removed or changed and may be cached, until a flush covers them;
 //! - the tables that were taken out of the tree, until flushes cover all that they translated.
@@ -13,7 +14,8 @@
 //!
 //! What is held against the guest: see [`Fault`]. The log says nothing about translations that were removed and not yet
 //! flushed as such, because the flush may be on its way, or deferred; [`CacheLog::stale`] tells a test about them. Only
-//! when a device enters a domain that had none meanwhile, and flushes are not deferred, they should be gone.
+//! when a device enters a domain that had none meanwhile, and flushes are not deferred, they should be gone. A root
+//! partition asks for no flush: when its call returns, nothing may be left.
 
 mod entry;
 mod finding;
@@ -26,7 +28,7 @@ use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
 use crate::ids::{DomainId, Gpa, Iova};
-use crate::platform::{LogLevel, PagingLevels, Platform};
+use crate::platform::{BadGpa, CannotWatch, LogLevel, PagingLevels, Platform};
 use entry::{Entry, Level, Place, ENTRIES, TABLE_BYTES};
 pub use finding::{Fault, Finding};
 pub use ranges::{IovaRange, IovaSet};
@@ -40,6 +42,31 @@ pub enum Strictness {
     Deferred,
     /// Tables are not watched.
     Off,
+}
+
+/// Who writes the tables.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Writer {
+    /// The guest. Its pages are watched.
+    Guest,
+    /// The hypervisor, which tells the log of each store ([`CacheLog::store`]). Its pages are out of the guest's reach.
+    Hypervisor,
+}
+
+impl Writer {
+    fn watch(self, platform: &mut impl Platform, page: Gpa) -> Result<(), CannotWatch> {
+        match self {
+            Writer::Guest => platform.watch(page),
+            Writer::Hypervisor => Ok(()),
+        }
+    }
+
+    fn unwatch(self, platform: &mut impl Platform, page: Gpa) {
+        match self {
+            Writer::Guest => platform.unwatch(page),
+            Writer::Hypervisor => {}
+        }
+    }
 }
 
 /// Most pages that are watched; a domain that needs more is no longer followed.
@@ -117,6 +144,7 @@ pub struct Stale {
 
 /// The log.
 pub struct CacheLog {
+    writer: Writer,
     strictness: Strictness,
     /// Every watched page, by its address.
     pages: BTreeMap<u64, Page>,
@@ -126,19 +154,14 @@ pub struct CacheLog {
 }
 
 impl CacheLog {
-    /// An empty log.
-    pub fn new(strictness: Strictness) -> CacheLog {
-        CacheLog { strictness, pages: BTreeMap::new(), domains: BTreeMap::new(), findings: Vec::new() }
+    /// An empty log of tables that `writer` writes.
+    pub fn new(writer: Writer, strictness: Strictness) -> CacheLog {
+        CacheLog { writer, strictness, pages: BTreeMap::new(), domains: BTreeMap::new(), findings: Vec::new() }
     }
 
     /// Takes what has been found since the last time.
     pub fn take_findings(&mut self) -> Vec<Finding> {
         core::mem::take(&mut self.findings)
-    }
-
-    /// Whether there is anything that [`CacheLog::take_findings`] would return.
-    pub fn has_findings(&self) -> bool {
-        !self.findings.is_empty()
     }
 
     /// The domain whose table the page at `root` is, or may still be taken for by a cache.
@@ -188,6 +211,17 @@ impl CacheLog {
         }
     }
 
+    /// A call that changed a domain returns, and no flush is to come.
+    pub fn returned(&mut self, id: DomainId) {
+        let Some(domain) = self.domains.get_mut(&id) else { return };
+        if let Some(first) = domain.stale.first() {
+            let pages = domain.stale.pages();
+            self.findings.push(Finding { domain: id, fault: Fault::ReturnedStale { pages, first } });
+            // Once is enough.
+            domain.stale.clear();
+        }
+    }
+
     /// The guest deletes a domain; the log judges and forgets it.
     pub fn deleted(&mut self, platform: &mut impl Platform, id: DomainId) {
         let Some(domain) = self.domains.get(&id) else { return };
@@ -203,11 +237,12 @@ impl CacheLog {
 
     /// Follows a domain no longer.
     pub fn forget(&mut self, platform: &mut impl Platform, id: DomainId) {
+        let writer = self.writer;
         self.domains.remove(&id);
         self.pages.retain(|&page, entry| {
             let stays = entry.domain != id;
             if !stays {
-                platform.unwatch(Gpa(page));
+                writer.unwatch(platform, Gpa(page));
             }
             stays
         });
@@ -217,7 +252,7 @@ impl CacheLog {
     pub fn forget_all(&mut self, platform: &mut impl Platform) {
         self.domains.clear();
         for page in core::mem::take(&mut self.pages).into_keys() {
-            platform.unwatch(Gpa(page));
+            self.writer.unwatch(platform, Gpa(page));
         }
     }
 
@@ -231,6 +266,18 @@ impl CacheLog {
     /// Number of pages that are watched.
     pub fn watched(&self) -> usize {
         self.pages.len()
+    }
+
+    /// The hypervisor stores the 64-bit word at `gpa`, in a table of its own or in a page that will be one.
+    ///
+    /// # Errors
+    /// [`BadGpa`] when there is no memory.
+    pub fn store(&mut self, platform: &mut impl Platform, gpa: Gpa, new: u64) -> Result<(), BadGpa> {
+        let old = platform.exchange_u64(gpa, new)?;
+        if let Some(&page) = self.pages.get(&page_of(gpa).0) {
+            self.changed(platform, page, (gpa.0 % TABLE_BYTES / 8) as u16, old, new);
+        }
+        Ok(())
     }
 
     /// The guest, at `rip`, writes the 64-bit word at `gpa`, which is in a watched page.
@@ -265,12 +312,12 @@ impl CacheLog {
     pub fn foreign_write(&mut self, platform: &mut impl Platform, gpa: Gpa, rip: u64) -> WriteOutcome {
         let page = page_of(gpa);
         match self.pages.get(&page.0).copied() {
-            None => platform.unwatch(page),
+            None => self.writer.unwatch(platform, page),
             Some(Page { domain, place, link: Link::TakenOut }) => {
                 let fault = Fault::TableReused { page, place, rip };
                 self.findings.push(Finding { domain, fault });
                 self.pages.remove(&page.0);
-                platform.unwatch(page);
+                self.writer.unwatch(platform, page);
             }
             Some(Page { domain, place, link: Link::InTree }) => {
                 let fault = Fault::TableOverwritten { page, place, rip };
@@ -302,7 +349,12 @@ impl CacheLog {
         }
         match before {
             Entry::Absent => {}
-            Entry::Leaf(_) => self.removed(platform, domain, range),
+            Entry::Leaf(leaf) => match (self.writer, after, place.child(index)) {
+                (Writer::Hypervisor, Entry::Table(table), Some(child)) => {
+                    self.split(platform, domain, leaf, table, child);
+                }
+                _ => self.removed(platform, domain, range),
+            },
             Entry::Table(table) => {
                 if let Some(child) = place.child(index) {
                     self.take_out(platform, domain, table, child);
@@ -333,6 +385,17 @@ impl CacheLog {
         }
     }
 
+    /// A table has come in the place of `leaf`. What it translates as the leaf did stays, also in the caches.
+    fn split(&mut self, platform: &mut impl Platform, id: DomainId, leaf: u64, table: Gpa, child: Place) {
+        let parts = present_entries(platform, table, child.level);
+        for index in 0..ENTRIES {
+            let part = entry::part(leaf, child, index);
+            if !parts.contains(&(index, part)) {
+                self.removed(platform, id, child.entry_range(index));
+            }
+        }
+    }
+
     /// The page at `table` is a table of a domain from now on, with all that it leads to.
     fn link(&mut self, platform: &mut impl Platform, id: DomainId, table: Gpa, place: Place) {
         if !platform.is_guest_ram(table, TABLE_BYTES) || !self.domains.contains_key(&id) {
@@ -345,7 +408,7 @@ impl CacheLog {
                 return;
             }
         }
-        if self.pages.len() >= PAGES_MAX || platform.watch(table).is_err() {
+        if self.pages.len() >= PAGES_MAX || self.writer.watch(platform, table).is_err() {
             return self.give_up(platform, id);
         }
         self.pages.insert(table.0, Page { domain: id, place, link: Link::InTree });
@@ -368,7 +431,7 @@ impl CacheLog {
         match domain.cached {
             Cached::Nothing => {
                 self.pages.remove(&table.0);
-                platform.unwatch(table);
+                self.writer.unwatch(platform, table);
             }
             Cached::Maybe => {
                 page.link = Link::TakenOut;
@@ -387,12 +450,13 @@ impl CacheLog {
     /// Lets go of the tables that were taken out and that flushes have covered by now.
     fn release_tables(&mut self, platform: &mut impl Platform, id: DomainId) {
         let Some(domain) = self.domains.get(&id) else { return };
+        let writer = self.writer;
         self.pages.retain(|&at, page| {
             let stays = page.domain != id
                 || page.link == Link::InTree
                 || domain.stale_tables.first_in(page.place.range()).is_some();
             if !stays {
-                platform.unwatch(Gpa(at));
+                writer.unwatch(platform, Gpa(at));
             }
             stays
         });

@@ -28,8 +28,10 @@ struct Guest {
 impl Guest {
     /// A domain with tables of all levels for the first 2 MiB, empty, and a device in it.
     fn new() -> Guest {
-        let mut guest =
-            Guest { log: CacheLog::new(Strictness::Strict), platform: MockPlatform::new(vec![function(3)]) };
+        let mut guest = Guest {
+            log: CacheLog::new(Writer::Guest, Strictness::Strict),
+            platform: MockPlatform::new(vec![function(3)]),
+        };
         for (table, next) in [(ROOT, LEVEL_3), (LEVEL_3, LEVEL_2), (LEVEL_2, LEVEL_1)] {
             guest.platform.put_u64(table, next | TABLE_FLAGS);
         }

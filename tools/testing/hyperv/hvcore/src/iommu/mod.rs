@@ -11,7 +11,7 @@ pub mod flush;
 pub mod invalidation;
 pub mod walk;
 
-use crate::cachelog::{self, CacheLog};
+use crate::cachelog::{self, CacheLog, Writer};
 use crate::counters::Counters;
 use crate::hypercall::calls::IommuCall;
 use crate::hypercall::list::Span;
@@ -54,7 +54,7 @@ impl Iommu {
         Iommu {
             config,
             domains: Domains::new(config.capabilities, config.quota, config.start, devices),
-            cache_log: CacheLog::new(config.cache),
+            cache_log: CacheLog::new(Writer::Guest, config.cache),
         }
     }
 

@@ -47,10 +47,11 @@ impl Partition {
             self.iommu.cache_log_mut().forget_all(platform);
             self.iommu.cache_log_mut().take_findings();
         }
-        if !self.iommu.cache_log().has_findings() {
-            return;
+        let mut found = self.iommu.cache_log_mut().take_findings();
+        if let Some(root) = &mut self.root {
+            found.append(&mut root.take_findings());
         }
-        for finding in self.iommu.cache_log_mut().take_findings() {
+        for finding in found {
             self.violation(platform, format_args!("{finding}"));
         }
     }
@@ -70,7 +71,10 @@ impl Partition {
 
     /// What is stale of a domain; `None` when it is not followed.
     pub(super) fn stale_field(&self, domain: DomainId, field: StaleField) -> Option<u64> {
-        let stale = self.iommu.cache_log().stale(domain)?;
+        let stale = match &self.root {
+            Some(root) => root.stale(domain)?,
+            None => self.iommu.cache_log().stale(domain)?,
+        };
         Some(match field {
             StaleField::Pages => stale.pages,
             StaleField::First => stale.first.map_or(0, |range| range.first().0),

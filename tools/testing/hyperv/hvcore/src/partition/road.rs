@@ -169,6 +169,7 @@ impl Partition {
         match call.iommu() {
             Some(which) => self.judge(platform, which, call, ended.outcome.status),
             None => {
+                self.report_caches(platform);
                 if let Some(what) = ended.violation {
                     let status = ended.outcome.status;
                     self.violation(platform, format_args!("{}: {what}: {status}", call.spec.code));

@@ -28,7 +28,7 @@ impl Partition {
         Ok(Partition {
             synic: Synic::with_overlays(processors, overlays),
             page: HypercallPage::fixed(overlays.hypercall()),
-            root: Some(RootHost::new(processors, overlays, privileges, options.capabilities)),
+            root: Some(RootHost::new(processors, overlays, privileges, options.capabilities, options.cache)),
             ..Partition::new(options, processors, &[])?
         })
     }

@@ -5,11 +5,13 @@
 //! one that blocks. A page that is unmapped is out of every cache when the call returns.
 
 use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
 
 use super::dids::{self, DomainDids};
 use super::memory::Pool;
 use super::stage2::{Leaf, Table};
 use super::PAGE_BYTES;
+use crate::cachelog::{Finding, Stale, Strictness};
 use crate::ids::{DomainId, Gpa, Iova, Rid};
 use crate::platform::{LogLevel, Platform, RequesterTranslation};
 use crate::request::refusal::Refusal;
@@ -31,11 +33,6 @@ enum Place {
     Nowhere,
 }
 
-struct Domain {
-    did: Did,
-    table: Table,
-}
-
 /// Pages of a domain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Mapping {
@@ -49,15 +46,36 @@ pub struct Mapping {
 
 /// All domains, and the requesters that are not where they started.
 pub struct Domains {
+    strictness: Strictness,
     dids: DomainDids,
-    domains: BTreeMap<DomainId, Domain>,
+    domains: BTreeMap<DomainId, Table>,
     places: BTreeMap<Rid, Place>,
+    /// What the log of the caches found of domains that are gone.
+    findings: Vec<Finding>,
 }
 
 impl Domains {
-    /// Every requester in identity, no domain besides the two.
-    pub fn new() -> Domains {
-        Domains { dids: DomainDids::new(), domains: BTreeMap::new(), places: BTreeMap::new() }
+    /// Every requester in identity, no domain besides the two. `strictness` says whether it is logged what caches may hold.
+    pub fn new(strictness: Strictness) -> Domains {
+        Domains {
+            strictness,
+            dids: DomainDids::new(),
+            domains: BTreeMap::new(),
+            places: BTreeMap::new(),
+            findings: Vec::new(),
+        }
+    }
+
+    /// Takes what the log of the caches has found since the last time: faults of the hypervisor's own.
+    pub fn take_findings(&mut self) -> Vec<Finding> {
+        let mut found = core::mem::take(&mut self.findings);
+        self.domains.values_mut().for_each(|table| found.append(&mut table.take_findings()));
+        found
+    }
+
+    /// What caches may hold of a domain that its table no longer has; `None` when there is no log of it.
+    pub fn stale(&self, id: DomainId) -> Option<Stale> {
+        self.domains.get(&id)?.stale()
     }
 
     /// Domains that the partition has created.
@@ -74,12 +92,12 @@ impl Domains {
         if self.domains.contains_key(&id) {
             return Err(Refusal::violation(Status::KEY_ALREADY_EXISTS, "a domain that exists"));
         }
-        let table = Table::new(platform, pool)?;
+        let root = Table::take_root(platform, pool)?;
         let Some(did) = self.dids.allocate() else {
-            table.release(platform, pool);
+            pool.release(root);
             return Err(Status::INSUFFICIENT_DEVICE_DOMAINS.into());
         };
-        self.domains.insert(id, Domain { did, table });
+        self.domains.insert(id, Table::new(platform, root, did, id, self.strictness));
         Ok(())
     }
 
@@ -92,11 +110,8 @@ impl Domains {
         if self.places.values().any(|place| *place == Place::In(name)) {
             return Err(Refusal::violation(Status::OBJECT_IN_USE, "a domain that devices are in"));
         }
-        let Domain { did, table } = self.domains.remove(&id).ok_or(NO_DOMAIN)?;
-        // The tables' pages are used for something else next.
-        platform.flush_did(did);
-        self.dids.release(did);
-        table.release(platform, pool);
+        let table = self.domains.remove(&id).ok_or(NO_DOMAIN)?;
+        self.release(platform, pool, table);
         Ok(())
     }
 
@@ -112,6 +127,12 @@ impl Domains {
         }
         self.put(rid, Place::In(name))?;
         platform.set_requester(rid, translation, did);
+        if let Name::Own(id) = name {
+            let inside = self.places.values().filter(|place| **place == Place::In(name)).count();
+            if let Some(table) = self.domains.get_mut(&id) {
+                table.entered(inside.saturating_sub(1));
+            }
+        }
         platform.log(LogLevel::Info, format_args!("root: requester {:#06x} attached to {name:x?}", rid.0));
         Ok(())
     }
@@ -143,7 +164,7 @@ impl Domains {
         iova: Iova,
         mapping: Mapping,
     ) -> Result<(), Refusal> {
-        let domain = self.own(name)?;
+        let table = self.own(name)?;
         let Mapping { target, size, access } = mapping;
         if iova.0 % size.bytes() != 0 || target.0 % size.bytes() != 0 {
             return Err(Refusal::violation(Status::INVALID_ALIGNMENT, "a page that is not aligned to its size"));
@@ -152,7 +173,7 @@ impl Domains {
         if !platform.is_mappable(target, size.bytes()) || pool.overlaps(target, size.bytes()) {
             return Err(Refusal::parameter("memory that the partition does not have"));
         }
-        domain.table.map(platform, pool, iova, target, size, access)
+        table.map(platform, pool, iova, target, size, access)
     }
 
     /// Unmaps so many 4-KiB pages from `iova` on, `done` of which are done before a failure, and drops them from all
@@ -170,14 +191,14 @@ impl Domains {
         done: &mut u64,
     ) -> Result<(), Refusal> {
         *done = 0;
-        let domain = self.own(name)?;
+        let table = self.own(name)?;
         if iova.0 % PAGE_BYTES != 0 {
             return Err(Refusal::violation(Status::INVALID_ALIGNMENT, "a page that is not aligned to its size"));
         }
         in_range(iova, pages * PAGE_BYTES)?;
         let mut result = Ok(());
         while *done < pages {
-            match domain.table.unmap(platform, pool, Iova(iova.0 + *done * PAGE_BYTES), pages - *done) {
+            match table.unmap(platform, pool, Iova(iova.0 + *done * PAGE_BYTES), pages - *done) {
                 Ok(unmapped) => *done += unmapped,
                 Err(refusal) => {
                     result = Err(refusal);
@@ -186,8 +207,9 @@ impl Domains {
             }
         }
         for (block, shift) in blocks(iova, *done) {
-            platform.flush_did_pages(domain.did, block, shift);
+            table.flush(platform, block, shift);
         }
+        table.returned();
         result
     }
 
@@ -197,7 +219,7 @@ impl Domains {
     /// A violation for another domain or address than there is.
     pub fn query(&mut self, platform: &impl Platform, name: Name, iova: Iova) -> Result<Option<Leaf>, Refusal> {
         in_range(iova, 1)?;
-        self.own(name)?.table.query(platform, iova)
+        self.own(name)?.query(platform, iova)
     }
 
     /// Puts every requester back into identity, and deletes all domains.
@@ -207,11 +229,15 @@ impl Domains {
                 platform.set_requester(rid, RequesterTranslation::Identity, dids::IDENTITY);
             }
         }
-        for (_, Domain { did, table }) in core::mem::take(&mut self.domains) {
-            platform.flush_did(did);
-            self.dids.release(did);
-            table.release(platform, pool);
+        for (_, table) in core::mem::take(&mut self.domains) {
+            self.release(platform, pool, table);
         }
+    }
+
+    fn release(&mut self, platform: &mut impl Platform, pool: &mut Pool, table: Table) {
+        let did = table.did();
+        self.findings.append(&mut table.release(platform, pool));
+        self.dids.release(did);
     }
 
     /// Where a requester is: the number of its domain, 0 for identity, all ones where it is blocked.
@@ -235,7 +261,7 @@ impl Domains {
         Ok(())
     }
 
-    fn own(&mut self, name: Name) -> Result<&mut Domain, Refusal> {
+    fn own(&mut self, name: Name) -> Result<&mut Table, Refusal> {
         match name {
             Name::Own(id) => self.domains.get_mut(&id).ok_or(NO_DOMAIN),
             Name::Identity | Name::Blocked => Err(Refusal::parameter("pages of a domain that is always there")),
@@ -247,16 +273,10 @@ impl Domains {
             Place::In(Name::Identity) => Ok((RequesterTranslation::Identity, dids::IDENTITY)),
             Place::In(Name::Blocked) | Place::Nowhere => Ok((RequesterTranslation::Blocked, dids::BLOCKED)),
             Place::In(Name::Own(id)) => {
-                let domain = self.domains.get(&id).ok_or(NO_DOMAIN)?;
-                Ok((RequesterTranslation::SecondStage { root: domain.table.root() }, domain.did))
+                let table = self.domains.get(&id).ok_or(NO_DOMAIN)?;
+                Ok((RequesterTranslation::SecondStage { root: table.root() }, table.did()))
             }
         }
-    }
-}
-
-impl Default for Domains {
-    fn default() -> Self {
-        Domains::new()
     }
 }
 
@@ -288,7 +308,6 @@ mod tests {
     use crate::request::list::PageNumber;
     use crate::testing::{Event, MockPlatform};
     use alloc::vec;
-    use alloc::vec::Vec;
     use proptest::prelude::*;
 
     const OWN: Name = Name::Own(DomainId(7));
@@ -307,7 +326,7 @@ mod tests {
             for page in 0x40..0x40 + pages {
                 pool.deposit(&mut platform, PageNumber(page)).unwrap();
             }
-            World { platform, pool, domains: Domains::new() }
+            World { platform, pool, domains: Domains::new(Strictness::Strict) }
         }
 
         fn create(&mut self, name: Name) -> u16 {

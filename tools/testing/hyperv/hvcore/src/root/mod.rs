@@ -19,6 +19,7 @@ pub mod statistics;
 #[cfg(test)]
 mod tests;
 
+use crate::cachelog::{Finding, Stale, Strictness};
 use crate::hypercall::control_word::Outcome;
 use crate::hypercall::frame::Output;
 use crate::hypercall::list::Span;
@@ -69,14 +70,20 @@ pub struct RootHost {
 
 impl RootHost {
     /// The host of a partition on a machine with so many processors. `privileges` are CPUID 0x40000003 EAX and EBX, as
-    /// the partition sees them; `capabilities` are the IOMMU's.
-    pub fn new(processors: u32, overlays: Overlays, privileges: u64, capabilities: Capabilities) -> RootHost {
+    /// the partition sees them; `capabilities` are the IOMMU's, and `cache` says whether it is logged what caches may hold.
+    pub fn new(
+        processors: u32,
+        overlays: Overlays,
+        privileges: u64,
+        capabilities: Capabilities,
+        cache: Strictness,
+    ) -> RootHost {
         RootHost {
             privileges,
             capabilities,
             processors: Processors::new(processors),
             interrupts: Interrupts::new(),
-            domains: Domains::new(),
+            domains: Domains::new(cache),
             pool: Pool::new(),
             statistics: Statistics::new(),
             sleep: Sleep::default(),
@@ -166,6 +173,16 @@ impl RootHost {
     pub fn entry(&mut self, platform: &impl Platform, id: DomainId, iova: Iova) -> Result<u64, Reply> {
         let leaf = self.domains.query(platform, Name::Own(id), iova).map_err(|_| Reply::NoSuchObject)?;
         Ok(leaf.map_or(0, |leaf| leaf.page.0 | stage2::bits(leaf.access)))
+    }
+
+    /// Takes what the log of the caches has found since the last time.
+    pub fn take_findings(&mut self) -> Vec<Finding> {
+        self.domains.take_findings()
+    }
+
+    /// What caches may hold of a domain that its table no longer has; `None` when there is no log of it.
+    pub fn stale(&self, id: DomainId) -> Option<Stale> {
+        self.domains.stale(id)
     }
 
     /// Checks what is to be checked before the input of a call is looked at.

@@ -1,14 +1,18 @@
 // SPDX-License-Identifier: GPL-2.0
 //! The second-stage table of a device domain. It lies in pages that the partition has deposited, one for each table; the
-//! IOMMU walks it at any time.
+//! IOMMU walks it at any time. What caches may hold of it is logged ([`CacheLog`]).
+
+use alloc::vec::Vec;
 
 use super::memory::Pool;
-use crate::ids::{Gpa, Iova};
+use crate::cachelog::{CacheLog, Finding, IovaRange, Stale, Strictness, Writer};
+use crate::ids::{DomainId, Gpa, Iova};
 use crate::paging::{index, PageSize, ENTRIES};
-use crate::platform::Platform;
+use crate::platform::{PagingLevels, Platform};
 use crate::request::refusal::Refusal;
 use crate::request::root_domains::{Access, Size};
 use crate::status::Status;
+use crate::vtd::did::Did;
 use crate::vtd::second_stage::{self, LARGE, READ, WRITE};
 use crate::vtd::PhysAddr;
 
@@ -39,9 +43,13 @@ pub struct Leaf {
 ///
 /// # Invariants
 /// Every table in it is a page taken from the pool, and belongs to it alone.
-#[derive(Debug)]
 pub struct Table {
     root: Gpa,
+    /// What its translations are cached under.
+    did: Did,
+    /// The domain's number, by which it is known to the log.
+    id: DomainId,
+    caches: CacheLog,
 }
 
 /// Where an address has its entry.
@@ -52,12 +60,50 @@ struct Slot {
 }
 
 impl Table {
-    /// An empty table.
+    /// The empty table of domain `id`, in the page at `root`, which was taken from the pool and is full of zeroes.
+    pub fn new(platform: &mut impl Platform, root: Gpa, did: Did, id: DomainId, strictness: Strictness) -> Table {
+        let mut caches = CacheLog::new(Writer::Hypervisor, strictness);
+        caches.configured(platform, id, root, PagingLevels::Four);
+        Table { root, did, id, caches }
+    }
+
+    /// A page for the root of a table.
     ///
     /// # Errors
     /// [`Status::INSUFFICIENT_MEMORY`].
-    pub fn new(platform: &mut impl Platform, pool: &mut Pool) -> Result<Table, Refusal> {
-        Ok(Table { root: empty_table(platform, pool)? })
+    pub fn take_root(platform: &mut impl Platform, pool: &mut Pool) -> Result<Gpa, Refusal> {
+        empty_table(platform, pool)
+    }
+
+    /// What its translations are cached under.
+    pub fn did(&self) -> Did {
+        self.did
+    }
+
+    /// A requester is translated by the table from now on, beside `others`.
+    pub fn entered(&mut self, others: usize) {
+        self.caches.attached(self.id, others);
+    }
+
+    /// Drops the naturally aligned block of `1 << shift` pages at `iova` from all caches.
+    pub fn flush(&mut self, platform: &mut impl Platform, iova: Iova, shift: u8) {
+        platform.flush_did_pages(self.did, iova, shift);
+        self.caches.flushed(platform, self.id, IovaRange::block(iova, shift));
+    }
+
+    /// A call that has changed the table ends.
+    pub fn returned(&mut self) {
+        self.caches.returned(self.id);
+    }
+
+    /// What is cached although the table no longer has it; `None` when there is no log of it.
+    pub fn stale(&self) -> Option<Stale> {
+        self.caches.stale(self.id)
+    }
+
+    /// Takes what the log has found since the last time.
+    pub fn take_findings(&mut self) -> Vec<Finding> {
+        self.caches.take_findings()
     }
 
     /// Where the IOMMU begins.
@@ -71,7 +117,7 @@ impl Table {
     /// [`Status::INSUFFICIENT_MEMORY`] when a table is missing; tables that were added before that stay. A violation where
     /// something is mapped.
     pub fn map(
-        &self,
+        &mut self,
         platform: &mut impl Platform,
         pool: &mut Pool,
         iova: Iova,
@@ -87,8 +133,8 @@ impl Table {
         let slot = self.slot_at(platform, pool, iova, level)?;
         let leaf = target.0 & ADDRESS | bits(access);
         match (size, slot.entry & PRESENT) {
-            (Size::Small, 0) => store(platform, slot.table, index(iova.0, level), leaf),
-            (Size::Large, 0) => store(platform, slot.table, index(iova.0, level), leaf | LARGE),
+            (Size::Small, 0) => self.store(platform, slot.table, index(iova.0, level), leaf),
+            (Size::Large, 0) => self.store(platform, slot.table, index(iova.0, level), leaf | LARGE),
             (Size::Large, _) if slot.entry & LARGE == 0 => {
                 // A table is left over. It is filled instead: what points at it may be cached, and needs no flush so.
                 let table = Gpa(slot.entry & ADDRESS);
@@ -98,7 +144,7 @@ impl Table {
                     }
                 }
                 for part in 0..ENTRIES as usize {
-                    store(platform, table, part, leaf + part as u64 * PageSize::Small.bytes())?;
+                    self.store(platform, table, part, leaf + part as u64 * PageSize::Small.bytes())?;
                 }
                 Ok(())
             }
@@ -112,28 +158,34 @@ impl Table {
     /// # Errors
     /// [`Status::INSUFFICIENT_MEMORY`] when a table for the split is missing; nothing changes then. A violation where
     /// nothing is mapped.
-    pub fn unmap(&self, platform: &mut impl Platform, pool: &mut Pool, iova: Iova, most: u64) -> Result<u64, Refusal> {
+    pub fn unmap(
+        &mut self,
+        platform: &mut impl Platform,
+        pool: &mut Pool,
+        iova: Iova,
+        most: u64,
+    ) -> Result<u64, Refusal> {
         let Some(slot) = self.leaf_slot(platform, iova)? else {
             return Err(Refusal::parameter("an address that is not mapped"));
         };
         let at = index(iova.0, slot.level);
         if slot.level == PageSize::Small.level() {
-            store(platform, slot.table, at, 0)?;
+            self.store(platform, slot.table, at, 0)?;
             return Ok(1);
         }
         let is_first = iova.0 % PageSize::Large.bytes() == 0;
         if is_first && most >= SMALL_PAGES {
-            store(platform, slot.table, at, 0)?;
+            self.store(platform, slot.table, at, 0)?;
             return Ok(SMALL_PAGES);
         }
         let parts = pool.take()?;
         let first = slot.entry & ADDRESS & !(PageSize::Large.bytes() - 1) | slot.entry & PRESENT;
         for part in 0..ENTRIES as usize {
-            store(platform, parts, part, first + part as u64 * PageSize::Small.bytes())?;
+            self.store(platform, parts, part, first + part as u64 * PageSize::Small.bytes())?;
         }
         // Until here the IOMMU goes by the large entry, from here on by the small ones, which say the same.
-        store(platform, slot.table, at, second_stage::table(PhysAddr(parts.0)))?;
-        store(platform, parts, index(iova.0, PageSize::Small.level()), 0)?;
+        self.store(platform, slot.table, at, second_stage::table(PhysAddr(parts.0)))?;
+        self.store(platform, parts, index(iova.0, PageSize::Small.level()), 0)?;
         Ok(1)
     }
 
@@ -151,13 +203,34 @@ impl Table {
         Ok(Some(Leaf { page: Gpa((entry & ADDRESS) + offset), access, size }))
     }
 
-    /// Gives all tables back. The IOMMU must not use them any more.
-    pub fn release(self, platform: &impl Platform, pool: &mut Pool) {
+    /// Drops everything from all caches, and gives all tables back. No requester may be translated by them any more.
+    /// Returns what the log has found.
+    pub fn release(mut self, platform: &mut impl Platform, pool: &mut Pool) -> Vec<Finding> {
+        // The tables' pages are used for something else next.
+        self.flush_all(platform);
+        self.caches.deleted(platform, self.id);
         release_below(platform, pool, self.root, PageSize::TOP_LEVEL);
+        self.caches.take_findings()
+    }
+
+    fn flush_all(&mut self, platform: &mut impl Platform) {
+        platform.flush_did(self.did);
+        self.caches.flushed_all(platform, self.id, 0);
+    }
+
+    fn store(&mut self, platform: &mut impl Platform, table: Gpa, at: usize, entry: u64) -> Result<(), Refusal> {
+        let place = Gpa(table.0 + 8 * at as u64);
+        Ok(self.caches.store(platform, place, entry).map_err(|_| Status::INVALID_PARAMETER)?)
     }
 
     /// The entry for `iova` in a table of `level`; tables above it are added. A large entry above is an error.
-    fn slot_at(&self, platform: &mut impl Platform, pool: &mut Pool, iova: Iova, level: u32) -> Result<Slot, Refusal> {
+    fn slot_at(
+        &mut self,
+        platform: &mut impl Platform,
+        pool: &mut Pool,
+        iova: Iova,
+        level: u32,
+    ) -> Result<Slot, Refusal> {
         let mut table = self.root;
         let mut now = PageSize::TOP_LEVEL;
         loop {
@@ -169,7 +242,7 @@ impl Table {
             table = match entry {
                 entry if entry & PRESENT == 0 => {
                     let next = empty_table(platform, pool)?;
-                    store(platform, table, at, second_stage::table(PhysAddr(next.0)))?;
+                    self.store(platform, table, at, second_stage::table(PhysAddr(next.0)))?;
                     next
                 }
                 entry if entry & LARGE != 0 => return Err(Refusal::parameter("an address that is mapped")),
@@ -220,18 +293,13 @@ fn load(platform: &impl Platform, table: Gpa, at: usize) -> Result<u64, Refusal>
     Ok(u64::from_le_bytes(bytes))
 }
 
-fn store(platform: &mut impl Platform, table: Gpa, at: usize, entry: u64) -> Result<(), Refusal> {
-    platform.exchange_u64(Gpa(table.0 + 8 * at as u64), entry).map_err(|_| Status::INVALID_PARAMETER)?;
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::request::list::PageNumber;
     use crate::testing::MockPlatform;
     use alloc::collections::BTreeMap;
-    use alloc::vec::Vec;
+    use alloc::string::{String, ToString};
     use proptest::prelude::*;
 
     const LARGE_BYTES: u64 = 2 << 20;
@@ -244,7 +312,8 @@ mod tests {
         }
         // What was in the pages before means nothing.
         platform.ram.fill(0xff);
-        let table = Table::new(&mut platform, &mut pool).unwrap();
+        let root = Table::take_root(&mut platform, &mut pool).unwrap();
+        let table = Table::new(&mut platform, root, Did(3), DomainId(7), Strictness::Strict);
         (platform, pool, table)
     }
 
@@ -254,7 +323,7 @@ mod tests {
 
     #[test]
     fn a_page_is_mapped_with_the_tables_that_it_needs() {
-        let (mut platform, mut pool, table) = start(4);
+        let (mut platform, mut pool, mut table) = start(4);
         let iova = Iova(0x7fff_ffff_f000);
         assert_eq!(table.map(&mut platform, &mut pool, iova, Gpa(0x9000), Size::Small, Access::Read), Ok(()));
         assert_eq!((pool.free(), page(&platform, &table, iova.0)), (0, Some((0x9000, Access::Read))));
@@ -269,13 +338,13 @@ mod tests {
         assert_eq!(page(&platform, &table, iova.0), None);
         assert!(table.unmap(&mut platform, &mut pool, iova, 1).unwrap_err().violation.is_some());
         assert_eq!(page(&platform, &table, next.0), Some((0xa000, Access::ReadWrite)));
-        table.release(&platform, &mut pool);
+        table.release(&mut platform, &mut pool);
         assert_eq!(pool.free(), 4);
     }
 
     #[test]
     fn an_entry_is_what_the_iommu_reads() {
-        let (mut platform, mut pool, table) = start(4);
+        let (mut platform, mut pool, mut table) = start(4);
         table.map(&mut platform, &mut pool, Iova(0x1000), Gpa(0x9000), Size::Small, Access::Read).unwrap();
         assert_eq!(table.root(), Gpa(0x4_0000));
         let entries = [0x4_0000, 0x4_1000, 0x4_2000, 0x4_3008].map(|address| platform.get_u64(address));
@@ -284,7 +353,7 @@ mod tests {
 
     #[test]
     fn a_large_page_is_split_where_it_must_be() {
-        let (mut platform, mut pool, table) = start(3);
+        let (mut platform, mut pool, mut table) = start(3);
         let target = Gpa(5 * LARGE_BYTES);
         table.map(&mut platform, &mut pool, Iova(LARGE_BYTES), target, Size::Large, Access::ReadWrite).unwrap();
         assert_eq!(pool.free(), 0);
@@ -309,7 +378,7 @@ mod tests {
     #[test]
     fn the_parts_of_a_large_page_allow_what_it_allowed() {
         for access in [Access::Read, Access::ReadWrite] {
-            let (mut platform, mut pool, table) = start(4);
+            let (mut platform, mut pool, mut table) = start(4);
             table.map(&mut platform, &mut pool, Iova(0), Gpa(3 * LARGE_BYTES), Size::Large, access).unwrap();
             assert_eq!(table.unmap(&mut platform, &mut pool, Iova(0x3000), 1), Ok(1));
             for number in [0, 2, 4, 511] {
@@ -324,31 +393,87 @@ mod tests {
 
     #[test]
     fn a_large_page_goes_at_once_or_into_the_table_that_is_left() {
-        let (mut platform, mut pool, table) = start(4);
-        let map = |platform: &mut MockPlatform, pool: &mut Pool| {
+        let (mut platform, mut pool, mut table) = start(4);
+        let map = |table: &mut Table, platform: &mut MockPlatform, pool: &mut Pool| {
             table.map(platform, pool, Iova(0), Gpa(3 * LARGE_BYTES), Size::Large, Access::Read)
         };
-        map(&mut platform, &mut pool).unwrap();
+        map(&mut table, &mut platform, &mut pool).unwrap();
         assert_eq!(table.unmap(&mut platform, &mut pool, Iova(0), 511), Ok(1));
-        assert!(map(&mut platform, &mut pool).unwrap_err().violation.is_some(), "511 pages are there");
+        assert!(map(&mut table, &mut platform, &mut pool).unwrap_err().violation.is_some(), "511 pages are there");
         for number in 1..512 {
             assert_eq!(table.unmap(&mut platform, &mut pool, Iova(number << 12), 1), Ok(1));
         }
-        map(&mut platform, &mut pool).unwrap();
+        map(&mut table, &mut platform, &mut pool).unwrap();
         let leaf = table.query(&platform, Iova(0x1f_f000)).unwrap().unwrap();
         assert_eq!((leaf.page.0, leaf.size), (3 * LARGE_BYTES + 0x1f_f000, Size::Small));
-        let (mut platform, mut pool, table) = start(3);
+        let (mut platform, mut pool, mut table) = start(3);
         table.map(&mut platform, &mut pool, Iova(0), Gpa(0), Size::Large, Access::Read).unwrap();
         assert_eq!(table.unmap(&mut platform, &mut pool, Iova(0), 512), Ok(512));
         assert_eq!(page(&platform, &table, 0x1000), None);
+    }
+
+    fn found(table: &mut Table) -> Vec<String> {
+        table.returned();
+        table.take_findings().iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn what_is_unmapped_and_not_flushed_is_found() {
+        let (mut platform, mut pool, mut table) = start(5);
+        let map = |table: &mut Table, platform: &mut MockPlatform, pool: &mut Pool| {
+            for page in 1..4 {
+                table.map(platform, pool, Iova(page << 12), Gpa(0x9000), Size::Small, Access::ReadWrite).unwrap();
+            }
+        };
+        map(&mut table, &mut platform, &mut pool);
+        table.unmap(&mut platform, &mut pool, Iova(0x1000), 1).unwrap();
+        assert!(found(&mut table).is_empty(), "no requester has used it");
+        table.entered(0);
+        table.unmap(&mut platform, &mut pool, Iova(0x2000), 1).unwrap();
+        table.unmap(&mut platform, &mut pool, Iova(0x3000), 1).unwrap();
+        table.flush(&mut platform, Iova(0x2000), 0);
+        let line = "cache: domain 7: iova 0x3000-0x3fff: a call returned with 1 pages unmapped and not flushed";
+        assert_eq!(found(&mut table), [line]);
+        assert!(found(&mut table).is_empty(), "once is enough");
+        map(&mut table, &mut platform, &mut pool);
+        table.flush_all(&mut platform);
+        assert!(table.release(&mut platform, &mut pool).is_empty());
+    }
+
+    #[test]
+    fn a_table_that_goes_unflushed_is_found() {
+        let (mut platform, mut pool, mut table) = start(4);
+        table.entered(0);
+        table.map(&mut platform, &mut pool, Iova(0x1000), Gpa(0x9000), Size::Small, Access::ReadWrite).unwrap();
+        table.caches.deleted(&mut platform, DomainId(7));
+        let line = "cache: domain 7: deleted with 4 tables, not flushed since its last device left";
+        assert_eq!(found(&mut table), [line]);
+    }
+
+    /// The parts of a large page say what it said: only the one that goes must be flushed.
+    #[test]
+    fn a_large_page_that_is_split_stays_cached() {
+        let (mut platform, mut pool, mut table) = start(4);
+        table.entered(0);
+        table.map(&mut platform, &mut pool, Iova(0), Gpa(3 * LARGE_BYTES), Size::Large, Access::Read).unwrap();
+        table.unmap(&mut platform, &mut pool, Iova(0x3000), 1).unwrap();
+        assert_eq!(table.stale().map(|stale| stale.pages), Some(1));
+        table.flush(&mut platform, Iova(0x3000), 0);
+        assert!(found(&mut table).is_empty());
+        table.map(&mut platform, &mut pool, Iova(LARGE_BYTES), Gpa(0), Size::Large, Access::Read).unwrap();
+        table.unmap(&mut platform, &mut pool, Iova(LARGE_BYTES), 512).unwrap();
+        table.flush(&mut platform, Iova(LARGE_BYTES), 8);
+        let line = "cache: domain 7: iova 0x300000-0x3fffff: a call returned with 256 pages unmapped and not flushed";
+        assert_eq!(found(&mut table), [line]);
     }
 
     proptest! {
         /// Against a map from page to page, with memory for few tables.
         #[test]
         fn any_sequence(operations in prop::collection::vec((0u64..6, 0u64..1100, 0u64..4), 1..60), pages in 4u64..8) {
-            let (mut platform, mut pool, table) = start(pages);
+            let (mut platform, mut pool, mut table) = start(pages);
             let mut model: BTreeMap<u64, u64> = BTreeMap::new();
+            table.entered(0);
             for (what, at, target) in operations {
                 match what {
                     0..3 => {
@@ -373,7 +498,10 @@ mod tests {
                     _ => {
                         let most = if what == 4 { 1 } else { 600 };
                         match table.unmap(&mut platform, &mut pool, Iova(at << 12), most).map_err(|refusal| refusal.status.0) {
-                            Ok(done) => for part in 0..done { prop_assert!(model.remove(&(at + part)).is_some()); },
+                            Ok(done) => for part in 0..done {
+                                prop_assert!(model.remove(&(at + part)).is_some());
+                                table.flush(&mut platform, Iova(at + part << 12), 0);
+                            },
                             Err(0x0b) => prop_assert!(pool.free() == 0),
                             Err(status) => { prop_assert_eq!(status, 5); prop_assert!(!model.contains_key(&at)); }
                         }
@@ -384,7 +512,8 @@ mod tests {
                 let found = page(&platform, &table, at << 12).map(|(page, _)| page >> 12);
                 prop_assert_eq!(found, model.get(&at).copied());
             }
-            table.release(&platform, &mut pool);
+            prop_assert_eq!(found(&mut table), [""; 0]);
+            prop_assert!(table.release(&mut platform, &mut pool).is_empty());
             prop_assert_eq!(pool.free(), pages);
         }
     }
