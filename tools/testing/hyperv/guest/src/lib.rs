@@ -31,6 +31,7 @@ mod memory;
 mod minihv;
 mod mmio;
 mod modules;
+mod nodes;
 mod noiommu;
 mod nvme_admin;
 mod nvme_sysfs;

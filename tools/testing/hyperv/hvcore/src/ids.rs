@@ -53,6 +53,10 @@ pub struct LpIndex(pub u32);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Guid(pub [u8; 16]);
 
+/// A NUMA node of the guest's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NumaNode(pub u16);
+
 /// A PCI requester id of the physical machine: bus 15:8, device 7:3, function 2:0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Rid(pub u16);

@@ -13,7 +13,7 @@ use crate::cachelog::Strictness;
 use crate::guid::ParseGuidError;
 use crate::hostile::random::Seed;
 use crate::identity::Identity;
-use crate::ids::{BusIndex, DeviceIndex, Guid};
+use crate::ids::{BusIndex, DeviceIndex, Guid, NumaNode};
 use crate::inject::{self, Rule};
 use crate::iommu::capabilities::{Capabilities, Presence, Switch};
 use crate::iommu::domains::Start;
@@ -48,6 +48,8 @@ pub struct Options {
     pub assign: Vec<Vec<Slot>>,
     /// `guid=BUS:GUID`, repeatable: instance GUID of a vPCI bus.
     pub guids: Vec<(BusIndex, Guid)>,
+    /// `numa=NODE[,NODE]`: the NUMA node that each vPCI bus tells the guest, in their order; buses behind the last tell none.
+    pub numa: Vec<NumaNode>,
     /// `drop-flush=on|off|device-tlb`: whether flushes invalidate nothing, or nothing in the devices.
     pub flushes: Flushes,
     /// `cache=strict|deferred|off`: whether it is logged, and held against the guest, what caches may still hold; with
@@ -96,6 +98,7 @@ impl Default for Options {
             quota: 4096,
             assign: Vec::new(),
             guids: Vec::new(),
+            numa: Vec::new(),
             flushes: Flushes::Performed,
             cache: Strictness::Off,
             firmware_iommu: FirmwareIommu::None,
@@ -200,6 +203,7 @@ impl Options {
             "quota" => self.quota = parsed(value, "a number")?,
             "assign" => self.assign = list(value, bus)?,
             "guid" => self.guids.push(bus_guid(value)?),
+            "numa" => self.numa = list(value, |node| parsed(node, NUMBERS).map(NumaNode))?,
             "drop-flush" => self.flushes = choice(value, "on, off or device-tlb", &DROP_FLUSH)?,
             "cache" => self.cache = choice(value, "strict, deferred or off", &CACHE)?,
             "firmware-iommu" => self.firmware_iommu = choice(value, "none or broken", &FIRMWARE_IOMMU)?,
@@ -331,6 +335,8 @@ impl fmt::Display for Options {
         for (bus, guid) in &self.guids {
             words.add("guid", &format_args!("{}:{guid}", bus.0))?;
         }
+        let numa = Joined(&self.numa, ",", |node, f| node.0.fmt(f));
+        words.changed("numa", &self.numa, &default.numa, &numa)?;
         let drop_flush = name(&self.flushes, &DROP_FLUSH);
         words.changed("drop-flush", &self.flushes, &default.flushes, &drop_flush)?;
         words.changed("cache", &self.cache, &default.cache, &name(&self.cache, &CACHE))?;

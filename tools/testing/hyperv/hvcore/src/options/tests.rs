@@ -17,7 +17,7 @@ fn the_empty_line_is_the_default() {
 fn every_key() {
     let line = "vmbus=5.3 vpci=1.2 partition=l1vh pviommu=off s1=off s1-5lvl=on ats=on iova-width=255 \
                 page-sizes=0x201000 unmanaged=1,3 inject=b2:57:1:all inject=d1:5:2:1:garbage hostile=0xbad quota=7 assign=03.0,04.0+04.1,1f.7 \
-                guid=1:44c4f61d-4444-4400-9d52-802e27ede19f drop-flush=on cache=strict firmware-iommu=broken taken=71 unload=keep \
+                guid=1:44c4f61d-4444-4400-9d52-802e27ede19f numa=1,0 drop-flush=on cache=strict firmware-iommu=broken taken=71 unload=keep \
                 ids=shared start=blocked \
                 interleave=7 selftest=on protection=off log=trace";
     let options = parse(line);
@@ -41,6 +41,7 @@ fn every_key() {
     assert_eq!(slots, [(3, 0), (4, 0), (4, 1), (0x1f, 7)]);
     assert_eq!(options.assign.iter().map(Vec::len).collect::<Vec<_>>(), [1, 2, 1]);
     assert_eq!(options.guids, [(BusIndex(1), Guid::VPCI)]);
+    assert_eq!(options.numa, [NumaNode(1), NumaNode(0)]);
     assert_eq!((options.flushes, options.log), (Flushes::Dropped, LogLevel::Trace));
     assert_eq!(options.cache, Strictness::Strict);
     assert_eq!(options.firmware_iommu, FirmwareIommu::Broken);
@@ -121,6 +122,7 @@ fn any_options() -> impl Strategy<Value = Options> {
             quota,
             assign,
             guids: guids.into_iter().map(|(bus, guid)| (BusIndex(bus), Guid(guid))).collect(),
+            numa: (0..quota as u16 % 4).map(|bus| NumaNode(quota as u16 >> bus)).collect(),
             flushes: DROP_FLUSH[quota as usize % DROP_FLUSH.len()].1,
             cache: CACHE[quota as usize % CACHE.len()].1,
             firmware_iommu: FIRMWARE_IOMMU[quota as usize / 19 % FIRMWARE_IOMMU.len()].1,

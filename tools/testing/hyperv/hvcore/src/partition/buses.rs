@@ -25,7 +25,8 @@ pub(super) fn configure(options: &Options, device_count: usize) -> Result<Vec<Bu
         // Function numbers follow the order of assignment, so that each bus has a function 0.
         let slots = (0..=7).filter_map(|function| Slot::new(0, function)).take(size);
         let functions = slots.zip(devices.by_ref()).map(|(slot, device)| FunctionConfig { slot, device }).collect();
-        buses.push(BusConfig { instance: Guid::default_instance(BusIndex(index)), functions });
+        let node = options.numa.get(index).copied();
+        buses.push(BusConfig { instance: Guid::default_instance(BusIndex(index)), functions, node });
     }
     for &(index, guid) in &options.guids {
         let bus = buses.get_mut(index.0).ok_or(PartitionError::NoSuchBus(index))?;

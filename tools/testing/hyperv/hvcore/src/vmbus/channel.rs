@@ -186,7 +186,7 @@ impl Channel {
         let functions = config.functions.iter().map(|function| (function.slot, function.device));
         Channel {
             index,
-            bus: Bus::new(config.instance, functions, max_version),
+            bus: Bus::new(config.instance, functions, max_version).on_node(config.node),
             state: State::Released,
             intent: Intent::Offer,
             history: History::Kept,

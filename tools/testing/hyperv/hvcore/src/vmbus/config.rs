@@ -5,7 +5,7 @@ use core::fmt;
 
 use alloc::vec::Vec;
 
-use crate::ids::{DeviceIndex, Guid};
+use crate::ids::{DeviceIndex, Guid, NumaNode};
 use crate::vpci;
 
 /// Most buses, such that all offers and their end mark fit into one message queue.
@@ -84,6 +84,8 @@ pub struct BusConfig {
     pub instance: Guid,
     /// The bus's functions, in the order in which the guest learns of them.
     pub functions: Vec<FunctionConfig>,
+    /// Where they are, if the guest is told. vPCI 1.3 is the first version that tells it.
+    pub node: Option<NumaNode>,
 }
 
 /// Everything a VMBus host needs to know.
@@ -204,7 +206,7 @@ mod tests {
     }
 
     fn bus(index: usize, functions: Vec<FunctionConfig>) -> BusConfig {
-        BusConfig { instance: Guid::default_instance(BusIndex(index)), functions }
+        BusConfig { instance: Guid::default_instance(BusIndex(index)), functions, node: None }
     }
 
     #[test]
@@ -221,7 +223,7 @@ mod tests {
     fn two_buses_may_ask_for_the_same_pci_domain() {
         let mut second = Guid::default_instance(BusIndex(1));
         second.0[4..6].copy_from_slice(&Guid::default_instance(BusIndex(0)).0[4..6]);
-        let second = BusConfig { instance: second, functions: vec![function(0, 0, 1)] };
+        let second = BusConfig { instance: second, functions: vec![function(0, 0, 1)], node: None };
         assert_eq!(check(vec![bus(0, vec![function(0, 0, 0)]), second]), Ok(()));
     }
 

@@ -3,7 +3,7 @@
 
 use alloc::vec::Vec;
 
-use crate::ids::{DeviceIndex, Gpa, Guid, LogicalDeviceId};
+use crate::ids::{DeviceIndex, Gpa, Guid, LogicalDeviceId, NumaNode};
 use crate::nt_status::NtStatus;
 use crate::platform::{LogLevel, Platform};
 use crate::report::{Event, Report, ResetCause};
@@ -83,6 +83,7 @@ pub(crate) struct Bus {
     /// The slot selector as the guest wrote it.
     pub(super) selector: u32,
     pub(super) functions: Vec<Function>,
+    node: Option<NumaNode>,
     interrupts: InterruptTable,
     refusals: Refusals,
 }
@@ -103,9 +104,15 @@ impl Bus {
             plug: Plug::Connected,
             selector: 0,
             functions: functions.into_iter().map(present).collect(),
+            node: None,
             interrupts: InterruptTable::default(),
             refusals: Refusals::default(),
         }
+    }
+
+    /// The same bus, with functions that the guest is told to be near this node.
+    pub(crate) fn on_node(self, node: Option<NumaNode>) -> Bus {
+        Bus { node, ..self }
     }
 
     /// The bus's instance GUID.
@@ -312,6 +319,7 @@ impl Bus {
             slot: function.slot,
             info: platform.function_info(function.device),
             serial: function.device.0 as u32 + 1,
+            node: self.node,
         };
         let present = self.functions.iter().filter(|function| function.presence != Presence::Ejected);
         let list: Vec<FunctionDescription> = present.map(describe).collect();

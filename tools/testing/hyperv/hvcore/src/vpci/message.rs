@@ -3,7 +3,7 @@
 
 use alloc::vec::Vec;
 
-use crate::ids::Gpa;
+use crate::ids::{Gpa, NumaNode};
 use crate::nt_status::NtStatus;
 use crate::platform::FunctionInfo;
 use crate::wire::{array_at, u16_at, u32_at, u64_at, u8_at, Writer};
@@ -27,6 +27,8 @@ const DELETE_INTERRUPT: u32 = BASE + 0x15;
 const RESOURCES_ASSIGNED_2: u32 = BASE + 0x16;
 const CREATE_INTERRUPT_2: u32 = BASE + 0x17;
 const BUS_RELATIONS_2: u32 = BASE + 0x19;
+/// A function's flag: the node is valid.
+const NUMA_AFFINITY: u32 = 1 << 0;
 const CREATE_INTERRUPT_3: u32 = BASE + 0x1b;
 /// The last message type that the protocol defines, in either direction.
 const LAST: u32 = BASE + 0x1b;
@@ -217,6 +219,8 @@ pub(super) struct FunctionDescription {
     pub(super) info: FunctionInfo,
     /// Distinguishes functions that look alike; the guest names a slot after it.
     pub(super) serial: u32,
+    /// Where it is, if the guest is told.
+    pub(super) node: Option<NumaNode>,
 }
 
 /// The list of a bus's functions, in the form that goes with `version`.
@@ -229,8 +233,11 @@ pub(super) fn bus_relations(version: Version, functions: &[FunctionDescription])
         writer = writer.u32(info.vendor_device).u32(info.class_revision).u32(info.subsystem);
         writer = writer.u32(function.slot.to_wire()).u32(function.serial);
         if with_numa {
-            // Flags (no NUMA affinity), NUMA node, padding.
-            writer = writer.u32(0).u16(0).u16(0);
+            // Flags, NUMA node, padding.
+            writer = match function.node {
+                Some(NumaNode(node)) => writer.u32(NUMA_AFFINITY).u16(node).u16(0),
+                None => writer.u32(0).u16(0).u16(0),
+            };
         }
     }
     writer.finish()
@@ -327,7 +334,7 @@ mod tests {
     #[test]
     fn lists_of_functions() {
         let slot = Slot::new(0, 1).unwrap();
-        let one = [FunctionDescription { slot, info: function(3), serial: 7 }];
+        let one = [FunctionDescription { slot, info: function(3), serial: 7, node: None }];
         let old = bus_relations(Version::V1_2, &one);
         assert_eq!(old.len(), 28);
         assert_eq!(old[..8], [0, 0, 0x49, 0x42, 1, 0, 0, 0]);
@@ -336,6 +343,10 @@ mod tests {
         let new = bus_relations(Version::V1_3, &one);
         assert_eq!(new.len(), 36);
         assert_eq!((new[0], &new[8..28]), (0x19, &old[8..28]));
+        assert_eq!(new[28..36], [0; 8]);
+        let near = [FunctionDescription { node: Some(NumaNode(0x102)), ..one[0] }];
+        assert_eq!(bus_relations(Version::V1_3, &near)[28..36], [1, 0, 0, 0, 2, 1, 0, 0]);
+        assert_eq!(bus_relations(Version::V1_2, &near), old);
         assert_eq!(bus_relations(Version::V1_4, &[]).len(), 8);
     }
 

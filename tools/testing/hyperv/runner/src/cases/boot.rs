@@ -37,6 +37,12 @@ fn modes() -> Vec<Case> {
             .hypervisor("guid=0:69637076-9ee7-6050-6d69-6e6968760000")
             .expect(expect::driver_up())
             .thorough(),
+        // The host says that the first bus is near the second node, and the other way round.
+        with(boot("numa", "nodes"), &mode::STRICT)
+            .devices(&["nvme", "edu"])
+            .append("numa=fake=2")
+            .hypervisor("numa=1,0")
+            .expect(expect::driver_up()),
         with(boot("virtio-rng", "dma"), &mode::STRICT).devices(&["nvme", "edu", "virtio-rng"]).thorough(),
         with(boot("list-flush-unknown", "list-fallback"), &mode::STRICT)
             .hypervisor("inject=d1:2:1:all")

@@ -47,6 +47,7 @@ fn bus(index: usize, devices: &[usize]) -> BusConfig {
         functions: functions
             .map(|(function, &device)| FunctionConfig { slot: slot(function), device: DeviceIndex(device) })
             .collect(),
+        node: None,
     }
 }
 
