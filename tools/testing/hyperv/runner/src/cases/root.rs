@@ -281,6 +281,7 @@ pub fn cases() -> Vec<Case> {
         managed("unmap-wants-memory", "root-dma", &mode::STRICT)
             .hypervisor("partition=root inject=b4:b:100:2 inject=b4:75:200:2 inject=b4:b:300:2")
             .thorough(),
+        managed("reserve", "root-reserve", &mode::STRICT).thorough(),
         managed("identity", "root-identity", &mode::IDENTITY),
         managed("leaks", "root-leaks", &mode::STRICT).append("kmemleak=on").thorough(),
         managed("passthrough", "root-passthrough", &mode::STRICT)

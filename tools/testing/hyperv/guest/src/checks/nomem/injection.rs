@@ -8,6 +8,7 @@ use std::path::Path;
 use anyhow::{ensure, Context as _, Result};
 
 use crate::pci::write_sysfs;
+use crate::report::remark;
 
 const SYMBOLS: &str = "/proc/kallsyms";
 /// How many allocations of this thread are to succeed until one fails, and that one; 0 when it did.
@@ -27,6 +28,8 @@ pub enum Part {
     Driver,
     /// The registry of logical device ids.
     Registry,
+    /// The driver of the root partition's IOMMU, and what it calls.
+    Root,
     /// The code that builds the driver's tables; the IOMMU core calls it, not the driver.
     Tables,
 }
@@ -37,6 +40,7 @@ impl Part {
     fn has(self, symbol: &str) -> bool {
         match self {
             Part::Driver => symbol.contains("10hv_pviommu"),
+            Part::Root => symbol.contains("13hv_root_iommu"),
             Part::Registry => {
                 symbol.contains("13hv_pci_dev_id")
                     || matches!(symbol, "hv_pci_register_dev_id" | "hv_pci_unregister_dev_id" | "hv_pci_lookup_dev_id")
@@ -49,6 +53,7 @@ impl Part {
     pub fn name(self) -> &'static str {
         match self {
             Part::Driver => "the driver",
+            Part::Root => "the root partition's driver",
             Part::Registry => "the registry",
             Part::Tables => "the tables",
         }
@@ -93,20 +98,55 @@ pub enum Shot {
 /// Fault injection, set up for a part of the kernel.
 pub struct Injection(());
 
+fn set(kind: &str, file: &str, value: &str) -> Result<()> {
+    write_sysfs(&Path::new(kind).join(file), value)
+}
+
+/// Allocations are counted only if a part of the kernel asks for them.
+fn confine(kind: &str, part: Part) -> Result<()> {
+    let symbols = fs::read_to_string(SYMBOLS).context(SYMBOLS)?;
+    let text = text_of(part, &symbols).with_context(|| format!("{SYMBOLS} has no functions of {}", part.name()))?;
+    set(kind, "verbose", "0")?;
+    set(kind, "stacktrace-depth", DEPTH)?;
+    set(kind, "require-start", &format!("{:#x}", text.start))?;
+    set(kind, "require-end", &format!("{:#x}", text.end))
+}
+
+/// As long as this exists, a part of the kernel gets no pages when it cannot wait for them.
+pub struct NoPagesAtOnce(());
+
+impl NoPagesAtOnce {
+    /// Begins with it.
+    ///
+    /// # Errors
+    /// When the kernel has no fault injection, or has not that part.
+    pub fn new(part: Part) -> Result<NoPagesAtOnce> {
+        confine(PAGES, part)?;
+        set(PAGES, "ignore-gfp-wait", "Y")?;
+        set(PAGES, "min-order", "0")?;
+        set(PAGES, "times", "1000000")?;
+        let begun = NoPagesAtOnce(());
+        set(PAGES, "probability", "100")?;
+        Ok(begun)
+    }
+}
+
+impl Drop for NoPagesAtOnce {
+    fn drop(&mut self) {
+        if let Err(error) = set(PAGES, "probability", "0") {
+            remark(&format!("pages go on failing: {error:#}"));
+        }
+    }
+}
+
 impl Injection {
     /// Sets it up.
     ///
     /// # Errors
     /// When the kernel has no fault injection, or has not that part.
     pub fn new(part: Part) -> Result<Injection> {
-        let symbols = fs::read_to_string(SYMBOLS).context(SYMBOLS)?;
-        let text = text_of(part, &symbols).with_context(|| format!("{SYMBOLS} has no functions of {}", part.name()))?;
-        let set = |directory: &str, file: &str, value: &str| write_sysfs(&Path::new(directory).join(file), value);
         for kind in [OBJECTS, PAGES, STEPS].into_iter().filter(|kind| Path::new(kind).exists()) {
-            set(kind, "verbose", "0")?;
-            set(kind, "stacktrace-depth", DEPTH)?;
-            set(kind, "require-start", &format!("{:#x}", text.start))?;
-            set(kind, "require-end", &format!("{:#x}", text.end))?;
+            confine(kind, part)?;
         }
         // Those that may wait for memory, too.
         set(OBJECTS, "ignore-gfp-wait", "N")?;

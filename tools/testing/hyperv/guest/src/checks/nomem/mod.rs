@@ -6,7 +6,7 @@
 //! same work succeeds.
 
 mod bus;
-mod injection;
+pub mod injection;
 mod probe;
 mod user;
 mod work;
