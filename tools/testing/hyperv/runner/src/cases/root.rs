@@ -281,6 +281,14 @@ pub fn cases() -> Vec<Case> {
         managed("unmap-wants-memory", "root-dma", &mode::STRICT)
             .hypervisor("partition=root inject=b4:b:100:2 inject=b4:75:200:2 inject=b4:b:300:2")
             .thorough(),
+        managed("type", "root-type", &mode::STRICT)
+            .devices(&["edu"])
+            .expect(says(
+                "another domain is refused",
+                r" IOMMU: HVCALL_ATTACH_DEVICE_DOMAIN to 0: 0x71 \w+$",
+                Times::Once,
+            ))
+            .thorough(),
         managed("reserve", "root-reserve", &mode::STRICT).thorough(),
         managed("identity", "root-identity", &mode::IDENTITY),
         managed("leaks", "root-leaks", &mode::STRICT).append("kmemleak=on").thorough(),
