@@ -131,6 +131,8 @@ pub enum Counter {
     Overtakes = 16,
     /// Messages on vPCI buses that [`Command::Refuse`] refused.
     RefusedMessages = 17,
+    /// Requesters that the last kernel of a root partition left blocked when it gave up its hypercalls.
+    LeftBlocked = 18,
 }
 
 /// What [`Command::Qualify`] says about the rule that is added next.
@@ -250,7 +252,7 @@ from_u32! {
     Counter {
         Calls, Status, FlushDescriptors, FlushPages, DmaFaults, LiveDomains, AttachedDevices, Injected, Violations,
         Buses, Switches, Abandoned, DeviceTlbFlushes, DeviceTlbPages, Exits, HypervisorTicks, Overtakes,
-        RefusedMessages,
+        RefusedMessages, LeftBlocked,
     }
     FaultField { Take, Iova, Device, Reason }
     DeviceField { Domain, Translation, Rid, DeviceTlb }
@@ -280,8 +282,8 @@ mod tests {
         assert_eq!(Counter::try_from(13), Ok(Counter::DeviceTlbPages));
         assert_eq!(Counter::try_from(15), Ok(Counter::HypervisorTicks));
         assert_eq!(Counter::try_from(16), Ok(Counter::Overtakes));
-        assert_eq!(Counter::try_from(17), Ok(Counter::RefusedMessages));
-        assert_eq!(Counter::try_from(18), Err(()));
+        assert_eq!(Counter::try_from(18), Ok(Counter::LeftBlocked));
+        assert_eq!(Counter::try_from(19), Err(()));
         assert_eq!(FaultField::try_from(3), Ok(FaultField::Reason));
         assert_eq!(DeviceField::try_from(3), Ok(DeviceField::DeviceTlb));
         assert_eq!(DomainField::try_from(3), Err(()));

@@ -4,11 +4,13 @@
 use std::thread;
 
 use anyhow::{ensure, Context as _, Result};
+use hvcore::test_interface::Counter;
 use linkme::distributed_slice;
 
 use crate::check::{Check, Context, Scenario, SCENARIOS};
 use crate::checks::counters::{NO_FAULTS, VIOLATIONS};
 use crate::checks::groups::{DEVICES, GROUPS};
+use crate::checks::identity::IDENTITY_EDU;
 use crate::checks::kexec::{IN_USE, SUCCESSOR_LOADED};
 use crate::checks::nvme::NVME_QUICK;
 use crate::minihv::DeviceTranslation;
@@ -51,6 +53,13 @@ fn released(context: &mut Context<'_>) -> Result<Outcome> {
 
 const RELEASED: Check = Check::new("root-device-is-released", released);
 
+/// The kernel before this one has given back every device: none was blocked when it left.
+fn nothing_left_blocked(context: &mut Context<'_>) -> Result<Outcome> {
+    let left = context.minihv()?.counter(Counter::LeftBlocked, 0)?;
+    ensure!(left == 0, "the kernel before left {left} requesters blocked");
+    Ok(Outcome::Pass(String::new()))
+}
+
 /// The scenarios.
 #[distributed_slice(SCENARIOS)]
 static OURS: &[Scenario] = &[
@@ -63,5 +72,17 @@ static OURS: &[Scenario] = &[
         name: "root-kexec-released",
         summary: "lets go of edu, and leaves for a kernel that does not use the IOMMU",
         checks: &[DEVICES, GROUPS, VIOLATIONS, NO_FAULTS, RELEASED, SUCCESSOR_LOADED],
+    },
+    Scenario {
+        name: "root-returned",
+        summary: "a kernel without the driver, after one that has let go of a device: all devices work",
+        checks: &[
+            DEVICES,
+            GROUPS,
+            Check::new("root-nothing-left-blocked", nothing_left_blocked),
+            NVME_QUICK,
+            IDENTITY_EDU,
+            NO_FAULTS,
+        ],
     },
 ];

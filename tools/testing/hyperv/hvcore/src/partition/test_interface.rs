@@ -140,6 +140,7 @@ impl Partition {
             Counter::HypervisorTicks => Ok(platform.effort().ticks),
             Counter::Overtakes => Ok(self.schedule.overtakes()),
             Counter::RefusedMessages => Ok(self.vmbus.refused()),
+            Counter::LeftBlocked => self.root.as_ref().map(|root| root.left_blocked()).ok_or(Reply::NoSuchObject),
         }
     }
 

@@ -249,6 +249,12 @@ impl Domains {
         }
     }
 
+    /// How many requesters are blocked.
+    pub fn blocked(&self) -> u64 {
+        let is_blocked = |place: &Place| matches!(place, Place::Nowhere | Place::In(Name::Blocked));
+        self.places.values().filter(|place| is_blocked(place)).count() as u64
+    }
+
     fn place(&self, rid: Rid) -> Place {
         self.places.get(&rid).copied().unwrap_or(Place::In(Name::Identity))
     }
@@ -465,6 +471,9 @@ mod tests {
         assert!(world.platform.take_events().is_empty(), "what is refused stays where it is");
         assert_eq!(status(world.domains.attach(&mut world.platform, Name::Identity, Rid(63))), 0);
         assert_eq!(world.domains.whereabouts(Rid(64)), DomainId(0));
+        assert_eq!(world.domains.blocked(), 63);
+        assert_eq!(status(world.domains.detach(&mut world.platform, Rid(3))), 0);
+        assert_eq!(world.domains.blocked(), 63);
     }
 
     /// What was unmapped before a failure is flushed, and nothing else.

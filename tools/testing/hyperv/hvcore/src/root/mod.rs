@@ -66,6 +66,8 @@ pub struct RootHost {
     wish: Wish,
     assist_pages: Vec<Fixed>,
     reference_tsc: Fixed,
+    /// Requesters that the last kernel has left blocked.
+    left_blocked: u64,
 }
 
 impl RootHost {
@@ -90,6 +92,7 @@ impl RootHost {
             wish: Wish::None,
             assist_pages: (0..processors).map(|vp| Fixed::new(overlays.of(VpIndex(vp)).assist)).collect(),
             reference_tsc: Fixed::new(overlays.reference_tsc()),
+            left_blocked: 0,
         }
     }
 
@@ -145,10 +148,16 @@ impl RootHost {
     pub fn kernel_left(&mut self, platform: &mut impl Platform) {
         let (unused, all) = (self.pool.free(), self.pool.total());
         platform.log(LogLevel::Info, format_args!("root: a kernel leaves {all} pages, {unused} of them unused"));
+        self.left_blocked = self.domains.blocked();
         self.interrupts.unmap_all(platform);
         self.domains.reset(platform, &mut self.pool);
         self.statistics.unmap_all(platform, &mut self.pool);
         while self.pool.withdraw(platform).is_some() {}
+    }
+
+    /// Requesters that the last kernel left blocked when it gave up its hypercalls. They are in identity now.
+    pub fn left_blocked(&self) -> u64 {
+        self.left_blocked
     }
 
     /// What the test interface says of a requester.

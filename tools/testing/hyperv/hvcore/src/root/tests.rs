@@ -8,7 +8,7 @@ use crate::options::Options;
 use crate::overlay::Overlays;
 use crate::partition::{Partition, Progress};
 use crate::synic::MsrOutcome;
-use crate::test_interface::{Command, Reply};
+use crate::test_interface::{Command, Counter, Reply};
 use crate::testing::MockPlatform;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -276,7 +276,10 @@ fn a_kernel_takes_back_its_memory() {
     assert!(pages.iter().all(|page| (0x80..0x87).contains(page) && root.platform.get_u64(page << 12) == 0));
     assert_eq!(root.call(reps(0x49, 512), &[u64::MAX, 0]), 0x1d);
     assert!(root.violations().is_empty(), "{:?}", root.violations());
+    assert_eq!(root.call(0xc4, &[u64::MAX, DEVICE]), 0);
     root.write(HYPERCALL, OVERLAYS.hypercall().0);
+    let left = root.partition.control(&mut root.platform, Command::Counter as u32, Counter::LeftBlocked as u32, 0);
+    assert_eq!(left, (Reply::Ok as u32, 1));
     let says = |text: &str| root.platform.lines.iter().any(|(_, line)| line == text);
     assert!(says("root: a kernel leaves 1 pages, 0 of them unused"), "{:?}", root.platform.lines);
 }

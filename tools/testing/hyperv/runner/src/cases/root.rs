@@ -108,14 +108,14 @@ fn kexec() -> Case {
 }
 
 /// A kernel lets go of a device, and leaves for one without the driver, in which all devices work. minihv puts what a kernel
-/// leaves elsewhere back into identity, so that this does not show who did it.
+/// leaves elsewhere back into identity, and counts it.
 fn kexec_released() -> Case {
     let case = with(Case::new("root", "kexec-released", "root-kexec-released"), &mode::STRICT);
     kernels(case, 2, 2)
         .expect(expect::root_driver_up())
         .append("hvtest.tell=hv_root_iommu=off,hvtest.mode=unmanaged")
         .pack(Pack::Kernel)
-        .followed_by(&["unmanaged"])
+        .followed_by(&["root-returned"])
 }
 
 /// Calls that go wrong at run time. The guest program compares all that the driver says of them with what it must.
