@@ -95,6 +95,7 @@ mod device {
     pub(crate) mod arrival;
     pub(crate) mod block;
     pub(crate) mod endpoint;
+    mod entry;
     pub(crate) mod let_go;
     pub(crate) mod list;
     pub(crate) mod protocol;

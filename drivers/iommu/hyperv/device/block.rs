@@ -67,7 +67,6 @@ fn enter(
 ) -> Result<Blocked, Option<HypercallError>> {
     match calls::attach(blocking.ok_or(None)?, id) {
         Ok(()) => Ok(Blocked::Attached),
-        Err(failure) if is_attached_already(failure) => Ok(Blocked::Attached),
         Err(failure) if is_gone(id, failure) => Ok(Blocked::Gone),
         Err(failure) => Err(Some(failure)),
     }
@@ -80,6 +79,9 @@ pub(super) fn block_detached(id: LogicalDeviceId, blocking: Option<DomainId>) ->
 }
 
 /// Attaches a device to the blocking domain; if that is not possible, detaches it.
+///
+/// The hypervisor may say that the device is in a domain already. The device is taken out of that
+/// domain, and then attached again.
 pub(crate) fn block(
     id: LogicalDeviceId,
     blocking: Option<DomainId>,
@@ -89,6 +91,7 @@ pub(crate) fn block(
         Err(failure) => failure,
     };
     match calls::detach(id) {
+        Ok(()) if attach.is_some_and(is_attached_already) => Ok(block_detached(id, blocking)),
         Ok(()) => Ok(Blocked::Detached),
         Err(detach) => Err(NotBlocked { attach, detach }),
     }

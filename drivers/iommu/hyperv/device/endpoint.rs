@@ -12,6 +12,10 @@ use super::{
         Blocked,
         NotBlocked, //
     },
+    entry::{
+        self,
+        NotEntered, //
+    },
     let_go::Left,
     protocol::{
         self,
@@ -308,19 +312,6 @@ impl Endpoint {
         }
     }
 
-    /// Attaches the device once more to the domain that it is in, because a call that should have
-    /// put it elsewhere did not say what it did. Returns whether the device is there.
-    #[cold]
-    fn is_put_back(&self, state: &State) -> bool {
-        let Place::In(domain) = state.place else {
-            return false;
-        };
-        match calls::attach(domain, self.id) {
-            Ok(()) => true,
-            Err(failure) => readings::is_attached_already(failure),
-        }
-    }
-
     /// Writes a message about an attach that has failed. Returns the errno for the core.
     #[cold]
     fn report_failure(&self, id: DomainId, failure: HypercallError, end: &'static str) -> Error {
@@ -417,19 +408,17 @@ impl protocol::Device for Endpoint {
             return Answer::Gone(Blocked::Replaced);
         }
         let had_ats = requests == TranslatedRequests::Forbidden && state.switch_ats_off();
-        match calls::attach(id, self.id) {
+        match entry::enter(self.id, state.place, id) {
             Ok(()) => {}
-            Err(failure) if readings::is_attached_already(failure) => {}
-            Err(failure) if is_gone(self.id, failure) => {
+            Err(NotEntered::Stays(failure)) if is_gone(self.id, failure) => {
                 state.choose(id);
                 trace::block(self.dev(), self.id, || trace::Block::Gone);
                 return Answer::Gone(Blocked::Gone);
             }
-            // It may be carried out later.
-            Err(failure) if !readings::has_no_effect(failure) && !self.is_put_back(state) => {
+            Err(NotEntered::MayLeave(failure)) if !entry::put_back(self.id, state.place) => {
                 return Answer::Unclear(failure);
             }
-            Err(failure) => {
+            Err(NotEntered::Stays(failure) | NotEntered::MayLeave(failure)) => {
                 if had_ats {
                     // ATS was on before, so this cannot fail.
                     let _ = state.switch_ats_on();

@@ -62,9 +62,11 @@ pub(crate) fn says_no_such_device(failure: HypercallError) -> bool {
     failure.is(Status::INVALID_DEVICE_ID)
 }
 
-/// Whether an attach that failed has left the device in the domain that was asked for.
+/// Whether `failure` of an attach says that the device is in a domain already.
 ///
-/// Assumed from the status's name: the device was in that very domain before.
+/// From the status's name it may be the domain that was asked for, or any. So the driver takes it
+/// for the former only if it has put the device into that domain itself. Otherwise it detaches the
+/// device, and attaches it again.
 pub(crate) fn is_attached_already(failure: HypercallError) -> bool {
     failure.is(Status::DEVICE_ALREADY_IN_DOMAIN)
 }

@@ -58,8 +58,10 @@ impl<D: Copy + PartialEq> Doubt<D> {
 /// What the hypervisor answered to an attach or a detach.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Answer<F> {
-    /// It was done, or was done before.
+    /// It was done.
     Done,
+    /// Of an attach: the requester is in a domain already, perhaps in this one. Nothing was done.
+    Already(F),
     /// There is no such requester.
     Gone(F),
     /// Nothing was done.
@@ -175,6 +177,11 @@ impl<I: Copy + PartialEq, D: Copy + PartialEq> Requester<I, D> {
         self.certainty == Certainty::Known && self.place == Place::In(domain)
     }
 
+    /// Whether it is in no domain for certain.
+    fn is_detached(&self) -> bool {
+        self.certainty == Certainty::Known && self.place == Place::Detached
+    }
+
     /// Notes where it is, as the hypervisor has said.
     fn settle(&mut self, place: Place<D>) {
         self.place = place;
@@ -198,19 +205,22 @@ impl<I: Copy + PartialEq, D: Copy + PartialEq> Requester<I, D> {
         switch: &S,
         domain: D,
     ) -> Answer<S::Failure> {
-        let answer = switch.attach(self.id, domain);
+        let mut answer = switch.attach(self.id, domain);
+        if let Answer::Already(failure) = answer {
+            answer = self.attach_elsewhere(switch, domain, failure);
+        }
         match answer {
             Answer::Done => self.settle(Place::In(domain)),
             // That it is gone takes two calls that say so. If the first was wrong, the detach
             // blocks the device.
             Answer::Gone(failure) => match self.detach(switch) {
                 Answer::Gone(_) | Answer::Done => {}
-                Answer::Refused(_) | Answer::Unclear(_) => {
+                Answer::Already(_) | Answer::Refused(_) | Answer::Unclear(_) => {
                     self.certainty = Certainty::Open;
                     return Answer::Refused(failure);
                 }
             },
-            Answer::Refused(_) => {}
+            Answer::Already(_) | Answer::Refused(_) => {}
             Answer::Unclear(_) => {
                 self.certainty = Certainty::Open;
                 // A device that may be in the blocking domain does no harm there.
@@ -222,13 +232,36 @@ impl<I: Copy + PartialEq, D: Copy + PartialEq> Requester<I, D> {
         answer
     }
 
+    /// Attaches it although the hypervisor says that it is in a domain already. That is believed of
+    /// identity, where requesters are found. From any other place it is taken out, and attached
+    /// again.
+    fn attach_elsewhere<S: Switch<Id = I, Domain = D>>(
+        &mut self,
+        switch: &S,
+        domain: D,
+        failure: S::Failure,
+    ) -> Answer<S::Failure> {
+        if self.place == Place::Initial && domain == S::IDENTITY {
+            return Answer::Done;
+        }
+        if self.is_detached() {
+            return Answer::Refused(failure);
+        }
+        match self.detach(switch) {
+            Answer::Done => switch.attach(self.id, domain),
+            Answer::Gone(_) => Answer::Gone(failure),
+            Answer::Already(_) | Answer::Refused(_) => Answer::Refused(failure),
+            Answer::Unclear(_) => Answer::Unclear(failure),
+        }
+    }
+
     /// Takes it out of its domain, and notes the result.
     fn detach<S: Switch<Id = I, Domain = D>>(&mut self, switch: &S) -> Answer<S::Failure> {
         let answer = switch.detach(self.id);
         match answer {
             Answer::Done => self.settle(Place::Detached),
             Answer::Gone(_) => self.settle(Place::Gone),
-            Answer::Refused(_) => {}
+            Answer::Already(_) | Answer::Refused(_) => {}
             Answer::Unclear(_) => self.certainty = Certainty::Open,
         }
         answer
@@ -245,11 +278,16 @@ impl<I: Copy + PartialEq, D: Copy + PartialEq> Requester<I, D> {
         }
         let failure = match self.attach(switch, S::BLOCKING) {
             Answer::Done | Answer::Gone(_) => return Ok(()),
-            Answer::Refused(failure) | Answer::Unclear(failure) => failure,
+            Answer::Already(failure) | Answer::Refused(failure) | Answer::Unclear(failure) => {
+                failure
+            }
         };
+        if self.is_detached() {
+            return Ok(());
+        }
         match self.detach(switch) {
             Answer::Done | Answer::Gone(_) => Ok(()),
-            Answer::Refused(_) | Answer::Unclear(_) => Err(failure),
+            Answer::Already(_) | Answer::Refused(_) | Answer::Unclear(_) => Err(failure),
         }
     }
 
@@ -318,7 +356,13 @@ pub(crate) fn put<S: Switch>(
             }
             Answer::Gone(_) if requester.place == Place::Gone => continue,
             // The second call knew it, and has blocked it.
-            Answer::Gone(failure) | Answer::Refused(failure) => failure,
+            Answer::Gone(failure) => failure,
+            Answer::Already(failure) | Answer::Refused(failure) => {
+                if requester.place != requester.before {
+                    requester.put_back(switch);
+                }
+                failure
+            }
             Answer::Unclear(failure) => {
                 requester.put_back(switch);
                 failure

@@ -23,7 +23,7 @@ pub(crate) struct HypervisorSwitch;
 fn read(result: Result<(), HypercallError>) -> Answer<HypercallError> {
     match result {
         Ok(()) => Answer::Done,
-        Err(failure) if readings::is_attached_already(failure) => Answer::Done,
+        Err(failure) if readings::is_attached_already(failure) => Answer::Already(failure),
         Err(failure) if readings::says_no_such_device(failure) => Answer::Gone(failure),
         Err(failure) if readings::has_no_effect(failure) => Answer::Refused(failure),
         Err(failure) => Answer::Unclear(failure),
@@ -60,8 +60,8 @@ mod tests {
             (read(Err(failure)), failure)
         };
         assert!(read(Ok(())) == Answer::Done);
-        let (already, _) = after(Status::DEVICE_ALREADY_IN_DOMAIN);
-        assert!(already == Answer::Done);
+        let (already, failure) = after(Status::DEVICE_ALREADY_IN_DOMAIN);
+        assert!(already == Answer::Already(failure));
         let (gone, failure) = after(Status::INVALID_DEVICE_ID);
         assert!(gone == Answer::Gone(failure));
         for status in [

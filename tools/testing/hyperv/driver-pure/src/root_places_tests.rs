@@ -22,6 +22,8 @@ enum Fate {
     LateDone,
     /// It fails, and was not carried out.
     LateUndone,
+    /// It fails: the requester is in a domain already, says the machine.
+    Already,
 }
 
 #[derive(Default)]
@@ -55,6 +57,7 @@ impl Machine {
                 Answer::Gone(fate)
             }
             Fate::LateDone | Fate::LateUndone => Answer::Unclear(fate),
+            Fate::Already => Answer::Already(fate),
         }
     }
 }
@@ -101,6 +104,38 @@ fn allows(requester: &Requester<u32, u32>, real: Option<u32>) -> bool {
     };
     // A detach that was late leaves a requester blocked: nobody is harmed who takes it for attached.
     by_place || real.is_none() || real == Some(BLOCKING) || real.is_some_and(|domain| requester.touches(domain))
+}
+
+/// The machine may mean another domain than the one that was asked for.
+#[test]
+fn a_requester_that_is_somewhere_already_is_taken_out_first() {
+    let machine = Machine::with(&[Fate::Already]);
+    let mut all = requesters(&[1]);
+    assert_eq!(put(&machine, &mut all, &[1], 7), Ok(Presence::There));
+    assert_eq!((machine.place(1), machine.calls.get()), (Some(7), 3));
+    // The record does not make it true.
+    machine.fates.borrow_mut().extend([Fate::LateDone, Fate::Already]);
+    assert!(put(&machine, &mut all, &[1], 8).is_err());
+    assert_eq!((machine.place(1), all[0].place), (Some(7), Place::In(7)));
+}
+
+#[test]
+fn identity_is_where_a_new_requester_is_already() {
+    let machine = Machine::with(&[Fate::Already]);
+    let mut all = requesters(&[1]);
+    assert_eq!(put(&machine, &mut all, &[1], IDENTITY), Ok(Presence::There));
+    assert_eq!((machine.place(1), machine.calls.get()), (Some(IDENTITY), 1));
+}
+
+/// It is in no domain when the machine says so once more: nothing else moves it, and it is blocked.
+#[test]
+fn a_requester_that_is_always_somewhere_already_is_blocked() {
+    let machine = Machine::with(&[Fate::Fine, Fate::Already, Fate::Fine, Fate::Already, Fate::Already, Fate::Already]);
+    let mut all = requesters(&[1]);
+    assert_eq!(put(&machine, &mut all, &[1], 7), Ok(Presence::There));
+    assert_eq!(put(&machine, &mut all, &[1], 8), Err(Fate::Already));
+    assert_eq!((machine.place(1), all[0].place), (None, Place::Detached));
+    assert_eq!(block(&machine, &mut all, &[1]), Ok(()));
 }
 
 #[test]
@@ -402,6 +437,7 @@ fn fate() -> impl Strategy<Value = Fate> {
         1 => Just(Fate::Gone),
         1 => Just(Fate::LateDone),
         1 => Just(Fate::LateUndone),
+        1 => Just(Fate::Already),
     ]
 }
 

@@ -139,8 +139,6 @@ pub enum Notices {
     NoMapping,
     /// Its device reaches nothing any more.
     Blocked,
-    /// The hypervisor has told a lie that nobody can see through: all seems well, and the device reaches nothing.
-    Deceived,
 }
 
 /// What the driver says, once.
@@ -229,7 +227,7 @@ const MEMORY: &[Class] = &[Class::Memory];
 const LATE: &[Class] = &[Class::Late];
 const ALREADY: &[Class] = &[Class::Already];
 const HOPELESS: &[Class] = &[Class::Hopeless];
-const GONE_OR_ALREADY: &[Class] = &[Class::Gone, Class::Already];
+const GONE: &[Class] = &[Class::Gone];
 
 static RULES: &[Rule] = &[
     // Memory is given as often as it may help.
@@ -246,13 +244,14 @@ static RULES: &[Rule] = &[
     quiet(Call::Create, ANY, ANY, EVERY),
     // What cannot be put into the blocking domain is detached.
     quiet(Call::Attach, 1..=1, ANY, EVERY),
-    quiet(Call::Attach, 2..=2, ANY, ALREADY).noticed(Notices::Deceived, Told::Nothing),
+    // The device is taken out of wherever it is, and attached again.
+    quiet(Call::Attach, 2..=2, 1..=1, ALREADY),
     quiet(Call::Attach, 2..=2, ANY, EVERY).noticed(Notices::NoDevice, Told::Status).said(Says::NotPut),
     quiet(Call::Attach, 3..=3, ANY, EVERY),
-    quiet(Call::Attach, 4..=4, ANY, ALREADY),
+    quiet(Call::Attach, 4..=4, 1..=1, ALREADY),
     // The device stays blocked, until the next program has it.
     quiet(Call::Attach, 4..=4, ANY, EVERY).said(Says::NotPut),
-    quiet(Call::Detach, ANY, ANY, GONE_OR_ALREADY),
+    quiet(Call::Detach, ANY, ANY, GONE),
     quiet(Call::Detach, ANY, ANY, EVERY).noticed(Notices::NoDevice, Told::Refused).said(Says::OffTheBus),
     // More may have been mapped than was said.
     quiet(Call::Map, ANY, ANY, LATE).noticed(Notices::Blocked, Told::Status).said(Says::Closed(Asking::Map)),
@@ -558,7 +557,7 @@ mod tests {
         assert_eq!([memory(1), memory(16), memory(17)], [Notices::Nothing, Notices::Nothing, Notices::NoMapping]);
         let attach = |occurrence, status| expected(Call::Attach, occurrence, 1, status).notices;
         assert_eq!([1, 2, 3].map(|at| attach(at, 0x71)), [Notices::Nothing, Notices::NoDevice, Notices::Nothing]);
-        assert_eq!((attach(2, 0x66), attach(2, 0x0b)), (Notices::Deceived, Notices::Nothing));
+        assert_eq!((attach(2, 0x66), attach(2, 0x0b)), (Notices::Nothing, Notices::Nothing));
         let create = |times, status| expected(Call::Create, 1, times, status).notices;
         assert_eq!((create(7, 0x71), create(8, 0x71), create(1, 6)), {
             (Notices::Nothing, Notices::NoDevice, Notices::NoDevice)

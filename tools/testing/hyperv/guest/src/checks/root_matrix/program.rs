@@ -81,10 +81,7 @@ pub fn run(context: &Context<'_>, minihv: Minihv, back_end: BackEnd, pieces: Pie
         }
     };
     let mut program = Program { witness, minihv, pieces };
-    if program.is_blocked()? {
-        program.is_deceived()?;
-        return Ok(Seen { notices: Notices::Deceived, errno: None, domain: None });
-    }
+    ensure!(!program.is_blocked()?, "all seems well, and the device is blocked");
     let domain = program.minihv.device_domain(program.witness.function.logical_id().context("edu has no id")?)?;
     let (notices, errno) = program.live()?;
     program.witness.faults.expect_none()?;
@@ -109,16 +106,6 @@ impl Program {
 
     fn reaches_nothing(&mut self, (first, count): (usize, usize), what: &str) -> Result<()> {
         (first..first + count).try_for_each(|page| self.witness.blocked_write(at(page as u64), page, what))
-    }
-
-    /// The device is in no domain, and the kernel thinks that it is.
-    fn is_deceived(&mut self) -> Result<()> {
-        for &range in self.pieces.ranges() {
-            self.map(range).context("mapping for a device that is blocked")?;
-            self.reaches_nothing(range, "a page of a domain that the device is not in")?;
-            self.witness.session.unmap(at(range.0 as u64), range.1)?;
-        }
-        Ok(())
     }
 
     /// A domain that is closed takes no mappings.
