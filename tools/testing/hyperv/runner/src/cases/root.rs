@@ -285,7 +285,7 @@ pub fn cases() -> Vec<Case> {
             .devices(&["edu"])
             .expect(says(
                 "another domain is refused",
-                r" IOMMU: HVCALL_ATTACH_DEVICE_DOMAIN to 0: 0x71 \w+$",
+                r" IOMMU: HVCALL_ATTACH_DEVICE_DOMAIN to identity: 0x71 \w+$",
                 Times::Once,
             ))
             .thorough(),
