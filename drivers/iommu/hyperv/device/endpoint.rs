@@ -31,7 +31,6 @@ use super::{
 };
 use crate::{
     host::{
-        calls,
         capabilities::AtsSupport,
         domain_ids::DomainId,
         layouts::AttachDeviceDomain,
@@ -40,7 +39,6 @@ use crate::{
             Level,
             Word, //
         },
-        readings,
         trace, //
     },
     known::domains::Domains, //
