@@ -129,8 +129,11 @@ tests_of() {
 text_of() {
 	if [[ -f $HV_TOP/$1 ]]; then
 		cat -- "$HV_TOP/$1"
+	elif grep -qF -- "+++ b/$1" "$HV_TOP"/patches/*.patch; then
+		grep -lZF -- "+++ b/$1" "$HV_TOP"/patches/*.patch | xargs -0 cat --
 	else
-		grep -lZF -- "+++ b/$1" "$HV_TOP"/patches/*.patch | xargs -0 -r cat --
+		# The kernel's own, which no patch changes.
+		cat -- "$HV_LINUX/$1"
 	fi
 }
 
