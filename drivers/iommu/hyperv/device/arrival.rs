@@ -5,7 +5,8 @@
 use super::{
     block::{
         block,
-        report, //
+        report,
+        Before, //
     },
     endpoint::{
         Admission,
@@ -94,7 +95,7 @@ pub(crate) fn enter(
     };
     let endpoint = Endpoint::new(pdev, id, devices.next_serial(), admission, ats).inspect_err(
         |_: &Error| {
-            let result = block(id, domains.want_blocking());
+            let result = block(id, domains.want_blocking(), Before::Elsewhere);
             if result.is_err() {
                 bus_master::stop(pdev);
             }

@@ -75,23 +75,44 @@ fn enter(
 /// Attaches a device to the blocking domain, if possible, that was detached to block it. The
 /// hypervisor refuses to detach such a device once more.
 pub(super) fn block_detached(id: LogicalDeviceId, blocking: Option<DomainId>) -> Blocked {
-    enter(id, blocking).unwrap_or(Blocked::Detached)
+    let result = match enter(id, blocking) {
+        // A call that had timed out has put the device into a domain since.
+        Err(Some(failure)) if is_attached_already(failure) && calls::detach(id).is_ok() => {
+            enter(id, blocking)
+        }
+        result => result,
+    };
+    result.unwrap_or(Blocked::Detached)
+}
+
+/// Where a device is before it is blocked, as far as the driver knows.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Before {
+    /// In the blocking domain.
+    Blocked,
+    /// Anywhere.
+    Elsewhere,
 }
 
 /// Attaches a device to the blocking domain; if that is not possible, detaches it.
 ///
-/// The hypervisor may say that the device is in a domain already. The device is taken out of that
-/// domain, and then attached again.
+/// The hypervisor may say that the device is in a domain already. Unless the driver agrees, the
+/// device is taken out of that domain, and then attached again.
 pub(crate) fn block(
     id: LogicalDeviceId,
     blocking: Option<DomainId>,
+    before: Before,
 ) -> Result<Blocked, NotBlocked> {
     let attach = match enter(id, blocking) {
         Ok(how) => return Ok(how),
         Err(failure) => failure,
     };
+    let is_somewhere = attach.is_some_and(is_attached_already);
+    if is_somewhere && before == Before::Blocked {
+        return Ok(Blocked::Attached);
+    }
     match calls::detach(id) {
-        Ok(()) if attach.is_some_and(is_attached_already) => Ok(block_detached(id, blocking)),
+        Ok(()) if is_somewhere => Ok(enter(id, blocking).unwrap_or(Blocked::Detached)),
         Ok(()) => Ok(Blocked::Detached),
         Err(detach) => Err(NotBlocked { attach, detach }),
     }

@@ -9,6 +9,7 @@ use super::{
         is_gone,
         report,
         report_gone,
+        Before,
         Blocked,
         NotBlocked, //
     },
@@ -406,17 +407,15 @@ impl protocol::Device for Endpoint {
             return Answer::Gone(Blocked::Replaced);
         }
         let had_ats = requests == TranslatedRequests::Forbidden && state.switch_ats_off();
-        match entry::enter(self.id, state.place, id) {
+        match entry::enter(self.id, state, id) {
             Ok(()) => {}
             Err(NotEntered::Stays(failure)) if is_gone(self.id, failure) => {
                 state.choose(id);
                 trace::block(self.dev(), self.id, || trace::Block::Gone);
                 return Answer::Gone(Blocked::Gone);
             }
-            Err(NotEntered::MayLeave(failure)) if !entry::put_back(self.id, state.place) => {
-                return Answer::Unclear(failure);
-            }
-            Err(NotEntered::Stays(failure) | NotEntered::MayLeave(failure)) => {
+            Err(NotEntered::Lost(failure)) => return Answer::Unclear(failure),
+            Err(NotEntered::Stays(failure)) => {
                 if had_ats {
                     // ATS was on before, so this cannot fail.
                     let _ = state.switch_ats_on();
@@ -454,7 +453,8 @@ impl protocol::Device for Endpoint {
         }
         let result = match state.place {
             Place::Blocked(Blocked::Detached) => Ok(block_detached(self.id, blocking)),
-            _ => block(self.id, blocking),
+            Place::Blocked(Blocked::Attached) => block(self.id, blocking, Before::Blocked),
+            _ => block(self.id, blocking, Before::Elsewhere),
         };
         // When the IOMMU could not block the device, only the device itself is left to be told.
         match caller {

@@ -7,9 +7,12 @@
 //! has a device. A device that could not be blocked when the kernel let go of it may still be in a
 //! domain with a table.
 
+#[cfg(CONFIG_HIBERNATION)]
+use super::block::block_detached;
 use super::block::{
     block,
     is_gone,
+    Before,
     Blocked,
     NotBlocked, //
 };
@@ -39,6 +42,9 @@ use kernel::{
 pub(crate) enum Left {
     /// In the blocking domain.
     Blocked,
+    /// In no domain, which blocks it.
+    #[cfg(CONFIG_HIBERNATION)]
+    Detached,
     /// It could not be blocked.
     Loose,
 }
@@ -51,7 +57,15 @@ struct Entry {
 impl Entry {
     /// Blocks the device once more.
     fn block(&mut self, blocking: Option<DomainId>) {
-        self.left = match block(self.id, blocking) {
+        let result = match self.left {
+            Left::Blocked => block(self.id, blocking, Before::Blocked),
+            #[cfg(CONFIG_HIBERNATION)]
+            Left::Detached => Ok(block_detached(self.id, blocking)),
+            Left::Loose => block(self.id, blocking, Before::Elsewhere),
+        };
+        self.left = match result {
+            #[cfg(CONFIG_HIBERNATION)]
+            Ok(Blocked::Detached) => Left::Detached,
             Ok(_) => Left::Blocked,
             Err(_) => Left::Loose,
         };
@@ -109,6 +123,8 @@ impl LetGo {
                 // If this fails, hibernation fails, too, with a message.
                 let _ = calls::detach(id);
             }
+            #[cfg(CONFIG_HIBERNATION)]
+            Left::Detached => {}
             Left::Loose => {
                 self.unlisted.fetch_add(1, Relaxed);
             }
@@ -122,12 +138,16 @@ impl LetGo {
         self.entries.lock().retain(|entry| entry.id != id);
     }
 
-    /// Whether a device is there.
+    /// Where a device is. [`None`]: it was not let go of.
     ///
     /// Context: may sleep.
     #[cfg(CONFIG_HIBERNATION)]
-    pub(crate) fn has(&self, id: LogicalDeviceId) -> bool {
-        self.entries.lock().iter().any(|entry| entry.id == id)
+    pub(crate) fn left(&self, id: LogicalDeviceId) -> Option<Left> {
+        let entries = self.entries.lock();
+        entries
+            .iter()
+            .find(|entry| entry.id == id)
+            .map(|it| it.left)
     }
 
     /// Tries once more to block the devices that could not be blocked. Returns how many of them may
@@ -173,13 +193,15 @@ impl AtRest<'_> {
     /// # Errors
     ///
     /// That device, and what the hypervisor answered.
-    pub(crate) fn detach(&self) -> Result<(), (LogicalDeviceId, HypercallError)> {
-        self.0
-            .iter()
-            .try_for_each(|entry| match calls::detach(entry.id) {
-                Err(failure) if !is_gone(entry.id, failure) => Err((entry.id, failure)),
-                _ => Ok(()),
-            })
+    pub(crate) fn detach(&mut self) -> Result<(), (LogicalDeviceId, HypercallError)> {
+        for entry in self.0.iter_mut().filter(|it| it.left != Left::Detached) {
+            match calls::detach(entry.id) {
+                Ok(()) => entry.left = Left::Detached,
+                Err(failure) if is_gone(entry.id, failure) => {}
+                Err(failure) => return Err((entry.id, failure)),
+            }
+        }
+        Ok(())
     }
 
     /// Blocks all devices again. One that cannot be blocked now is tried again when its bus works,

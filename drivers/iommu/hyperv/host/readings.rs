@@ -64,9 +64,9 @@ pub(crate) fn says_no_such_device(failure: HypercallError) -> bool {
 
 /// Whether `failure` of an attach says that the device is in a domain already.
 ///
-/// From the status's name it may be the domain that was asked for, or any. So the driver takes it
-/// for the former only if it has put the device into that domain itself. Otherwise it detaches the
-/// device, and attaches it again.
+/// From the status's name it may be the domain that was asked for, or any other. So the driver
+/// detaches the device, and attaches it again. If the hypervisor does not detach the device, the
+/// driver believes that it is where the driver has put it.
 pub(crate) fn is_attached_already(failure: HypercallError) -> bool {
     failure.is(Status::DEVICE_ALREADY_IN_DOMAIN)
 }
@@ -149,6 +149,7 @@ pub(crate) fn number_answer(failure: HypercallError) -> NumberAnswer {
 pub(crate) const TAKEN_MAX: usize = 4096;
 
 /// How many numbers may turn out to be taken at a resume, where one CPU runs with interrupts off.
+#[cfg(CONFIG_HIBERNATION)]
 pub(crate) const TAKEN_AT_RESUME_MAX: usize = 8;
 
 /// How many numbers are tried for one domain, when the hypervisor refuses each with a status that

@@ -83,10 +83,10 @@ const __LOG_PREFIX: &[u8] = driver::NAME.to_bytes_with_nul();
 // - An attach succeeds when the hypervisor says that the device is in the new domain, or twice that
 //   there is no such device (`places::put`); or when the device is blocked because the core could
 //   not handle a failure (`Endpoint::attach`). The hypervisor takes the device out of its former
-//   domain in the same call. If it refuses to block the device, too, nothing else can be done than
-//   to switch off the device's bus mastering, with a message. Before an attach fails, the driver
-//   undoes what the hypervisor may have done, by an attach to the former domain or by blocking the
-//   device.
+//   domain in the same call, or the driver has it detached before. If the hypervisor refuses to
+//   block the device, too, nothing else can be done than to switch off the device's bus mastering,
+//   with a message. Before an attach fails, the driver undoes what the hypervisor may have done, by
+//   an attach to the former domain or by blocking the device.
 // - There are no PASIDs: the driver offers none.
 // - The blocking domain lets no DMA through, nor does the hypervisor for a device that is detached
 //   (`places::block`). `Endpoint::release` blocks a device in one of these ways before it returns.

@@ -134,6 +134,8 @@ pub(crate) struct Requester<I, D> {
 /// Whether a requester is at its place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Certainty {
+    /// Nothing has moved it so far, and no call has tried to that could still be carried out.
+    Found,
     /// The last call that could have moved it said what it did.
     Known,
     /// That call did not say; or another device may have the requester than when the call was made.
@@ -148,7 +150,7 @@ impl<I: Copy + PartialEq, D: Copy + PartialEq> Requester<I, D> {
             place: Place::Initial,
             doubt: Doubt::None,
             before: Place::Initial,
-            certainty: Certainty::Open,
+            certainty: Certainty::Found,
             holder: Holder::Kernel,
             users: 1,
         }
@@ -233,22 +235,25 @@ impl<I: Copy + PartialEq, D: Copy + PartialEq> Requester<I, D> {
     }
 
     /// Attaches it although the hypervisor says that it is in a domain already. That is believed of
-    /// identity, where requesters are found. From any other place it is taken out, and attached
-    /// again.
+    /// identity, where requesters are found that nobody has tried to move. From any other place it
+    /// is taken out, and attached again.
     fn attach_elsewhere<S: Switch<Id = I, Domain = D>>(
         &mut self,
         switch: &S,
         domain: D,
         failure: S::Failure,
     ) -> Answer<S::Failure> {
-        if self.place == Place::Initial && domain == S::IDENTITY {
+        if self.certainty == Certainty::Found && domain == S::IDENTITY {
             return Answer::Done;
         }
         if self.is_detached() {
             return Answer::Refused(failure);
         }
-        match self.detach(switch) {
-            Answer::Done => switch.attach(self.id, domain),
+        match switch.detach(self.id) {
+            Answer::Done => {
+                self.settle(Place::Detached);
+                switch.attach(self.id, domain)
+            }
             Answer::Gone(_) => Answer::Gone(failure),
             Answer::Already(_) | Answer::Refused(_) => Answer::Refused(failure),
             Answer::Unclear(_) => Answer::Unclear(failure),

@@ -22,7 +22,8 @@ use crate::{
             say,
             Level,
             Word, //
-        }, //
+        },
+        readings, //
     },
     instance::Instance, //
 };
@@ -87,7 +88,12 @@ impl Endpoint {
             let how = match calls::detach(self.id()) {
                 Ok(()) => Blocked::Detached,
                 Err(failure) if is_gone(self.id(), failure) => Blocked::Gone,
-                Err(failure) => return Err(Stays::Refused(self.id(), failure)),
+                Err(failure) => {
+                    if readings::has_no_effect(failure) {
+                        state.slept = None;
+                    }
+                    return Err(Stays::Refused(self.id(), failure));
+                }
             };
             state.place = Place::Blocked(how);
             Ok(())

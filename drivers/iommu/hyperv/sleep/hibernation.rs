@@ -23,8 +23,12 @@ use super::{
 };
 use crate::{
     device::{
-        block::block,
+        block::{
+            block,
+            Before, //
+        },
         endpoint::Endpoint,
+        let_go::Left,
         protocol::Devices, //
     },
     host::{
@@ -84,7 +88,7 @@ fn detach_all(instance: &Instance) -> Result<(), Stays> {
     let devices = instance.devices();
     let detached = devices.each_at_rest(Endpoint::put_to_sleep);
     detached.map_err(|_| Stays::Busy)??;
-    let let_go = devices.let_go().at_rest().map_err(|_| Stays::Busy)?;
+    let mut let_go = devices.let_go().at_rest().map_err(|_| Stays::Busy)?;
     let_go
         .detach()
         .map_err(|(id, failure)| Stays::Refused(id, failure))
@@ -236,9 +240,14 @@ fn block_unknown(instance: &Instance, id: LogicalDeviceId) -> Result {
         return Ok(());
     }
     let let_go = instance.devices().let_go();
-    let result = block(id, instance.domains().blocking());
+    let left = let_go.left(id);
+    let before = match left {
+        Some(Left::Blocked) => Before::Blocked,
+        _ => Before::Elsewhere,
+    };
+    let result = block(id, instance.domains().blocking(), before);
     let text = match result {
-        Ok(_) if let_go.has(id) => return Ok(()),
+        Ok(_) if left.is_some() => return Ok(()),
         Ok(_) => "% is behind the IOMMU since the guest woke up; it stays blocked",
         Err(_) => "% could not be blocked when the guest woke up; its bus stays closed",
     };

@@ -73,8 +73,15 @@ pub(super) fn let_through(id: LogicalDeviceId) -> Result {
     if !is_behind_iommu(id) {
         return Ok(());
     }
-    match calls::attach(passage, id) {
-        Err(failure) if !readings::is_attached_already(failure) => {
+    let result = match calls::attach(passage, id) {
+        // Perhaps not in this one: it is taken out of wherever it is.
+        Err(failure) if readings::is_attached_already(failure) => {
+            calls::detach(id).and_then(|()| calls::attach(passage, id))
+        }
+        result => result,
+    };
+    match result {
+        Err(failure) => {
             let words = [
                 Word::Text(&AttachDeviceDomain::NAME),
                 Word::Device(id),
@@ -84,7 +91,7 @@ pub(super) fn let_through(id: LogicalDeviceId) -> Result {
             say(Level::Err, None, "% of % to domain %: %", &words);
             Err(EIO)
         }
-        _ => Ok(()),
+        Ok(()) => Ok(()),
     }
 }
 
