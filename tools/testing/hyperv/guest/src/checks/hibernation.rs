@@ -136,10 +136,15 @@ const HIBERNATION_CORE_UNTRANSLATED: Check =
 /// everything is as it was.
 fn given_back_in_vain(context: &mut Context<'_>) -> Result<Outcome> {
     let minihv = context.minihv()?;
-    for call in [CallCode::DETACH_DEVICE_DOMAIN, CallCode::DELETE_DEVICE_DOMAIN] {
-        let what = format!("hibernation when call {:#x} fails", call.0);
-        // The second call of its kind: something is given back already.
-        let fault = Injection { first: 2, ..Injection::next(call) };
+    // The second call of its kind: something is given back already. A host may not detach a device at the resume either.
+    let second = |injection| Injection { first: 2, ..injection };
+    let faults = [
+        second(Injection::next(CallCode::DETACH_DEVICE_DOMAIN)),
+        second(Injection::every(CallCode::DETACH_DEVICE_DOMAIN)),
+        second(Injection::next(CallCode::DELETE_DEVICE_DOMAIN)),
+    ];
+    for fault in faults {
+        let what = format!("hibernation when call {:#x} fails", fault.call.0);
         across(context, &what, || {
             minihv.inject(fault)?;
             // The kernel forgets the error (create_image() in kernel/power/hibernate.c); the case expects its lines.

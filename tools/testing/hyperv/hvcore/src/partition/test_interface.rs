@@ -222,6 +222,9 @@ impl Partition {
     }
 
     fn domain_field(&self, id: DomainId, field: DomainField) -> Result<u64, Reply> {
+        if let Some(root) = &self.root {
+            return root.domain_field(id, field);
+        }
         let translation = self.iommu.domains().translation(id).ok_or(Reply::NoSuchObject)?;
         match field {
             DomainField::Devices => Ok(self.iommu.domains().attached(id).count() as u64),

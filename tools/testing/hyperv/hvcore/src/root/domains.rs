@@ -107,7 +107,7 @@ impl Domains {
     /// A violation: one that is not there, or a requester is in it.
     pub fn delete(&mut self, platform: &mut impl Platform, pool: &mut Pool, name: Name) -> Result<(), Refusal> {
         let Name::Own(id) = name else { return Err(Refusal::parameter("a domain that is always there, deleted")) };
-        if self.places.values().any(|place| *place == Place::In(name)) {
+        if self.inside(name) > 0 {
             return Err(Refusal::violation(Status::OBJECT_IN_USE, "a domain that devices are in"));
         }
         let table = self.domains.remove(&id).ok_or(NO_DOMAIN)?;
@@ -128,9 +128,9 @@ impl Domains {
         self.put(rid, Place::In(name))?;
         platform.set_requester(rid, translation, did);
         if let Name::Own(id) = name {
-            let inside = self.places.values().filter(|place| **place == Place::In(name)).count();
+            let others = self.inside(name).saturating_sub(1) as usize;
             if let Some(table) = self.domains.get_mut(&id) {
-                table.entered(inside.saturating_sub(1));
+                table.entered(others);
             }
         }
         platform.log(LogLevel::Info, format_args!("root: requester {:#06x} attached to {name:x?}", rid.0));
@@ -247,6 +247,16 @@ impl Domains {
             Place::In(Name::Own(id)) => id,
             Place::In(Name::Blocked) | Place::Nowhere => DomainId(u32::MAX),
         }
+    }
+
+    /// The root of a domain's table; `None` when there is no such domain.
+    pub fn root_of(&self, id: DomainId) -> Option<Gpa> {
+        self.domains.get(&id).map(Table::root)
+    }
+
+    /// How many requesters that were moved are in a domain.
+    pub fn inside(&self, name: Name) -> u64 {
+        self.places.values().filter(|place| **place == Place::In(name)).count() as u64
     }
 
     /// How many requesters are blocked.

@@ -33,7 +33,7 @@ use crate::request::refusal::{Ended, Refusal};
 use crate::request::root::{Object, PartitionProperty, RootRequest, ROOT};
 use crate::request::root_domains::Name;
 use crate::status::Status;
-use crate::test_interface::{DeviceField, Reply};
+use crate::test_interface::{DeviceField, DomainField, Reply};
 use domains::Domains;
 use interrupts::Interrupts;
 use memory::Pool;
@@ -172,6 +172,20 @@ impl RootHost {
             DeviceField::Rid => rid.0.into(),
             // Nobody answers a requester's translation requests.
             DeviceField::DeviceTlb => 0,
+        }
+    }
+
+    /// What the test interface says of a domain that the partition has created.
+    ///
+    /// # Errors
+    /// [`Reply::NoSuchObject`] when there is none of this number; [`Reply::Refused`] for flags, which such domains have none
+    /// of.
+    pub fn domain_field(&self, id: DomainId, field: DomainField) -> Result<u64, Reply> {
+        let root = self.domains.root_of(id).ok_or(Reply::NoSuchObject)?;
+        match field {
+            DomainField::Devices => Ok(self.domains.inside(Name::Own(id))),
+            DomainField::Root => Ok(root.0),
+            DomainField::Flags => Err(Reply::Refused),
         }
     }
 

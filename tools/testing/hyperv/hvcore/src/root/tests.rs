@@ -8,7 +8,7 @@ use crate::options::Options;
 use crate::overlay::Overlays;
 use crate::partition::{Partition, Progress};
 use crate::synic::MsrOutcome;
-use crate::test_interface::{Command, Counter, Reply};
+use crate::test_interface::{Command, Counter, DomainField, Reply};
 use crate::testing::MockPlatform;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -267,6 +267,9 @@ fn a_kernel_takes_back_its_memory() {
     assert_eq!(root.call(0xb1, &with(DOMAIN, &[1])), 0);
     assert_eq!(root.call(0xb2, &with(DOMAIN, &[DEVICE])), 0);
     assert_eq!(root.call(reps(0xb3, 1), &with(DOMAIN, &[3 << 32, 0x7000, 0x90])), 1 << 32);
+    let mut domain =
+        |id: u32| root.partition.control(&mut root.platform, Command::Domain as u32, id, DomainField::Devices as u32);
+    assert_eq!((domain(7), domain(8)), ((Reply::Ok as u32, 1), (Reply::NoSuchObject as u32, 0)));
     // Tables are in use until the domain is deleted, mapped or not.
     assert_eq!(root.call(reps(0x49, 512), &[u64::MAX, 0]), 2 << 32 | 0x1d);
     assert_eq!(root.call(0xb2, &with([u64::MAX, 0, 0], &[DEVICE])), 0);

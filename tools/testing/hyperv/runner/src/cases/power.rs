@@ -301,12 +301,12 @@ fn sleep() -> Vec<Case> {
             .thorough(),
         sleeps(with(power("hibernation-refused", "hibernation-refused"), &mode::STRICT))
             .append(SHORT_PAUSES)
-            .expect(not_hibernated("HVCALL_DETACH_DEVICE_DOMAIN of 0x[0-9a-f]+"))
+            .expect(not_hibernated("HVCALL_DETACH_DEVICE_DOMAIN of 0x[0-9a-f]+").times(Times::Exactly(2)))
             .expect(not_hibernated(r"HVCALL_DELETE_DEVICE_DOMAIN of domain \d+"))
             .expect(says(
                 "the kernel goes no further",
                 "^PM: hibernation: Some system devices failed to power down, aborting$",
-                Times::Exactly(2),
+                Times::Exactly(3),
             ))
             .thorough(),
         with(power("no-hibernation", "no-hibernation"), &mode::STRICT)
