@@ -20,10 +20,10 @@
 //! - [`known`]: the domains that the hypervisor knows. [`known::domains`] makes, numbers and
 //!   deletes them; [`known::list`] lists the paging ones.
 //! - [`device`]: a device behind the IOMMU. [`device::protocol`] has the order in which domains are
-//!   closed, and devices attached and blocked. [`device::endpoint`] is a device,
-//!   `device::entry` puts it into a domain, and [`device::block`] keeps it from doing DMA. [`device::list`] lists all devices, and
-//!   [`device::arrival`] enters a new one. [`device::let_go`] remembers those that were released
-//!   while the host still had them.
+//!   closed, and devices attached and blocked. [`device::endpoint`] is a device, `device::entry`
+//!   puts it into a domain, and [`device::block`] keeps it from doing DMA. [`device::list`] lists
+//!   all devices, and [`device::arrival`] enters a new one. [`device::let_go`] remembers those that
+//!   were released while the host still had them.
 //! - [`instance`]: the one IOMMU, which holds all of the above.
 //! - [`domain`]: what the core attaches devices to. [`domain::paging`] has the domains with a
 //!   table, [`domain::statics`] the identity and the blocking domain, and `domain::flush` the
@@ -157,8 +157,8 @@ const __LOG_PREFIX: &[u8] = driver::NAME.to_bytes_with_nul();
 //   domain; both the hypervisor and the driver's record say that it was there before
 //   (`entry::enter`); two calls say that the device is gone (`call_attach`); or the device stays
 //   blocked (`Endpoint::attach`). The hypervisor takes the device out of its former domain in the
-//   call that attaches it, or the driver has it detached before. When an attach fails, the device is
-//   where it was, or the driver puts it back (`entry::enter`) or blocks it (`protocol::attach`).
+//   call that attaches it, or the driver has it detached before. When an attach fails, the device
+//   is where it was, or the driver puts it back (`entry::enter`) or blocks it (`protocol::attach`).
 //   `Devices::release` blocks a device before it returns.
 // - There are no PASIDs: the driver offers none.
 // - The blocking domain lets no DMA through, nor does the hypervisor for a device that is detached
