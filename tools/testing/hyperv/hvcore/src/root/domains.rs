@@ -50,7 +50,7 @@ pub struct Domains {
     dids: DomainDids,
     domains: BTreeMap<DomainId, Table>,
     places: BTreeMap<Rid, Place>,
-    /// What the log of the caches found of domains that are gone.
+    /// What the log of the caches has found, and nobody has taken yet.
     findings: Vec<Finding>,
 }
 
@@ -68,9 +68,7 @@ impl Domains {
 
     /// Takes what the log of the caches has found since the last time: faults of the hypervisor's own.
     pub fn take_findings(&mut self) -> Vec<Finding> {
-        let mut found = core::mem::take(&mut self.findings);
-        self.domains.values_mut().for_each(|table| found.append(&mut table.take_findings()));
-        found
+        core::mem::take(&mut self.findings)
     }
 
     /// What caches may hold of a domain that its table no longer has; `None` when there is no log of it.
@@ -209,7 +207,8 @@ impl Domains {
         for (block, shift) in blocks(iova, *done) {
             table.flush(platform, block, shift);
         }
-        table.returned();
+        let found = table.returned();
+        self.findings.extend(found);
         result
     }
 
@@ -236,7 +235,7 @@ impl Domains {
 
     fn release(&mut self, platform: &mut impl Platform, pool: &mut Pool, table: Table) {
         let did = table.did();
-        self.findings.append(&mut table.release(platform, pool));
+        self.findings.extend(table.release(platform, pool));
         self.dids.release(did);
     }
 

@@ -91,19 +91,15 @@ impl Table {
         self.caches.flushed(platform, self.id, IovaRange::block(iova, shift));
     }
 
-    /// A call that has changed the table ends.
-    pub fn returned(&mut self) {
+    /// A call that has changed the table ends. Returns what the log has found since the last such call.
+    pub fn returned(&mut self) -> Vec<Finding> {
         self.caches.returned(self.id);
+        self.caches.take_findings()
     }
 
     /// What is cached although the table no longer has it; `None` when there is no log of it.
     pub fn stale(&self) -> Option<Stale> {
         self.caches.stale(self.id)
-    }
-
-    /// Takes what the log has found since the last time.
-    pub fn take_findings(&mut self) -> Vec<Finding> {
-        self.caches.take_findings()
     }
 
     /// Where the IOMMU begins.
@@ -413,8 +409,7 @@ mod tests {
     }
 
     fn found(table: &mut Table) -> Vec<String> {
-        table.returned();
-        table.take_findings().iter().map(ToString::to_string).collect()
+        table.returned().iter().map(ToString::to_string).collect()
     }
 
     #[test]
