@@ -7,10 +7,9 @@
 //! has a device. A device that could not be blocked when the kernel let go of it may still be in a
 //! domain with a table.
 
-#[cfg(CONFIG_HIBERNATION)]
-use super::block::block_detached;
 use super::block::{
     block,
+    block_detached,
     is_gone,
     Before,
     Blocked,
@@ -43,7 +42,6 @@ pub(crate) enum Left {
     /// In the blocking domain.
     Blocked,
     /// In no domain, which blocks it.
-    #[cfg(CONFIG_HIBERNATION)]
     Detached,
     /// It could not be blocked.
     Loose,
@@ -59,12 +57,10 @@ impl Entry {
     fn block(&mut self, blocking: Option<DomainId>) {
         let result = match self.left {
             Left::Blocked => block(self.id, blocking, Before::Blocked),
-            #[cfg(CONFIG_HIBERNATION)]
             Left::Detached => Ok(block_detached(self.id, blocking)),
             Left::Loose => block(self.id, blocking, Before::Elsewhere),
         };
         self.left = match result {
-            #[cfg(CONFIG_HIBERNATION)]
             Ok(Blocked::Detached) => Left::Detached,
             Ok(_) => Left::Blocked,
             Err(_) => Left::Loose,
@@ -123,7 +119,6 @@ impl LetGo {
                 // If this fails, hibernation fails, too, with a message.
                 let _ = calls::detach(id);
             }
-            #[cfg(CONFIG_HIBERNATION)]
             Left::Detached => {}
             Left::Loose => {
                 self.unlisted.fetch_add(1, Relaxed);
